@@ -1,0 +1,232 @@
+#!/usr/bin/env bash
+# The stages of every recipe: 1 data, 2 clean statistics, 3 fine-tuning, 4 enhancing and scoring,
+# 5 tables. A recipe's run.sh calls this with its own defaults.
+set -euo pipefail
+
+# option=default  # what it is
+options='stage=1            # first stage to run
+stop_stage=5       # last stage to run
+upstream=wavlm     # mockingjay, tera, wav2vec2, hubert, wavlm, ... (featnorm_se/upstream/conf)
+upstream_ckpt=     # checkpoint: a path, a URL, scratch (random weights); empty: the official one
+norm=utterance     # none, utterance, corpus, instance, mix, level
+norm_site=auto     # auto, frontend, projection, layer.K, last; several with commas
+config=conf/train.yaml  # training configuration, in the keys of ESPnet
+set=               # key=value over the configuration, several with blanks
+seed=0             # of everything random
+ngpu=0             # GPUs to train and enhance with; 0: the processor
+nj=2               # jobs to prepare data, to collect statistics and to score with
+inference_nj=2     # jobs to enhance with
+inference_model=   # weights to enhance with; empty: valid.loss.best.pth
+metrics=           # metrics to score; empty: those of python -m featnorm_se.bin.score
+allow_failures=0   # so many utterances may be impossible to score
+expdir=exp         # where experiments go; RESULTS.md is written beside it
+datadir=data       # where data directories go
+dumpdir=dump       # where statistics and converted audio go
+tag=               # name of the experiment; empty: made from the options
+python=            # python to use; empty: the one set up by make
+prepare=mini       # how stage 1 makes its data: mini or voicebank_demand
+db_root=           # voicebank_demand: folder with the four official folders
+valid_speakers=p226 p287  # training speakers to validate on
+test_root=         # other test pairs: a folder with clean/ and noisy/
+speech_root=       # mini: folder of real clean speech; empty: it is spoken by espeak-ng
+noise_root=        # mini: folder of real noise; empty: it is made
+copies=1           # mini: how often each training utterance is mixed'
+
+option_names=
+while IFS='#' read -r setting _; do
+    name="${setting%%=*}"
+    value="${setting#*=}"
+    printf -v "${name}" '%s' "${value%"${value##*[![:space:]]}"}"
+    option_names+=" ${name}"
+done <<< "${options}"
+
+print_help() {
+    echo "usage: $0 [--option value ...]"
+    echo
+    while IFS='#' read -r setting text; do
+        name="${setting%%=*}"
+        printf '  --%-16s%s (default: %s)\n' "${name}" "${text}" "${!name:-empty}"
+    done <<< "${options}"
+    echo
+    echo "stages: 1 data, 2 clean statistics, 3 fine-tuning, 4 enhancing and scoring, 5 tables"
+}
+
+die() {
+    echo "$0: error: $*" >&2
+    exit 1
+}
+
+log() {
+    echo "$(date '+%H:%M:%S') $*"
+}
+
+command_line="./run.sh${*:+ ${*@Q}}"
+. ./path.sh
+. ./options.sh
+. ./cmd.sh
+python="${python:-${FEATNORM_SE_PYTHON:-python3}}"
+
+for number in stage stop_stage seed ngpu nj inference_nj copies allow_failures; do
+    [[ "${!number}" =~ ^[0-9]+$ ]] || die "--${number} is '${!number}', a whole number is wanted"
+done
+[ "${nj}" -ge 1 ] && [ "${inference_nj}" -ge 1 ] || die "--nj and --inference_nj must be at least 1"
+command -v "${python}" > /dev/null || die "--python ${python}: there is no such program"
+[ -r "${config}" ] || die "--config ${config}: there is no such file"
+"${python}" -m featnorm_se.bin.check --upstream "${upstream}" --upstream_ckpt "${upstream_ckpt}" \
+    --upstream_conf_dir conf/upstream --norm "${norm}" --norm_site "${norm_site}"
+
+if [ -z "${tag}" ]; then
+    case "${upstream_ckpt}" in
+        '') weights=pretrained ;;
+        scratch) weights=scratch ;;
+        *) weights="$(basename "${upstream_ckpt%.*}")" ;;
+    esac
+    tag="${upstream}_${weights}_${norm}"
+    [ "${norm}" = none ] || [ "${norm}" = level ] || tag+="_${norm_site//,/+}"
+    tag+="_$(basename "${config%.*}")_seed${seed}"
+fi
+case "${tag}" in
+    */* | .* | -*) die "--tag '${tag}' cannot be the name of a folder" ;;
+esac
+exp="${expdir}/${tag}"
+stats="${dumpdir}/stats/${upstream}_$(printf '%s' "${upstream_ckpt:-official}" | cksum | cut -d' ' -f1)_seed${seed}_${norm_site//,/+}"
+upstream_options=(--upstream "${upstream}" --upstream_ckpt "${upstream_ckpt}"
+    --upstream_conf_dir conf/upstream --norm_site "${norm_site}" --seed "${seed}")
+device=cpu
+gpu_option=()
+if [ "${ngpu}" -gt 0 ]; then
+    device=cuda
+    gpu_option=(--gpu "${ngpu}")
+fi
+one_thread=(env OMP_NUM_THREADS=1 MKL_NUM_THREADS=1)
+threads=$(($(nproc) / inference_nj))
+inference_threads=(env "OMP_NUM_THREADS=$((threads > 0 ? threads : 1))")
+
+runs() {
+    [ "${stage}" -le "$1" ] && [ "$1" -le "${stop_stage}" ]
+}
+
+# Show a log's lines that match, while the job that writes it runs.
+follow() {
+    mkdir -p "$(dirname "$1")"
+    touch "$1"
+    tail -n 0 -F "$1" 2> /dev/null | grep --line-buffered -oE "$2" &
+    follower=$!
+}
+
+unfollow() {
+    # The pipe's reader ends when its writer does.
+    pkill -P $$ -x tail 2> /dev/null || true
+    wait "${follower}" 2> /dev/null || true
+}
+
+trap 'pkill -P $$ -x tail 2> /dev/null || true' EXIT
+
+if runs 1; then
+    log "stage 1: preparing data in ${datadir}"
+    prepare_options=(--output "${datadir}" --wav_dir "${dumpdir}/wav16k" --nj "${nj}"
+        --valid_speakers "${valid_speakers}")
+    [ -z "${test_root}" ] || prepare_options+=(--test_root "${test_root}")
+    case "${prepare}" in
+        mini)
+            mini_options=(--output "${dumpdir}/mini" --seed 0 --nj "${nj}" --copies "${copies}")
+            [ -z "${speech_root}" ] || mini_options+=(--speech_root "${speech_root}")
+            [ -z "${noise_root}" ] || mini_options+=(--noise_root "${noise_root}")
+            "${python}" -m featnorm_se.bin.make_mini "${mini_options[@]}"
+            db_root="${dumpdir}/mini"
+            ;;
+        voicebank_demand)
+            [ -n "${db_root}" ] || die "stage 1 needs --db_root, the folder with the four official folders"
+            ;;
+        *) die "--prepare ${prepare}: there are mini and voicebank_demand" ;;
+    esac
+    "${python}" -m featnorm_se.bin.prepare --db_root "${db_root}" "${prepare_options[@]}"
+fi
+
+needs() {
+    [ -s "$2" ] || die "stage $1 needs $2: run stage $3 first"
+}
+
+collect() { # kind scp
+    local done_files=()
+    log "stage 2: ${1} statistics of ${upstream} at ${norm_site} (${stats}/log)"
+    # Every shard writes its own file, and one that is there is not collected again.
+    "${train_cmd}" JOB=1:"${nj}" "${stats}/log/${1}.JOB.log" \
+        "${one_thread[@]}" "${python}" -m featnorm_se.bin.collect_stats "${upstream_options[@]}" \
+        --kind "${1}" --wav_scp "${2}" --shard JOB/"${nj}" --output "${stats}/${1}.JOB.npz" ||
+        die "stage 2: $(grep -h 'error:' "${stats}"/log/"${1}".*.log | tail -n 1)"
+    for job in $(seq "${nj}"); do
+        done_files+=("${stats}/${1}.${job}.npz")
+    done
+    "${python}" -m featnorm_se.bin.collect_stats --merge "${done_files[@]}" --output "${stats}/${1}.npz"
+}
+
+if runs 2; then
+    needs 2 "${datadir}/train/spk1.scp" 1
+    if [ "${norm}" = none ]; then
+        log "stage 2: --norm none needs no statistics"
+    else
+        collect clean "${datadir}/train/spk1.scp"
+        [ "${norm}" != corpus ] || collect noisy "${datadir}/train/wav.scp"
+    fi
+fi
+
+if runs 3; then
+    needs 3 "${datadir}/train/wav.scp" 1
+    train_options=()
+    if [ "${norm}" != none ]; then
+        needs 3 "${stats}/clean.npz" 2
+        train_options+=(--clean_stats "${stats}/clean.npz")
+    fi
+    if [ "${norm}" = corpus ]; then
+        needs 3 "${stats}/noisy.npz" 2
+        train_options+=(--noisy_stats "${stats}/noisy.npz")
+    fi
+    for pair in ${set}; do
+        train_options+=(--set "${pair}")
+    done
+    log "stage 3: fine-tuning ${exp} (${exp}/train.log)"
+    follow "${exp}/train.log" '[0-9]+epoch results: \[train\][^[]*loss=[0-9.e-]+|[0-9]+epoch:train:[^,]*batch|[0-9]+/[0-9]+epoch started.*'
+    "${cuda_cmd}" "${gpu_option[@]}" "${exp}/train.log" \
+        "${python}" -m featnorm_se.bin.train "${upstream_options[@]}" --norm "${norm}" \
+        --config "${config}" --expdir "${exp}" --train_dir "${datadir}/train" \
+        --valid_dir "${datadir}/valid" --ngpu "${ngpu}" --command "${command_line}" \
+        "${train_options[@]}" || {
+        unfollow
+        die "stage 3: $(grep -hE 'error:|Error' "${exp}/train.log" | tail -n 1) (${exp}/train.log)"
+    }
+    unfollow
+fi
+
+score() { # enhanced-scp output
+    local score_options=(--ref "${datadir}/test/spk1.scp" --inf "$1" --output "$2" --nj "${nj}"
+        --allow_failures "${allow_failures}")
+    # shellcheck disable=SC2206  # names of metrics, parted by blanks on purpose
+    [ -z "${metrics}" ] || score_options+=(--metrics ${metrics})
+    [ ! -f "${datadir}/test/utt2cond" ] || score_options+=(--utt2cond "${datadir}/test/utt2cond")
+    "${python}" -m featnorm_se.bin.score "${score_options[@]}"
+}
+
+if runs 4; then
+    needs 4 "${datadir}/test/wav.scp" 1
+    needs 4 "${exp}/config.yaml" 3
+    log "stage 4: enhancing ${datadir}/test with ${exp}"
+    enhance_options=(--model "${exp}" --wav_scp "${datadir}/test/wav.scp"
+        --output "${exp}/enhanced_test" --device "${device}")
+    [ -z "${inference_model}" ] || enhance_options+=(--model_file "${inference_model}")
+    "${decode_cmd}" "${gpu_option[@]}" JOB=1:"${inference_nj}" "${exp}/enhanced_test/log/enhance.JOB.log" \
+        "${inference_threads[@]}" "${python}" -m featnorm_se.bin.enhance_set "${enhance_options[@]}" \
+        --shard JOB/"${inference_nj}" ||
+        die "stage 4: $(grep -h 'error:' "${exp}"/enhanced_test/log/*.log | tail -n 1)"
+    "${python}" -m featnorm_se.bin.enhance_set "${enhance_options[@]}" --list
+    log "stage 4: scoring the noisy and the enhanced speech"
+    score "${datadir}/test/wav.scp" "${expdir}/noisy/scores_test"
+    score "${exp}/enhanced_test/spk1.scp" "${exp}/scores_test"
+fi
+
+if runs 5; then
+    needs 5 "${expdir}/noisy/scores_test/summary.json" 4
+    results="$(dirname "${expdir}")/RESULTS.md"
+    log "stage 5: ${results}"
+    "${python}" -m featnorm_se.bin.report --expdir "${expdir}" --output "${results}" --datadir "${datadir}"
+fi

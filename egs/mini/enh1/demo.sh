@@ -1,0 +1,17 @@
+#!/usr/bin/env bash
+# What "make demo" runs: two tiny upstreams, each without and with feature normalization, through
+# all stages on a corpus that is made here. Everything goes to demo/, the table to demo/RESULTS.md.
+set -euo pipefail
+cd "$(dirname "$0")"
+
+places=(--expdir demo/exp --datadir demo/data --dumpdir demo/dump)
+row=0
+for upstream in tera_tiny wavlm_tiny; do
+    for norm in none utterance; do
+        row=$((row + 1))
+        echo "== demo, row ${row} of 4: ${upstream}, norm ${norm}"
+        ./run.sh "${places[@]}" --stage $((row == 1 ? 1 : 2)) --stop_stage 4 \
+            --upstream "${upstream}" --norm "${norm}" "$@"
+    done
+done
+./run.sh "${places[@]}" --stage 5 --upstream tera_tiny "$@"

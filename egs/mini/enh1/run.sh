@@ -1,0 +1,6 @@
+#!/usr/bin/env bash
+# Feature normalization on a corpus that needs no download. ./run.sh --help lists the options.
+set -euo pipefail
+cd "$(dirname "$0")"
+
+./featnorm.sh --prepare mini --upstream_ckpt scratch "$@"

@@ -1,0 +1,49 @@
+"""Before any stage: check that the upstream, the norm and the sites of a run exist."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from featnorm_se.bin import run
+from featnorm_se.errors import FeatnormError
+
+
+def get_parser() -> argparse.ArgumentParser:
+    """Return the command's parser."""
+    parser = argparse.ArgumentParser(
+        prog="python -m featnorm_se.bin.check",
+        description="Check a run's options without loading a model.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    parser.add_argument("--upstream", required=True, help="name of the upstream")
+    parser.add_argument("--upstream_ckpt", default="", help="a path is checked to be there")
+    parser.add_argument("--upstream_conf_dir", help="folder of the recipe's upstream YAML files")
+    parser.add_argument("--norm", default="none", help="kind of feature normalization")
+    parser.add_argument("--norm_site", default="auto", help="sites, comma-separated")
+    return parser
+
+
+def main(argv: Sequence[str]) -> None:
+    """Parse and check."""
+    args = get_parser().parse_args(argv)
+    from featnorm_se.names import check_norm, check_sites
+    from featnorm_se.upstream.registry import upstream_card
+
+    card = upstream_card(
+        args.upstream, Path(args.upstream_conf_dir) if args.upstream_conf_dir else None
+    )
+    check_norm(args.norm)
+    check_sites(args.norm_site, int(card["layers"]))
+    checkpoint = args.upstream_ckpt
+    local = checkpoint not in ("", "scratch") and "://" not in checkpoint
+    if local and not Path(checkpoint).is_file():
+        raise FeatnormError(
+            f"--upstream_ckpt {checkpoint}: there is no such file; a path, a URL, 'scratch'"
+            " or nothing (the official checkpoint) is wanted"
+        )
+
+
+if __name__ == "__main__":
+    raise SystemExit(run(main))

@@ -1,0 +1,81 @@
+"""Stage 2: collect an upstream's feature statistics over a corpus."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from featnorm_se.bin import run
+from featnorm_se.errors import FeatnormError
+
+
+def get_parser() -> argparse.ArgumentParser:
+    """Return the command's parser."""
+    parser = argparse.ArgumentParser(
+        prog="python -m featnorm_se.bin.collect_stats",
+        description="Run an upstream over a corpus, as far as the last site asked for, and save"
+        " mean and deviation of every channel. Shards are collected apart and merged:"
+        " --shard K/N writes one, --merge puts them together, --nj N does all of it.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    parser.add_argument("--output", required=True, help="the .npz file to write")
+    parser.add_argument("--wav_scp", help="the utterances, a Kaldi scp of 16 kHz audio")
+    parser.add_argument("--upstream", default="wavlm", help="name of the upstream")
+    parser.add_argument(
+        "--upstream_ckpt", help="a path, a URL, 'scratch', or nothing for the official one"
+    )
+    parser.add_argument("--upstream_conf_dir", help="folder of the recipe's upstream YAML files")
+    parser.add_argument("--norm_site", default="auto", help="sites, comma-separated")
+    parser.add_argument("--kind", default="clean", choices=("clean", "noisy"), help="of speech")
+    parser.add_argument("--seed", type=int, default=0, help="of the weights of 'scratch'")
+    parser.add_argument("--nj", type=int, default=1, help="processes")
+    parser.add_argument("--shard", help="K/N: only every N-th utterance from the K-th on")
+    parser.add_argument("--merge", nargs="+", help="shards to merge; nothing is collected")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    return parser
+
+
+def main(argv: Sequence[str]) -> None:
+    """Parse, collect or merge, write."""
+    args = get_parser().parse_args(argv)
+    if args.merge:
+        from featnorm_se.statistics import FeatureStats
+
+        FeatureStats.merge_all(FeatureStats.load(part) for part in args.merge).save(args.output)
+        return
+    if not args.wav_scp:
+        raise FeatnormError("give --wav_scp (to collect) or --merge (to merge)")
+    if args.nj < 1:
+        raise FeatnormError(f"--nj is {args.nj}, at least 1 is needed")
+    from featnorm_se.collection import collect_shards
+
+    shard = parse_shard(args.shard) if args.shard else None
+    collect_shards(
+        output=Path(args.output),
+        wav_scp=Path(args.wav_scp),
+        upstream=args.upstream,
+        checkpoint=args.upstream_ckpt or None,
+        conf_dir=Path(args.upstream_conf_dir) if args.upstream_conf_dir else None,
+        norm_site=args.norm_site,
+        kind=args.kind,
+        seed=args.seed,
+        shards=[shard] if shard else [(k, args.nj) for k in range(1, args.nj + 1)],
+        device=args.device,
+    )
+
+
+def parse_shard(text: str) -> tuple[int, int]:
+    """Return (K, N) of ``K/N``, 1 <= K <= N.
+
+    Raises:
+        FeatnormError: it is nothing of that form.
+    """
+    first, _, last = text.partition("/")
+    if not (first.isdigit() and last.isdigit() and 1 <= int(first) <= int(last)):
+        raise FeatnormError(f"--shard is {text!r}, K/N with 1 <= K <= N is wanted")
+    return int(first), int(last)
+
+
+if __name__ == "__main__":
+    raise SystemExit(run(main))

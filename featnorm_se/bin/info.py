@@ -1,0 +1,39 @@
+"""Prints what an upstream offers: its sites, sizes, parameters and licence."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from featnorm_se.bin import run
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the command line."""
+    from featnorm_se.upstream.registry import upstream_names
+
+    top = argparse.ArgumentParser(prog="python -m featnorm_se.bin.info", description=__doc__)
+    top.add_argument(
+        "--upstream", required=True, help="one of " + ", ".join(upstream_names()) + ", or a card's"
+    )
+    top.add_argument(
+        "--upstream_ckpt",
+        help="scratch (random weights), a file or a URL (default: the official checkpoint)",
+    )
+    top.add_argument("--freeze", default="none", choices=["none", "cnn", "all"], help="as trained")
+    top.add_argument("--seed", type=int, default=0, help="of random weights (default: 0)")
+    top.add_argument("--conf_dir", type=Path, help="a recipe's folder of upstream cards")
+    return top
+
+
+def main(argv: Sequence[str]) -> None:
+    """Print the contract of one upstream."""
+    args = parser().parse_args(argv)
+    from featnorm_se.upstream.describe import describe
+
+    print(describe(args.upstream, args.upstream_ckpt, args.freeze, args.seed, args.conf_dir))
+
+
+if __name__ == "__main__":
+    raise SystemExit(run(main))

@@ -1,0 +1,52 @@
+"""Write RESULTS.md, and on request the report page, from an experiments folder."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+
+from featnorm_se.bin import run
+
+
+def get_parser() -> argparse.ArgumentParser:
+    """Return the command line of ``featnorm_se.bin.report``."""
+    parser = argparse.ArgumentParser(
+        prog="python -m featnorm_se.bin.report",
+        description="Collect exp/*/run.json and exp/*/scores_*/summary.json into RESULTS.md, one"
+        " table a test set, and print the tables.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    parser.add_argument("--expdir", default="exp", help="folder of experiments")
+    parser.add_argument("--output", default="RESULTS.md", help="the Markdown file to write")
+    parser.add_argument("--title", default="Results", help="its heading")
+    parser.add_argument("--html", help="also write this page, such as report/index.html")
+    parser.add_argument(
+        "--datadir", default="data", help="folder of <testset>/{wav,spk1}.scp, for the page"
+    )
+    return parser
+
+
+def main(argv: Sequence[str]) -> None:
+    """Write the results and print them.
+
+    Raises:
+        FeatnormError: there are no experiments or no scores, or a file is broken.
+    """
+    args = get_parser().parse_args(argv)
+    from featnorm_se.files import write_text
+    from featnorm_se.report.experiments import read_experiments
+    from featnorm_se.report.results import results_markdown, results_text
+
+    experiments = read_experiments(args.expdir)
+    write_text(args.output, results_markdown(experiments, args.title))
+    print(results_text(experiments))
+    print(f"\nwritten: {args.output}")
+    if args.html:
+        from featnorm_se.report.page import write_page
+
+        write_page(experiments, args.html, args.datadir, args.title)
+        print(f"written: {args.html}")
+
+
+if __name__ == "__main__":
+    raise SystemExit(run(main))

@@ -1,0 +1,82 @@
+"""Score enhanced speech against clean speech."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Sequence
+
+from featnorm_se.bin import run
+from featnorm_se.errors import FeatnormError
+
+
+def get_parser() -> argparse.ArgumentParser:
+    """Return the command line of ``featnorm_se.bin.score``."""
+    from featnorm_se.metrics.names import DEFAULT_METRICS, METRICS
+
+    parser = argparse.ArgumentParser(
+        prog="python -m featnorm_se.bin.score",
+        description="Score enhanced speech against clean speech: scores.csv (a row an"
+        " utterance) and summary.json. Signals are taken as they are: no level change, no"
+        " trimming, no alignment. When the lengths differ by up to 160 samples, the longer"
+        " file's end is left out (summary.json says where); more is a failure.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    parser.add_argument("--ref", required=True, help="clean speech: a folder or a Kaldi scp file")
+    parser.add_argument(
+        "--inf", required=True, help="speech to score: a folder or a Kaldi scp file"
+    )
+    parser.add_argument("--output", required=True, help="folder for the results")
+    parser.add_argument(
+        "--metrics",
+        nargs="+",
+        default=list(DEFAULT_METRICS),
+        metavar="NAME",
+        help=f"of {' '.join(METRICS)}; DNSMOS stands for its four",
+    )
+    parser.add_argument(
+        "--nj",
+        type=int,
+        default=len(os.sched_getaffinity(0)),
+        help="processes, one thread each",
+    )
+    parser.add_argument(
+        "--allow_failures",
+        type=int,
+        default=0,
+        help="so many utterances may have no score; more, and the exit status is 1",
+    )
+    parser.add_argument(
+        "--utt2cond",
+        help="file of '<utt> <noise> <snr>' lines, for tables by SNR and noise",
+    )
+    return parser
+
+
+def main(argv: Sequence[str]) -> None:
+    """Score, print the tables, and fail when too many utterances have no score.
+
+    Raises:
+        FeatnormError: on bad input, or when more than ``--allow_failures`` utterances failed.
+    """
+    args = get_parser().parse_args(argv)
+    from featnorm_se.metrics.scoring import score_set
+    from featnorm_se.metrics.summary import format_summary
+
+    summary = score_set(args.ref, args.inf, args.output, args.metrics, args.nj, args.utt2cond)
+    print(format_summary(summary))
+    for name, samples in summary["cut_to_shorter"].items():
+        print(f"{name}: {samples} samples of the longer file's end were left out")
+    failures = summary["failures"]
+    for failure in failures:
+        print(f"not scored: {failure['utt_id']}: {failure['reason']}")
+    if len(failures) > args.allow_failures:
+        raise FeatnormError(
+            f"{len(failures)} of {summary['utterances']} utterances have no full score, the first"
+            f" {failures[0]['utt_id']} ({failures[0]['reason']}); see {args.output}/scores.csv, or"
+            f" allow it with --allow_failures {len(failures)}"
+        )
+
+
+if __name__ == "__main__":
+    raise SystemExit(run(main))

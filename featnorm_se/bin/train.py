@@ -1,0 +1,74 @@
+"""Stage 3: fine-tune an upstream and a head for enhancement."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from featnorm_se.bin import run
+
+
+def get_parser() -> argparse.ArgumentParser:
+    """Return the command's parser."""
+    parser = argparse.ArgumentParser(
+        prog="python -m featnorm_se.bin.train",
+        description="Fine-tune one model with ESPnet's trainer. The same command again goes on"
+        " where a run was cut.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    parser.add_argument("--expdir", required=True, help="folder of this experiment")
+    parser.add_argument("--config", required=True, help="training YAML, in ESPnet's keys")
+    parser.add_argument("--train_dir", required=True, help="data directory to train on")
+    parser.add_argument("--valid_dir", required=True, help="data directory to validate on")
+    parser.add_argument("--upstream", default="wavlm", help="name of the upstream")
+    parser.add_argument(
+        "--upstream_ckpt", help="a path, a URL, 'scratch', or nothing for the official one"
+    )
+    parser.add_argument("--upstream_conf_dir", help="folder of the recipe's upstream YAML files")
+    parser.add_argument("--norm", default="none", help="kind of feature normalization")
+    parser.add_argument("--norm_site", default="auto", help="sites, comma-separated")
+    parser.add_argument("--clean_stats", help="clean statistics of stage 2")
+    parser.add_argument("--noisy_stats", help="noisy statistics of stage 2")
+    parser.add_argument("--seed", type=int, default=0, help="of everything random")
+    parser.add_argument("--ngpu", type=int, default=0, help="GPUs; 0: the processor")
+    parser.add_argument(
+        "--set", action="append", default=[], help="key=value over the YAML; can be repeated"
+    )
+    parser.add_argument("--command", help="the command line to keep in run.json")
+    return parser
+
+
+def main(argv: Sequence[str]) -> None:
+    """Parse and train."""
+    args = get_parser().parse_args(argv)
+    from featnorm_se.enhancement.experiment import Experiment, train
+
+    def path(text: str | None) -> Path | None:
+        return Path(text) if text else None
+
+    train(
+        Experiment(
+            expdir=Path(args.expdir),
+            config=Path(args.config),
+            train_dir=Path(args.train_dir),
+            valid_dir=Path(args.valid_dir),
+            upstream=args.upstream,
+            upstream_ckpt=args.upstream_ckpt or None,
+            upstream_conf_dir=path(args.upstream_conf_dir),
+            norm=args.norm,
+            norm_site=args.norm_site,
+            clean_stats=path(args.clean_stats),
+            noisy_stats=path(args.noisy_stats),
+            seed=args.seed,
+            ngpu=args.ngpu,
+            overrides=tuple(args.set),
+            command=args.command or shlex.join([Path(sys.argv[0]).name, *argv]),
+        )
+    )
+
+
+if __name__ == "__main__":
+    raise SystemExit(run(main))

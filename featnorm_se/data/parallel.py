@@ -1,0 +1,95 @@
+"""The same function over many items in several processes, in order, with progress."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import get_context
+from typing import TypeVar
+
+from featnorm_se.errors import FeatnormError
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+_SECONDS_BETWEEN_LINES = 5.0
+
+
+def parallel_map(
+    function: Callable[[Item], Result],
+    items: Sequence[Item],
+    nj: int,
+    label: str,
+) -> list[Result]:
+    """Apply ``function`` to every item and keep the order; report progress on stderr.
+
+    Processes are spawned, not forked, since a fork of a process that has used torch can hang.
+
+    Args:
+        function: a module-level function (it is pickled).
+        items: what to work on.
+        nj: processes; with 1 the work is done in this process.
+        label: what the progress lines begin with.
+
+    Returns:
+        One result an item, in the items' order.
+
+    Raises:
+        FeatnormError: ``nj`` is below 1, a worker died, or ``function`` raised it; of several
+            items the first bad one in order is told.
+    """
+    if nj < 1:
+        raise FeatnormError(f"--nj {nj}: at least one job is needed")
+    workers = min(nj, len(items))
+    if workers <= 1:
+        return list(_progress(map(function, items), len(items), label))
+    chunk = max(1, min(32, len(items) // (4 * workers)))
+    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_one_thread)
+    try:
+        results = pool.map(function, items, chunksize=chunk)
+        return list(_progress(results, len(items), label))
+    except BrokenProcessPool as error:
+        raise FeatnormError(
+            f"{label}: a worker process died (out of memory?): try a smaller --nj than {nj}"
+        ) from error
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def run_apart(function: Callable[[Item], Result], item: Item) -> Result:
+    """Call ``function(item)`` in one fresh process, away from this one's state."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        try:
+            return pool.submit(function, item).result()
+        except BrokenProcessPool as error:
+            raise FeatnormError(f"the process for {function.__name__} died: run again") from error
+
+
+def _one_thread() -> None:
+    """Keep a worker to one core: the processes are the parallelism."""
+    import torch
+
+    torch.set_num_threads(1)
+
+
+def _progress(results: Iterator[Result], total: int, label: str) -> Iterator[Result]:
+    """Pass the results on; print how far it is every few seconds and at the end."""
+    began = shown = time.monotonic()
+    done = 0
+    for done, result in enumerate(results, start=1):
+        yield result
+        now = time.monotonic()
+        if now - shown >= _SECONDS_BETWEEN_LINES and done < total:
+            shown = now
+            left = (now - began) / done * (total - done)
+            # Early on the start of the processes would spoil the estimate.
+            guess = f", about {left:.0f} s left" if done >= total / 20 else ""
+            print(f"{label}: {done}/{total}{guess}", file=sys.stderr, flush=True)
+    print(
+        f"{label}: {done}/{total}, {time.monotonic() - began:.1f} s",
+        file=sys.stderr,
+        flush=True,
+    )

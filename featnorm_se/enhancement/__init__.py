@@ -1,0 +1,1 @@
+"""What ESPnet sees: the separator, the loss, the task and its registration."""

@@ -1,0 +1,227 @@
+"""One experiment: options in; ESPnet's configuration, the run's own record and weights out."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from featnorm_se.data.audio import audio_info
+from featnorm_se.data.prepare import validate_data_dir
+from featnorm_se.data.scp import read_scp, write_scp
+from featnorm_se.enhancement.record import RunRecord
+from featnorm_se.errors import FeatnormError
+from featnorm_se.files import write_text
+from featnorm_se.names import check_norm
+from featnorm_se.upstream import load_upstream
+from featnorm_se.upstream.base import Upstream
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """What one fine-tuning run is about.
+
+    Attributes:
+        expdir: where everything of the run goes.
+        config: the recipe's training YAML, in ESPnet's keys.
+        train_dir, valid_dir: Kaldi-style data directories.
+        upstream: name of the upstream.
+        upstream_ckpt: its checkpoint: a path, a URL, ``scratch`` or ``None`` (the official).
+        upstream_conf_dir: the recipe's ``conf/upstream``.
+        norm: kind of feature normalization.
+        norm_site: sites, comma-separated.
+        clean_stats, noisy_stats: files of stage 2.
+        seed: of everything random.
+        ngpu: GPUs; 0 trains on the processor.
+        overrides: ``key=value`` in ESPnet's keys, ``separator_conf.units=128``.
+        command: the command line to keep in the record.
+    """
+
+    expdir: Path
+    config: Path
+    train_dir: Path
+    valid_dir: Path
+    upstream: str
+    upstream_ckpt: str | None = None
+    upstream_conf_dir: Path | None = None
+    norm: str = "none"
+    norm_site: str = "auto"
+    clean_stats: Path | None = None
+    noisy_stats: Path | None = None
+    seed: int = 0
+    ngpu: int = 0
+    overrides: Sequence[str] = field(default_factory=tuple)
+    command: str = ""
+
+
+def train(experiment: Experiment) -> None:
+    """Fine-tune one model with ESPnet's trainer; a run that was cut goes on where it was.
+
+    Raises:
+        FeatnormError: bad input: data directories, upstream, norm, site, statistics, YAML.
+    """
+    check_norm(experiment.norm)
+    for folder in (experiment.train_dir, experiment.valid_dir):
+        validate_data_dir(folder)
+    upstream = load_upstream(
+        experiment.upstream,
+        experiment.upstream_ckpt,
+        seed=experiment.seed,
+        conf_dir=experiment.upstream_conf_dir,
+    )
+    config = resolve_config(experiment, upstream)
+    counts = count_parameters(config)
+    experiment.expdir.mkdir(parents=True, exist_ok=True)
+    resolved = experiment.expdir / "train_args.yaml"
+    write_text(resolved, yaml.safe_dump(config, sort_keys=False))
+    record = RunRecord.start(experiment.expdir, describe(experiment, config, upstream, counts))
+    clock = time.monotonic()
+    # Only now: importing the task takes seconds, and every check above should come first.
+    from featnorm_se.enhancement.task import FeatNormTask
+
+    FeatNormTask.main(cmd=["--config", str(resolved)])
+    record.finish(time.monotonic() - clock)
+
+
+def resolve_config(experiment: Experiment, upstream: Upstream) -> dict[str, Any]:
+    """Return the run's ESPnet configuration: the YAML, the overrides and the experiment's own.
+
+    The separator's part is written so that ``config.yaml`` alone builds the model again.
+    """
+    config = read_config(experiment.config)
+    for override in experiment.overrides:
+        apply_override(config, override)
+    stft = {k: v for k, v in config.get("encoder_conf", {}).items() if k in _STFT_KEYS}
+    config["separator"] = "featnorm"
+    config["separator_conf"] = {
+        **config.get("separator_conf", {}),
+        **stft,
+        "upstream": experiment.upstream,
+        "upstream_conf": upstream.config,
+        "norm": experiment.norm,
+        "norm_site": upstream.resolve_sites(experiment.norm_site),
+    }
+    shapes = experiment.expdir / "valid_shape"
+    write_shapes(experiment.valid_dir / "wav.scp", shapes)
+    if upstream.group_norm:
+        config["valid_batch_type"], config["valid_batch_size"] = "unsorted", 1
+    config.update(
+        output_dir=str(experiment.expdir),
+        seed=experiment.seed,
+        ngpu=experiment.ngpu,
+        resume=True,
+        upstream_ckpt=experiment.upstream_ckpt,
+        upstream_conf_dir=_text(experiment.upstream_conf_dir),
+        clean_stats=_text(experiment.clean_stats),
+        noisy_stats=_text(experiment.noisy_stats),
+        train_data_path_and_name_and_type=_sources(experiment.train_dir),
+        valid_data_path_and_name_and_type=_sources(experiment.valid_dir),
+        valid_shape_file=[str(shapes)],
+    )
+    return config
+
+
+_STFT_KEYS = ("n_fft", "hop_length", "win_length")
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """Read a training YAML.
+
+    Raises:
+        FeatnormError: the file is missing, is no YAML or no mapping.
+    """
+    try:
+        config = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise FeatnormError(f"cannot read --config {path}: {error.strerror}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        told = " ".join(str(error).split())
+        raise FeatnormError(f"{path} is no YAML: {told}") from error
+    if not isinstance(config, dict):
+        raise FeatnormError(f"{path} holds no 'key: value' lines")
+    return config
+
+
+def apply_override(config: dict[str, Any], override: str) -> None:
+    """Set ``a.b.c=value`` (the value is YAML) in a nested configuration.
+
+    Raises:
+        FeatnormError: it is not of that form, or ``a.b`` is no mapping.
+    """
+    key, sign, text = override.partition("=")
+    if not sign or not key:
+        raise FeatnormError(f"--set {override!r}: key=value is wanted")
+    *path, last = key.split(".")
+    node = config
+    for part in path:
+        node = node.setdefault(part, {})
+        if not isinstance(node, dict):
+            raise FeatnormError(f"--set {override!r}: {part} is no group of keys")
+    try:
+        node[last] = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise FeatnormError(f"--set {override!r}: {text!r} is no YAML value") from error
+
+
+def write_shapes(scp: Path, output: Path) -> None:
+    """Write ``<utterance> <samples>`` for every line of an scp, from the files' headers."""
+    write_scp(output, {key: str(audio_info(p).frames) for key, p in read_scp(scp).items()})
+
+
+def _sources(folder: Path) -> list[list[str]]:
+    return [
+        [str(folder / "wav.scp"), "speech_mix", "sound"],
+        [str(folder / "spk1.scp"), "speech_ref1", "sound"],
+    ]
+
+
+def _text(path: Path | None) -> str | None:
+    return None if path is None else str(path)
+
+
+def count_parameters(config: Mapping[str, Any]) -> dict[str, int]:
+    """Build the separator once, which checks its part of the configuration, and count.
+
+    Raises:
+        FeatnormError: a key of ``separator_conf`` that does not exist, or a value it refuses.
+    """
+    from featnorm_se.enhancement.separator import FeatNormSeparator
+
+    bins = int(config.get("encoder_conf", {}).get("n_fft", 512)) // 2 + 1
+    try:
+        model = FeatNormSeparator(bins, **config["separator_conf"])
+    except TypeError as error:
+        raise FeatnormError(f"separator_conf: {error}") from error
+    parameters = list(model.parameters())
+    return {
+        "total": sum(p.numel() for p in parameters),
+        "trainable": sum(p.numel() for p in parameters if p.requires_grad),
+    }
+
+
+def describe(
+    experiment: Experiment,
+    config: Mapping[str, Any],
+    upstream: Upstream,
+    counts: Mapping[str, int],
+) -> dict[str, Any]:
+    """Return what ``run.json`` says of the experiment before it starts."""
+    prepared = experiment.train_dir.parent / "prepare.json"
+    data = json.loads(prepared.read_text(encoding="utf-8")) if prepared.is_file() else {}
+    return {
+        "name": experiment.expdir.name,
+        "command": experiment.command,
+        "seed": experiment.seed,
+        "upstream": experiment.upstream,
+        "upstream_ckpt": experiment.upstream_ckpt,
+        "upstream_identity": upstream.identity,
+        "norm": experiment.norm,
+        "norm_site": ",".join(config["separator_conf"]["norm_site"]),
+        "parameters": dict(counts),
+        "data": data,
+    }

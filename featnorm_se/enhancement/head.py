@@ -1,0 +1,66 @@
+"""The head: features in, a magnitude mask out."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+
+class MaskHead(nn.Module):
+    """BLSTM and a linear layer with a sigmoid.
+
+    Args:
+        features: width of the upstream's features D; 0: there are none.
+        bins: number of frequencies F.
+        use_spectrum: also take log1p|Y|, (B, T, F).
+        layers: BLSTM layers.
+        units: BLSTM units in each direction.
+        dropout: between BLSTM layers.
+    """
+
+    def __init__(
+        self,
+        features: int,
+        bins: int,
+        use_spectrum: bool = True,
+        layers: int = 2,
+        units: int = 256,
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.use_spectrum = use_spectrum
+        # Upstreams differ in scale by orders of magnitude; the head should not.
+        self.feature_norm = nn.LayerNorm(features)
+        self.spectrum_norm = nn.LayerNorm(bins) if use_spectrum else None
+        self.blstm = nn.LSTM(
+            features + (bins if use_spectrum else 0),
+            units,
+            layers,
+            batch_first=True,
+            bidirectional=True,
+            dropout=dropout if layers > 1 else 0.0,
+        )
+        self.mask = nn.Linear(2 * units, bins)
+
+    def forward(self, features: Tensor, magnitude: Tensor, lengths: Tensor) -> Tensor:
+        """Estimate the mask.
+
+        Args:
+            features: (B, T, D) at the STFT's rate.
+            magnitude: |Y| (B, T, F).
+            lengths: valid frames (B,).
+
+        Returns:
+            The mask in [0, 1], (B, T, F).
+        """
+        x = self.feature_norm(features)
+        if self.spectrum_norm is not None:
+            x = torch.cat([x, self.spectrum_norm(torch.log1p(magnitude))], dim=-1)
+        frames = x.shape[1]
+        if int(lengths.min()) == frames:
+            x, _ = self.blstm(x)
+        else:
+            packed = pack_padded_sequence(x, lengths.cpu(), batch_first=True, enforce_sorted=False)
+            x, _ = pad_packed_sequence(self.blstm(packed)[0], batch_first=True, total_length=frames)
+        return torch.sigmoid(self.mask(x))

@@ -1,0 +1,93 @@
+"""Stage 4: a test set through a trained model, utterance by utterance."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Iterable
+from itertools import islice
+from pathlib import Path
+
+from featnorm_se.data.audio import audio_info, read_audio, write_audio
+from featnorm_se.data.scp import read_scp, write_scp
+from featnorm_se.enhancement.enhancer import Enhancer
+from featnorm_se.errors import FeatnormError
+from featnorm_se.names import SAMPLE_RATE
+
+
+def enhance_set(
+    model: Path,
+    wav_scp: Path,
+    output: Path,
+    *,
+    shard: tuple[int, int] = (1, 1),
+    device: str = "cpu",
+    model_file: str | None = None,
+) -> None:
+    """Enhance every n-th utterance of an scp into ``output/wav/<utterance>.wav`` (int16).
+
+    Files that are there, whole and newer than the model, are not made again. With one shard,
+    or by ``list_enhanced`` after all, ``output/spk1.scp`` lists them.
+
+    Args:
+        model: the experiment's folder.
+        wav_scp: noisy utterances, 16 kHz mono.
+        output: folder to write to.
+        shard: (k, n): every n-th utterance from the k-th on.
+        device: where to compute.
+        model_file: weights in the experiment's folder; ``None``: the best.
+
+    Raises:
+        FeatnormError: the model or an utterance cannot be read.
+    """
+    entries = read_scp(wav_scp)
+    enhancer = Enhancer.from_pretrained(model, device, model_file)
+    newest = (model / "config.yaml").stat().st_mtime
+    index, shards = shard
+    keys = list(islice(sorted(entries), index - 1, None, shards))
+    started = told = time.monotonic()
+    seconds = 0.0
+    for done, key in enumerate(keys, start=1):
+        target = output / "wav" / f"{key}.wav"
+        if not _is_done(target, entries[key], newest):
+            wav = read_audio(entries[key], SAMPLE_RATE)
+            try:
+                write_audio(target, enhancer(wav), SAMPLE_RATE)
+            except FeatnormError as error:
+                raise FeatnormError(f"utterance {key}: {error}") from error
+            seconds += len(wav) / SAMPLE_RATE
+        if time.monotonic() - told > 5 or done == len(keys):
+            told = time.monotonic()
+            spent = told - started
+            print(
+                f"enhancing, shard {index}/{shards}: {done}/{len(keys)} utterances,"
+                f" {seconds / max(spent, 1e-9):.1f} times real time,"
+                f" {spent / done * (len(keys) - done):.0f} s left",
+                file=sys.stderr,
+                flush=True,
+            )
+    if shards == 1:
+        list_enhanced(entries, output)
+
+
+def list_enhanced(keys: Iterable[str], output: Path) -> None:
+    """Write ``output/spk1.scp`` with every enhanced utterance.
+
+    Raises:
+        FeatnormError: one is missing; the message says how many are.
+    """
+    files = {key: output / "wav" / f"{key}.wav" for key in keys}
+    missing = [key for key, path in files.items() if not path.is_file()]
+    if missing:
+        raise FeatnormError(
+            f"{len(missing)} of {len(files)} utterances were not enhanced, {missing[0]} first:"
+            " run stage 4 again"
+        )
+    write_scp(output / "spk1.scp", {key: os.path.abspath(path) for key, path in files.items()})
+
+
+def _is_done(target: Path, source: str, newest: float) -> bool:
+    if not target.is_file() or target.stat().st_mtime < newest:
+        return False
+    return audio_info(target).frames == audio_info(source).frames

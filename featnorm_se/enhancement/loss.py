@@ -1,0 +1,59 @@
+"""The training loss, as an ESPnet criterion."""
+
+from __future__ import annotations
+
+import torch
+from espnet2.enh.loss.criterions.tf_domain import FrequencyDomainLoss
+from torch import Tensor
+
+
+class LogMagnitudeL1(FrequencyDomainLoss):
+    """L1 distance of log-compressed magnitudes, ``mean |log1p(a|X|) - log1p(a|S|)| / log1p(a)``.
+
+    With a = 1 this is the loss of BSSE-SE (Hung et al., "Boosting Self-Supervised Embeddings
+    for Speech Enhancement", Interspeech 2022). A larger a weighs quiet bins more. The
+    denominator keeps the loss on one scale.
+
+    Args:
+        name: its name in logs.
+        scale: a, what magnitudes are multiplied by before the compression.
+        only_for_test, is_noise_loss, is_dereverb_loss: as ESPnet's criterions take them.
+    """
+
+    def __init__(
+        self,
+        name: str | None = None,
+        scale: float = 1.0,
+        only_for_test: bool = False,
+        is_noise_loss: bool = False,
+        is_dereverb_loss: bool = False,
+    ) -> None:
+        super().__init__(
+            name or "log1p_l1",
+            only_for_test=only_for_test,
+            is_noise_loss=is_noise_loss,
+            is_dereverb_loss=is_dereverb_loss,
+        )
+        self.scale = scale
+
+    @property
+    def compute_on_mask(self) -> bool:
+        return False
+
+    @property
+    def mask_type(self) -> str | None:
+        return None
+
+    def forward(self, ref: Tensor, inf: Tensor) -> Tensor:
+        """Return the loss of each utterance, (B,).
+
+        Args:
+            ref: complex spectrum of the clean speech (B, T, F).
+            inf: complex spectrum of the enhanced speech (B, T, F).
+        """
+        # sqrt(x + eps) instead of abs(): the gradient of abs() at 0 + 0j is not a number's.
+        clean = (ref.real.square() + ref.imag.square() + 1e-12).sqrt()
+        enhanced = (inf.real.square() + inf.imag.square() + 1e-12).sqrt()
+        difference = torch.log1p(self.scale * enhanced) - torch.log1p(self.scale * clean)
+        scale = torch.log1p(torch.tensor(float(self.scale)))
+        return difference.abs().mean(dim=(1, 2)) / scale.to(difference)

@@ -1,0 +1,109 @@
+"""``run.json``: what an experiment was made with, and how it ended."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import re
+import subprocess
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from featnorm_se.collection import part_versions
+from featnorm_se.files import write_json
+
+
+class RunRecord:
+    """The record of one experiment, kept in its folder.
+
+    Args:
+        path: the ``run.json``.
+        fields: its content.
+    """
+
+    def __init__(self, path: Path, fields: dict[str, Any]) -> None:
+        self.path = path
+        self.fields = fields
+
+    @classmethod
+    def start(cls, expdir: Path, fields: Mapping[str, Any]) -> RunRecord:
+        """Write the record of a run that starts, or goes on, now.
+
+        Args:
+            expdir: the experiment's folder.
+            fields: what the experiment is about.
+        """
+        path = expdir / "run.json"
+        before: dict[str, Any] = {}
+        if path.is_file():
+            before = json.loads(path.read_text(encoding="utf-8"))
+        commit, dirty = source_commit()
+        now = _now()
+        record = {
+            **fields,
+            "commit": commit,
+            "dirty": dirty,
+            "versions": part_versions(),
+            "machine": {"cpu": _processor(), "cores": os.cpu_count(), "gpu": _gpu()},
+            "started": before.get("started", now),
+            "resumed": [*before.get("resumed", []), now] if before else [],
+            "finished": None,
+            "training_seconds": before.get("training_seconds", 0.0),
+        }
+        write_json(path, record)
+        return cls(path, record)
+
+    def finish(self, seconds: float) -> None:
+        """Write the record of a run that has ended well after ``seconds`` more."""
+        expdir = self.path.parent
+        self.fields["training_seconds"] = round(self.fields["training_seconds"] + seconds, 1)
+        self.fields["finished"] = _now()
+        self.fields["epochs"] = _last_epoch(expdir)
+        best = expdir / "valid.loss.best.pth"
+        if best.is_symlink():
+            self.fields["best_epoch"] = int(re.sub(r"\D", "", os.readlink(best)) or 0)
+        write_json(self.path, self.fields)
+
+
+def source_commit() -> tuple[str | None, bool | None]:
+    """Return the commit of this source tree and whether it has changed since.
+
+    Both are ``None`` where the package was not installed from a clone.
+    """
+    here = Path(__file__).resolve().parent
+
+    def git(*args: str) -> str:
+        command = ["git", "-C", str(here), *args]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+    try:
+        return git("rev-parse", "HEAD"), bool(git("status", "--porcelain"))
+    except (OSError, subprocess.CalledProcessError):
+        return None, None
+
+
+def _last_epoch(expdir: Path) -> int | None:
+    epochs = [int(n) for n in re.findall(r"^(\d+)epoch", "\n".join(os.listdir(expdir)), re.M)]
+    return max(epochs, default=None)
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _processor() -> str:
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        return platform.processor() or platform.machine()
+    found = re.search(r"^model name\s*:\s*(.+)$", text, re.M)
+    return found.group(1) if found else platform.machine()
+
+
+def _gpu() -> str | None:
+    import torch
+
+    return torch.cuda.get_device_name(0) if torch.cuda.is_available() else None

@@ -1,0 +1,90 @@
+"""The metrics by name: unit, direction, and the package that computes each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from featnorm_se.errors import FeatnormError
+
+# Raise this when a formula of this room changes: cached scores are then computed anew.
+FORMULAE_VERSION = "1"
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One score: its unit, its package (empty: ours), decimals to print, and which way is up."""
+
+    unit: str
+    package: str
+    decimals: int = 2
+    higher_is_better: bool = True
+
+
+METRICS: dict[str, Metric] = {
+    "PESQ_WB": Metric("MOS-LQO", "pesq", 3),
+    "PESQ_NB": Metric("MOS-LQO", "pesq", 3),
+    "STOI": Metric("0..1", "pystoi", 3),
+    "ESTOI": Metric("0..1", "pystoi", 3),
+    "SI_SDR": Metric("dB", ""),
+    "SDR": Metric("dB", ""),
+    "CSIG": Metric("1..5", "pesq", 3),
+    "CBAK": Metric("1..5", "pesq", 3),
+    "COVL": Metric("1..5", "pesq", 3),
+    "SSNR": Metric("dB", ""),
+    "LLR": Metric("nats", "", 3, higher_is_better=False),
+    "WSS": Metric("dB^2", "", higher_is_better=False),
+    "DNSMOS_OVRL": Metric("MOS", "speechmos", 3),
+    "DNSMOS_SIG": Metric("MOS", "speechmos", 3),
+    "DNSMOS_BAK": Metric("MOS", "speechmos", 3),
+    "DNSMOS_P808": Metric("MOS", "speechmos", 3),
+}
+DNSMOS = tuple(name for name in METRICS if name.startswith("DNSMOS_"))
+DEFAULT_METRICS = (
+    *("PESQ_WB", "STOI", "ESTOI", "SI_SDR"),
+    *("CSIG", "CBAK", "COVL", "SSNR"),
+)
+
+
+def resolve(names: Sequence[str]) -> tuple[str, ...]:
+    """Spell out a list of metric names in the table's order; ``DNSMOS`` stands for its four.
+
+    Raises:
+        FeatnormError: a name is unknown, or the list is empty.
+    """
+    wanted: set[str] = set()
+    for name in names:
+        if name == "DNSMOS":
+            wanted.update(DNSMOS)
+        elif name in METRICS:
+            wanted.add(name)
+        else:
+            raise FeatnormError(
+                f"no metric is named {name!r}; there are {', '.join(METRICS)}, and DNSMOS for"
+                " its four"
+            )
+    if not wanted:
+        raise FeatnormError("no metric is named: give --metrics at least one name")
+    return tuple(name for name in METRICS if name in wanted)
+
+
+def package_versions(metrics: Sequence[str]) -> dict[str, str]:
+    """Return the version of every package that takes part in scoring ``metrics``.
+
+    ``formulae`` is the version of this room's own formulae. The packages that only DNSMOS needs
+    are named only when it is asked for.
+    """
+    import platform
+    from importlib.metadata import PackageNotFoundError, version
+
+    names = ["numpy", "scipy", "soundfile"]
+    names += sorted({METRICS[name].package for name in metrics} - {""})
+    if any(name in DNSMOS for name in metrics):
+        names.append("onnxruntime")
+    found = {"python": platform.python_version(), "formulae": FORMULAE_VERSION}
+    for name in names:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "absent"
+    return found

@@ -1,0 +1,156 @@
+"""Feature normalization (FN): noisy features are given the statistics of clean speech.
+
+The equation is this project's own reading of Yang and Kang, "Feature Normalization for
+Fine-tuning Self-Supervised Models in Speech Enhancement", Interspeech 2023 (arXiv 2306.08406)::
+
+    FN(h) = sigma_c * (h - m) / max(s, eps) + mu_c
+
+per channel and over valid frames only, with (m, s) the noisy and (mu_c, sigma_c) the clean
+statistics.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from featnorm_se.errors import FeatnormError
+from featnorm_se.names import FEATURE_NORMS
+from featnorm_se.statistics import SiteStats
+
+
+def frame_mask(x: Tensor, lengths: Tensor) -> Tensor:
+    """Return (B, T, 1), true on each utterance's first ``lengths`` frames of x (B, T, D)."""
+    steps = torch.arange(x.shape[1], device=x.device)
+    return (steps[None, :] < lengths.to(x.device)[:, None])[..., None]
+
+
+class FeatureNorm(nn.Module):
+    """FN at one site, as a module whose buffers hold the statistics.
+
+    Kinds (``norm``): ``utterance`` takes (m, s) from the frames of each utterance; ``corpus``
+    from the noisy training speech, which makes it a fixed affine map; ``instance`` is
+    ``utterance`` with mu_c = 0 and sigma_c = 1; ``mix`` is h + w (FN(h) - h), with one
+    learnable weight w a channel that starts at 1.
+
+    Args:
+        stats: the clean statistics at this site, D channels.
+        norm: the kind, one of ``FEATURE_NORMS``.
+        noisy_stats: the noisy training speech's statistics; ``corpus`` needs them.
+        eps: the least deviation divided by, in the features' own unit.
+
+    Raises:
+        FeatnormError: an unknown kind, ``corpus`` without ``noisy_stats``, or widths that
+            differ.
+    """
+
+    mean: Tensor
+    std: Tensor
+    noisy_mean: Tensor
+    noisy_std: Tensor
+
+    def __init__(
+        self,
+        stats: SiteStats,
+        norm: str = "utterance",
+        noisy_stats: SiteStats | None = None,
+        eps: float = 1e-5,
+    ) -> None:
+        super().__init__()
+        if norm not in FEATURE_NORMS:
+            raise FeatnormError(
+                f"no such feature normalization: {norm!r}; there are {', '.join(FEATURE_NORMS)}"
+            )
+        if norm == "corpus":
+            if noisy_stats is None:
+                raise FeatnormError("norm 'corpus' needs the noisy statistics too: run stage 2")
+            if noisy_stats.width != stats.width:
+                raise FeatnormError(
+                    f"the clean statistics have {stats.width} channels, the noisy ones"
+                    f" {noisy_stats.width}: collect both from one upstream"
+                )
+        self.norm = norm
+        self.eps = eps
+        clean = (stats.mean, stats.std)
+        if norm == "instance":
+            clean = (np.zeros(stats.width), np.ones(stats.width))
+        self.register_buffer("mean", torch.as_tensor(clean[0], dtype=torch.float32))
+        self.register_buffer("std", torch.as_tensor(clean[1], dtype=torch.float32))
+        if noisy_stats is not None and norm == "corpus":
+            self.register_buffer(
+                "noisy_mean", torch.as_tensor(noisy_stats.mean, dtype=torch.float32)
+            )
+            self.register_buffer("noisy_std", torch.as_tensor(noisy_stats.std, dtype=torch.float32))
+        self.weight = nn.Parameter(torch.ones(stats.width)) if norm == "mix" else None
+
+    @classmethod
+    def empty(cls, width: int, norm: str) -> FeatureNorm:
+        """Return one of ``width`` channels whose buffers wait for ``load_state_dict``."""
+        blank = SiteStats(frames=1, mean=np.zeros(width), m2=np.ones(width))
+        return cls(blank, norm, noisy_stats=blank)
+
+    def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """Normalize a batch.
+
+        Args:
+            x: features (B, T, D); half and bfloat16 are computed in float32.
+            lengths: valid frames of each utterance (B,); ``None``: all frames are valid.
+
+        Returns:
+            (B, T, D) in x's type; frames beyond ``lengths`` are exactly zero.
+        """
+        if x.shape[-1] != self.mean.shape[0]:
+            raise FeatnormError(
+                f"the features have {x.shape[-1]} channels, the statistics"
+                f" {self.mean.shape[0]}: collect them from this upstream and site"
+            )
+        dtype = x.dtype
+        h = x.float() if dtype in (torch.float16, torch.bfloat16) else x
+        mask = None if lengths is None else frame_mask(h, lengths).to(h.dtype)
+        centred, deviation = self._centre(h, mask, lengths)
+        y = centred * (self.std.to(h.dtype) / deviation) + self.mean.to(h.dtype)
+        if self.weight is not None:
+            y = h + self.weight.to(h.dtype) * (y - h)
+        return (y if mask is None else y * mask).to(dtype)
+
+    def _centre(
+        self, h: Tensor, mask: Tensor | None, lengths: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """Return h - m (B, T, D) and max(s, eps), which broadcasts to it."""
+        if self.norm == "corpus":
+            return h - self.noisy_mean.to(h.dtype), self.noisy_std.to(h.dtype).clamp_min(self.eps)
+        if mask is None or lengths is None:
+            centred = h - h.mean(dim=1, keepdim=True)
+            variance = centred.square().mean(dim=1, keepdim=True)
+        else:
+            count = lengths.to(h.device).clamp_min(1).to(h.dtype)[:, None, None]
+            mean = (h * mask).sum(dim=1, keepdim=True) / count
+            centred = (h - mean) * mask
+            variance = centred.square().sum(dim=1, keepdim=True) / count
+        # Clamping before the root keeps the gradient finite where a channel does not vary.
+        return centred, variance.clamp_min(self.eps**2).sqrt()
+
+    def extra_repr(self) -> str:
+        return f"norm={self.norm}, width={self.mean.shape[0]}, eps={self.eps}"
+
+
+class LevelNorm(nn.Module):
+    """The control ``level``: scale a waveform to the clean corpus's mean level, nothing else.
+
+    Args:
+        level_db: the level to reach, RMS in dB relative to full scale.
+    """
+
+    level_db: Tensor
+
+    def __init__(self, level_db: float = 0.0) -> None:
+        super().__init__()
+        self.register_buffer("level_db", torch.tensor(float(level_db)))
+
+    def forward(self, wav: Tensor, lengths: Tensor) -> Tensor:
+        """Scale wav (B, N), of ``lengths`` (B,) valid samples; silence stays silence."""
+        mask = frame_mask(wav[..., None], lengths)[..., 0].to(wav.dtype)
+        count = lengths.to(wav.device).clamp_min(1).to(wav.dtype)[:, None]
+        rms = ((wav * mask).square().sum(dim=1, keepdim=True) / count).sqrt()
+        return wav * (10 ** (self.level_db / 20)).to(wav.dtype) / rms.clamp_min(1e-8)

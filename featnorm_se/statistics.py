@@ -1,0 +1,225 @@
+"""Feature statistics: accumulated in float64, merged exactly, saved with their origin."""
+
+from __future__ import annotations
+
+import json
+import os
+import zipfile
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from featnorm_se.errors import FeatnormError
+from featnorm_se.files import atomic_path
+
+Float64 = NDArray[np.float64]
+FORMAT = 1
+_LARGEST_ARRAY = 1 << 22  # bytes; no site has half a million channels
+_MUST_MATCH = ("kind", "upstream", "identity", "sample_rate")
+
+
+@dataclass(frozen=True)
+class SiteStats:
+    """Statistics of D channels over some frames.
+
+    Attributes:
+        frames: number of frames seen.
+        mean: mean of each channel, (D,) float64.
+        m2: sum of squared deviations from the mean, (D,) float64.
+    """
+
+    frames: int
+    mean: Float64
+    m2: Float64
+
+    @property
+    def width(self) -> int:
+        """Number of channels D."""
+        return int(self.mean.shape[0])
+
+    @property
+    def std(self) -> Float64:
+        """Standard deviation of each channel over all frames (divided by their number), (D,)."""
+        return np.sqrt(self.m2 / max(self.frames, 1))
+
+    @classmethod
+    def of(cls, features: NDArray[Any]) -> SiteStats:
+        """Return the statistics of features (T, D), computed in float64."""
+        x = np.asarray(features, dtype=np.float64)
+        mean = x.mean(axis=0) if len(x) else np.zeros(x.shape[1])
+        return cls(len(x), mean, np.square(x - mean).sum(axis=0))
+
+    def merge(self, other: SiteStats) -> SiteStats:
+        """Return the statistics of both sets of frames together.
+
+        The formula is the parallel one of Chan, Golub and LeVeque, "Updating formulae and a
+        pairwise algorithm for computing sample variances", 1979.
+
+        Raises:
+            FeatnormError: the numbers of channels differ.
+        """
+        if self.width != other.width:
+            raise FeatnormError(
+                f"cannot merge statistics of {self.width} and {other.width} channels"
+            )
+        frames = self.frames + other.frames
+        if not frames:
+            return self
+        delta = other.mean - self.mean
+        mean = self.mean + delta * (other.frames / frames)
+        m2 = self.m2 + other.m2 + delta**2 * (self.frames * other.frames / frames)
+        return SiteStats(frames, mean, m2)
+
+
+class FeatureStats(Mapping[str, SiteStats]):
+    """Statistics by site, with what they were made from.
+
+    ``stats["frontend"].mean`` and ``.std`` are (D,) float64, ``.frames`` is their number.
+
+    Args:
+        sites: the statistics by site.
+        meta: what they were made from: ``kind`` (clean or noisy), ``upstream``, ``identity``
+            (of its weights), ``sample_rate`` in Hz, ``corpus`` (a sum of utterance hashes),
+            ``utterances``, ``samples``, ``versions``.
+    """
+
+    def __init__(self, sites: Mapping[str, SiteStats], meta: Mapping[str, Any]) -> None:
+        self.sites = dict(sites)
+        self.meta = dict(meta)
+
+    def __getitem__(self, site: str) -> SiteStats:
+        if site not in self.sites:
+            raise FeatnormError(
+                f"no statistics for the site {site!r}, only for {', '.join(self.sites)}:"
+                " run stage 2 with this --norm_site"
+            )
+        return self.sites[site]
+
+    def __iter__(self):
+        return iter(self.sites)
+
+    def __len__(self) -> int:
+        return len(self.sites)
+
+    def merge(self, other: FeatureStats) -> FeatureStats:
+        """Return the statistics of two disjoint parts of one corpus.
+
+        Raises:
+            FeatnormError: they come from different upstreams, weights, rates or sites.
+        """
+        for key in _MUST_MATCH:
+            if self.meta.get(key) != other.meta.get(key):
+                raise FeatnormError(
+                    f"cannot merge statistics of {key} {self.meta.get(key)!r} and"
+                    f" {other.meta.get(key)!r}"
+                )
+        if list(self.sites) != list(other.sites):
+            raise FeatnormError(
+                f"cannot merge statistics of the sites {list(self.sites)} and {list(other.sites)}"
+            )
+        sites = {site: value.merge(other[site]) for site, value in self.sites.items()}
+        meta = {key: value for key, value in self.meta.items() if key != "request"}
+        for key in ("utterances", "samples"):
+            meta[key] = int(meta.get(key, 0)) + int(other.meta.get(key, 0))
+        total = int(self.meta.get("corpus", "0"), 16) + int(other.meta.get("corpus", "0"), 16)
+        meta["corpus"] = f"{total % (1 << 256):064x}"
+        return FeatureStats(sites, meta)
+
+    @classmethod
+    def merge_all(cls, parts: Iterable[FeatureStats]) -> FeatureStats:
+        """Merge one or more parts, in the order given."""
+        iterator = iter(parts)
+        merged = next(iterator, None)
+        if merged is None:
+            raise FeatnormError("there are no statistics to merge")
+        for part in iterator:
+            merged = merged.merge(part)
+        return merged
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write one ``.npz`` with all sites and the meta data, whole or not at all."""
+        arrays: dict[str, NDArray[Any]] = {}
+        for site, value in self.sites.items():
+            arrays[f"{site}/frames"] = np.int64(value.frames)
+            arrays[f"{site}/mean"] = value.mean
+            arrays[f"{site}/m2"] = value.m2
+        meta = {**self.meta, "format": FORMAT, "sites": list(self.sites)}
+        arrays["meta"] = np.array(json.dumps(meta, sort_keys=True))
+        with atomic_path(path) as temporary, open(temporary, "wb") as handle:
+            np.savez(handle, **arrays)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> FeatureStats:
+        """Read what ``save`` wrote. Only plain arrays are read: no code in the file is run.
+
+        Raises:
+            FeatnormError: the file is missing, no statistics file, cut short, too large, or
+                holds values that cannot be (NaN, negative, widths that differ).
+        """
+        if not os.path.isfile(path):
+            raise FeatnormError(f"no statistics at {path}: run stage 2 first")
+        try:
+            _check_archive(path)
+            with np.load(path, allow_pickle=False) as archive:
+                meta = json.loads(str(archive["meta"]))
+                if meta.get("format") != FORMAT:
+                    raise FeatnormError(
+                        f"{path} is of format {meta.get('format')}, {FORMAT} is read here"
+                    )
+                sites = {site: _read_site(archive, site) for site in meta["sites"]}
+        except FeatnormError:
+            raise
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError) as error:
+            raise FeatnormError(f"{path} is no whole statistics file: {error}") from error
+        except zipfile.BadZipFile as error:
+            raise FeatnormError(f"{path} is no whole statistics file: {error}") from error
+        return cls(sites, meta)
+
+    def check(
+        self, *, identity: str, sites: Mapping[str, int], sample_rate: int = 16000, kind: str
+    ) -> None:
+        """Refuse statistics that were made from something else.
+
+        Args:
+            identity: the upstream's weights, as ``Upstream.identity``.
+            sites: the widths of the sites that are wanted.
+            sample_rate: in Hz.
+            kind: ``clean`` or ``noisy``.
+
+        Raises:
+            FeatnormError: with both values.
+        """
+        wanted = {"kind": kind, "identity": identity, "sample_rate": sample_rate}
+        for key, value in wanted.items():
+            if self.meta.get(key) != value:
+                raise FeatnormError(
+                    f"the statistics were made with {key} {self.meta.get(key)!r}, this run has"
+                    f" {value!r}: run stage 2 again"
+                )
+        for site, width in sites.items():
+            if self[site].width != width:
+                raise FeatnormError(
+                    f"the statistics at {site} have {self[site].width} channels, the upstream"
+                    f" {width}: run stage 2 again"
+                )
+
+
+def _check_archive(path: str | os.PathLike[str]) -> None:
+    with zipfile.ZipFile(path) as archive:
+        for member in archive.infolist():
+            if member.file_size > _LARGEST_ARRAY:
+                raise FeatnormError(f"{path}: {member.filename} is too large for statistics")
+
+
+def _read_site(archive: Mapping[str, NDArray[Any]], site: str) -> SiteStats:
+    frames = int(archive[f"{site}/frames"])
+    mean = archive[f"{site}/mean"].astype(np.float64)
+    m2 = archive[f"{site}/m2"].astype(np.float64)
+    if mean.ndim != 1 or mean.shape != m2.shape or frames < 1:
+        raise ValueError(f"the site {site} has shapes {mean.shape} and {m2.shape}")
+    if not (np.isfinite(mean).all() and np.isfinite(m2).all() and (m2 >= 0).all()):
+        raise ValueError(f"the site {site} holds values that cannot be")
+    return SiteStats(frames, mean, m2)

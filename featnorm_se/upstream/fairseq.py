@@ -1,0 +1,58 @@
+"""What wav2vec 2.0 and HuBERT share: the checkpoints that fairseq wrote, s3prl's or its own."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from torch import Tensor
+
+from featnorm_se.errors import FeatnormError
+
+# Options of fairseq's encoder that s3prl's model takes but the walk does not follow.
+_FOLLOWED = {
+    "layer_type": "transformer",
+    "quantize_input": False,
+    "crop_seq_to_multiple": 1,
+}
+
+
+def fields_of(kind: type, values: dict[str, Any], what: str) -> dict[str, Any]:
+    """Keep the values that the dataclass knows and fill in its defaults, as plain containers.
+
+    Raises:
+        FeatnormError: a required field is missing, or an option is set that we do not follow.
+    """
+    known: dict[str, Any] = {}
+    for item in dataclasses.fields(kind):
+        if item.name in values:
+            known[item.name] = values[item.name]
+        elif item.default is not dataclasses.MISSING:
+            known[item.name] = item.default
+        else:
+            raise FeatnormError(f"the upstream's {what} has no {item.name}")
+    for name, followed in _FOLLOWED.items():
+        if known.get(name, followed) != followed:
+            raise FeatnormError(f"upstreams with {name}: {known[name]} are not supported")
+    return {k: list(v) if isinstance(v, tuple) else v for k, v in known.items()}
+
+
+def read(states: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Take architecture and weights out of s3prl's layout or fairseq's.
+
+    s3prl: ``{"task_cfg", "model_cfg", "model_weight"}``. fairseq: ``{"cfg", "model"}`` with
+    ``cfg["task"]`` and ``cfg["model"]``, or, older, ``{"args", "model"}`` with one flat namespace.
+    HuBERT's label sets are counted from the weights, in either layout.
+    """
+    if "model_weight" in states:
+        task, model, weights = states["task_cfg"], states["model_cfg"], states["model_weight"]
+    elif isinstance(states.get("cfg"), dict):
+        task, model, weights = states["cfg"]["task"], states["cfg"]["model"], states["model"]
+    else:
+        task = model = vars(states["args"])
+        weights = states["model"]
+    architecture: dict[str, Any] = {"task_cfg": dict(task), "model_cfg": dict(model)}
+    if "label_embs_concat" in weights:
+        sizes = [len(symbols) for symbols in states.get("dictionaries_symbols") or []]
+        architecture["labels"] = sizes or [weights["label_embs_concat"].size(0)]
+    return architecture, weights

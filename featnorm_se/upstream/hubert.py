@@ -1,0 +1,47 @@
+"""HuBERT (Hsu et al. 2021), through ``s3prl.upstream.hubert.hubert_model``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+
+from featnorm_se.upstream.fairseq import fields_of
+from featnorm_se.upstream.fairseq import read as read  # the layout of its checkpoints
+from featnorm_se.upstream.waveform import WaveformUpstream, parse_conv_layers
+
+
+class HubertUpstream(WaveformUpstream):
+    """HuBERT."""
+
+    family = "hubert"
+
+    def apply_mask(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        return self.model.apply_mask(x, mask, None)[0]
+
+
+def build(architecture: dict[str, Any]) -> HubertUpstream:
+    """Build from ``{"task_cfg", "model_cfg", "labels"}``, with random weights.
+
+    ``labels`` holds the size of each label set of pre-training; only the shape of weights that
+    fine-tuning does not use hangs on it.
+    """
+    from s3prl.upstream.hubert.hubert_model import (
+        HubertConfig,
+        HubertModel,
+        HubertPretrainingConfig,
+    )
+
+    task = fields_of(HubertPretrainingConfig, architecture["task_cfg"], "task_cfg")
+    model = fields_of(HubertConfig, architecture["model_cfg"], "model_cfg")
+    layers = parse_conv_layers(model["conv_feature_layers"])
+    model["conv_feature_layers"] = repr(layers)
+    labels = [int(size) for size in architecture["labels"]]
+    return HubertUpstream(
+        HubertModel(
+            HubertConfig(**model), HubertPretrainingConfig(**task), [range(n) for n in labels]
+        ),
+        {"task_cfg": task, "model_cfg": model, "labels": labels},
+        layers,
+        bool(task["normalize"]),
+    )

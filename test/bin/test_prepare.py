@@ -1,0 +1,274 @@
+"""Stage 1 on a small corpus in VoiceBank-DEMAND's folders, through its command."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from featnorm_se.bin import run
+from featnorm_se.bin.prepare import main
+from featnorm_se.data.audio import read_audio
+from featnorm_se.data.datadir import validate_data_dir
+from featnorm_se.data.resample import resample
+from featnorm_se.data.scp import read_scp
+
+SHARED = Path(__file__).parents[2].parent / "shared" / "data"
+NAMES = {
+    "trainset_28spk": ("p226_001", "p226_002", "p287_001", "p227_001", "p227_002", "p228_001"),
+    "testset": ("p232_001", "p232_002"),
+}
+
+
+def write(path: Path, samples: np.ndarray, rate: int = 16000) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    soundfile.write(path, samples, rate, subtype="PCM_16" if samples.dtype != object else None)
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """Eight pairs of 0.2 s at 16 kHz, with both logs."""
+    rng = np.random.default_rng(0)
+    folder = tmp_path / "corpus"
+    for part, names in NAMES.items():
+        for name in names:
+            clean = 0.1 * rng.standard_normal(3200)
+            write(folder / f"clean_{part}_wav" / f"{name}.wav", clean)
+            noisy = clean + 0.05 * rng.standard_normal(3200)
+            write(folder / f"noisy_{part}_wav" / f"{name}.wav", noisy)
+    (folder / "log_trainset_28spk.txt").write_text("p226_001 babble 15\np227_001 car 0\n")
+    (folder / "log_testset.txt").write_text("p232_001 bus 1.750000e+01\np232_002 cafe 2.5e+00\n")
+    return folder
+
+
+def prepare(root: Path, *more: str) -> int:
+    output = str(root.parent / "data")
+    return run(main, ["--db_root", str(root), "--output", output, "--nj", "1", *more])
+
+
+def test_lists_hold_every_pair_sorted_and_in_its_set(root: Path, capsys) -> None:
+    assert prepare(root) == 0
+    data = root.parent / "data"
+    assert list(read_scp(data / "train" / "wav.scp")) == ["p227_001", "p227_002", "p228_001"]
+    assert list(read_scp(data / "valid" / "wav.scp")) == ["p226_001", "p226_002", "p287_001"]
+    test = validate_data_dir(data / "test", 16000)
+    noisy = root / "noisy_testset_wav" / "p232_001.wav"
+    assert test.noisy["p232_001"] == str(noisy)
+    assert test.clean["p232_002"] == str(root / "clean_testset_wav" / "p232_002.wav")
+    assert (data / "train" / "spk2utt").read_text() == "p227 p227_001 p227_002\np228 p228_001\n"
+    assert (data / "train" / "utt2spk").read_text().split("\n")[2] == "p228_001 p228"
+    assert (data / "test" / "utt2cond").read_text() == "p232_001\tbus\t17.5\np232_002\tcafe\t2.5\n"
+    assert (data / "valid" / "utt2cond").read_text() == "p226_001\tbabble\t15\n"
+    assert "train: 3 pairs" in capsys.readouterr().out
+
+
+def test_a_second_call_changes_nothing_and_a_changed_file_is_seen(root: Path, capsys) -> None:
+    assert prepare(root) == 0
+    listed = root.parent / "data" / "train" / "wav.scp"
+    before = listed.stat().st_mtime_ns
+    assert prepare(root) == 0
+    assert "already prepared" in capsys.readouterr().err
+    assert listed.stat().st_mtime_ns == before
+    write(root / "clean_testset_wav" / "p232_001.wav", np.zeros(3200))
+    assert prepare(root) == 1
+    assert not (root.parent / "data" / "prepare.json").exists()
+
+
+def test_other_rates_are_resampled_as_documented(root: Path) -> None:
+    rng = np.random.default_rng(1)
+    for kind in ("noisy", "clean"):
+        folder = root / f"{kind}_testset_wav"
+        write(folder / "p232_001.wav", 0.1 * rng.standard_normal(9600), 48000)
+        (folder / "p232_002.wav").unlink()
+        write(folder / "p232_002.flac", 0.1 * rng.standard_normal(4411), 44100)
+    assert prepare(root) == 0
+    data = root.parent / "data"
+    test = validate_data_dir(data / "test", 16000)
+    assert test.clean["p232_001"].startswith(str(root.parent / "dump" / "wav16k"))
+    assert soundfile.info(test.noisy["p232_002"]).frames == 1601
+    wide = read_audio(root / "noisy_testset_wav" / "p232_001.wav", 48000)
+    narrow = read_audio(test.noisy["p232_001"])
+    assert np.abs(narrow - resample(wide, 48000, 16000)).max() < 1 / 32768
+    record = json.loads((data / "prepare.json").read_text())
+    assert "torchaudio" in record["resampler"] and record["counts"]["test"]["resampled_pairs"] == 2
+
+
+def test_a_broken_off_run_keeps_what_was_resampled(root: Path) -> None:
+    for number in (1, 2):
+        for kind in ("noisy", "clean"):
+            path = root / f"{kind}_testset_wav" / f"p232_00{number}.wav"
+            write(path, 0.1 * np.ones(9600), 48000)
+    good = path.read_bytes()
+    path.write_bytes(b"no audio at all")
+    assert prepare(root) == 1
+    first = root.parent / "dump" / "wav16k" / "testset" / "noisy" / "p232_001.wav"
+    before = first.stat().st_ino
+    path.write_bytes(good)
+    assert prepare(root) == 0
+    assert first.stat().st_ino == before
+    source = root / "noisy_testset_wav" / "p232_001.wav"
+    write(source, 0.2 * np.ones(9600), 48000)
+    assert prepare(root) == 0
+    assert np.abs(read_audio(first)[1000:2000] - 0.2).max() < 0.01
+
+
+def test_test_root_takes_the_place_of_the_test_set(root: Path) -> None:
+    other = root.parent / "other"
+    for kind in ("noisy", "clean"):
+        write(other / kind / "p257_009.flac", 0.1 * np.ones(800))
+    assert prepare(root, "--test_root", str(other)) == 0
+    test = root.parent / "data" / "test"
+    assert read_scp(test / "utt2spk") == {"p257_009": "p257"}
+    assert not (test / "utt2cond").exists()
+
+
+def clean(root: Path, name: str = "p227_001") -> Path:
+    return root / "clean_trainset_28spk_wav" / f"{name}.wav"
+
+
+def remove_root(root: Path) -> None:
+    root.rename(root.with_name("away"))
+
+
+def empty_root(root: Path) -> None:
+    remove_root(root)
+    root.mkdir()
+
+
+def remove_folder(root: Path) -> None:
+    (root / "noisy_testset_wav").rename(root / "x")
+
+
+def empty_folder(root: Path) -> None:
+    for path in (root / "clean_testset_wav").iterdir():
+        path.unlink()
+
+
+def no_clean_twin(root: Path) -> None:
+    clean(root).unlink()
+
+
+def no_noisy_twin(root: Path) -> None:
+    (root / "noisy_testset_wav" / "p232_002.wav").unlink()
+
+
+def other_length(root: Path) -> None:
+    write(clean(root), 0.1 * np.ones(3201))
+
+
+def other_rate(root: Path) -> None:
+    write(clean(root), 0.1 * np.ones(3200), 48000)
+
+
+def low_rate(root: Path) -> None:
+    write(clean(root), 0.1 * np.ones(3200), 8000)
+    write(root / "noisy_trainset_28spk_wav" / "p227_001.wav", 0.1 * np.ones(3200), 8000)
+
+
+def no_audio(root: Path) -> None:
+    clean(root).write_text("this is text")
+
+
+def cut_short(root: Path) -> None:
+    clean(root).write_bytes(clean(root).read_bytes()[:20])
+
+
+def stereo(root: Path) -> None:
+    write(clean(root), 0.1 * np.ones((3200, 2)))
+
+
+def silence(root: Path) -> None:
+    write(clean(root), np.zeros(3200))
+
+
+def not_a_number(root: Path) -> None:
+    samples = 0.1 * np.ones(3200)
+    samples[7] = np.nan
+    soundfile.write(clean(root), samples, 16000, subtype="FLOAT")
+
+
+def name_twice(root: Path) -> None:
+    write(clean(root).with_suffix(".flac"), 0.1 * np.ones(3200))
+
+
+def space_in_name(root: Path) -> None:
+    for kind in ("clean", "noisy"):
+        write(root / f"{kind}_trainset_28spk_wav" / "p227 009.wav", 0.1 * np.ones(3200))
+
+
+def in_two_sets(root: Path) -> None:
+    for kind in ("clean", "noisy"):
+        write(root / f"{kind}_testset_wav" / "p227_001.wav", 0.1 * np.ones(3200))
+
+
+def bad_log(root: Path) -> None:
+    (root / "log_testset.txt").write_text("p232_001 bus\n")
+
+
+FAULTS = [
+    (remove_root, "no such folder"),
+    (empty_root, "noisy_trainset_28spk_wav"),
+    (remove_folder, "noisy_testset_wav"),
+    (empty_folder, "clean_testset_wav holds no wav"),
+    (no_clean_twin, "p227_001.wav has no clean twin"),
+    (no_noisy_twin, "p232_002.wav has no noisy twin"),
+    (other_length, "p227_001: the noisy file has 3200 samples and its clean twin 3201"),
+    (other_rate, "at 16000 Hz and its clean twin at 48000 Hz"),
+    (low_rate, "p227_001.wav is sampled at 8000 Hz"),
+    (no_audio, "p227_001.wav is no audio"),
+    (cut_short, "p227_001.wav"),
+    (stereo, "p227_001.wav has 2 channels"),
+    (silence, "p227_001.wav is silent"),
+    (not_a_number, "p227_001.wav holds NaN"),
+    (name_twice, "the name p227_001 comes twice"),
+    (space_in_name, "p227 009.wav"),
+    (in_two_sets, "p227_001 is both in train and in test"),
+    (bad_log, "log_testset.txt line 1"),
+]
+
+
+@pytest.mark.parametrize(("spoil", "said"), FAULTS, ids=[f[0].__name__ for f in FAULTS])
+def test_bad_input_ends_with_one_line(root: Path, capsys, spoil, said) -> None:
+    spoil(root)
+    assert prepare(root) == 1
+    lines = [line for line in capsys.readouterr().err.splitlines() if "error" in line]
+    assert len(lines) == 1 and lines[0].startswith("featnorm_se: error: ")
+    assert said in lines[0]
+    assert not (root.parent / "data" / "prepare.json").exists()
+
+
+def test_unknown_valid_speaker_names_those_there(root: Path, capsys) -> None:
+    assert prepare(root, "--valid_speakers", "p226 p999") == 1
+    error = capsys.readouterr().err
+    assert "p999" in error and "p226 p227 p228 p287" in error
+    assert prepare(root, "--valid_speakers", "p226 p227 p228 p287") == 1
+    assert "nothing is left to train on" in capsys.readouterr().err
+
+
+def test_a_worker_process_tells_its_error_too(root: Path) -> None:
+    silence(root)
+    output = str(root.parent / "data")
+    command = [sys.executable, "-m", "featnorm_se.bin.prepare", "--db_root", str(root)]
+    done = subprocess.run(
+        [*command, "--output", output, "--nj", "2"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert "p227_001.wav is silent" in done.stderr and "Traceback" not in done.stderr
+
+
+@pytest.mark.skipif(not SHARED.is_dir(), reason="needs ../shared/data")
+def test_the_real_corpus_in_its_mixed_rates(tmp_path: Path) -> None:
+    root = SHARED / "voicebank_demand"
+    assert run(main, ["--db_root", str(root), "--valid_speakers", "p287", "--nj", "1"]
+               + ["--output", str(tmp_path / "data")]) == 0  # fmt: skip
+    counts = json.loads((tmp_path / "data" / "prepare.json").read_text())["counts"]
+    assert [counts[name]["pairs"] for name in ("train", "valid", "test")] == [10, 6, 24]
+    reference = SHARED / "voicebank_demand_p257_16k" / "noisy"
+    for name, path in read_scp(tmp_path / "data" / "test" / "wav.scp").items():
+        ours, theirs = soundfile.read(path)[0], soundfile.read(reference / f"{name}.flac")[0]
+        assert np.abs(ours - theirs).max() < 1.5 / 32768

@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from featnorm_se.errors import FeatnormError
+from featnorm_se.metrics.listing import read_conditions, read_listing
+
+
+def test_a_folder_with_sub_folders(tmp_path: Path) -> None:
+    for name in ("a.wav", "spk/b.FLAC", "notes.txt", ".hidden/c.wav", ".1.tmp.d.wav"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    assert read_listing(tmp_path) == {
+        "a": str(tmp_path / "a.wav"),
+        "spk/b": str(tmp_path / "spk/b.FLAC"),
+    }
+
+
+def test_an_scp_with_paths_from_here_or_beside_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data/near.wav").touch()
+    (tmp_path / "here.wav").touch()
+    (tmp_path / "data/wav.scp").write_text("a here.wav\nb near.wav\nc gone.wav\n")
+    monkeypatch.chdir(tmp_path)
+    found = read_listing("data/wav.scp")
+    assert found == {"a": "here.wav", "b": str(Path("data/near.wav")), "c": "gone.wav"}
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("a sox x.wav |\n", "a is a pipe"),
+        ("", "empty"),
+        ("a\n", "no value"),
+        ("a x.wav\na y.wav\n", "twice"),
+    ],
+)
+def test_bad_scp_files_are_told(tmp_path: Path, text: str, told: str) -> None:
+    (tmp_path / "wav.scp").write_text(text)
+    with pytest.raises(FeatnormError, match=told):
+        read_listing(tmp_path / "wav.scp")
+
+
+def test_an_archive_is_told(tmp_path: Path) -> None:
+    (tmp_path / "wav.ark").touch()
+    (tmp_path / "wav.scp").write_text(f"a {tmp_path}/wav.ark:15\n")
+    with pytest.raises(FeatnormError, match="points into an archive"):
+        read_listing(tmp_path / "wav.scp")
+
+
+def test_missing_empty_and_double(tmp_path: Path) -> None:
+    with pytest.raises(FeatnormError, match="no such folder"):
+        read_listing(tmp_path / "gone")
+    with pytest.raises(FeatnormError, match="holds no audio"):
+        read_listing(tmp_path)
+    (tmp_path / "a.wav").touch()
+    (tmp_path / "a.flac").touch()
+    with pytest.raises(FeatnormError, match="two files for a"):
+        read_listing(tmp_path)
+
+
+def test_conditions(tmp_path: Path) -> None:
+    path = tmp_path / "log.txt"
+    path.write_text("p232_001 bus 17.5\np232_002\tcafe\t-5\n")
+    assert read_conditions(path) == {"p232_001": ("bus", 17.5), "p232_002": ("cafe", -5.0)}
+    path.write_text("utt noise snr\np232_001 bus 17.5\n")
+    assert read_conditions(path) == {"p232_001": ("bus", 17.5)}
+    path.write_text("a bus 17.5\nb bus\n")
+    with pytest.raises(FeatnormError, match="line 2: 'b bus' is not <utt> <noise> <snr>"):
+        read_conditions(path)
+    path.write_text("")
+    with pytest.raises(FeatnormError, match="names no utterance"):
+        read_conditions(path)
+    with pytest.raises(FeatnormError, match="cannot read"):
+        read_conditions(tmp_path / "gone")

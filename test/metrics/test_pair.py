@@ -1,0 +1,113 @@
+from __future__ import annotations
+
+import sys
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from featnorm_se.errors import FeatnormError
+from featnorm_se.metrics import DEFAULT_METRICS, score_pair
+from featnorm_se.metrics.pair import score_measures
+
+Array = NDArray[np.float64]
+
+
+def test_scores_come_in_the_tables_order(speech: Array, noisy: Array) -> None:
+    scores = score_pair(speech, noisy)
+    assert tuple(scores) == DEFAULT_METRICS
+    assert 1.0 < scores["PESQ_WB"] < 4.65
+    assert 0.0 < scores["ESTOI"] < scores["STOI"] < 1.0
+    assert list(score_pair(speech, noisy, 16000, ["SSNR", "SDR"])) == ["SDR", "SSNR"]
+
+
+def test_less_noise_scores_higher(speech: Array, noisy: Array) -> None:
+    better, worse = speech + 0.1 * (noisy - speech), speech + 0.3 * (noisy - speech)
+    low, high = score_pair(speech, worse), score_pair(speech, better)
+    assert all(high[name] > low[name] for name in DEFAULT_METRICS)
+
+
+def test_level_counts_where_it_must(speech: Array, noisy: Array) -> None:
+    """No hidden level change: SSNR and CBAK fall with the level, PESQ and SI_SDR stay."""
+    full, half = score_pair(speech, noisy), score_pair(speech, 0.5 * noisy)
+    assert half["PESQ_WB"] == pytest.approx(full["PESQ_WB"], abs=1e-3)
+    assert half["SI_SDR"] == pytest.approx(full["SI_SDR"], abs=1e-6)
+    assert half["SSNR"] < full["SSNR"] - 0.5
+    assert half["CBAK"] < full["CBAK"]
+
+
+def test_float32_reads_the_same(speech: Array, noisy: Array) -> None:
+    single = score_pair(speech.astype(np.float32), noisy.astype(np.float32))
+    for name, value in score_pair(speech, noisy).items():
+        assert single[name] == pytest.approx(value, abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("ref", "inf", "told"),
+    [
+        (np.ones(9), np.ones(8), "other length"),
+        (np.zeros(16000), np.arange(16000.0), "the reference is silent"),
+        (np.arange(16000.0), np.full(16000, 0.1), "the signal to score is silent"),
+        (np.arange(3.0), np.array([0.0, np.nan, 1.0]), "holds NaN"),
+        (np.ones((3, 2)), np.ones((3, 2)), "one channel"),
+        (np.ones(0), np.ones(0), "is empty"),
+    ],
+)
+def test_bad_signals_are_told(ref: Array, inf: Array, told: str) -> None:
+    with pytest.raises(FeatnormError, match=told):
+        score_pair(ref, inf, 16000, ["SI_SDR"])
+
+
+def test_unknown_metric_is_told(speech: Array) -> None:
+    with pytest.raises(FeatnormError, match="no metric is named 'MOS'.*PESQ_WB"):
+        score_pair(speech, speech, 16000, ["MOS"])
+    with pytest.raises(FeatnormError, match="no metric is named"):
+        score_pair(speech, speech, 16000, [])
+
+
+def test_one_failing_measure_leaves_the_others(speech: Array, noisy: Array) -> None:
+    short = slice(4000, 7000)
+    scores, reasons = score_measures(
+        speech[short], noisy[short], 16000, ("PESQ_WB", "SI_SDR", "COVL")
+    )
+    assert set(scores) == {"SI_SDR"}
+    assert "at least 1/4 of a second" in reasons["PESQ_WB"]
+    assert reasons["COVL"].startswith("PESQ_WB ")
+
+
+def test_pesq_without_speech_is_told(
+    speech: Array, noisy: Array, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import pesq
+
+    def refuse(*_: object) -> float:
+        raise pesq.NoUtterancesError(b"No utterances detected")
+
+    monkeypatch.setattr(pesq, "pesq", refuse)
+    with pytest.raises(FeatnormError, match="PESQ_WB: finds nothing to score: No utterances det"):
+        score_pair(speech, noisy, 16000, ["PESQ_WB", "STOI"])
+
+
+def test_stoi_of_too_little_speech_is_no_score(speech: Array, noisy: Array) -> None:
+    with pytest.raises(FeatnormError, match="STOI, ESTOI: needs 30 frames"):
+        score_pair(speech[:4000], noisy[:4000], 16000, ["STOI", "ESTOI"])
+
+
+def test_pesq_needs_its_rate(speech: Array, noisy: Array) -> None:
+    with pytest.raises(FeatnormError, match="PESQ_WB: needs 16000 Hz, not 48000 Hz"):
+        score_pair(speech, noisy, 48000, ["PESQ_WB"])
+    assert score_pair(speech, noisy, 8000, ["PESQ_NB"])["PESQ_NB"] > 1.0
+
+
+def test_dnsmos_without_its_package_is_told(speech: Array, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "speechmos", None)
+    with pytest.raises(FeatnormError, match="featnorm_se\\[dnsmos\\]"):
+        score_pair(speech, speech, 16000, ["DNSMOS"])
+
+
+def test_dnsmos_scores_speech(speech: Array, noisy: Array) -> None:
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("speechmos.dnsmos")
+    scores = score_pair(speech, noisy, 16000, ["DNSMOS"])
+    assert list(scores) == ["DNSMOS_OVRL", "DNSMOS_SIG", "DNSMOS_BAK", "DNSMOS_P808"]
+    assert all(0.5 < value < 5.0 for value in scores.values())
