@@ -124,14 +124,16 @@ def check_headers(name: str, noisy: str, clean: str | None, sample_rate: int | N
         FeatnormError: a file is missing, no audio, empty, not mono or of another rate than
             ``sample_rate``, or its twin has another rate or length.
     """
+    headers = []
     for path in (noisy, clean):
         if path is None:
-            continue
+            return
         if path.rstrip().endswith("|"):
             raise FeatnormError(
                 f"{name}: {path!r} is a command, which is not run: write its output to a file"
             )
         header = audio_info(path)
+        headers.append(header)
         if header.channels != 1:
             raise FeatnormError(
                 f"{path} has {header.channels} channels, one is wanted: take one channel of it"
@@ -143,9 +145,7 @@ def check_headers(name: str, noisy: str, clean: str | None, sample_rate: int | N
                 f"{path} is sampled at {header.sample_rate} Hz, {sample_rate} Hz is wanted: run"
                 " stage 1, which resamples"
             )
-    if clean is None:
-        return
-    first, second = audio_info(noisy), audio_info(clean)
+    first, second = headers
     if first.sample_rate != second.sample_rate:
         raise FeatnormError(
             f"{name}: the noisy file is sampled at {first.sample_rate} Hz and its clean twin at"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import glob
 import os
 import shutil
 from collections.abc import Iterator
@@ -45,12 +46,12 @@ def replaced_folder(folder: str | os.PathLike[str]) -> Iterator[Path]:
         FeatnormError: the disk is full or the folder cannot be written.
     """
     target = Path(folder).absolute()
-    fresh = target.with_name(f".{target.name}.new")
+    # The number keeps a killed run's last worker, still writing, out of this run's folder.
+    fresh = target.with_name(f".{target.name}.new.{os.getpid()}")
     stale = target.with_name(f".{target.name}.old")
     try:
-        for leftover in (fresh, stale):
-            if leftover.exists():
-                shutil.rmtree(leftover)
+        for leftover in (stale, *target.parent.glob(f"{glob.escape(f'.{target.name}.new.')}*")):
+            shutil.rmtree(leftover, ignore_errors=True)
         fresh.mkdir(parents=True)
         yield fresh
         if target.exists():

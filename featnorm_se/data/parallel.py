@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from typing import TypeVar
 
 from featnorm_se.errors import FeatnormError
@@ -47,7 +49,7 @@ def parallel_map(
     if workers <= 1:
         return list(_progress(map(function, items), len(items), label))
     chunk = max(1, min(32, len(items) // (4 * workers)))
-    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_one_thread)
+    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_start_worker)
     try:
         results = pool.map(function, items, chunksize=chunk)
         return list(_progress(results, len(items), label))
@@ -61,18 +63,31 @@ def parallel_map(
 
 def run_apart(function: Callable[[Item], Result], item: Item) -> Result:
     """Call ``function(item)`` in one fresh process, away from this one's state."""
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+    context = get_context("spawn")
+    with ProcessPoolExecutor(1, mp_context=context, initializer=_start_worker) as pool:
         try:
             return pool.submit(function, item).result()
         except BrokenProcessPool as error:
             raise FeatnormError(f"the process for {function.__name__} died: run again") from error
 
 
-def _one_thread() -> None:
-    """Keep a worker to one core: the processes are the parallelism."""
-    import torch
+def _start_worker() -> None:
+    """Keep a worker to one core, since the processes are the parallelism, and to its parent.
 
-    torch.set_num_threads(1)
+    The number of threads goes by the environment, before a numerical library is loaded: torch is
+    not wanted by every task.
+    """
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        os.environ[name] = "1"
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """End this process when its parent is gone: a killed run must not leave workers waiting."""
+    parent = parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _progress(results: Iterator[Result], total: int, label: str) -> Iterator[Result]:

@@ -100,13 +100,32 @@ def details(experiment: Experiment) -> list[tuple[str, str]]:
         ("best epoch", _text(run.get("best_epoch"))),
         ("started", _text(run.get("started"))),
         ("finished", _text(run.get("finished"))),
-        ("data", _text(run.get("data"))),
+        ("data", _data(run.get("data"))),
         ("machine", _text(run.get("machine"))),
         ("versions", _text(run.get("versions"))),
     ]
     for testset, summary in experiment.summaries.items():
         pairs.append((f"scored on {testset}", _scoring(summary)))
     return [(heading, text) for heading, text in pairs if text]
+
+
+def _data(data: Any) -> str:
+    """Write what the data was: resampler, pairs a set, and the start of each set's hash.
+
+    A list of every file's hash and folders of one machine say nothing to a reader.
+    """
+    if not isinstance(data, Mapping):
+        return _text(data)
+    parts = [
+        f"{name} {_text(data[name])}"
+        for name in ("resampler", "torchaudio", "sample_rate")
+        if _text(data.get(name))
+    ]
+    for name, count in (data.get("counts") or {}).items():
+        pairs = count.get("pairs") if isinstance(count, Mapping) else count
+        source = (data.get("sources") or {}).get(name)
+        parts.append(f"{name} {pairs} pairs" + (f" (sources {source[:12]})" if source else ""))
+    return "; ".join(parts)
 
 
 def _scoring(summary: Mapping[str, Any]) -> str:

@@ -11,7 +11,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -120,6 +120,7 @@ class _Download:
     def __init__(self, url: str, target: Path, size: int | None) -> None:
         self.url, self.target, self.size = url, target, size
         self.total: int | None = None
+        self.bar: Any = None
         self.part = target.with_name(target.name + ".part")
         self.mark = target.with_name(target.name + ".part.version")
         handlers: list[Any] = [_SafeRedirect]
@@ -129,28 +130,33 @@ class _Download:
 
     def run(self, sha256: str | None) -> None:
         """Fetch the file, going on after cuts; check it; give it its name."""
-        from tqdm import tqdm
-
         print(f"fetching {self.url}\n      to {self.target}", file=sys.stderr, flush=True)
-        slow = 0.1 if sys.stderr.isatty() else 10.0
-        with tqdm(unit="B", unit_scale=True, unit_divisor=1024, mininterval=slow) as bar:
-            self._until_whole(lambda done: self._show(bar, done))
+        try:
+            self._until_whole()
+        finally:
+            if self.bar is not None:
+                self.bar.close()
         if sha256 is not None and sha256_file(self.part) != sha256:
             self._discard()
             raise _failed(self.url, self.target, "its SHA-256 is not the official one")
         os.replace(self.part, self.target)
         self.mark.unlink(missing_ok=True)
 
-    def _show(self, bar: Any, done: int) -> None:
-        bar.total = self.total
-        bar.update(done - bar.n)
+    def _show(self, done: int) -> None:
+        from tqdm import tqdm
 
-    def _until_whole(self, show: Callable[[int], None]) -> None:
+        if self.bar is None:
+            slow = 0.1 if sys.stderr.isatty() else 10.0
+            self.bar = tqdm(unit="B", unit_scale=True, unit_divisor=1024, mininterval=slow)
+        self.bar.total = self.total
+        self.bar.update(done - self.bar.n)
+
+    def _until_whole(self) -> None:
         failures = 0
         while True:
             before = self._have()
             try:
-                if self._attempt(show):
+                if self._attempt():
                     return
                 reason = "the connection was cut"
             except urllib.error.HTTPError as error:
@@ -176,14 +182,18 @@ class _Download:
         self.part.unlink(missing_ok=True)
         self.mark.unlink(missing_ok=True)
 
-    def _attempt(self, show: Callable[[int], None]) -> bool:
+    def _attempt(self) -> bool:
         """One connection; True when the file is whole afterwards."""
         headers = {"User-Agent": "featnorm_se"}
         version = self.mark.read_text() if self.mark.is_file() else ""
         if self._have() and version:
             headers |= {"Range": f"bytes={self._have()}-", "If-Range": version}
         with self.open(urllib.request.Request(self.url, headers=headers), timeout=TIMEOUT) as reply:
-            resumed = reply.status == 206
+            begin = f"bytes {self._have()}-"
+            resumed = reply.status == 206 and reply.headers["Content-Range"].startswith(begin)
+            if reply.status == 206 and not resumed:
+                self._discard()
+                return False
             kind = reply.headers.get("Content-Type", "")
             if kind.startswith("text/html"):
                 raise _failed(self.url, self.target, "the server answers with a web page")
@@ -201,7 +211,7 @@ class _Download:
             with open(self.part, "ab") as handle:
                 while block := reply.read(_BLOCK):
                     handle.write(block)
-                    show(handle.tell())
+                    self._show(handle.tell())
         whole = self.total if self.size is None else self.size
         if whole is None or self._have() == whole:
             self._check_kind()

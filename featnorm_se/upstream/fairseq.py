@@ -17,6 +17,33 @@ _FOLLOWED = {
 }
 
 
+class Activation:
+    """s3prl's activation by name. Its functions are local to another and cannot be pickled."""
+
+    def __init__(self, name: str) -> None:
+        self.__setstate__({"name": name})
+
+    def __getstate__(self) -> dict[str, str]:
+        return {"name": self.name}
+
+    def __setstate__(self, state: dict[str, str]) -> None:
+        from s3prl.upstream.wav2vec2.wav2vec2_model import get_activation_fn
+
+        self.name = state["name"]
+        self.function = get_activation_fn(self.name)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        activated: Tensor = self.function(x)
+        return activated
+
+
+def make_picklable(model: Any, activation: str) -> Any:
+    """Return the model with activations that can be pickled and copied."""
+    for layer in model.encoder.layers:
+        layer.activation_fn = Activation(activation)
+    return model
+
+
 def fields_of(kind: type, values: dict[str, Any], what: str) -> dict[str, Any]:
     """Keep the values that the dataclass knows and fill in its defaults, as plain containers.
 

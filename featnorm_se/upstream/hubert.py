@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from featnorm_se.upstream.fairseq import fields_of
+from featnorm_se.upstream.fairseq import fields_of, make_picklable
 from featnorm_se.upstream.fairseq import read as read  # the layout of its checkpoints
 from featnorm_se.upstream.waveform import WaveformUpstream, parse_conv_layers
 
@@ -37,10 +37,11 @@ def build(architecture: dict[str, Any]) -> HubertUpstream:
     layers = parse_conv_layers(model["conv_feature_layers"])
     model["conv_feature_layers"] = repr(layers)
     labels = [int(size) for size in architecture["labels"]]
+    network = HubertModel(
+        HubertConfig(**model), HubertPretrainingConfig(**task), [range(n) for n in labels]
+    )
     return HubertUpstream(
-        HubertModel(
-            HubertConfig(**model), HubertPretrainingConfig(**task), [range(n) for n in labels]
-        ),
+        make_picklable(network, model["activation_fn"]),
         {"task_cfg": task, "model_cfg": model, "labels": labels},
         layers,
         bool(task["normalize"]),

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from featnorm_se.upstream.fairseq import fields_of
+from featnorm_se.upstream.fairseq import fields_of, make_picklable
 from featnorm_se.upstream.fairseq import read as read  # the layout of its checkpoints
 from featnorm_se.upstream.padding import padding_mask
 from featnorm_se.upstream.waveform import WaveformUpstream, parse_conv_layers
@@ -38,7 +38,7 @@ def build(architecture: dict[str, Any]) -> Wav2Vec2Upstream:
     layers = parse_conv_layers(model["conv_feature_layers"])
     model["conv_feature_layers"] = repr(layers)
     return Wav2Vec2Upstream(
-        Wav2Vec2Model(Wav2Vec2Config(**model)),
+        make_picklable(Wav2Vec2Model(Wav2Vec2Config(**model)), model["activation_fn"]),
         {"task_cfg": task, "model_cfg": model},
         layers,
         bool(task["normalize"]),

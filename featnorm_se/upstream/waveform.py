@@ -191,11 +191,14 @@ class WaveformUpstream(Upstream):
         model = self.model
         # mask_emb stays in the graph even when the utterance is too short to be masked.
         x = x + 0.0 * model.mask_emb
-        if x.size(1) < 4 * masking.TIME_MASK_FRAMES:
+        frames = x.size(1) if mask is None else int((~mask).sum(1).min())
+        if frames < 4 * masking.TIME_MASK_FRAMES:
             return x
         model.mask_prob, model.mask_length = masking.TIME_MASK_RATE, masking.TIME_MASK_FRAMES
         model.mask_channel_prob = masking.CHANNEL_MASK_RATE
-        model.mask_channel_length = min(masking.CHANNEL_MASK_WIDTH, self.width // 4)
+        # Narrow models get narrower bands: less than one band on average would stop s3prl.
+        bands = max(1, int(masking.CHANNEL_MASK_RATE * self.width))
+        model.mask_channel_length = min(masking.CHANNEL_MASK_WIDTH, bands)
         return self.apply_mask(x, mask)
 
     def apply_mask(self, x: Tensor, mask: Tensor | None) -> Tensor:

@@ -27,7 +27,7 @@ NAMES = {
 
 def write(path: Path, samples: np.ndarray, rate: int = 16000) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    soundfile.write(path, samples, rate, subtype="PCM_16" if samples.dtype != object else None)
+    soundfile.write(path, samples, rate, subtype="PCM_16")
 
 
 @pytest.fixture

@@ -4,14 +4,14 @@
 set -euo pipefail
 cd "$(dirname "$0")"
 
-places=(--expdir demo/exp --datadir demo/data --dumpdir demo/dump)
+settings=(--expdir demo/exp --datadir demo/data --dumpdir demo/dump --config conf/demo.yaml --copies 1)
 row=0
 for upstream in tera_tiny wavlm_tiny; do
     for norm in none utterance; do
         row=$((row + 1))
         echo "== demo, row ${row} of 4: ${upstream}, norm ${norm}"
-        ./run.sh "${places[@]}" --stage $((row == 1 ? 1 : 2)) --stop_stage 4 \
+        ./run.sh "${settings[@]}" --stage $((row == 1 ? 1 : 2)) --stop_stage 4 \
             --upstream "${upstream}" --norm "${norm}" "$@"
     done
 done
-./run.sh "${places[@]}" --stage 5 --upstream tera_tiny "$@"
+./run.sh "${settings[@]}" --stage 5 --upstream tera_tiny "$@"

@@ -1,0 +1,94 @@
+"""Matplotlib figures as inline SVG that takes the page's text colour, or as PNG."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+# M. Okabe and K. Ito, "Color universal design", 2008: told apart by colour-blind people. Black
+# is the text colour here and yellow is lost on white, so both are left out.
+PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+GREY = "#808080"
+MARKERS = ("o", "s", "^", "D", "v", "P")
+# Nothing is drawn in this colour but text and axes: in the page it becomes the text colour.
+INK = "#010203"
+
+_STYLE: dict[str, Any] = {
+    "svg.fonttype": "none",
+    "font.size": 10.0,
+    "font.family": "sans-serif",
+    "axes.titlesize": 10.0,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.facecolor": "none",
+    "figure.facecolor": "none",
+    "legend.frameon": False,
+    "grid.alpha": 0.25,
+    "grid.linewidth": 0.6,
+    **{f"{part}.color": INK for part in ("text", "xtick", "ytick", "grid")},
+    **{f"axes.{part}color": INK for part in ("edge", "label", "title")},
+}
+
+
+def color(index: int) -> str:
+    """Return the colour of the series with this number."""
+    return PALETTE[index % len(PALETTE)]
+
+
+def marker(index: int) -> str:
+    """Return the marker of the series with this number: colour is never the only difference."""
+    return MARKERS[(index + index // len(MARKERS)) % len(MARKERS)]
+
+
+@contextmanager
+def new_figure(width: float, height: float) -> Iterator[Figure]:
+    """Give an empty figure of a size in inches; the project's style holds inside the block."""
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    with matplotlib.rc_context(_STYLE):
+        yield Figure(figsize=(width, height), layout="constrained")
+
+
+def to_svg(figure: Figure, title: str) -> str:
+    """Write a figure as an ``<svg>`` element to put into a page. Call it in the figure's block.
+
+    Args:
+        figure: the figure.
+        title: what a screen reader says instead.
+    """
+    import html
+
+    import matplotlib
+
+    text = io.StringIO()
+    # Names of clip paths must differ between the pictures of one page.
+    salt = hashlib.sha256(title.encode()).hexdigest()[:8]
+    with matplotlib.rc_context({"svg.hashsalt": salt}):
+        figure.savefig(text, format="svg", dpi=110, metadata={"Date": None})
+    svg = text.getvalue()
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, count=1, flags=re.DOTALL)
+    svg = re.sub(r'<g id="[^"]*"', "<g", svg)
+    view = re.search(r'viewBox="([^"]*)"', svg)
+    label = html.escape(title, quote=True)
+    head = f'<svg viewBox="{view[1] if view else ""}" role="img" aria-label="{label}">'
+    svg = re.sub(r"<svg[^>]*>", lambda _: head, svg, count=1, flags=re.DOTALL)
+    svg = re.sub(r"<!--.*?-->\n?", "", svg, flags=re.DOTALL)
+    return svg.replace(INK, "currentColor")
+
+
+def to_png(figure: Figure, path: str | os.PathLike[str]) -> None:
+    """Write a figure as a PNG file on white, whole or not at all."""
+    from featnorm_se.files import atomic_path
+
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=150, facecolor="white")

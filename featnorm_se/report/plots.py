@@ -1,0 +1,183 @@
+"""The page's plots. Each takes plain numbers and returns an ``<svg>`` element."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from featnorm_se.metrics.names import METRICS
+from featnorm_se.report.curves import Curves
+from featnorm_se.report.figure import GREY, INK, color, marker, new_figure, to_svg
+from featnorm_se.report.paired import Comparison
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+WIDTH = 6.4
+
+
+def axis_label(metric: str) -> str:
+    """Return a metric's name with its unit."""
+    return f"{metric} ({METRICS[metric].unit})"
+
+
+def _rows_height(rows: int) -> float:
+    return 0.9 + 0.42 * rows
+
+
+def training_curves(curves: Mapping[str, Curves], title: str) -> str:
+    """Draw the loss by epoch, valid as a line and train dashed, of several experiments.
+
+    Args:
+        curves: by label.
+        title: told to screen readers.
+    """
+    with new_figure(WIDTH, 3.4 + 0.2 * len(curves)) as figure:
+        axes = figure.subplots()
+        for i, (label, phases) in enumerate(curves.items()):
+            for phase, points in phases.items():
+                epochs, losses = zip(*points, strict=True)
+                style = "-" if phase == "valid" else "--"
+                axes.plot(
+                    epochs,
+                    losses,
+                    style,
+                    color=color(i),
+                    marker=marker(i) if len(epochs) < 30 else None,
+                    markersize=4,
+                    label=f"{label}, {phase}",
+                )
+        axes.set(xlabel="epoch", ylabel="loss")
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.grid(True)
+        figure.legend(loc="outside lower center", ncols=1)
+        return to_svg(figure, title)
+
+
+def distributions(scores: Mapping[str, Sequence[float]], metric: str, title: str) -> str:
+    """Draw the scores of every utterance, a row a model, with quartiles and the mean.
+
+    Args:
+        scores: values by label.
+        metric: for the axis.
+        title: told to screen readers.
+    """
+    with new_figure(WIDTH, _rows_height(len(scores))) as figure:
+        axes = figure.subplots()
+        _boxes(axes, list(scores.values()), list(scores), first_grey=True)
+        axes.set(xlabel=axis_label(metric))
+        return to_svg(figure, title)
+
+
+def _boxes(
+    axes: Axes,
+    rows: Sequence[Sequence[float]] | Sequence[NDArray[np.float64]],
+    labels: Sequence[str],
+    first_grey: bool = False,
+) -> None:
+    """Draw one box a row, its values as dots, and the mean as a diamond."""
+    rng = np.random.default_rng(0)
+    for i, values in enumerate(rows):
+        shade = GREY if first_grey and i == 0 else color(i - first_grey)
+        spread = i + rng.uniform(-0.28, 0.28, len(values))
+        axes.scatter(values, spread, s=6, color=shade, alpha=0.45, linewidths=0, rasterized=True)
+        axes.boxplot(
+            values,
+            positions=[i],
+            orientation="horizontal",
+            widths=0.62,
+            showfliers=False,
+            **{
+                part: {"color": INK, "linewidth": 1.0}
+                for part in ("boxprops", "whiskerprops", "capprops", "medianprops")
+            },
+        )
+        axes.scatter(np.mean(values), i, marker="D", s=26, color=INK, zorder=4)
+    axes.set_yticks(range(len(labels)), labels)
+    axes.set_ylim(len(labels) - 0.45, -0.55)
+    axes.grid(True, axis="x")
+
+
+def draw_differences(axes: Axes, comparisons: Mapping[str, Comparison], metric: str) -> None:
+    """Draw the differences of every utterance, a row a comparison, with the mean's interval."""
+    _boxes(axes, [told.differences for told in comparisons.values()], list(comparisons))
+    for i, told in enumerate(comparisons.values()):
+        axes.plot([told.low, told.high], [i, i], color=INK, linewidth=4, zorder=3)
+    axes.axvline(0.0, color=INK, linewidth=1.0, linestyle=":")
+    axes.set(xlabel=f"difference in {axis_label(metric)}")
+
+
+def differences(comparisons: Mapping[str, Comparison], metric: str, title: str) -> str:
+    """Draw paired differences as an ``<svg>``; see ``draw_differences``."""
+    with new_figure(WIDTH, _rows_height(len(comparisons))) as figure:
+        draw_differences(figure.subplots(), comparisons, metric)
+        return to_svg(figure, title)
+
+
+def by_snr(means: Mapping[str, Mapping[float, float]], metric: str, title: str) -> str:
+    """Draw the mean score at each SNR, a line a model.
+
+    Args:
+        means: by label, by SNR in dB.
+        metric: for the axis.
+        title: told to screen readers.
+    """
+    with new_figure(WIDTH, 3.2 + 0.2 * len(means)) as figure:
+        axes = figure.subplots()
+        for i, (label, values) in enumerate(means.items()):
+            levels = sorted(values)
+            axes.plot(
+                levels,
+                [values[level] for level in levels],
+                color=GREY if i == 0 else color(i - 1),
+                marker=marker(i),
+                markersize=5,
+                linestyle=":" if i == 0 else "-",
+                label=label,
+            )
+        levels = sorted({level for values in means.values() for level in values})
+        axes.set_xticks(levels, [f"{level:g}" for level in levels])
+        axes.set(xlabel="SNR of the noisy input (dB)", ylabel=axis_label(metric))
+        axes.grid(True)
+        figure.legend(loc="outside lower center", ncols=1)
+        return to_svg(figure, title)
+
+
+def spectrogram(
+    signal: NDArray[np.float32], sample_rate: int, full_scale: float, title: str
+) -> str:
+    """Draw a log-magnitude spectrogram, 32 ms Hann frames every 8 ms, 80 dB deep.
+
+    Args:
+        signal: shape (N,).
+        sample_rate: in Hz.
+        full_scale: the magnitude that is 0 dB, the same for all pictures to be compared.
+        title: told to screen readers.
+    """
+    levels = 20 * np.log10(np.maximum(magnitudes(signal, sample_rate) / full_scale, 1e-6))
+    seconds = len(signal) / sample_rate
+    with new_figure(4.2, 2.1) as figure:
+        axes = figure.subplots()
+        picture = axes.imshow(
+            levels.T,
+            origin="lower",
+            aspect="auto",
+            cmap="cividis",
+            vmin=-80.0,
+            vmax=0.0,
+            extent=(0.0, seconds, 0.0, sample_rate / 2000.0),
+        )
+        axes.set(xlabel="time (s)", ylabel="frequency (kHz)")
+        figure.colorbar(picture, ax=axes, label="level (dB)", pad=0.02)
+        return to_svg(figure, title)
+
+
+def magnitudes(signal: NDArray[np.float32], sample_rate: int) -> NDArray[np.float64]:
+    """Return STFT magnitudes, shape (frames, bins), of 32 ms Hann frames every 8 ms."""
+    size = int(0.032 * sample_rate)
+    padded = np.pad(signal.astype(np.float64), (0, max(0, size - len(signal))))
+    view = np.lib.stride_tricks.sliding_window_view(padded, size)[:: size // 4]
+    return np.asarray(np.abs(np.fft.rfft(view * np.hanning(size), axis=1)))

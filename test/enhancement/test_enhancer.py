@@ -1,0 +1,109 @@
+"""Enhancer: strict loading, any rate, any number of channels."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from featnorm_se import Enhancer
+from featnorm_se.errors import FeatnormError
+
+
+@pytest.fixture(scope="module")
+def enhancer(tiny_experiment):
+    return Enhancer.from_pretrained(tiny_experiment)
+
+
+def noise(samples: int, *channels: int) -> np.ndarray:
+    return np.random.default_rng(0).normal(size=(samples, *channels)).astype(np.float32) * 0.1
+
+
+@pytest.mark.parametrize("rate", [8000, 16000, 44100, 48000])
+@pytest.mark.parametrize("shape", [(7001,), (7001, 1), (7001, 2)])
+def test_shape_and_rate_are_kept(enhancer, rate, shape):
+    y = enhancer(noise(shape[0], *shape[1:]), rate)
+    assert y.shape == shape
+    assert y.dtype == np.float32
+    assert np.isfinite(y).all()
+    assert y.std() > 0.001
+
+
+def test_channels_are_enhanced_by_themselves(enhancer):
+    x = noise(4000, 2)
+    y = enhancer(x)
+    for channel in range(2):
+        np.testing.assert_array_equal(y[:, channel], enhancer(x[:, channel]))
+
+
+@pytest.mark.parametrize("samples", [1, 100, 320, 511, 513])
+def test_short_signals(enhancer, samples):
+    assert enhancer(noise(samples)).shape == (samples,)
+
+
+def test_silence_stays_silent(enhancer):
+    assert np.abs(enhancer(np.zeros(8000, np.float32))).max() < 1e-6
+
+
+@pytest.mark.parametrize(
+    ("x", "told"),
+    [
+        (np.zeros(0), "is wanted, not"),
+        (np.zeros((2, 3, 4)), "is wanted, not"),
+        (np.full(800, np.nan), "NaN"),
+    ],
+)
+def test_bad_signals_are_named(enhancer, x, told):
+    with pytest.raises(FeatnormError, match=told):
+        enhancer(x)
+
+
+def copy_of(source, target):
+    target.mkdir()
+    for name in ("config.yaml", "valid.loss.best.pth"):
+        (target / name).write_bytes((source / name).read_bytes())
+    return target
+
+
+def test_renamed_weights_do_not_load_in_silence(tiny_experiment, tmp_path):
+    folder = copy_of(tiny_experiment, tmp_path / "exp")
+    path = folder / "valid.loss.best.pth"
+    state = torch.load(path, weights_only=True)
+    torch.save({f"{key}x": value for key, value in state.items()}, path)
+    with pytest.raises(FeatnormError, match="do not fit"):
+        Enhancer.from_pretrained(folder)
+    torch.save({f"model.{key}": value for key, value in state.items()}, path)
+    with pytest.raises(FeatnormError, match="unknown parts"):
+        Enhancer.from_pretrained(folder)
+
+
+def test_weights_that_would_run_code_are_refused(tiny_experiment, tmp_path):
+    folder = copy_of(tiny_experiment, tmp_path / "exp")
+    marker = tmp_path / "ran"
+
+    class Payload:
+        def __reduce__(self):
+            return (open, (str(marker), "w"))
+
+    torch.save({"separator.x": Payload()}, folder / "valid.loss.best.pth")
+    with pytest.raises(FeatnormError, match="no whole file of weights"):
+        Enhancer.from_pretrained(folder)
+    assert not marker.exists()
+
+
+def test_missing_and_cut_files_are_named(tiny_experiment, tmp_path):
+    with pytest.raises(FeatnormError, match=r"no config\.yaml: train first"):
+        Enhancer.from_pretrained(tmp_path)
+    folder = copy_of(tiny_experiment, tmp_path / "exp")
+    path = folder / "valid.loss.best.pth"
+    path.write_bytes(path.read_bytes()[:5000])
+    with pytest.raises(FeatnormError, match="no whole file of weights"):
+        Enhancer.from_pretrained(folder)
+    path.unlink()
+    with pytest.raises(FeatnormError, match=r"holds no valid\.loss\.best\.pth"):
+        Enhancer.from_pretrained(folder)
+    (folder / "config.yaml").write_text(yaml.safe_dump({"separator": "rnn"}))
+    path.write_bytes((tiny_experiment / path.name).read_bytes())
+    with pytest.raises(FeatnormError, match="separator is 'rnn'"):
+        Enhancer.from_pretrained(folder)

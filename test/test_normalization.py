@@ -1,0 +1,151 @@
+"""FeatureNorm: the equation, on batches with padding."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from featnorm_se.errors import FeatnormError
+from featnorm_se.names import FEATURE_NORMS
+from featnorm_se.normalization import FeatureNorm, LevelNorm
+from featnorm_se.statistics import SiteStats
+
+WIDTH = 6
+
+
+def statistics(seed: int) -> SiteStats:
+    rng = np.random.default_rng(seed)
+    return SiteStats.of(rng.normal(size=(400, WIDTH)) * rng.uniform(0.3, 4, WIDTH) + seed)
+
+
+CLEAN, NOISY = statistics(3), statistics(5)
+
+
+def batch(seed: int = 0, dtype: torch.dtype = torch.float32) -> tuple[torch.Tensor, torch.Tensor]:
+    torch.manual_seed(seed)
+    lengths = torch.tensor([40, 23, 2])
+    x = torch.randn(3, 40, WIDTH, dtype=dtype) * 5 + 2
+    for row, length in zip(x, lengths, strict=True):
+        row[length:] = 0
+    return x, lengths
+
+
+@pytest.mark.parametrize("norm", FEATURE_NORMS)
+def test_equation_against_numpy(norm):
+    x, lengths = batch()
+    y = FeatureNorm(CLEAN, norm, NOISY)(x, lengths).detach().numpy()
+    for row, out, length in zip(x.numpy().astype(np.float64), y, lengths, strict=True):
+        h = row[:length]
+        m, s = (NOISY.mean, NOISY.std) if norm == "corpus" else (h.mean(0), h.std(0))
+        mu, sigma = (0, 1) if norm == "instance" else (CLEAN.mean, CLEAN.std)
+        np.testing.assert_allclose(out[:length], sigma * (h - m) / s + mu, atol=2e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("norm", FEATURE_NORMS)
+def test_padding_stays_exactly_zero(norm):
+    x, lengths = batch()
+    x[1, 23:] = 7.0
+    y = FeatureNorm(CLEAN, norm, NOISY)(x, lengths)
+    assert y[1, 23:].abs().max() == 0
+    assert y[2, 2:].abs().max() == 0
+
+
+@pytest.mark.parametrize("norm", FEATURE_NORMS)
+def test_batch_equals_utterances_alone(norm):
+    x, lengths = batch()
+    fn = FeatureNorm(CLEAN, norm, NOISY)
+    together = fn(x, lengths)
+    for index, length in enumerate(lengths.tolist()):
+        alone = fn(x[index : index + 1, :length])
+        torch.testing.assert_close(together[index, :length], alone[0], atol=1e-5, rtol=1e-5)
+
+
+def test_output_has_the_clean_statistics():
+    x, lengths = batch()
+    y = FeatureNorm(CLEAN, "utterance")(x, lengths)
+    mean, std = y[0].mean(0).double().numpy(), y[0].std(0, unbiased=False).double().numpy()
+    np.testing.assert_allclose(mean, CLEAN.mean, atol=1e-5)
+    np.testing.assert_allclose(std, CLEAN.std, rtol=1e-5)
+
+
+def test_utterance_is_invariant_to_affine_changes():
+    x, lengths = batch()
+    scale, shift = torch.rand(WIDTH) * 3 + 0.1, torch.randn(WIDTH) * 10
+    fn = FeatureNorm(CLEAN, "utterance")
+    torch.testing.assert_close(fn(x * scale + shift, lengths), fn(x, lengths), atol=1e-4, rtol=1e-4)
+
+
+def test_corpus_with_noisy_equal_to_clean_is_the_identity():
+    x, lengths = batch()
+    y = FeatureNorm(CLEAN, "corpus", CLEAN)(x, lengths)
+    torch.testing.assert_close(y, x, atol=1e-5, rtol=1e-5)
+
+
+def test_mix_starts_at_fn_and_reaches_the_input():
+    x, lengths = batch()
+    mix = FeatureNorm(CLEAN, "mix")
+    torch.testing.assert_close(mix(x, lengths), FeatureNorm(CLEAN, "utterance")(x, lengths))
+    mix.weight.data.zero_()
+    torch.testing.assert_close(mix(x, lengths), x)
+
+
+@pytest.mark.parametrize("norm", FEATURE_NORMS)
+def test_gradients_against_finite_differences(norm):
+    torch.manual_seed(1)
+    fn = FeatureNorm(CLEAN, norm, NOISY).double()
+    x = torch.randn(2, 7, WIDTH, dtype=torch.float64, requires_grad=True)
+    lengths = torch.tensor([7, 4])
+    assert torch.autograd.gradcheck(lambda z: fn(z, lengths), (x,))
+
+
+@pytest.mark.parametrize("norm", FEATURE_NORMS)
+def test_constant_channels_and_single_frames_stay_finite(norm):
+    x = torch.full((2, 5, WIDTH), 3.0, requires_grad=True)
+    y = FeatureNorm(CLEAN, norm, NOISY)(x, torch.tensor([5, 1]))
+    y.sum().backward()
+    assert torch.isfinite(y).all()
+    assert torch.isfinite(x.grad).all()
+    if norm == "utterance":
+        np.testing.assert_allclose(y[1, 0].detach(), CLEAN.mean, rtol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_is_computed_in_float32(dtype):
+    x, lengths = batch()
+    # A mean far above the deviation: sums in half precision would lose it.
+    x = (x + 100).to(dtype)
+    fn = FeatureNorm(CLEAN, "utterance")
+    y = fn(x, lengths)
+    assert y.dtype == dtype
+    torch.testing.assert_close(y, fn(x.float(), lengths).to(dtype))
+
+
+def test_compiles_and_saves():
+    fn = FeatureNorm(CLEAN, "corpus", NOISY)
+    empty = FeatureNorm.empty(WIDTH, "corpus")
+    empty.load_state_dict(fn.state_dict())
+    x, lengths = batch()
+    torch.testing.assert_close(empty(x, lengths), fn(x, lengths))
+    compiled = torch.compile(FeatureNorm(CLEAN, "utterance"), backend="eager", fullgraph=True)
+    torch.testing.assert_close(compiled(x, lengths), FeatureNorm(CLEAN, "utterance")(x, lengths))
+
+
+def test_bad_input_is_named():
+    with pytest.raises(FeatnormError, match="no such feature normalization: 'batch'"):
+        FeatureNorm(CLEAN, "batch")
+    with pytest.raises(FeatnormError, match="needs the noisy statistics"):
+        FeatureNorm(CLEAN, "corpus")
+    with pytest.raises(FeatnormError, match="6 channels, the noisy ones 2"):
+        FeatureNorm(CLEAN, "corpus", SiteStats.of(np.ones((4, 2))))
+    with pytest.raises(FeatnormError, match="9 channels, the statistics 6"):
+        FeatureNorm(CLEAN, "utterance")(torch.ones(1, 3, 9))
+
+
+def test_level_norm_sets_the_level_and_keeps_silence():
+    wav = torch.randn(2, 1000) * torch.tensor([[0.5], [0.0]])
+    wav[0, 600:] = 0
+    y = LevelNorm(-26.0)(wav, torch.tensor([600, 1000]))
+    level = 20 * torch.log10(y[0, :600].square().mean().sqrt())
+    assert level.item() == pytest.approx(-26.0, abs=1e-3)
+    assert y[1].abs().max() == 0

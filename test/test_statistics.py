@@ -1,0 +1,150 @@
+"""FeatureStats: merged exactly, saved with their origin, refused when they do not fit."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+
+import numpy as np
+import pytest
+
+from featnorm_se.errors import FeatnormError
+from featnorm_se.statistics import FeatureStats, SiteStats
+
+META = {
+    "kind": "clean",
+    "upstream": "tera_tiny",
+    "identity": "scratch:0",
+    "sample_rate": 16000,
+    "corpus": f"{5:064x}",
+    "utterances": 2,
+    "samples": 100,
+}
+
+
+def features() -> np.ndarray:
+    rng = np.random.default_rng(0)
+    # A mean far from zero: the sum of squares alone would lose the deviation.
+    return rng.normal(size=(4000, 5)) * 0.01 + 1000
+
+
+@pytest.mark.parametrize("shards", [1, 3, 16])
+def test_shards_agree_with_numpy(shards):
+    x = features()
+    order = np.random.default_rng(shards).permutation(len(x))
+    merged = SiteStats.of(x[order[0::shards]])
+    for k in range(1, shards):
+        merged = SiteStats.of(x[order[k::shards]]).merge(merged)
+    assert merged.frames == len(x)
+    np.testing.assert_allclose(merged.mean, x.mean(0), rtol=1e-9)
+    np.testing.assert_allclose(merged.std, x.std(0), rtol=1e-9)
+
+
+def test_merge_with_nothing_changes_nothing():
+    some = SiteStats.of(features())
+    merged = SiteStats.of(np.zeros((0, 5))).merge(some)
+    np.testing.assert_array_equal(merged.mean, some.mean)
+
+
+def stats(**meta) -> FeatureStats:
+    sites = {"frontend": SiteStats.of(features()), "layer.2": SiteStats.of(features()[:, :3])}
+    return FeatureStats(sites, {**META, **meta})
+
+
+def test_save_and_load(tmp_path):
+    path = tmp_path / "new" / "clean.npz"
+    stats().save(path)
+    back = FeatureStats.load(path)
+    assert list(back) == ["frontend", "layer.2"]
+    np.testing.assert_array_equal(back["frontend"].m2, stats()["frontend"].m2)
+    assert back["layer.2"].frames == 4000
+    assert back.meta["identity"] == "scratch:0"
+    assert [p.name for p in path.parent.iterdir()] == ["clean.npz"]
+
+
+def test_merged_meta_counts_both_parts():
+    merged = FeatureStats.merge_all([stats(), stats(corpus=f"{2:064x}"), stats()])
+    assert merged.meta["utterances"] == 6
+    assert merged.meta["corpus"] == f"{12:064x}"
+    assert merged["frontend"].frames == 12000
+
+
+def test_parts_of_different_origin_are_not_merged():
+    with pytest.raises(FeatnormError, match="identity 'scratch:0' and 'scratch:1'"):
+        stats().merge(stats(identity="scratch:1"))
+    with pytest.raises(FeatnormError, match="no statistics to merge"):
+        FeatureStats.merge_all([])
+
+
+@pytest.mark.parametrize(
+    ("wanted", "told"),
+    [
+        ({"identity": "sha256:abc"}, "identity 'scratch:0', this run has 'sha256:abc'"),
+        ({"sample_rate": 8000}, "sample_rate 16000, this run has 8000"),
+        ({"kind": "noisy"}, "kind 'clean', this run has 'noisy'"),
+        ({"sites": {"frontend": 512}}, "frontend have 5 channels, the upstream 512"),
+        ({"sites": {"projection": 5}}, "no statistics for the site 'projection'"),
+    ],
+)
+def test_statistics_of_something_else_are_refused(wanted, told):
+    fits = {"identity": "scratch:0", "sites": {"frontend": 5}, "kind": "clean"}
+    stats().check(**fits)
+    with pytest.raises(FeatnormError, match=told):
+        stats().check(**{**fits, **wanted})
+
+
+def damaged(path, name: str, value: np.ndarray) -> None:
+    stats().save(path)
+    with np.load(path) as archive:
+        arrays = dict(archive)
+    arrays[name] = value
+    np.savez(path, **arrays)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        ("frontend/mean", np.full(5, np.nan), "values that cannot be"),
+        ("frontend/m2", -np.ones(5), "values that cannot be"),
+        ("frontend/m2", np.ones(4), "shapes"),
+        ("layer.2/frames", np.int64(0), "shapes"),
+        ("meta", np.array("{"), "no whole statistics file"),
+        ("meta", np.array(json.dumps({"format": 9})), "format 9"),
+        ("frontend/mean", np.zeros(1 << 20), "too large"),
+    ],
+)
+def test_damaged_files_are_refused(tmp_path, name, value, told):
+    path = tmp_path / "stats.npz"
+    damaged(path, name, value)
+    with pytest.raises(FeatnormError, match=told):
+        FeatureStats.load(path)
+
+
+def test_files_that_are_no_statistics_are_refused(tmp_path):
+    with pytest.raises(FeatnormError, match="run stage 2 first"):
+        FeatureStats.load(tmp_path / "none.npz")
+    text = tmp_path / "text.npz"
+    text.write_text("hello")
+    with pytest.raises(FeatnormError, match="no whole statistics file"):
+        FeatureStats.load(text)
+    cut = tmp_path / "cut.npz"
+    stats().save(cut)
+    cut.write_bytes(cut.read_bytes()[:-300])
+    with pytest.raises(FeatnormError, match="no whole statistics file"):
+        FeatureStats.load(cut)
+
+
+def test_a_pickle_in_the_archive_is_not_run(tmp_path):
+    marker = tmp_path / "ran"
+
+    class Payload:
+        def __reduce__(self):
+            return (open, (str(marker), "w"))
+
+    path = tmp_path / "evil.npz"
+    np.savez(path, meta=np.array([Payload()], dtype=object))
+    assert zipfile.is_zipfile(path)
+    marker.unlink(missing_ok=True)
+    with pytest.raises(FeatnormError):
+        FeatureStats.load(path)
+    assert not marker.exists()

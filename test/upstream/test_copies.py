@@ -1,0 +1,100 @@
+"""Copies, pickles, states, seeds: the same outputs, and no leak."""
+
+from __future__ import annotations
+
+import copy
+import io
+import json
+import pickle
+import random
+
+import numpy as np
+import pytest
+import torch
+from signals import FAMILIES, batch, noise
+
+from featnorm_se.upstream import load_upstream
+
+NAMES = [*[f"{family}_tiny" for family in FAMILIES], "fbank"]
+
+
+def trained(name: str):
+    """An upstream after a step: its graph is what makes the naive copy fail."""
+    upstream = load_upstream(name, "scratch", seed=1)
+    feats, _ = upstream(*batch(noise(8000)))
+    if feats.requires_grad:
+        feats.sum().backward()
+    return upstream
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_deepcopy_and_pickle(name):
+    upstream = trained(name)
+    waves = batch(noise(9000, 7000))
+    with torch.no_grad():
+        expected = upstream(*waves)[0]
+        for twin in (copy.deepcopy(upstream), pickle.loads(pickle.dumps(upstream))):
+            assert torch.equal(twin(*waves)[0], expected)
+            assert twin.sites == upstream.sites and twin.identity == upstream.identity
+            own = {p.data_ptr() for p in upstream.parameters()}
+            assert own.isdisjoint(p.data_ptr() for p in twin.parameters())
+            for parameter in twin.parameters():
+                parameter.zero_()
+        assert torch.equal(upstream(*waves)[0], expected)
+
+
+def test_the_expert_itself_cannot_be_copied(pair):
+    """The naive way, for which the upstream holds s3prl's model and not its expert."""
+    _, expert = pair("wavlm")
+    with torch.no_grad():
+        expert(noise(8000))
+        assert "hidden_states" not in copy.deepcopy(expert)(noise(8000))
+    with pytest.raises((AttributeError, pickle.PicklingError)):
+        pickle.dumps(expert)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_state_goes_into_a_model_rebuilt_from_its_config(name):
+    upstream = trained(name)
+    stored = io.BytesIO()
+    torch.save(upstream.state_dict(), stored)
+    stored.seek(0)
+    config = json.loads(json.dumps(upstream.config))
+    twin = load_upstream(name, config=config, seed=7)
+    twin.load_state_dict(torch.load(stored, weights_only=True))
+    waves = batch(noise(9000, 7000))
+    assert torch.equal(twin(*waves)[0], upstream(*waves)[0])
+    assert twin.config == upstream.config
+
+
+def test_states_hold_weights_only():
+    for name in NAMES:
+        upstream = load_upstream(name, "scratch")
+        assert set(upstream.state_dict()) == {n for n, _ in upstream.named_parameters()}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_same_seed_same_weights(family):
+    name = f"{family}_tiny"
+    torch.manual_seed(123)
+    one = load_upstream(name, "scratch", seed=5)
+    torch.rand(17)
+    two = load_upstream(name, "scratch", seed=5)
+    other = load_upstream(name, "scratch", seed=6)
+    assert one.identity == "scratch:5" and other.identity == "scratch:6"
+    for key, value in one.state_dict().items():
+        assert torch.equal(value, two.state_dict()[key])
+    assert any(not torch.equal(v, other.state_dict()[k]) for k, v in one.state_dict().items())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_callers_random_state_is_left_alone(name):
+    torch.manual_seed(0)
+    np.random.seed(0)
+    random.seed(0)
+    expected = (torch.rand(3).tolist(), np.random.rand(3).tolist(), random.random())
+    torch.manual_seed(0)
+    np.random.seed(0)
+    random.seed(0)
+    load_upstream(name, "scratch", seed=9)
+    assert (torch.rand(3).tolist(), np.random.rand(3).tolist(), random.random()) == expected

@@ -1,0 +1,113 @@
+"""Padding, lengths and the place of a frame in time."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from signals import FAMILIES, VARIANTS, batch, noise
+
+from featnorm_se.errors import FeatnormError
+from featnorm_se.upstream import load_upstream
+
+ALL = [*FAMILIES, "fbank"]
+
+
+def tiny(family: str):
+    return load_upstream("fbank" if family == "fbank" else f"{family}_tiny", "scratch")
+
+
+@pytest.mark.parametrize("family,changes", VARIANTS)
+def test_alone_equals_in_a_batch(make_checkpoint, family, changes):
+    """For group-norm models too: their convolutions see each utterance without padding."""
+    upstream = load_upstream(f"{family}_tiny", make_checkpoint(family, **changes))
+    waves = noise(16000, 801, 12345, 9000)
+    with torch.no_grad():
+        together, lengths = upstream.extract(*batch(waves), list(upstream.sites))
+        for row, wave in enumerate(waves):
+            alone, n = upstream.extract(*batch([wave]), list(upstream.sites))
+            assert n.item() == lengths[row].item() == upstream.frames(len(wave))
+            for site, feats in alone.items():
+                assert torch.allclose(feats[0], together[site][row, :n], atol=5e-6), site
+
+
+def test_s3prl_batches_do_depend_on_padding_with_group_norm():
+    """Why ``exact`` is the default: the same utterance, alone and beside a longer one."""
+    upstream = tiny("wavlm")
+    upstream.padding = "s3prl"
+    short, long = noise(9000, 32000)
+    with torch.no_grad():
+        alone, n = upstream(*batch([short]))
+        together, _ = upstream(*batch([short, long]))
+    assert (alone[0, : n - 1] - together[0, : n - 1]).abs().max() > 0.01
+
+
+@pytest.mark.parametrize("family", ALL)
+def test_padding_frames_are_zero_whatever_the_padding_holds(family):
+    upstream = tiny(family)
+    wav, lengths = batch(noise(16000, 9000))
+    clean, frames = upstream(wav, lengths)
+    wav[1, 9000:] = float("nan")
+    dirty, _ = upstream(wav, lengths)
+    assert torch.equal(clean, dirty)
+    assert clean[1, frames[1] :].abs().max() == 0
+    assert clean[1, : frames[1]].abs().sum(-1).min() > 0
+
+
+@pytest.mark.parametrize("family", ALL)
+def test_frames_formula(family):
+    upstream = tiny(family)
+    sizes = [1, 200, 201, 399, 400, 401, 719, 720, 721, 800, 1039, 1040, 5555, 16000, 16161, 31999]
+    for size in sizes:
+        feats, lengths = upstream(*batch(noise(size)))
+        assert feats.shape[1] == lengths.item() == upstream.frames(size) >= 1
+        assert torch.isfinite(feats).all()
+    assert torch.equal(
+        upstream.frames(torch.tensor(sizes)), torch.tensor([upstream.frames(n) for n in sizes])
+    )
+
+
+@pytest.mark.parametrize("name", ["wavlm_tiny", "hubert_tiny", "wav2vec2_tiny"])
+def test_frames_in_closed_form(name):
+    upstream = load_upstream(name, "scratch")
+    assert (upstream.hop, upstream.offset) == (320, 200)
+    for size in range(400, 6000):
+        assert upstream.frames(size) == (size - 400) // 320 + 1
+
+
+@pytest.mark.parametrize("family", ALL)
+def test_an_impulse_comes_out_at_its_own_time(family):
+    upstream = tiny(family)
+    for place in (4000, 8001, 12345):
+        wav = 0.001 * torch.randn(1, 20000, generator=torch.Generator().manual_seed(1))
+        lengths = torch.tensor([20000])
+        struck = wav.clone()
+        struck[0, place] = 1.0
+        with torch.no_grad():
+            before, _ = upstream.extract(wav, lengths, ["frontend"])
+            after, _ = upstream.extract(struck, lengths, ["frontend"])
+        change = (after["frontend"] - before["frontend"]).abs().sum(-1)[0]
+        change = change - change.median()  # a level or a norm over time moves all frames
+        weight = change.clamp(min=0.3 * change.max()) - 0.3 * change.max()
+        centres = upstream.offset + upstream.hop * torch.arange(len(weight))
+        seen = (weight * centres).sum() / weight.sum()
+        assert abs(seen.item() - place) <= upstream.hop / 2
+
+
+@pytest.mark.parametrize("family", ALL)
+def test_silence_gives_finite_features(family):
+    feats, _ = tiny(family)(torch.zeros(1, 8000), torch.tensor([8000]))
+    assert torch.isfinite(feats).all()
+
+
+@pytest.mark.parametrize(
+    "wav,lengths",
+    [
+        (torch.zeros(16000), torch.tensor([16000])),
+        (torch.zeros(2, 16000), torch.tensor([16000])),
+        (torch.zeros(1, 16000), torch.tensor([16001])),
+        (torch.zeros(1, 16000), torch.tensor([0])),
+    ],
+)
+def test_batches_that_do_not_fit(wav, lengths):
+    with pytest.raises(FeatnormError):
+        tiny("tera")(wav, lengths)

@@ -1,0 +1,103 @@
+"""Sites by name, norms at them, and walks that stop where they are told."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from signals import FAMILIES, batch, noise
+from torch import nn
+
+from featnorm_se.errors import FeatnormError
+from featnorm_se.upstream import load_upstream
+
+
+class Plus(nn.Module):
+    """Adds one and keeps the lengths it was given."""
+
+    def forward(self, x, lengths):
+        self.lengths = lengths
+        return x + 1.0
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_names(family):
+    upstream = load_upstream(f"{family}_tiny", "scratch")
+    assert list(upstream.sites) == ["frontend", "projection", "layer.1", "layer.2", "layer.3"]
+    lowest = "projection" if family in ("tera", "mockingjay") else "frontend"
+    assert upstream.resolve_site("auto") == upstream.lowest_site == lowest
+    assert upstream.resolve_site("last") == "layer.3"
+    assert upstream.resolve_sites("layer.3, frontend,layer.1") == ["frontend", "layer.1", "layer.3"]
+    assert upstream.resolve_sites(["last"]) == ["layer.3"]
+
+
+def test_lowest_site_follows_the_checkpoint(make_checkpoint):
+    upstream = load_upstream("tera_tiny", make_checkpoint("tera", cmvn=False))
+    assert upstream.lowest_site == "frontend"
+
+
+@pytest.mark.parametrize(
+    "wrong", ["layer.4", "layer.0", "middle", "frontend,last,layer.3", "", ","]
+)
+def test_names_that_do_not_fit(wrong):
+    upstream = load_upstream("wavlm_tiny", "scratch")
+    with pytest.raises(FeatnormError, match="frontend|twice"):
+        upstream.resolve_sites(wrong)
+
+
+def test_fbank_has_one_site():
+    upstream = load_upstream("fbank")
+    assert upstream.sites == {"frontend": 80} and upstream.width == 80
+    assert upstream.resolve_sites("last") == ["frontend"]
+    assert sum(p.numel() for p in upstream.parameters()) == 0
+    with pytest.raises(FeatnormError, match="frontend"):
+        upstream.resolve_site("projection")
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_norms_act_at_their_site(family):
+    upstream = load_upstream(f"{family}_tiny", "scratch")
+    waves = batch(noise(9000, 6000))
+    sites = list(upstream.sites)
+    plain, frames = upstream.extract(*waves, sites)
+    upstream.set_norm("layer.1", Plus())
+    normed, _ = upstream.extract(*waves, sites)
+    off, _ = upstream.extract(*waves, sites, apply_norms=False)
+    valid = frames[1]
+    assert torch.equal(upstream.norms["layer_1"].lengths, frames)
+    assert torch.equal(normed["frontend"], plain["frontend"])
+    assert torch.equal(normed["projection"], plain["projection"])
+    assert torch.equal(normed["layer.1"][1, :valid], plain["layer.1"][1, :valid] + 1)
+    assert normed["layer.1"][1, valid:].abs().sum() == 0
+    assert not torch.allclose(normed["layer.2"], plain["layer.2"])
+    assert all(torch.equal(off[site], plain[site]) for site in sites)
+    upstream.set_norm("layer.1", None)
+    upstream.set_norm("layer.1", None)
+    again, _ = upstream.extract(*waves, sites)
+    assert torch.equal(again["layer.3"], plain["layer.3"])
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_nothing_deeper_than_asked_is_computed(family):
+    upstream = load_upstream(f"{family}_tiny", "scratch")
+    encoder = upstream.model.encoder
+    layers = encoder.layer if hasattr(encoder, "layer") else encoder.layers
+    calls = []
+    for number, layer in enumerate(layers, start=1):
+        layer.register_forward_hook(lambda *_, number=number: calls.append(number))
+    waves = batch(noise(8000))
+    for site, expected in (("frontend", []), ("projection", []), ("layer.2", [1, 2])):
+        calls.clear()
+        feats, _ = upstream.extract(*waves, [site])
+        assert calls == expected and list(feats) == [site]
+    calls.clear()
+    walk = upstream.walk(*waves)
+    next(walk)
+    walk.close()
+    assert calls == []
+
+
+def test_no_hooks_of_s3prl_are_left():
+    """The expert gathers all its hidden states; ours keeps what is asked for."""
+    for family in FAMILIES:
+        for module in load_upstream(f"{family}_tiny", "scratch").modules():
+            assert not module._forward_hooks
