@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
 from collections.abc import Mapping, Sequence
@@ -222,6 +223,15 @@ def describe(
         "upstream_identity": upstream.identity,
         "norm": experiment.norm,
         "norm_site": ",".join(config["separator_conf"]["norm_site"]),
+        "config_sha256": _config_hash(config),
+        "data_sources": data.get("sources"),
         "parameters": dict(counts),
         "data": data,
     }
+
+
+def _config_hash(config: Mapping[str, Any]) -> str:
+    """Return a hash of what is trained; how long it is trained may change when it goes on."""
+    free = {"max_epoch", "patience", "num_workers", "ngpu", "log_interval", "output_dir"}
+    kept = {key: value for key, value in config.items() if key not in free}
+    return hashlib.sha256(json.dumps(kept, sort_keys=True, default=str).encode()).hexdigest()

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from featnorm_se.collection import part_versions
+from featnorm_se.errors import FeatnormError
 from featnorm_se.files import write_json
 
 
@@ -35,11 +36,15 @@ class RunRecord:
         Args:
             expdir: the experiment's folder.
             fields: what the experiment is about.
+
+        Raises:
+            FeatnormError: the folder holds a run of something else.
         """
         path = expdir / "run.json"
         before: dict[str, Any] = {}
         if path.is_file():
             before = json.loads(path.read_text(encoding="utf-8"))
+            _same_experiment(path, before, fields)
         commit, dirty = source_commit()
         now = _now()
         record = {
@@ -66,6 +71,18 @@ class RunRecord:
         if best.is_symlink():
             self.fields["best_epoch"] = int(re.sub(r"\D", "", os.readlink(best)) or 0)
         write_json(self.path, self.fields)
+
+
+_IDENTITY = ("seed", "upstream_identity", "norm", "norm_site", "config_sha256", "data_sources")
+
+
+def _same_experiment(path: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    for key in _IDENTITY:
+        if key in before and before[key] != now.get(key):
+            raise FeatnormError(
+                f"{path} is of a run with {key} {before[key]!r}, this run has {now.get(key)!r}:"
+                " give it another --tag or --expdir, or remove the folder"
+            )
 
 
 def source_commit() -> tuple[str | None, bool | None]:

@@ -90,7 +90,9 @@ def test_normalization_changes_what_comes_out():
     masks = []
     for norm in ("none", "utterance"):
         separator = build("wavlm_tiny", norm)
-        separator.start_from(load_upstream("wavlm_tiny", "scratch").state_dict(), fake_stats(separator))
+        separator.start_from(
+            load_upstream("wavlm_tiny", "scratch").state_dict(), fake_stats(separator)
+        )
         with torch.no_grad():
             masks.append(separator.eval()(spectrum, lengths)[2]["mask_spk1"])
     assert (masks[0] - masks[1]).abs().max() > 1e-4

@@ -176,6 +176,20 @@ def test_changed_pins_set_up_again(tmp_path: Path) -> None:
     assert re.findall(r"STEP=(\d)/9", again) == list("2345679")
 
 
+def test_two_set_ups_at_once_both_end_well_and_tell_the_recipes(tmp_path: Path) -> None:
+    tools = copy_tools(tmp_path)
+    python = fake_environment(tmp_path / "env")
+    writer = tools / "installers" / "write_activate.sh"
+    for round_ in range(5):
+        (tools / "activate_python.sh").unlink(missing_ok=True)
+        env = {**os.environ, "PY": str(python)}
+        both = [subprocess.Popen([writer], env=env) for _ in range(4)]
+        assert [p.wait() for p in both] == [0] * 4, round_
+    done = run("bash", "-c", f". {tools}/activate_python.sh; command -v python")
+    assert done.stdout.strip() == str(python)
+    assert not list(tools.glob("*.part"))
+
+
 # ---- what is refused, each in one line
 
 

@@ -12,6 +12,7 @@ text=$(
     printf 'export PATH=%q:"${PATH}"\n' "$(dirname "${PY}")"
 )
 if [[ ! -f ${file} || $(<"${file}") != "${text}" ]]; then
-    printf '%s\n' "${text}" >"${file}.part"
-    mv -f "${file}.part" "${file}"
+    # Two set-ups may end at once: each writes a file of its own.
+    printf '%s\n' "${text}" >"${file}.$$.part"
+    mv -f "${file}.$$.part" "${file}"
 fi

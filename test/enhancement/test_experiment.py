@@ -1,0 +1,66 @@
+"""One experiment's configuration and record, and what is refused before training starts."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from featnorm_se.enhancement.experiment import apply_override, read_config
+from featnorm_se.enhancement.record import RunRecord
+from featnorm_se.errors import FeatnormError
+
+
+def test_overrides_are_yaml_values():
+    config = {"optim_conf": {"lr": 0.1}}
+    for override in ("optim_conf.lr=1.0e-3", "a.b.c=[1, two]", "max_epoch=3", "init=null"):
+        apply_override(config, override)
+    assert config == {
+        "optim_conf": {"lr": 0.001},
+        "a": {"b": {"c": [1, "two"]}},
+        "max_epoch": 3,
+        "init": None,
+    }
+
+
+@pytest.mark.parametrize("override", ["lr", "=3", "optim_conf.lr.x=1", "a=[1"])
+def test_bad_overrides_are_named(override):
+    with pytest.raises(FeatnormError, match="--set"):
+        apply_override({"optim_conf": {"lr": 0.1}}, override)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [("a: [1", "is no YAML"), ("- 1\n- 2\n", "holds no 'key: value'"), ("", "holds no")],
+)
+def test_bad_configurations_are_named(tmp_path, text, told):
+    path = tmp_path / "train.yaml"
+    path.write_text(text)
+    with pytest.raises(FeatnormError, match=told):
+        read_config(path)
+    with pytest.raises(FeatnormError, match="cannot read --config"):
+        read_config(tmp_path / "none.yaml")
+
+
+def test_a_resumed_run_adds_to_its_record(tmp_path):
+    about = {"name": "x", "seed": 1}
+    RunRecord.start(tmp_path, about).finish(10.0)
+    first = json.loads((tmp_path / "run.json").read_text())
+    assert first["finished"]
+    assert first["resumed"] == []
+    (tmp_path / "12epoch.pth").touch()
+    (tmp_path / "valid.loss.best.pth").symlink_to("11epoch.pth")
+    record = RunRecord.start(tmp_path, about)
+    assert json.loads((tmp_path / "run.json").read_text())["finished"] is None
+    record.finish(5.5)
+    last = json.loads((tmp_path / "run.json").read_text())
+    assert last["training_seconds"] == 15.5
+    assert last["started"] == first["started"]
+    assert len(last["resumed"]) == 1
+    assert (last["epochs"], last["best_epoch"]) == (12, 11)
+
+
+def test_a_folder_of_another_experiment_is_refused(tmp_path):
+    RunRecord.start(tmp_path, {"name": "x", "seed": 1, "norm": "none"})
+    with pytest.raises(FeatnormError, match="norm 'none', this run has 'utterance'"):
+        RunRecord.start(tmp_path, {"name": "x", "seed": 1, "norm": "utterance"})
