@@ -21,7 +21,7 @@ MARKERS = ("o", "s", "^", "D", "v", "P")
 # Nothing is drawn in this colour but text and axes: in the page it becomes the text colour.
 INK = "#010203"
 
-_STYLE: dict[str, Any] = {
+_STYLE: Any = {
     "svg.fonttype": "none",
     "font.size": 10.0,
     "font.family": "sans-serif",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from featnorm_se.report.experiments import Experiment
 
@@ -36,3 +36,13 @@ def _describe(experiment: Experiment, fields: int) -> str:
         f"seed {run.get('seed')}",
     ]
     return " ".join(str(part) for part in parts[:fields] if part)
+
+
+def series_numbers(experiments: Sequence[Experiment], labels: Mapping[str, str]) -> dict[str, int]:
+    """Number the models, so that one has the same colour in every plot; noisy has none.
+
+    Returns:
+        The number by label.
+    """
+    models = (experiment for experiment in experiments if not experiment.is_noisy)
+    return {labels[model.name]: number for number, model in enumerate(models)}

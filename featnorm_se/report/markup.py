@@ -32,14 +32,17 @@ def table(
     )
     lines = []
     for row in body:
-        cells = [f'<th scope="row">{esc(row[0])}</th>']
+        # Long names may break after an underscore.
+        cells = [f'<th scope="row">{esc(row[0]).replace("_", "_<wbr>")}</th>']
         for i, cell in enumerate(row[1:], start=1):
             text = f"<strong>{esc(cell)}</strong>" if cell and cell == tops.get(i) else esc(cell)
             cells.append(f"<td{kinds[i]}>{text}</td>")
         lines.append(f"<tr>{''.join(cells)}</tr>")
+    # The caption stands outside, so that it does not scroll away with the columns.
     return (
-        f'<div class="wide" tabindex="0" role="region" aria-label="{esc(caption)}"><table>'
-        f"<caption>{esc(caption)}</caption><thead><tr>{head}</tr></thead>"
+        f'<p class="caption">{esc(caption)}</p>'
+        f'<div class="wide" tabindex="0" role="region" aria-label="{esc(caption)}">'
+        f'<table aria-label="{esc(caption)}"><thead><tr>{head}</tr></thead>'
         f"<tbody>{''.join(lines)}</tbody></table></div>"
     )
 

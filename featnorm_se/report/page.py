@@ -77,5 +77,5 @@ def build_page(
         ):
             found.append((f"{anchor}-{number}", f"{name}: {heading}", content))
     found.append(("training", "Training curves", sections.training(experiments, labels)))
-    found.append(("provenance", "What the rows stand on", sections.provenance(experiments)))
+    found.append(("provenance", "What the rows stand on", sections.provenance(experiments, labels)))
     return markup.document(title, [section for section in found if section[2]])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,9 @@ from featnorm_se.report.paired import Comparison
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+
+Array = NDArray[np.float64]
+Numbers = Mapping[str, int]
 
 WIDTH = 6.4
 
@@ -28,16 +31,18 @@ def _rows_height(rows: int) -> float:
     return 0.9 + 0.42 * rows
 
 
-def training_curves(curves: Mapping[str, Curves], title: str) -> str:
+def training_curves(curves: Mapping[str, Curves], numbers: Numbers, title: str) -> str:
     """Draw the loss by epoch, valid as a line and train dashed, of several experiments.
 
     Args:
         curves: by label.
+        numbers: each label's colour and marker.
         title: told to screen readers.
     """
     with new_figure(WIDTH, 3.4 + 0.2 * len(curves)) as figure:
         axes = figure.subplots()
-        for i, (label, phases) in enumerate(curves.items()):
+        for label, phases in curves.items():
+            i = numbers[label]
             for phase, points in phases.items():
                 epochs, losses = zip(*points, strict=True)
                 style = "-" if phase == "valid" else "--"
@@ -51,51 +56,55 @@ def training_curves(curves: Mapping[str, Curves], title: str) -> str:
                     label=f"{label}, {phase}",
                 )
         axes.set(xlabel="epoch", ylabel="loss")
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.locator_params(axis="x", integer=True)
         axes.grid(True)
         figure.legend(loc="outside lower center", ncols=1)
         return to_svg(figure, title)
 
 
-def distributions(scores: Mapping[str, Sequence[float]], metric: str, title: str) -> str:
+def distributions(
+    scores: Mapping[str, Sequence[float]], numbers: Numbers, metric: str, title: str
+) -> str:
     """Draw the scores of every utterance, a row a model, with quartiles and the mean.
 
     Args:
         scores: values by label.
+        numbers: each label's colour.
         metric: for the axis.
         title: told to screen readers.
     """
     with new_figure(WIDTH, _rows_height(len(scores))) as figure:
         axes = figure.subplots()
-        _boxes(axes, list(scores.values()), list(scores), first_grey=True)
+        shades = [_shade(label, numbers) for label in scores]
+        _boxes(axes, [np.asarray(values) for values in scores.values()], list(scores), shades)
         axes.set(xlabel=axis_label(metric))
         return to_svg(figure, title)
 
 
-def _boxes(
-    axes: Axes,
-    rows: Sequence[Sequence[float]] | Sequence[NDArray[np.float64]],
-    labels: Sequence[str],
-    first_grey: bool = False,
-) -> None:
+def _shade(label: str, numbers: Numbers) -> str:
+    """Return a label's colour; what has no number (the noisy input) is grey."""
+    return color(numbers[label]) if label in numbers else GREY
+
+
+def _boxes(axes: Axes, rows: Sequence[Array], labels: Sequence[str], shades: Sequence[str]) -> None:
     """Draw one box a row, its values as dots, and the mean as a diamond."""
     rng = np.random.default_rng(0)
-    for i, values in enumerate(rows):
-        shade = GREY if first_grey and i == 0 else color(i - first_grey)
+    line: dict[str, Any] = {"color": INK, "linewidth": 1.0}
+    for i, (values, shade) in enumerate(zip(rows, shades, strict=True)):
         spread = i + rng.uniform(-0.28, 0.28, len(values))
-        axes.scatter(values, spread, s=6, color=shade, alpha=0.45, linewidths=0, rasterized=True)
+        axes.scatter(values, spread, s=9, color=shade, alpha=0.6, linewidths=0, rasterized=True)
         axes.boxplot(
             values,
             positions=[i],
             orientation="horizontal",
             widths=0.62,
             showfliers=False,
-            **{
-                part: {"color": INK, "linewidth": 1.0}
-                for part in ("boxprops", "whiskerprops", "capprops", "medianprops")
-            },
+            boxprops=line,
+            whiskerprops=line,
+            capprops=line,
+            medianprops=line,
         )
-        axes.scatter(np.mean(values), i, marker="D", s=26, color=INK, zorder=4)
+        axes.scatter(float(values.mean()), i, marker="D", s=26, color=INK, zorder=4)
     axes.set_yticks(range(len(labels)), labels)
     axes.set_ylim(len(labels) - 0.45, -0.55)
     axes.grid(True, axis="x")
@@ -103,7 +112,8 @@ def _boxes(
 
 def draw_differences(axes: Axes, comparisons: Mapping[str, Comparison], metric: str) -> None:
     """Draw the differences of every utterance, a row a comparison, with the mean's interval."""
-    _boxes(axes, [told.differences for told in comparisons.values()], list(comparisons))
+    rows = [told.differences for told in comparisons.values()]
+    _boxes(axes, rows, list(comparisons), [color(0)] * len(rows))
     for i, told in enumerate(comparisons.values()):
         axes.plot([told.low, told.high], [i, i], color=INK, linewidth=4, zorder=3)
     axes.axvline(0.0, color=INK, linewidth=1.0, linestyle=":")
@@ -117,25 +127,29 @@ def differences(comparisons: Mapping[str, Comparison], metric: str, title: str) 
         return to_svg(figure, title)
 
 
-def by_snr(means: Mapping[str, Mapping[float, float]], metric: str, title: str) -> str:
+def by_snr(
+    means: Mapping[str, Mapping[float, float]], numbers: Numbers, metric: str, title: str
+) -> str:
     """Draw the mean score at each SNR, a line a model.
 
     Args:
         means: by label, by SNR in dB.
+        numbers: each label's colour and marker; one without is grey and dotted.
         metric: for the axis.
         title: told to screen readers.
     """
     with new_figure(WIDTH, 3.2 + 0.2 * len(means)) as figure:
         axes = figure.subplots()
-        for i, (label, values) in enumerate(means.items()):
+        for label, values in means.items():
             levels = sorted(values)
+            known = label in numbers
             axes.plot(
                 levels,
                 [values[level] for level in levels],
-                color=GREY if i == 0 else color(i - 1),
-                marker=marker(i),
+                color=_shade(label, numbers),
+                marker=marker(numbers[label]) if known else "x",
                 markersize=5,
-                linestyle=":" if i == 0 else "-",
+                linestyle="-" if known else ":",
                 label=label,
             )
         levels = sorted({level for values in means.values() for level in values})

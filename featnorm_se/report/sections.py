@@ -8,9 +8,11 @@ from featnorm_se.errors import FeatnormError
 from featnorm_se.metrics.names import METRICS
 from featnorm_se.metrics.summary import format_value
 from featnorm_se.report import markup, plots
-from featnorm_se.report.curves import read_curves
+from featnorm_se.report.comparing import comparison_table
+from featnorm_se.report.curves import Curves, read_curves
 from featnorm_se.report.examples import AudioSets, choose
 from featnorm_se.report.experiments import NOISY, Experiment
+from featnorm_se.report.labels import series_numbers
 from featnorm_se.report.paired import Comparison, compare
 from featnorm_se.report.tables import details, results_table, shown_metrics
 
@@ -35,6 +37,7 @@ class TestSet:
         self.name = name
         self.experiments = [e for e in experiments if name in e.summaries]
         self.labels = labels
+        self.numbers = series_numbers(experiments, labels)
         self.metrics = [m for m in PLOTTED if m in shown_metrics(self.experiments, name)]
         self.scores: dict[str, Scores] = {}
         for experiment in self.experiments:
@@ -61,7 +64,8 @@ class TestSet:
 
 def results(test: TestSet, experiments: Sequence[Experiment]) -> str:
     """The table of means."""
-    rows = results_table(experiments, test.name)
+    heading, *rows = results_table(experiments, test.name)
+    rows = [heading, *([test.labels[row[0]], *row[1:]] for row in rows)]
     count = len(shown_metrics(experiments, test.name))
     caption = f"Means over the utterances of {test.name}; the highest of a column is bold"
     units = "; ".join(f"{m}: {METRICS[m].unit}" for m in shown_metrics(experiments, test.name))
@@ -75,7 +79,9 @@ def distributions(test: TestSet) -> str:
     """Every utterance's scores, a row a model."""
     pictures = [
         markup.figure(
-            plots.distributions(values, metric, f"Distribution of {metric} on {test.name}"),
+            plots.distributions(
+                values, test.numbers, metric, f"Distribution of {metric} on {test.name}"
+            ),
             f"{metric}: a dot an utterance, quartiles (box), mean (diamond).",
         )
         for metric in test.metrics
@@ -120,14 +126,7 @@ def paired(test: TestSet) -> str:
         title = f"Paired differences in {metric} on {test.name}"
         told = f"{metric}: a dot an utterance, the mean (diamond) with its 95 % interval (bar)."
         pictures.append(markup.figure(plots.differences(comparisons, metric, title), told))
-        rows = [["comparison", "utterances", "mean", "95 % interval", "wins", "ties", "losses"]]
-        for label, c in comparisons.items():
-            ends = f"{format_value(metric, c.low)} .. {format_value(metric, c.high)}"
-            mean = f"{c.mean:+.{METRICS[metric].decimals}f}"
-            counts = [str(n) for n in (c.wins, c.ties, c.losses)]
-            name = " ".join(label.split())
-            rows.append([name, str(len(c.utterances)), mean, ends, *counts])
-        parts.append(markup.table(title, rows))
+        parts.append(markup.table(title, comparison_table(comparisons, metric)))
     return markup.figures(pictures) + markup.folded("As tables", "".join(parts)) if parts else ""
 
 
@@ -152,7 +151,7 @@ def conditions(test: TestSet) -> str:
         }
         means = {label: values for label, values in means.items() if values}
         if means:
-            svg = plots.by_snr(means, metric, f"{metric} by SNR on {test.name}")
+            svg = plots.by_snr(means, test.numbers, metric, f"{metric} by SNR on {test.name}")
             pictures.append(markup.figure(svg, f"{metric}: mean at each SNR."))
         for kind, heading in (("snr", "SNR (dB)"), ("noise", "noise type")):
             names = list(dict.fromkeys(n for groups in told.values() for n in groups[kind]))
@@ -207,25 +206,26 @@ def examples(test: TestSet, datadir: str, kind: str, limit: int) -> str:
 
 def training(experiments: Sequence[Experiment], labels: Mapping[str, str]) -> str:
     """Training curves, a picture an upstream."""
-    groups: dict[str, dict[str, dict[str, list[tuple[int, float]]]]] = {}
+    numbers = series_numbers(experiments, labels)
+    groups: dict[str, dict[str, Curves]] = {}
     for experiment in experiments:
         curves = read_curves(experiment.folder)
         if curves:
             upstream = str(experiment.run.get("upstream") or "")
             groups.setdefault(upstream, {})[labels[experiment.name]] = curves
     pictures = []
-    for upstream, curves in groups.items():
+    for upstream, members in groups.items():
         title = f"Training curves {upstream}".strip()
         pictures.append(
             markup.figure(
-                plots.training_curves(curves, title),
+                plots.training_curves(members, numbers, title),
                 f"{upstream or 'All'}: loss by epoch; valid is a line, train is dashed.",
             )
         )
     return markup.figures(pictures)
 
 
-def provenance(experiments: Sequence[Experiment]) -> str:
+def provenance(experiments: Sequence[Experiment], labels: Mapping[str, str]) -> str:
     """What each row stands on."""
     parts = []
     for experiment in experiments:
@@ -235,5 +235,7 @@ def provenance(experiments: Sequence[Experiment]) -> str:
             + "</dd>"
             for heading, text in details(experiment)
         )
-        parts.append(markup.folded(experiment.name, f"<dl>{pairs}</dl>"))
+        label = labels[experiment.name]
+        told = label if label == experiment.name else f"{label}: {experiment.name}"
+        parts.append(markup.folded(told, f"<dl>{pairs}</dl>"))
     return "".join(parts)

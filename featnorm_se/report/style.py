@@ -6,7 +6,7 @@ CSS = """
 @media (prefers-color-scheme: dark) { :root { --ink: #e6e9ed; --paper: #14171b;
   --soft: #1f242a; --line: #3a434d; --quiet: #a8b2bd; --link: #7fbdf5; } }
 * { box-sizing: border-box; }
-body { margin: 0 auto; padding: 1rem; max-width: 76rem; background: var(--paper);
+body { margin: 0 auto; padding: 1rem; max-width: 80rem; background: var(--paper);
   color: var(--ink); font: 1rem/1.5 system-ui, sans-serif; overflow-wrap: anywhere; }
 a { color: var(--link); }
 h1, h2, h3, h4 { line-height: 1.25; }
@@ -14,17 +14,19 @@ h2 { margin-top: 2.5rem; padding-top: .6rem; border-top: 1px solid var(--line); 
 .skip { position: absolute; left: -99rem; }
 .skip:focus { left: 1rem; top: .5rem; padding: .5rem; background: var(--soft); }
 nav ul { display: flex; flex-wrap: wrap; gap: .3rem 1.2rem; padding: 0; list-style: none; }
-.quiet, figcaption, caption { color: var(--quiet); }
-.wide { overflow-x: auto; margin: 1rem 0; }
+.quiet, figcaption, .caption { color: var(--quiet); font-size: .9rem; }
+.caption { margin: 1rem 0 .2rem; }
+.wide { overflow-x: auto; margin: 0 0 1rem; }
 .wide:focus-visible, summary:focus-visible, a:focus-visible { outline: 2px solid var(--link); }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .9rem; }
-caption { text-align: left; padding-bottom: .4rem; }
-th, td { padding: .3rem .6rem; border-bottom: 1px solid var(--line); text-align: right;
+table { border-collapse: collapse; overflow-wrap: normal;
+  font-variant-numeric: tabular-nums; font-size: .9rem; }
+th, td { padding: .3rem .5rem; border-bottom: 1px solid var(--line); text-align: right;
   white-space: nowrap; }
 th { background: var(--soft); }
 th.word, td.word { text-align: left; }
-tbody th { font-weight: 600; text-align: left; background: none; white-space: normal;
-  min-width: 9rem; }
+tbody th { font-weight: 600; text-align: left; background: var(--paper); white-space: normal;
+  min-width: 7rem; }
+th:first-child { position: sticky; left: 0; }
 .figures, .clips { display: grid; gap: 1.2rem; margin: 1rem 0;
   grid-template-columns: repeat(auto-fit, minmax(min(100%, 29rem), 1fr)); }
 .clips { grid-template-columns: repeat(auto-fill, minmax(min(100%, 21rem), 1fr)); }

@@ -98,13 +98,16 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
             states = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise FeatnormError(f"the checkpoint {path} is refused: {_reason(str(error))}") from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, TypeError) as error:
+    except Exception as error:  # what torch raises on foreign bytes is not to be foreseen
+        reason = f"{type(error).__name__} {error}".splitlines()[0][:120]
         raise FeatnormError(
             f"the checkpoint {path} cannot be read, perhaps it is cut short or no checkpoint:"
-            f" {str(error).splitlines()[0][:120]}"
+            f" {reason}"
         ) from error
     if not isinstance(states, dict):
-        raise FeatnormError(f"the checkpoint {path} holds no dictionary but a {type(states)}")
+        raise FeatnormError(
+            f"the checkpoint {path} holds no dictionary but a {type(states).__name__}"
+        )
     return states
 
 

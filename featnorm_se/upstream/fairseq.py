@@ -69,7 +69,7 @@ def read(states: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Tensor]]:
 
     s3prl: ``{"task_cfg", "model_cfg", "model_weight"}``. fairseq: ``{"cfg", "model"}`` with
     ``cfg["task"]`` and ``cfg["model"]``, or, older, ``{"args", "model"}`` with one flat namespace.
-    HuBERT's label sets are counted from the weights, in either layout.
+    HuBERT's label sets are counted, in fairseq's layout from the weights.
     """
     if "model_weight" in states:
         task, model, weights = states["task_cfg"], states["model_cfg"], states["model_weight"]
@@ -79,7 +79,8 @@ def read(states: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Tensor]]:
         task = model = vars(states["args"])
         weights = states["model"]
     architecture: dict[str, Any] = {"task_cfg": dict(task), "model_cfg": dict(model)}
-    if "label_embs_concat" in weights:
-        sizes = [len(symbols) for symbols in states.get("dictionaries_symbols") or []]
-        architecture["labels"] = sizes or [weights["label_embs_concat"].size(0)]
+    if states.get("dictionaries_symbols"):
+        architecture["labels"] = [len(symbols) for symbols in states["dictionaries_symbols"]]
+    elif "label_embs_concat" in weights:
+        architecture["labels"] = [weights["label_embs_concat"].size(0)]
     return architecture, weights

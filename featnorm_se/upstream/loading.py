@@ -29,6 +29,17 @@ FAMILIES = {
     "fbank": "fbank",
 }
 
+# What s3prl's constructors raise for an architecture that makes no sense.
+_UNBUILDABLE = (
+    KeyError,
+    TypeError,
+    ValueError,
+    AttributeError,
+    AssertionError,
+    RuntimeError,
+    ZeroDivisionError,
+)
+
 
 def from_scratch(name: str, family: str, architecture: Mapping[str, Any], seed: int) -> Upstream:
     """Build an architecture with random weights; the same seed gives the same weights.
@@ -80,7 +91,7 @@ def _build(
                 warnings.simplefilter("ignore")
                 upstream: Upstream = build(copy.deepcopy(dict(architecture)))
             return upstream
-        except (KeyError, TypeError, ValueError, AttributeError, AssertionError) as error:
+        except _UNBUILDABLE as error:
             raise FeatnormError(
                 f"cannot build a {family} upstream from {source}:"
                 f" {type(error).__name__} {str(error)[:120]}"

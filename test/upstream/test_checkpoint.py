@@ -1,0 +1,308 @@
+"""Checkpoints: the official layouts load; anything else is told in one line, and none runs code."""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import hashlib
+import os
+import pickle
+import re
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from signals import FAMILIES, batch, noise
+
+from featnorm_se.errors import FeatnormError
+from featnorm_se.upstream import load_upstream, upstream_card
+
+
+def load(family: str, path: Path):
+    return load_upstream(f"{family}_tiny", path)
+
+
+@pytest.fixture
+def states(make_checkpoint):
+    """``states("wavlm")``: what a tiny checkpoint of the family holds, to be changed."""
+
+    def read(family: str, **changes):
+        return torch.load(make_checkpoint(family, **changes), weights_only=False)
+
+    return read
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_identity_is_the_files_hash(make_checkpoint, family):
+    path = make_checkpoint(family)
+    upstream = load(family, path)
+    assert upstream.identity == "sha256:" + hashlib.sha256(path.read_bytes()).hexdigest()
+    other = load_upstream(f"{family}_tiny", str(path))
+    assert torch.equal(upstream(*batch(noise(8000)))[0], other(*batch(noise(8000)))[0])
+
+
+class Payload:
+    """Pickles as a call of ``os.system``: the classic."""
+
+    def __init__(self, mark: Path) -> None:
+        self.mark = mark
+
+    def __reduce__(self):
+        return os.system, (f"touch '{self.mark}'",)
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_live_payload_is_refused(states, tmp_path, family, legacy):
+    mark, path = tmp_path / "ran", tmp_path / "hostile.pt"
+    held = states(family)
+    held["Args"] = Payload(mark)
+    torch.save(held, path, _use_new_zipfile_serialization=not legacy)
+    with pytest.raises(FeatnormError, match="execute code"):
+        load(family, path)
+    assert not mark.exists()
+    torch.load(path, weights_only=False)  # the naive way: the payload is alive
+    assert mark.exists()
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        functools.partial(print, "x"),
+        re.compile("x"),
+        torch.nn.Linear(2, 2),
+        np.array([Payload(Path("never"))], dtype=object),
+        np.dtype("O").type,
+    ],
+)
+def test_other_objects_are_refused(states, tmp_path, value):
+    path = tmp_path / "odd.pt"
+    torch.save({**states("tera"), "Args": value}, path)
+    with pytest.raises(FeatnormError, match="refused"):
+        load("tera", path)
+
+
+class ObjectScalar:
+    """A NumPy scalar of objects: NumPy would unpickle its bytes."""
+
+    def __init__(self, payload: bytes) -> None:
+        self.payload = payload
+
+    def __reduce__(self):
+        return np._core.multiarray.scalar, (np.dtype("O"), self.payload)
+
+
+def test_an_object_scalar_is_refused(states, tmp_path):
+    mark, path = tmp_path / "ran", tmp_path / "hostile.pt"
+    hostile = ObjectScalar(pickle.dumps(Payload(mark)))
+    torch.save({**states("tera"), "Args": hostile}, path)
+    with pytest.raises(FeatnormError):
+        load("tera", path)
+    assert not mark.exists()
+
+
+@pytest.mark.parametrize("family", ["wavlm", "hubert", "wav2vec2"])
+def test_code_in_the_configuration_does_not_run(states, tmp_path, family):
+    """s3prl evaluates conv_feature_layers as Python."""
+    mark, path = tmp_path / "ran", tmp_path / "hostile.pt"
+    held = states(family)
+    code = f"[(16,10,5)] if __import__('os').system('touch {mark}') else []"
+    held["cfg" if family == "wavlm" else "model_cfg"]["conv_feature_layers"] = code
+    torch.save(held, path)
+    with pytest.raises(FeatnormError, match="conv_feature_layers"):
+        load(family, path)
+    assert not mark.exists()
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "",
+        "[]",
+        "open('x')",
+        "[(1,2)]",
+        "[(0,1,1)]",
+        "[(16,10,5)] * 10**9",
+        "(" * 500,
+        "7",
+        "[[1]*3]",
+    ],
+)
+def test_only_lists_of_layers(code):
+    from featnorm_se.upstream.waveform import parse_conv_layers
+
+    if code == "[[1]*3]":  # a list in the place of a tuple is harmless
+        assert parse_conv_layers(code) == [(1, 1, 1)]
+        return
+    with pytest.raises(FeatnormError):
+        parse_conv_layers(code)
+
+
+def test_conv_layers_as_in_the_official_files():
+    from featnorm_se.upstream.waveform import parse_conv_layers
+
+    assert parse_conv_layers("[(512,10,5)] + [(512,3,2)] * 4 + [(512,2,2)] + [(512,2,2)]") == [
+        (512, 10, 5),
+        *[(512, 3, 2)] * 4,
+        *[(512, 2, 2)] * 2,
+    ]
+
+
+def test_what_official_mel_files_hold_beside_weights(states, tmp_path):
+    """Arguments of the run, NumPy numbers, paths, a schedule: read, and nothing of it used."""
+    from s3prl.optimizers import WarmupLinearSchedule
+
+    held = states("tera")
+    held["Args"] = argparse.Namespace(expdir=Path("result"), lr=np.float64(2e-4), n=np.int64(3))
+    held["Optimizer"] = {"param_groups": [{"schedule": WarmupLinearSchedule(0.07, 1000)}]}
+    for legacy in (False, True):
+        path = tmp_path / f"states-{legacy}.ckpt"
+        torch.save(held, path, _use_new_zipfile_serialization=not legacy)
+        assert load("tera", path).num_layers == 3
+
+
+def test_the_older_layout_of_mel_files(states, tmp_path):
+    """``Config`` holds the architecture; layer norms are called gamma and beta."""
+    held = states("mockingjay")
+    held["Config"] = held.pop("Upstream_Config")
+    held["Transformer"] = {
+        k.replace("LayerNorm.weight", "LayerNorm.gamma").replace(
+            "LayerNorm.bias", "LayerNorm.beta"
+        ): v
+        for k, v in held["Transformer"].items()
+    }
+    torch.save(held, tmp_path / "old.ckpt")
+    assert load("mockingjay", tmp_path / "old.ckpt").num_layers == 3
+
+
+@pytest.mark.parametrize("layout", ["cfg", "args"])
+@pytest.mark.parametrize("family", ["hubert", "wav2vec2"])
+def test_fairseqs_own_layouts(states, tmp_path, family, layout):
+    held = states(family)
+    task, model, weights = held["task_cfg"], held["model_cfg"], held["model_weight"]
+    fairseq = (
+        {"cfg": {"task": task, "model": model, "common": {"seed": 1}}}
+        if layout == "cfg"
+        else {"cfg": None, "args": argparse.Namespace(arch="x", **{**task, **model})}
+    )
+    torch.save({**fairseq, "model": weights, "optimizer_history": []}, tmp_path / "fairseq.pt")
+    torch.save(held, tmp_path / "s3prl.pt")
+    ours, theirs = load(family, tmp_path / "fairseq.pt"), load(family, tmp_path / "s3prl.pt")
+    assert torch.equal(ours(*batch(noise(8000)))[0], theirs(*batch(noise(8000)))[0])
+
+
+WEIGHTS = {"wavlm": "model", "hubert": "model_weight", "tera": "Transformer"}
+
+
+@pytest.mark.parametrize("family", WEIGHTS)
+def test_weights_that_do_not_fit_are_listed(states, tmp_path, family):
+    path = tmp_path / "odd.pt"
+    held = states(family)
+    weights = held[WEIGHTS[family]]
+    names = list(weights)
+    for name in names[:5]:
+        del weights[name]
+    weights["stranger.weight"] = torch.zeros(3)
+    weights[names[6]] = torch.zeros(2, 2)
+    torch.save(held, path)
+    with pytest.raises(FeatnormError) as caught:
+        load(family, path)
+    told = str(caught.value)
+    assert "5 missing" in told and names[0] in told and "..." in told
+    assert "1 left over (stranger.weight)" in told
+    assert "1 misshapen" in told and names[6] in told and "(2, 2)" in told
+    assert "\n" not in told
+
+
+@pytest.mark.parametrize("value", [torch.tensor(float("nan")), "text"])
+def test_weights_that_are_no_numbers(states, tmp_path, value):
+    held = states("tera")
+    name = next(iter(held["Transformer"]))
+    old = held["Transformer"][name]
+    held["Transformer"][name] = old * value if isinstance(value, torch.Tensor) else value
+    torch.save(held, tmp_path / "odd.pt")
+    with pytest.raises(FeatnormError, match="not finite|no tensor"):
+        load("tera", tmp_path / "odd.pt")
+
+
+def broken(path: Path, kind: str) -> None:
+    data = path.read_bytes()
+    if kind == "zip of text":
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("readme.txt", "no model")
+        return
+    path.write_bytes(
+        {
+            "empty": b"",
+            "page": b"\n<!DOCTYPE html><html><body>404</body></html>",
+            "half": data[: len(data) // 2],
+            "start": data[:100],
+            "text": b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n",
+            "wav": b"RIFF\x00\x00\x00\x00WAVEfmt " + bytes(400),
+            "list": pickle.dumps([1, 2, 3]),
+        }[kind]
+    )
+
+
+@pytest.mark.parametrize(
+    "kind", ["empty", "page", "half", "start", "text", "wav", "list", "zip of text"]
+)
+@pytest.mark.parametrize("legacy", [False, True])
+def test_files_that_are_no_checkpoint(make_checkpoint, kind, legacy):
+    path = make_checkpoint("wavlm")
+    if legacy:
+        torch.save(torch.load(path, weights_only=False), path, _use_new_zipfile_serialization=False)
+    broken(path, kind)
+    with pytest.raises(FeatnormError, match=re.escape(str(path))) as caught:
+        load("wavlm", path)
+    told = str(caught.value)
+    assert "\n" not in told and len(told) < 500
+    hints = {"empty": "empty", "page": "web page", "half": "cut short"}
+    assert hints.get(kind, "checkpoint") in told
+
+
+@pytest.mark.parametrize("other", FAMILIES)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_checkpoint_of_another_family(make_checkpoint, family, other):
+    path = make_checkpoint(other)
+    if {family, other} <= {"tera", "mockingjay"} or family == other:
+        load(family, path)  # one architecture: nothing in the file tells them apart
+        return
+    with pytest.raises(FeatnormError) as caught:
+        load(family, path)
+    assert "\n" not in str(caught.value)
+
+
+def test_missing_file(tmp_path):
+    with pytest.raises(FeatnormError, match="there is no checkpoint"):
+        load("wavlm", tmp_path / "none.pt")
+    with pytest.raises(FeatnormError, match="there is no checkpoint"):
+        load("wavlm", tmp_path)
+
+
+@pytest.mark.parametrize(
+    "changes", [{"encoder_attention_heads": 5}, {"encoder_embed_dim": "wide"}, {"conv_pos": 0}]
+)
+def test_an_architecture_that_cannot_be(changes):
+    architecture = upstream_card("wavlm_tiny")["architecture"]
+    architecture["cfg"].update(changes)
+    with pytest.raises(FeatnormError, match="cannot build"):
+        load_upstream("wavlm_tiny", config=architecture)
+
+
+def test_options_that_the_walk_does_not_follow():
+    architecture = upstream_card("wav2vec2_tiny")["architecture"]
+    architecture["model_cfg"]["layer_type"] = "conformer"
+    with pytest.raises(FeatnormError, match="conformer"):
+        load_upstream("wav2vec2_tiny", config=architecture)
+
+
+def test_kaldi_features_are_refused():
+    """s3prl evaluates their name as Python, too."""
+    architecture = upstream_card("tera_tiny")["architecture"]
+    architecture["audio"]["kaldi"] = {"feat_type": "__import__('os').getcwd()"}
+    architecture["audio"]["input"]["feat_type"] = "kaldi"
+    with pytest.raises(FeatnormError, match="kaldi"):
+        load_upstream("tera_tiny", config=architecture)
