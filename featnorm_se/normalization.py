@@ -40,6 +40,10 @@ class FeatureNorm(nn.Module):
         noisy_stats: the noisy training speech's statistics; ``corpus`` needs them.
         eps: the least deviation divided by, in the features' own unit.
 
+    Attributes:
+        given: (m, s) to use instead of those of the frames at hand, each (D,) or (B, 1, D), as
+            when an utterance comes in pieces; ``None``: take them from the frames.
+
     Raises:
         FeatnormError: an unknown kind, ``corpus`` without ``noisy_stats``, or widths that
             differ.
@@ -72,6 +76,7 @@ class FeatureNorm(nn.Module):
                 )
         self.norm = norm
         self.eps = eps
+        self.given: tuple[Tensor, Tensor] | None = None
         clean = (stats.mean, stats.std)
         if norm == "instance":
             clean = (np.zeros(stats.width), np.ones(stats.width))
@@ -120,6 +125,9 @@ class FeatureNorm(nn.Module):
         """Return h - m (B, T, D) and max(s, eps), which broadcasts to it."""
         if self.norm == "corpus":
             return h - self.noisy_mean.to(h.dtype), self.noisy_std.to(h.dtype).clamp_min(self.eps)
+        if self.given is not None:
+            mean, deviation = self.given
+            return h - mean.to(h.dtype), deviation.to(h.dtype).clamp_min(self.eps)
         if mask is None or lengths is None:
             centred = h - h.mean(dim=1, keepdim=True)
             variance = centred.square().mean(dim=1, keepdim=True)

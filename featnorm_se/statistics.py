@@ -143,13 +143,13 @@ class FeatureStats(Mapping[str, SiteStats]):
         """Write one ``.npz`` with all sites and the meta data, whole or not at all."""
         arrays: dict[str, NDArray[Any]] = {}
         for site, value in self.sites.items():
-            arrays[f"{site}/frames"] = np.int64(value.frames)
+            arrays[f"{site}/frames"] = np.array(value.frames, dtype=np.int64)
             arrays[f"{site}/mean"] = value.mean
             arrays[f"{site}/m2"] = value.m2
         meta = {**self.meta, "format": FORMAT, "sites": list(self.sites)}
         arrays["meta"] = np.array(json.dumps(meta, sort_keys=True))
         with atomic_path(path) as temporary, open(temporary, "wb") as handle:
-            np.savez(handle, **arrays)
+            np.savez(handle, allow_pickle=False, **arrays)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> FeatureStats:

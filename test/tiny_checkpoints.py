@@ -8,7 +8,6 @@ They load through the genuine s3prl experts:
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -76,8 +75,11 @@ def make(folder: Path, name: str, seed: int = 3, **changes: Any) -> Path:
 
 def main() -> None:
     """Write one tiny checkpoint of each family."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folder", type=Path, help="where to write them")
+    folder = parser.parse_args().folder
     for family in FAMILIES:
-        print(make(Path(sys.argv[1]), f"{family}_tiny"))
+        print(make(folder, f"{family}_tiny"))
 
 
 if __name__ == "__main__":

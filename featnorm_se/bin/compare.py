@@ -13,7 +13,7 @@ def get_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m featnorm_se.bin.compare",
         description="Compare the scores of each experiment with those of the first, utterance by"
-        " utterance: mean difference with its 95 %% bootstrap interval, wins, ties, losses, and"
+        " utterance: mean difference with its 95 % bootstrap interval, wins, ties, losses, and"
         " a picture.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )

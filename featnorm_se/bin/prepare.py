@@ -1,9 +1,10 @@
-"""Stage 1: from a corpus in VoiceBank-DEMAND's folders to Kaldi-style data directories."""
+"""Stage 1: from a corpus to Kaldi-style data directories."""
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from typing import Any
 
 from featnorm_se.bin import run
 
@@ -17,14 +18,29 @@ def build_parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add(
+        "--corpus",
+        default="voicebank_demand",
+        choices=("voicebank_demand", "mini", "kaldi"),
+        help="voicebank_demand: its four folders or zip files; mini: folders of these names; kaldi:"
+        " data directories",
+    )
+    add(
         "--db_root",
         required=True,
-        help="holds the four folders *_trainset_28spk_wav, *_testset_wav",
+        help="holds the four folders *_trainset_28spk_wav, *_testset_wav, or zip files of these"
+        " names; of kaldi: train, valid and test",
     )
     add("--output", default="data", help="gets train, valid, test and prepare.json")
     add("--test_root", help="folder with noisy/ and clean/ to test on instead of the corpus's own")
     add("--valid_speakers", default="p226 p287", help="training speakers to validate with")
     add("--wav_dir", help="where resampled files go; by default dump/wav16k beside the output")
+    add("--unpack_dir", help="where zip files are unpacked; by default unpacked beside wav_dir")
+    add(
+        "--allow_pipes",
+        default="false",
+        choices=("true", "false"),
+        help="kaldi: run the commands that an scp holds",
+    )
     add("--sample_rate", type=int, default=16000, help="of all files, in Hz")
     add("--nj", type=int, default=2, help="processes")
     return parser
@@ -32,24 +48,47 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str]) -> None:
     """Prepare the corpus and print the counts of its sets."""
-    arguments = build_parser().parse_args(argv)
-    from featnorm_se.data.prepare import prepare_voicebank_demand
+    args = build_parser().parse_args(argv)
+    common = {"wav_dir": args.wav_dir or None, "sample_rate": args.sample_rate, "nj": args.nj}
+    if args.corpus == "kaldi":
+        from featnorm_se.data.kaldi import prepare_kaldi
 
-    record = prepare_voicebank_demand(
-        arguments.db_root,
-        arguments.output,
-        test_root=arguments.test_root or None,
-        valid_speakers=arguments.valid_speakers.replace(",", " ").split(),
-        wav_dir=arguments.wav_dir or None,
-        sample_rate=arguments.sample_rate,
-        nj=arguments.nj,
-    )
-    for name, count in record["counts"].items():
-        print(
-            f"{name}: {count['pairs']} pairs, {60 * count['hours']:.1f} minutes,"
-            f" {len(count['speakers'])} speakers, {count['resampled_pairs']} pairs resampled,"
-            f" {count['with_condition']} with noise and SNR known"
+        record = prepare_kaldi(
+            args.db_root, args.output, allow_pipes=args.allow_pipes == "true", **common
         )
+    else:
+        from featnorm_se.data.voicebank_demand import prepare_voicebank_demand
+
+        record = prepare_voicebank_demand(
+            args.db_root,
+            args.output,
+            test_root=args.test_root or None,
+            valid_speakers=args.valid_speakers.replace(",", " ").split(),
+            unpack_dir=args.unpack_dir or None,
+            **common,
+        )
+    for line in describe(record["counts"], args.corpus == "voicebank_demand"):
+        print(line)
+
+
+def describe(counts: dict[str, Any], official: bool) -> list[str]:
+    """Return the lines that tell the counts of the sets, and how much of the corpus they are."""
+    lines = [
+        f"{name}: {count['pairs']} pairs, {60 * count['hours']:.1f} minutes,"
+        f" {len(count['speakers'])} speakers, {count['resampled_pairs']} pairs resampled,"
+        f" {count['with_condition']} with noise and SNR known"
+        for name, count in counts.items()
+    ]
+    if official:
+        from featnorm_se.data.voicebank_demand import OFFICIAL_PAIRS
+
+        found = {
+            "training": counts["train"]["pairs"] + counts["valid"]["pairs"],
+            "test": counts["test"]["pairs"],
+        }
+        told = ", ".join(f"{n:,} of {OFFICIAL_PAIRS[k]:,} {k} pairs" for k, n in found.items())
+        lines.append(f"of the official corpus: {told}")
+    return lines
 
 
 if __name__ == "__main__":

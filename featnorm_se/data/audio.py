@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from featnorm_se.data.entry import is_command, read_archive, split_archive
 from featnorm_se.errors import FeatnormError
 from featnorm_se.files import atomic_path
 
@@ -24,13 +25,18 @@ class AudioInfo:
 
 
 def audio_info(path: str | os.PathLike[str]) -> AudioInfo:
-    """Read a file's header only.
+    """Read a file's header only; of an archive's entry (``file.ark:123``), all of it.
 
     Raises:
         FeatnormError: there is no such file, or libsndfile does not read it.
     """
     import soundfile
 
+    _refuse_command(path)
+    place = split_archive(path)
+    if place:
+        samples, rate = read_archive(*place)
+        return AudioInfo(len(samples), rate, samples.shape[1])
     if not os.path.isfile(path):
         raise FeatnormError(f"no such audio file: {path}")
     try:
@@ -40,11 +46,19 @@ def audio_info(path: str | os.PathLike[str]) -> AudioInfo:
     return AudioInfo(int(header.frames), int(header.samplerate), int(header.channels))
 
 
+def _refuse_command(path: str | os.PathLike[str]) -> None:
+    if is_command(path):
+        raise FeatnormError(
+            f"{os.fspath(path)!r} is a command, which is not run here: prepare the data from the"
+            " scp with stage 1 and --allow_pipes true"
+        )
+
+
 def read_audio(path: str | os.PathLike[str], sample_rate: int | None = 16000) -> FloatArray:
     """Read one mono file as float32 in [-1, 1].
 
     Args:
-        path: the file.
+        path: the file, or a place in a Kaldi archive, ``file.ark:123``.
         sample_rate: the rate in Hz that it must have; ``None`` takes any.
 
     Returns:
@@ -66,7 +80,7 @@ def read_audio(path: str | os.PathLike[str], sample_rate: int | None = 16000) ->
 
 
 def read_any_audio(path: str | os.PathLike[str]) -> tuple[FloatArray, int]:
-    """Read a file of any rate and number of channels.
+    """Read a file, or an archive's entry, of any rate and number of channels.
 
     Returns:
         The samples, shape (N, channels) float32 with N > 0, and the rate in Hz.
@@ -77,21 +91,31 @@ def read_any_audio(path: str | os.PathLike[str]) -> tuple[FloatArray, int]:
     """
     import soundfile
 
+    _refuse_command(path)
+    place = split_archive(path)
+    if place:
+        samples, rate = read_archive(*place)
+        _check_samples(path, samples)
+        return samples, rate
     header = audio_info(path)
     try:
         samples, rate = soundfile.read(os.fspath(path), dtype="float32", always_2d=True)
     except (soundfile.LibsndfileError, RuntimeError) as error:
         raise FeatnormError(f"{path} cannot be read to its end: {error}") from error
-    if not len(samples):
-        raise FeatnormError(f"{path} has no samples")
     if len(samples) < header.frames:
         raise FeatnormError(
             f"{path} is cut short: its header promises {header.frames} samples, it has"
             f" {len(samples)}"
         )
+    _check_samples(path, samples)
+    return samples, int(rate)
+
+
+def _check_samples(path: str | os.PathLike[str], samples: FloatArray) -> None:
+    if not len(samples):
+        raise FeatnormError(f"{path} has no samples")
     if not np.isfinite(samples).all():
         raise FeatnormError(f"{path} holds NaN or infinite samples")
-    return samples, int(rate)
 
 
 def write_audio(

@@ -14,16 +14,32 @@ _SUFFIXES = (".wav", ".flac")
 
 @dataclass(frozen=True)
 class FilePair:
-    """One noisy file and its clean twin."""
+    """One noisy file and its clean twin.
+
+    Attributes:
+        name: of the utterance.
+        noisy, clean: files; in a Kaldi scp's words when a text (``file.ark:123``, ``command |``).
+        spoken_by: the speaker, when the name does not say.
+    """
 
     name: str
-    noisy: Path
-    clean: Path
+    noisy: Path | str
+    clean: Path | str
+    spoken_by: str = ""
 
     @property
     def speaker(self) -> str:
-        """The part of the name before its first underscore."""
-        return self.name.split("_")[0]
+        """The part of the name before its first underscore, unless ``spoken_by`` is given."""
+        return self.spoken_by or self.name.split("_")[0]
+
+
+@dataclass(frozen=True)
+class CorpusSet:
+    """One set of a corpus: its pairs, its condition log, and a name for converted files."""
+
+    pairs: list[FilePair]
+    log: Path
+    folder: str
 
 
 def find_pairs(noisy: str | os.PathLike[str], clean: str | os.PathLike[str]) -> list[FilePair]:

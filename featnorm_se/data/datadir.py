@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from featnorm_se.data.audio import audio_info
+from featnorm_se.data.audio import AudioInfo, audio_info
 from featnorm_se.data.scp import read_scp, write_scp
 from featnorm_se.errors import FeatnormError
 from featnorm_se.files import write_text
@@ -124,16 +124,24 @@ def check_headers(name: str, noisy: str, clean: str | None, sample_rate: int | N
         FeatnormError: a file is missing, no audio, empty, not mono or of another rate than
             ``sample_rate``, or its twin has another rate or length.
     """
-    headers = []
+    infos = []
     for path in (noisy, clean):
         if path is None:
-            return
-        if path.rstrip().endswith("|"):
-            raise FeatnormError(
-                f"{name}: {path!r} is a command, which is not run: write its output to a file"
-            )
-        header = audio_info(path)
-        headers.append(header)
+            break
+        try:
+            infos.append((path, audio_info(path)))
+        except FeatnormError as error:
+            raise FeatnormError(f"{name}: {error}") from error
+    check_infos(name, infos, sample_rate)
+
+
+def check_infos(name: str, infos: list[tuple[str, AudioInfo]], sample_rate: int | None) -> None:
+    """Check what is known of one utterance's noisy file and, when there, of its clean twin.
+
+    Raises:
+        FeatnormError: as ``check_headers``.
+    """
+    for path, header in infos:
         if header.channels != 1:
             raise FeatnormError(
                 f"{path} has {header.channels} channels, one is wanted: take one channel of it"
@@ -145,7 +153,9 @@ def check_headers(name: str, noisy: str, clean: str | None, sample_rate: int | N
                 f"{path} is sampled at {header.sample_rate} Hz, {sample_rate} Hz is wanted: run"
                 " stage 1, which resamples"
             )
-    first, second = headers
+    if len(infos) < 2:
+        return
+    (noisy, first), (clean, second) = infos
     if first.sample_rate != second.sample_rate:
         raise FeatnormError(
             f"{name}: the noisy file is sampled at {first.sample_rate} Hz and its clean twin at"

@@ -1,4 +1,4 @@
-"""VoiceBank-DEMAND, or a corpus in its folders, to Kaldi-style data directories."""
+"""Pairs of files of any corpus to Kaldi-style data directories: checked, resampled, listed."""
 
 from __future__ import annotations
 
@@ -7,23 +7,22 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from featnorm_se.data import names
-from featnorm_se.data.audio import FloatArray, audio_info, read_audio, write_audio
-from featnorm_se.data.corpus import FilePair, find_pairs, read_log, split_valid
-from featnorm_se.data.datadir import (
-    Utterance,
-    check_headers,
-    validate_data_dir,
-    write_data_dir,
+from featnorm_se.data.audio import (
+    AudioInfo,
+    FloatArray,
+    audio_info,
+    read_any_audio,
+    write_audio,
 )
+from featnorm_se.data.corpus import CorpusSet, FilePair, read_log
+from featnorm_se.data.datadir import Utterance, check_infos, validate_data_dir, write_data_dir
+from featnorm_se.data.entry import is_command, run_command, split_archive
 from featnorm_se.data.folder import one_writer
 from featnorm_se.data.parallel import parallel_map
 from featnorm_se.data.resample import describe_resampler, resample, resampled_length
@@ -35,67 +34,10 @@ SETS = ("train", "valid", "test")
 _LISTS = ("wav.scp", "spk1.scp", "utt2spk", "spk2utt")
 
 
-@dataclass(frozen=True)
-class CorpusSet:
-    """One set of a corpus: its pairs, its condition log, and a name for resampled files."""
-
-    pairs: list[FilePair]
-    log: Path
-    folder: str
-
-
-def prepare_voicebank_demand(
-    db_root: str | os.PathLike[str],
-    output: str | os.PathLike[str],
-    *,
-    test_root: str | os.PathLike[str] | None = None,
-    valid_speakers: Sequence[str] = names.VALID_SPEAKERS,
-    wav_dir: str | os.PathLike[str] | None = None,
-    sample_rate: int = 16000,
-    nj: int = 1,
-) -> dict[str, Any]:
-    """Write ``output/{train,valid,test}`` for a folder in VoiceBank-DEMAND's layout.
-
-    Args:
-        db_root: holds ``{noisy,clean}_trainset_28spk_wav``, ``{noisy,clean}_testset_wav`` (wav or
-            flac, any rates) and, perhaps, the two logs.
-        output: the folder of the data directories.
-        test_root: a folder with ``noisy`` and ``clean`` to test on in place of the corpus's own.
-        valid_speakers: training speakers to validate with.
-        wav_dir: where resampled files go; ``None``: ``dump/wav16k`` beside ``output``.
-        sample_rate: of all files that the data directories name, in Hz.
-        nj: processes.
-
-    Returns:
-        The record that is written to ``output/prepare.json``.
-
-    Raises:
-        FeatnormError: a folder or twin is missing, twins differ in length or rate, a file is no
-            audio, not mono, silent or holds NaN, a name cannot be carried, or a validation
-            speaker is not there.
-    """
-    root = Path(db_root)
-    if not root.is_dir():
-        raise FeatnormError(f"no such folder: {root}: give the corpus's folder with --db_root")
-    train_pairs = find_pairs(*(root / folder for folder in names.TRAIN_FOLDERS))
-    train, valid = split_valid(train_pairs, valid_speakers)
-    log, folder = root / names.TRAIN_LOG, "trainset"
-    sets = {"train": CorpusSet(train, log, folder), "valid": CorpusSet(valid, log, folder)}
-    if test_root:
-        test = Path(test_root)
-        pairs = find_pairs(test / "noisy", test / "clean")
-        sets["test"] = CorpusSet(pairs, test / names.TEST_LOG, "testset")
-    else:
-        pairs = find_pairs(*(root / folder for folder in names.TEST_FOLDERS))
-        sets["test"] = CorpusSet(pairs, root / names.TEST_LOG, "testset")
-    target = Path(output)
-    waves = Path(wav_dir) if wav_dir else target.absolute().parent / "dump" / _wav_name(sample_rate)
-    return prepare_sets(sets, target, waves.absolute(), sample_rate, nj)
-
-
-def _wav_name(sample_rate: int) -> str:
-    """Name the folder of resampled files: wav16k."""
-    return f"wav{sample_rate // 1000}k" if sample_rate % 1000 == 0 else f"wav{sample_rate}"
+def default_wav_dir(output: Path, sample_rate: int) -> Path:
+    """Return where resampled files go when nothing else is said: ``dump/wav16k`` beside it."""
+    rate = f"{sample_rate // 1000}k" if sample_rate % 1000 == 0 else f"{sample_rate}"
+    return output.absolute().parent / "dump" / f"wav{rate}"
 
 
 def prepare_sets(
@@ -103,12 +45,14 @@ def prepare_sets(
 ) -> dict[str, Any]:
     """Check, resample and list the sets of any corpus: what every ``prepare_x`` ends with.
 
-    Files that have ``sample_rate`` are named where they are; others are resampled to int16 wav in
-    ``wav_dir``. Every file is read once and checked. A second call with nothing changed does
-    nothing; a call after a break goes on with the files not yet resampled.
+    Files that have ``sample_rate`` are named where they are; others, and entries of archives and
+    commands, are written to ``wav_dir`` as int16 wav. Every file is read once and checked. A second
+    call with nothing changed does nothing; a call after a break goes on with the files not yet
+    resampled.
 
     Raises:
-        FeatnormError: as ``prepare_voicebank_demand``.
+        FeatnormError: twins differ in length or rate, a file is missing, no audio, not mono,
+            silent or holds NaN, an utterance is in two sets, or another run is at work there.
     """
     _check_overlap(sets)
     request = {
@@ -152,45 +96,66 @@ def _clear_stale(wav_dir: Path, folders: list[str], sample_rate: int) -> None:
 
 
 def prepare_pair(pair: FilePair, wav_dir: Path, sample_rate: int) -> Utterance:
-    """Check one pair's headers and samples; resample both files when their rate is another.
+    """Check one pair's samples; write those that have another rate, or are no file, to ``wav_dir``.
 
     Raises:
         FeatnormError: something is wrong with one of the files; the message names it.
     """
-    check_headers(pair.name, str(pair.noisy), str(pair.clean), None)
-    header = audio_info(pair.noisy)
-    if header.sample_rate < sample_rate:
+    sides = {"noisy": pair.noisy, "clean": pair.clean}
+    loaded = {kind: _load(pair.name, value) for kind, value in sides.items()}
+    infos = [
+        (str(sides[kind]), AudioInfo(len(samples), rate, samples.shape[1]))
+        for kind, (samples, rate) in loaded.items()
+    ]
+    check_infos(pair.name, infos, None)
+    if infos[0][1].sample_rate < sample_rate:
         raise FeatnormError(
-            f"{pair.noisy} is sampled at {header.sample_rate} Hz: the band up to"
+            f"{pair.noisy} is sampled at {infos[0][1].sample_rate} Hz: the band up to"
             f" {sample_rate // 2} Hz that is wanted is not in it"
         )
-    paths = []
-    for path, kind in ((pair.noisy, "noisy"), (pair.clean, "clean")):
-        samples = read_audio(path, None)
+    paths = {}
+    for kind, (samples, rate) in loaded.items():
         if not np.any(samples):
-            raise FeatnormError(f"{path} is silent (all its samples are zero): remove the pair")
-        if header.sample_rate != sample_rate:
+            raise FeatnormError(
+                f"{sides[kind]} is silent (all its samples are zero): remove the pair"
+            )
+        paths[kind] = str(sides[kind])
+        if rate != sample_rate or _plain(sides[kind]) is None:
             target = wav_dir / kind / f"{pair.name}.wav"
-            _resample_file(path, samples, header.sample_rate, target, sample_rate)
-            path = target
-        paths.append(str(path))
-    seconds = header.frames / header.sample_rate
-    return Utterance(pair.name, paths[0], paths[1], pair.speaker, seconds)
+            _write_converted(sides[kind], samples[:, 0], rate, target, sample_rate)
+            paths[kind] = str(target)
+    seconds = infos[0][1].frames / infos[0][1].sample_rate
+    return Utterance(pair.name, paths["noisy"], paths["clean"], pair.speaker, seconds)
 
 
-def _resample_file(
-    source: Path, samples: FloatArray, rate: int, target: Path, sample_rate: int
+def _plain(value: Path | str) -> Path | None:
+    """Return the path of what is a file of its own; nothing for an archive's or a command's."""
+    return None if is_command(value) or split_archive(value) else Path(value)
+
+
+def _load(name: str, value: Path | str) -> tuple[FloatArray, int]:
+    """Read a side of a pair; whoever puts a command in a pair has been allowed to run it."""
+    try:
+        return run_command(str(value)) if is_command(value) else read_any_audio(value)
+    except FeatnormError as error:
+        raise FeatnormError(f"{name}: {error}") from error
+
+
+def _write_converted(
+    source: Path | str, samples: FloatArray, rate: int, target: Path, sample_rate: int
 ) -> None:
-    """Write the resampled file, unless it is there already and made of this very source."""
-    stamp = source.stat().st_mtime_ns
+    """Write the converted file, unless it is there already and made of this very file."""
+    path = _plain(source)
+    stamp = path.stat().st_mtime_ns if path else None
     frames = resampled_length(len(samples), rate, sample_rate)
-    if target.is_file() and target.stat().st_mtime_ns == stamp:
+    if stamp is not None and target.is_file() and target.stat().st_mtime_ns == stamp:
         header = audio_info(target)
         if (header.frames, header.sample_rate) == (frames, sample_rate):
             return
     write_audio(target, resample(samples, rate, sample_rate), sample_rate)
-    # The source's time on the copy tells a later call which source it was made of.
-    os.utime(target, ns=(stamp, stamp))
+    if stamp is not None:
+        # The source's time on the copy tells a later call which source it was made of.
+        os.utime(target, ns=(stamp, stamp))
 
 
 def _with_condition(utt: Utterance, conditions: dict[str, tuple[str, float]]) -> Utterance:
@@ -223,11 +188,15 @@ def _check_overlap(sets: dict[str, CorpusSet]) -> None:
 def _fingerprint(corpus: CorpusSet) -> str:
     """Hash the paths, sizes and times of a set's files and of its log."""
     digest = hashlib.sha256()
-    paths = [path for pair in corpus.pairs for path in (pair.noisy, pair.clean)]
-    for path in [*paths, corpus.log]:
-        if path.exists():
+    values = [value for pair in corpus.pairs for value in (pair.noisy, pair.clean)]
+    for value in [*values, corpus.log]:
+        place = None if is_command(value) else split_archive(value)
+        path = place[0] if place else Path(value)
+        if is_command(value):
+            digest.update(f"{value}\n".encode())
+        elif path.exists():
             status = path.stat()
-            digest.update(f"{path}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
+            digest.update(f"{value}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
     return digest.hexdigest()
 
 

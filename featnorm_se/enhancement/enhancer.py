@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
-from typing import Any
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-import yaml
 from numpy.typing import NDArray
 
+from featnorm_se.enhancement.devices import choose_device, has_bf16
+from featnorm_se.enhancement.resampling import resample_blocks
 from featnorm_se.enhancement.separator import FeatNormSeparator
 from featnorm_se.errors import FeatnormError
 from featnorm_se.names import SAMPLE_RATE
 
-MODEL_FILES = ("valid.loss.best.pth", "valid.loss.ave.pth")
+if TYPE_CHECKING:
+    from featnorm_se.enhancement.longform import Windowing
 
 
 class Enhancer:
@@ -24,7 +26,8 @@ class Enhancer:
     Args:
         config: what ESPnet wrote as ``config.yaml``.
         weights: the state of ESPnet's model.
-        device: where to compute, ``cpu`` or ``cuda``.
+        device: where to compute: ``cpu``, ``cuda``, or ``auto``, a GPU if there is one.
+        bf16: compute the network in bfloat16 where the processor has it, else in float32.
 
     Raises:
         FeatnormError: the configuration is none of this project's, or the weights are not
@@ -32,7 +35,11 @@ class Enhancer:
     """
 
     def __init__(
-        self, config: dict[str, Any], weights: dict[str, torch.Tensor], device: str = "cpu"
+        self,
+        config: dict[str, Any],
+        weights: dict[str, torch.Tensor],
+        device: str = "cpu",
+        bf16: bool = False,
     ) -> None:
         from espnet2.enh.decoder.stft_decoder import STFTDecoder
         from espnet2.enh.encoder.stft_encoder import STFTEncoder
@@ -41,7 +48,8 @@ class Enhancer:
             raise FeatnormError(
                 f"the model's separator is {config.get('separator')!r}, 'featnorm' is wanted"
             )
-        self.device = torch.device(device)
+        self.device = choose_device(device)
+        self.bf16 = bf16 and has_bf16(self.device)
         self.encoder = STFTEncoder(**config["encoder_conf"])
         self.decoder = STFTDecoder(**config["decoder_conf"])
         self.separator = FeatNormSeparator(self.encoder.output_dim, **config["separator_conf"])
@@ -60,52 +68,53 @@ class Enhancer:
 
     @classmethod
     def from_pretrained(
-        cls, source: str | os.PathLike[str], device: str = "cpu", model_file: str | None = None
+        cls,
+        source: str | os.PathLike[str],
+        device: str = "cpu",
+        model_file: str | None = None,
+        bf16: bool = False,
     ) -> Enhancer:
-        """Load an experiment's folder.
+        """Load an experiment's folder, a packed model, or one on Hugging Face.
 
         Args:
-            source: the folder, with ``config.yaml`` and the weights.
-            device: where to compute.
-            model_file: the weights' file in it; ``None``: the best on validation.
+            source: the folder, with ``config.yaml`` and the weights; a ``.zip`` that
+                ``featnorm-se pack`` wrote; or ``owner/name`` on Hugging Face.
+            device: where to compute, see the class.
+            model_file: the weights' file in a folder; ``None``: the best on validation.
+            bf16: see the class.
 
         Raises:
             FeatnormError: a file is missing, broken, or would run code when loaded.
         """
-        folder = Path(source)
-        path = folder / "config.yaml"
-        if not path.is_file():
-            raise FeatnormError(f"{folder} holds no config.yaml: train first (stage 3)")
-        try:
-            config = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise FeatnormError(f"{path} is no YAML: {' '.join(str(error).split())}") from error
-        names = [model_file] if model_file else list(MODEL_FILES)
-        found = [folder / name for name in names if (folder / name).is_file()]
-        if not found:
-            raise FeatnormError(f"{folder} holds no {' or '.join(names)}: train first (stage 3)")
-        try:
-            weights = torch.load(found[0], map_location="cpu", weights_only=True)
-        except Exception as error:  # torch raises its own, pickle's and zip's errors here
-            told = " ".join(str(error).split())[:200]
-            raise FeatnormError(f"{found[0]} is no whole file of weights: {told}") from error
-        return cls(config, weights, device)
+        from featnorm_se.enhancement.loading import read_model
+
+        config, weights = read_model(source, model_file)
+        return cls(config, weights, device, bf16)
+
+    def precision(self) -> AbstractContextManager[Any]:
+        """The context that the model computes in: bfloat16 where asked for."""
+        return torch.autocast(self.device.type, torch.bfloat16) if self.bf16 else nullcontext()
 
     @torch.inference_mode()
     def enhance(self, wav: torch.Tensor) -> torch.Tensor:
-        """Enhance 16 kHz waveforms of one length, (B, N) float32 in and out."""
+        """Enhance whole 16 kHz waveforms of one length, (B, N) float32 in and out."""
         wav = wav.to(self.device)
         lengths = torch.full((wav.shape[0],), wav.shape[1], device=self.device)
         spectrum, frames = self.encoder(wav, lengths)
-        enhanced, _, _ = self.separator(spectrum, frames)
+        with self.precision():
+            enhanced, _, _ = self.separator(spectrum, frames)
         return self.decoder(enhanced[0], lengths)[0].cpu()
 
-    def __call__(self, x: NDArray[Any], sample_rate: int = SAMPLE_RATE) -> NDArray[np.float32]:
-        """Enhance a signal of any rate.
+    def __call__(
+        self, x: NDArray[Any], sample_rate: int = SAMPLE_RATE, windowing: Windowing | None = None
+    ) -> NDArray[np.float32]:
+        """Enhance a signal of any rate and length.
 
         Args:
             x: (N,) or (N, channels), in [-1, 1]; each channel is enhanced by itself.
             sample_rate: of x, in Hz; other rates than 16 kHz are resampled there and back.
+            windowing: how a long signal is cut; ``None``: 20 s windows, statistics of the
+                whole signal. A signal of one window is done whole.
 
         Returns:
             The enhanced signal, float32, x's shape and rate.
@@ -113,22 +122,18 @@ class Enhancer:
         Raises:
             FeatnormError: x is empty, has another number of axes, or holds NaN.
         """
-        from torchaudio.functional import resample
+        from featnorm_se.enhancement.longform import Signal, enhance_signal
 
         signal = np.asarray(x, dtype=np.float32)
         if signal.ndim not in (1, 2) or not signal.size:
             raise FeatnormError(f"a signal (N,) or (N, channels) is wanted, not {signal.shape}")
         if not np.isfinite(signal).all():
             raise FeatnormError("the signal holds NaN or infinite samples")
-        channels = torch.from_numpy(np.atleast_2d(signal.T).copy())
-        if sample_rate != SAMPLE_RATE:
-            channels = resample(channels, sample_rate, SAMPLE_RATE)
-        # The STFT reflects half a window at both ends, so it needs that much to reflect.
-        short = self.encoder.n_fft - channels.shape[1]
-        padded = torch.nn.functional.pad(channels, (0, max(short, 0)))
-        y = torch.cat([self.enhance(channel[None]) for channel in padded])
-        y = y[:, : channels.shape[1]]
-        if sample_rate != SAMPLE_RATE:
-            y = resample(y, SAMPLE_RATE, sample_rate)
-        y = torch.nn.functional.pad(y, (0, max(0, len(signal) - y.shape[1])))[:, : len(signal)]
-        return y.numpy().T.reshape(signal.shape)
+        if sample_rate < 1:
+            raise FeatnormError(f"a sampling rate of {sample_rate} Hz cannot be")
+        blocks = [signal.reshape(len(signal), -1)]
+        at_16k = np.concatenate(list(resample_blocks(blocks, sample_rate, SAMPLE_RATE)))
+        pieces = enhance_signal(self, Signal.of(at_16k), windowing)
+        y = np.concatenate(list(resample_blocks(pieces, SAMPLE_RATE, sample_rate)))
+        y = np.pad(y, ((0, max(0, len(signal) - len(y))), (0, 0)))[: len(signal)]
+        return np.ascontiguousarray(y.reshape(signal.shape))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -77,10 +78,13 @@ def train(experiment: Experiment) -> None:
     )
     config = resolve_config(experiment, upstream)
     counts = count_parameters(config)
-    experiment.expdir.mkdir(parents=True, exist_ok=True)
+    about = describe(experiment, config, upstream, counts)
+    if RunRecord.is_finished(experiment.expdir, about):
+        print(f"{experiment.expdir} is trained already", file=sys.stderr)
+        return
     resolved = experiment.expdir / "train_args.yaml"
     write_text(resolved, yaml.safe_dump(config, sort_keys=False))
-    record = RunRecord.start(experiment.expdir, describe(experiment, config, upstream, counts))
+    record = RunRecord.start(experiment.expdir, about)
     clock = time.monotonic()
     # Only now: importing the task takes seconds, and every check above should come first.
     from featnorm_se.enhancement.task import FeatNormTask
@@ -103,7 +107,7 @@ def resolve_config(experiment: Experiment, upstream: Upstream) -> dict[str, Any]
         **config.get("separator_conf", {}),
         **stft,
         "upstream": experiment.upstream,
-        "upstream_conf": upstream.config,
+        "upstream_conf": {"family": upstream.family, **upstream.config},
         "norm": experiment.norm,
         "norm_site": upstream.resolve_sites(experiment.norm_site),
     }
@@ -133,9 +137,19 @@ _STFT_KEYS = ("n_fft", "hop_length", "win_length")
 def read_config(path: Path) -> dict[str, Any]:
     """Read a training YAML.
 
+    ``base: other.yaml`` in it names a file beside it whose keys it changes or adds to, group by
+    group.
+
     Raises:
-        FeatnormError: the file is missing, is no YAML or no mapping.
+        FeatnormError: the file or its base is missing, is no YAML or no mapping, or is its own
+            base.
     """
+    return _read_over(path, ())
+
+
+def _read_over(path: Path, readers: tuple[Path, ...]) -> dict[str, Any]:
+    if path in readers:
+        raise FeatnormError(f"{path} is its own base")
     try:
         config = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -145,7 +159,20 @@ def read_config(path: Path) -> dict[str, Any]:
         raise FeatnormError(f"{path} is no YAML: {told}") from error
     if not isinstance(config, dict):
         raise FeatnormError(f"{path} holds no 'key: value' lines")
-    return config
+    base = config.pop("base", None)
+    if base is None:
+        return config
+    return _merged(_read_over(path.parent / str(base), (*readers, path)), config)
+
+
+def _merged(base: dict[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Return ``base`` with the keys of ``over``; groups are merged, lists are not."""
+    for key, value in over.items():
+        if isinstance(value, dict) and isinstance(base.get(key), dict):
+            base[key] = _merged(base[key], value)
+        else:
+            base[key] = value
+    return base
 
 
 def apply_override(config: dict[str, Any], override: str) -> None:
@@ -225,6 +252,7 @@ def describe(
         "norm_site": ",".join(config["separator_conf"]["norm_site"]),
         "config_sha256": _config_hash(config),
         "data_sources": data.get("sources"),
+        "max_epoch": config.get("max_epoch"),
         "parameters": dict(counts),
         "data": data,
     }

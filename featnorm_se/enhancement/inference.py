@@ -12,6 +12,7 @@ from pathlib import Path
 from featnorm_se.data.audio import audio_info, read_audio, write_audio
 from featnorm_se.data.scp import read_scp, write_scp
 from featnorm_se.enhancement.enhancer import Enhancer
+from featnorm_se.enhancement.loading import MODEL_FILES
 from featnorm_se.errors import FeatnormError
 from featnorm_se.names import SAMPLE_RATE
 
@@ -43,14 +44,15 @@ def enhance_set(
     """
     entries = read_scp(wav_scp)
     enhancer = Enhancer.from_pretrained(model, device, model_file)
-    newest = (model / "config.yaml").stat().st_mtime
+    names = [model_file] if model_file else MODEL_FILES
+    trained = max((model / name).stat().st_mtime for name in names if (model / name).is_file())
     index, shards = shard
     keys = list(islice(sorted(entries), index - 1, None, shards))
     started = told = time.monotonic()
     seconds = 0.0
     for done, key in enumerate(keys, start=1):
         target = output / "wav" / f"{key}.wav"
-        if not _is_done(target, entries[key], newest):
+        if not _is_done(target, entries[key], trained):
             wav = read_audio(entries[key], SAMPLE_RATE)
             try:
                 write_audio(target, enhancer(wav), SAMPLE_RATE)
@@ -87,7 +89,7 @@ def list_enhanced(keys: Iterable[str], output: Path) -> None:
     write_scp(output / "spk1.scp", {key: os.path.abspath(path) for key, path in files.items()})
 
 
-def _is_done(target: Path, source: str, newest: float) -> bool:
-    if not target.is_file() or target.stat().st_mtime < newest:
+def _is_done(target: Path, source: str, trained: float) -> bool:
+    if not target.is_file() or target.stat().st_mtime < trained:
         return False
     return audio_info(target).frames == audio_info(source).frames

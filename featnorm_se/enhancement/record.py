@@ -43,7 +43,7 @@ class RunRecord:
         path = expdir / "run.json"
         before: dict[str, Any] = {}
         if path.is_file():
-            before = json.loads(path.read_text(encoding="utf-8"))
+            before = _read(path)
             _same_experiment(path, before, fields)
         commit, dirty = source_commit()
         now = _now()
@@ -61,6 +61,20 @@ class RunRecord:
         write_json(path, record)
         return cls(path, record)
 
+    @classmethod
+    def is_finished(cls, expdir: Path, fields: Mapping[str, Any]) -> bool:
+        """Whether ``expdir`` holds this very run, trained for so many epochs to its end.
+
+        Raises:
+            FeatnormError: the folder holds a run of something else.
+        """
+        path = expdir / "run.json"
+        if not path.is_file():
+            return False
+        before = _read(path)
+        _same_experiment(path, before, fields)
+        return bool(before.get("finished")) and before.get("max_epoch") == fields["max_epoch"]
+
     def finish(self, seconds: float) -> None:
         """Write the record of a run that has ended well after ``seconds`` more."""
         expdir = self.path.parent
@@ -74,6 +88,13 @@ class RunRecord:
 
 
 _IDENTITY = ("seed", "upstream_identity", "norm", "norm_site", "config_sha256", "data_sources")
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise FeatnormError(f"{path} cannot be read ({error}): remove the folder") from error
 
 
 def _same_experiment(path: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:

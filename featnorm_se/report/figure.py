@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from featnorm_se.errors import FeatnormError
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -50,9 +52,18 @@ def marker(index: int) -> str:
 
 @contextmanager
 def new_figure(width: float, height: float) -> Iterator[Figure]:
-    """Give an empty figure of a size in inches; the project's style holds inside the block."""
-    import matplotlib
-    from matplotlib.figure import Figure
+    """Give an empty figure of a size in inches; the project's style holds inside the block.
+
+    Raises:
+        FeatnormError: matplotlib is not installed.
+    """
+    try:
+        import matplotlib
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise FeatnormError(
+            f"plots need matplotlib ({error}): pip install 'featnorm_se[demo]'"
+        ) from error
 
     with matplotlib.rc_context(_STYLE):
         yield Figure(figsize=(width, height), layout="constrained")
@@ -83,7 +94,7 @@ def to_svg(figure: Figure, title: str) -> str:
     head = f'<svg viewBox="{view[1] if view else ""}" role="img" aria-label="{label}">'
     svg = re.sub(r"<svg[^>]*>", lambda _: head, svg, count=1, flags=re.DOTALL)
     svg = re.sub(r"<!--.*?-->\n?", "", svg, flags=re.DOTALL)
-    return svg.replace(INK, "currentColor")
+    return svg.replace("xlink:href=", "href=").replace(INK, "currentColor")
 
 
 def to_png(figure: Figure, path: str | os.PathLike[str]) -> None:

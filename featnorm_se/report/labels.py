@@ -28,6 +28,8 @@ def short_labels(experiments: Sequence[Experiment]) -> dict[str, str]:
 
 def _describe(experiment: Experiment, fields: int) -> str:
     run = experiment.run
+    if not run.get("upstream"):
+        return ""
     parts = [
         run.get("upstream"),
         run.get("norm"),

@@ -91,8 +91,11 @@ def _boxes(axes: Axes, rows: Sequence[Array], labels: Sequence[str], shades: Seq
     rng = np.random.default_rng(0)
     line: dict[str, Any] = {"color": INK, "linewidth": 1.0}
     for i, (values, shade) in enumerate(zip(rows, shades, strict=True)):
+        strength = 0.6 if len(values) < 100 else 0.3
         spread = i + rng.uniform(-0.28, 0.28, len(values))
-        axes.scatter(values, spread, s=9, color=shade, alpha=0.6, linewidths=0, rasterized=True)
+        axes.scatter(
+            values, spread, s=9, color=shade, alpha=strength, linewidths=0, rasterized=True
+        )
         axes.boxplot(
             values,
             positions=[i],

@@ -19,8 +19,8 @@ nav ul { display: flex; flex-wrap: wrap; gap: .3rem 1.2rem; padding: 0; list-sty
 .wide { overflow-x: auto; margin: 0 0 1rem; }
 .wide:focus-visible, summary:focus-visible, a:focus-visible { outline: 2px solid var(--link); }
 table { border-collapse: collapse; overflow-wrap: normal;
-  font-variant-numeric: tabular-nums; font-size: .9rem; }
-th, td { padding: .3rem .5rem; border-bottom: 1px solid var(--line); text-align: right;
+  font-variant-numeric: tabular-nums; font-size: .85rem; }
+th, td { padding: .3rem .45rem; border-bottom: 1px solid var(--line); text-align: right;
   white-space: nowrap; }
 th { background: var(--soft); }
 th.word, td.word { text-align: left; }

@@ -28,7 +28,8 @@ def load_upstream(
         name: an upstream of the registry (``upstream_names()``).
         checkpoint: ``None``, the official one, fetched and kept; ``scratch``, random weights of
             the registered architecture; or a path or URL.
-        config: an ``Upstream.config``: that architecture with random weights, no file.
+        config: an ``Upstream.config``: that architecture with random weights, no file. With
+            a ``family`` in it, the name need not be in the registry.
         seed: draws the random weights; the caller's random state is left alone.
         conf_dir: a recipe's folder of cards, which goes before the package's.
 
@@ -38,11 +39,13 @@ def load_upstream(
     Raises:
         FeatnormError: no such name, or the checkpoint cannot be had, read or fitted.
     """
-    card = upstream_card(name, conf_dir)
+    family = config.get("family") if config is not None else None
+    card = {"family": family} if family else upstream_card(name, conf_dir)
     from featnorm_se.upstream import loading
 
     if config is not None:
-        return loading.from_scratch(name, card["family"], config, seed)
+        architecture = {key: value for key, value in config.items() if key != "family"}
+        return loading.from_scratch(name, card["family"], architecture, seed)
     if str(checkpoint) == "scratch" or (checkpoint is None and not card.get("source")):
         return loading.from_scratch(name, card["family"], card["architecture"], seed)
     return loading.from_file(name, card, checkpoint)

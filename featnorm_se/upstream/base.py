@@ -251,6 +251,7 @@ class Upstream(nn.Module):
         return self.__dict__
 
     def extra_repr(self) -> str:
+        """Name, weights and sites, for ``print(upstream)``."""
         return f"{self.name}, {self.identity}, sites {', '.join(self.sites)}"
 
 
@@ -269,4 +270,5 @@ class _InitGuard(nn.Module):
         self._owner = (owner,)
 
     def espnet_initialization_fn(self) -> None:
+        """Put the owner's weights back."""
         self._owner[0].restore_weights()

@@ -64,7 +64,7 @@ def fields_of(kind: type, values: dict[str, Any], what: str) -> dict[str, Any]:
     return {k: list(v) if isinstance(v, tuple) else v for k, v in known.items()}
 
 
-def read(states: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Tensor]]:
+def read_layout(states: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Take architecture and weights out of s3prl's layout or fairseq's.
 
     s3prl: ``{"task_cfg", "model_cfg", "model_weight"}``. fairseq: ``{"cfg", "model"}`` with

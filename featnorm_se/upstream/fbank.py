@@ -31,6 +31,8 @@ class FbankUpstream(Upstream):
         return max(samples, self.shortest) // self.hop + 1
 
     def walk(self, wav: Tensor, wav_lengths: Tensor) -> Steps:
+        """Yield the one site; see ``Upstream.walk``."""
+        wav_lengths = wav_lengths.to(wav.device)
         wav, counts = check_batch(wav, wav_lengths, self.shortest)
         with torch.autocast(wav.device.type, enabled=False):
             # One by one: the last frames reflect the utterance's own end.

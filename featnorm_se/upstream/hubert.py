@@ -6,8 +6,8 @@ from typing import Any
 
 from torch import Tensor
 
-from featnorm_se.upstream.fairseq import fields_of, make_picklable
-from featnorm_se.upstream.fairseq import read as read  # the layout of its checkpoints
+from featnorm_se.errors import FeatnormError
+from featnorm_se.upstream.fairseq import fields_of, make_picklable, read_layout
 from featnorm_se.upstream.waveform import WaveformUpstream, parse_conv_layers
 
 
@@ -17,6 +17,7 @@ class HubertUpstream(WaveformUpstream):
     family = "hubert"
 
     def apply_mask(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        """Call s3prl's masking on x (B, T, D)."""
         return self.model.apply_mask(x, mask, None)[0]
 
 
@@ -46,3 +47,11 @@ def build(architecture: dict[str, Any]) -> HubertUpstream:
         layers,
         bool(task["normalize"]),
     )
+
+
+def read(states: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Take architecture and weights out of a checkpoint; see ``fairseq.read_layout``."""
+    architecture, weights = read_layout(states)
+    if "labels" not in architecture:
+        raise FeatnormError("its weights are wav2vec 2.0's")
+    return architecture, weights

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import warnings
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -60,7 +61,7 @@ def from_file(name: str, card: Mapping[str, Any], checkpoint: str | Path | None)
             not fit its own description.
     """
     family = card["family"]
-    path = fetch(checkpoint, card)
+    path = fetch(checkpoint, card).resolve()
     architecture, weights = _read(family, path)
     upstream = _build(family, architecture, seed=0, source=f"the checkpoint {path}")
     load_weights(upstream.model, weights, str(path))
@@ -91,6 +92,10 @@ def _build(
                 warnings.simplefilter("ignore")
                 upstream: Upstream = build(copy.deepcopy(dict(architecture)))
             return upstream
+        except FeatnormError as error:
+            raise FeatnormError(
+                f"cannot build a {family} upstream from {source}: {error}"
+            ) from error
         except _UNBUILDABLE as error:
             raise FeatnormError(
                 f"cannot build a {family} upstream from {source}:"
@@ -101,7 +106,9 @@ def _build(
 def _read(family: str, path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     states = read_checkpoint(path)
     try:
-        return _module(family).read(states)
+        architecture, weights = _module(family).read(states)
+        json.dumps(architecture)  # it is to be stored with the trained model
+        return architecture, weights
     except (KeyError, TypeError, AttributeError, FeatnormError) as error:
         held = ", ".join(sorted(map(str, states))[:8])
         reason = f": {error}" if isinstance(error, FeatnormError) else ""

@@ -71,6 +71,8 @@ class MelUpstream(Upstream):
         return max(samples, self.shortest) // self.hop + 1
 
     def walk(self, wav: Tensor, wav_lengths: Tensor) -> Steps:
+        """Yield the sites; see ``Upstream.walk``."""
+        wav_lengths = wav_lengths.to(wav.device)
         model = self.model
         wav, counts = check_batch(wav, wav_lengths, self.shortest)
         together = self.padding == "s3prl"
@@ -120,6 +122,7 @@ class MelUpstream(Upstream):
         return x
 
     def unused_parameters(self) -> list[nn.Parameter]:
+        """Only models that normalize first have any."""
         # With layer norm first, s3prl normalizes copies of the hidden states; only the closing
         # one is part of the stream.
         if not self.model.config.pre_layer_norm:
@@ -130,6 +133,7 @@ class MelUpstream(Upstream):
         yield from (m for m in self.model.modules() if isinstance(m, nn.Dropout))
 
     def set_dropout(self, dropout: float | None) -> None:
+        """Set the dropout of hidden states and attention."""
         for rate, holder in zip(self._own_dropout, self._dropouts(), strict=True):
             holder.p = rate if dropout is None else dropout
 

@@ -6,8 +6,8 @@ from typing import Any
 
 from torch import Tensor
 
-from featnorm_se.upstream.fairseq import fields_of, make_picklable
-from featnorm_se.upstream.fairseq import read as read  # the layout of its checkpoints
+from featnorm_se.errors import FeatnormError
+from featnorm_se.upstream.fairseq import fields_of, make_picklable, read_layout
 from featnorm_se.upstream.padding import padding_mask
 from featnorm_se.upstream.waveform import WaveformUpstream, parse_conv_layers
 
@@ -43,3 +43,11 @@ def build(architecture: dict[str, Any]) -> Wav2Vec2Upstream:
         layers,
         bool(task["normalize"]),
     )
+
+
+def read(states: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Take architecture and weights out of a checkpoint; see ``fairseq.read_layout``."""
+    architecture, weights = read_layout(states)
+    if "labels" in architecture:
+        raise FeatnormError("its weights are HuBERT's")
+    return architecture, weights

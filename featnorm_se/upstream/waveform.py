@@ -106,6 +106,8 @@ class WaveformUpstream(Upstream):
         return count
 
     def walk(self, wav: Tensor, wav_lengths: Tensor) -> Steps:
+        """Yield the sites; see ``Upstream.walk``."""
+        wav_lengths = wav_lengths.to(wav.device)
         model, encoder = self.model, self.model.encoder
         x, lengths, mask = self._encode(wav, wav_lengths)
         x = yield "frontend", x, lengths
@@ -206,9 +208,11 @@ class WaveformUpstream(Upstream):
         return self.model.apply_mask(x, mask)[0]
 
     def cnn_parts(self) -> list[nn.Module]:
+        """The feature extractor; not the layer norm and the projection behind it."""
         return [self.model.feature_extractor]
 
     def unused_parameters(self) -> list[nn.Parameter]:
+        """``mask_emb`` and all that only pre-training uses."""
         used = {"feature_extractor", "layer_norm", "post_extract_proj", "encoder"}
         if self.spec_augment:
             used.add("mask_emb")
@@ -223,6 +227,7 @@ class WaveformUpstream(Upstream):
         yield self.model.encoder.dropout, self.model.encoder
 
     def set_dropout(self, dropout: float | None) -> None:
+        """Set the dropout of hidden states, attention and the transformer's input."""
         own = self._own_dropout
         for rate, (_, holder) in zip(own, list(self._dropouts()), strict=True):
             name = "dropout" if holder is self.model.encoder else "p"

@@ -18,6 +18,7 @@ class WavLMUpstream(WaveformUpstream):
     def run_layer(
         self, layer: nn.Module, x: Tensor, mask: Tensor | None, bias: Tensor | None
     ) -> tuple[Tensor, Tensor | None]:
+        """Run one transformer layer on x (B, T, D), with the position bias of the first one."""
         if mask is not None:  # of the position bias's kind, or torch warns
             mask = torch.zeros_like(mask, dtype=torch.float32).masked_fill(mask, -torch.inf)
         out, _, bias = layer(
@@ -26,6 +27,7 @@ class WavLMUpstream(WaveformUpstream):
         return out.transpose(0, 1), bias
 
     def droppable(self, layer: nn.Module) -> bool:
+        """Whether layer drop may leave this layer out."""
         # The first layer holds the position bias of all the others.
         return layer is not self.model.encoder.layers[0]
 

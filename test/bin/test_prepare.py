@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
+import kaldiio
 import numpy as np
 import pytest
 import soundfile
@@ -272,3 +274,98 @@ def test_the_real_corpus_in_its_mixed_rates(tmp_path: Path) -> None:
     for name, path in read_scp(tmp_path / "data" / "test" / "wav.scp").items():
         ours, theirs = soundfile.read(path)[0], soundfile.read(reference / f"{name}.flac")[0]
         assert np.abs(ours - theirs).max() < 1.5 / 32768
+
+
+def zipped(root: Path) -> Path:
+    """The same corpus as four zip files and one of logs."""
+    packed = root.parent / "packed"
+    packed.mkdir()
+    for folder in [path for path in root.iterdir() if path.is_dir()]:
+        with zipfile.ZipFile(packed / f"{folder.name}.zip", "w") as file:
+            for path in folder.iterdir():
+                file.write(path, f"{folder.name}/{path.name}")
+    with zipfile.ZipFile(packed / "logfiles.zip", "w") as file:
+        for path in root.glob("log_*.txt"):
+            file.write(path, f"logfiles/{path.name}")
+    return packed
+
+
+def test_zip_files_give_the_same_as_folders(root: Path, capsys) -> None:
+    assert prepare(root) == 0
+    conditions = (root.parent / "data" / "test" / "utt2cond").read_text()
+    packed = zipped(root)
+    assert prepare(packed) == 0
+    test = validate_data_dir(root.parent / "data" / "test", 16000)
+    assert test.noisy["p232_001"].startswith(str(root.parent / "dump" / "unpacked"))
+    assert (
+        Path(test.noisy["p232_001"]).read_bytes()
+        == (root / "noisy_testset_wav" / "p232_001.wav").read_bytes()
+    )
+    assert (root.parent / "data" / "test" / "utt2cond").read_text() == conditions
+    assert "6 of 11,572 training pairs, 2 of 824 test pairs" in capsys.readouterr().out
+    assert prepare(packed) == 0
+    assert "already prepared" in capsys.readouterr().err
+
+
+def test_a_truncated_zip_is_told(root: Path, capsys) -> None:
+    packed = zipped(root)
+    path = packed / "clean_testset_wav.zip"
+    path.write_bytes(path.read_bytes()[:-300])
+    assert prepare(packed) == 1
+    assert "clean_testset_wav.zip is no whole zip file" in capsys.readouterr().err
+
+
+def kaldi(root: Path, spoil: str = "") -> Path:
+    """The corpus as data directories of archives and one command."""
+    source = root.parent / "data"
+    made = root.parent / "kaldi"
+    assert prepare(root) == 0
+    for name in ("train", "valid", "test"):
+        (made / name).mkdir(parents=True)
+        for scp in ("wav.scp", "spk1.scp"):
+            listed = read_scp(source / name / scp)
+            sounds = {
+                utt: soundfile.read(path, dtype="int16")[::-1] for utt, path in listed.items()
+            }
+            where = made / name / f"{scp}.ark"
+            kaldiio.save_ark(str(where), sounds, scp=str(made / name / scp))
+        (made / name / "utt2spk").write_text((source / name / "utt2spk").read_text())
+    if spoil:
+        path = made / "train" / "wav.scp"
+        lines = path.read_text().splitlines()
+        path.write_text("\n".join([f"{lines[0].split()[0]} {spoil}", *lines[1:]]) + "\n")
+    return made
+
+
+def test_kaldi_archives_become_files(root: Path) -> None:
+    made = kaldi(root)
+    before = {name: read_audio(path) for name, path in
+              read_scp(root.parent / "data" / "test" / "wav.scp").items()}  # fmt: skip
+    assert prepare(made, "--corpus", "kaldi") == 0
+    test = validate_data_dir(root.parent / "data" / "test", 16000)
+    assert test.noisy["p232_001"].startswith(str(root.parent / "dump" / "wav16k" / "test"))
+    for name, samples in before.items():
+        assert np.array_equal(read_audio(test.noisy[name]), samples)
+    speakers = read_scp(root.parent / "data" / "train" / "utt2spk")
+    assert speakers == {"p227_001": "p227", "p227_002": "p227", "p228_001": "p228"}
+
+
+def test_a_command_runs_only_when_allowed(root: Path, capsys) -> None:
+    sound = root / "noisy_trainset_28spk_wav" / "p227_001.wav"
+    made = kaldi(root, f"touch {root}/ran; cat {sound} |")
+    assert prepare(made, "--corpus", "kaldi") == 1
+    assert "only with --allow_pipes true" in capsys.readouterr().err
+    assert not (root / "ran").exists()
+    assert prepare(made, "--corpus", "kaldi", "--allow_pipes", "true") == 0
+    assert (root / "ran").exists()
+    path = read_scp(root.parent / "data" / "train" / "wav.scp")["p227_001"]
+    assert np.array_equal(read_audio(path), read_audio(sound))
+
+
+def test_two_runs_in_one_folder_are_not_let_in(root: Path, capsys) -> None:
+    from featnorm_se.data.folder import one_writer
+
+    with one_writer(root.parent / "data"):
+        assert prepare(root) == 1
+    assert "another run is writing" in capsys.readouterr().err
+    assert prepare(root) == 0

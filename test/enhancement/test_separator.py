@@ -144,3 +144,11 @@ def test_weights_of_another_architecture_are_refused():
     separator = build("tera_tiny", "none")
     with pytest.raises(FeatnormError, match="do not fit"):
         separator.start_from(load_upstream("wavlm_tiny", "scratch").state_dict(), None)
+
+
+def test_a_model_of_a_recipes_own_upstream_is_built_without_the_recipe():
+    upstream = load_upstream("tera_tiny", "scratch")
+    config = {"family": upstream.family, **upstream.config}
+    conf = tiny_config("mine", "none")["separator_conf"]
+    separator = FeatNormSeparator(257, **conf, upstream_conf=config)
+    assert separator.upstream.sites == upstream.sites

@@ -5,6 +5,7 @@ import io
 import json
 import os
 import signal
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -122,20 +123,13 @@ def test_sets_without_a_common_name_are_told(corpus: Corpus, tmp_path: Path) -> 
     assert not (tmp_path / "out/scores.csv").exists()
 
 
-def test_a_missing_package_is_told_at_once(corpus: Corpus, tmp_path: Path) -> None:
+def test_a_missing_package_is_told_at_once(
+    corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     ref, inf = corpus(1)
-    import sys
-
-    before = sys.modules.get("pystoi")
-    sys.modules["pystoi"] = None  # type: ignore[assignment]
-    try:
-        with pytest.raises(FeatnormError, match="STOI: pystoi cannot be imported"):
-            score_set(ref, inf, tmp_path / "out", ["STOI"])
-    finally:
-        if before is None:
-            del sys.modules["pystoi"]
-        else:
-            sys.modules["pystoi"] = before
+    monkeypatch.setitem(sys.modules, "pystoi", None)
+    with pytest.raises(FeatnormError, match="STOI: the package pystoi is missing: pip install"):
+        score_set(ref, inf, tmp_path / "out", ["STOI"])
     with pytest.raises(FeatnormError, match="--nj is 0"):
         score_set(ref, inf, tmp_path / "out", FAST, nj=0)
 

@@ -55,6 +55,32 @@ def test_gradients_reach_the_convolutions(make, pair, family):
     assert expert.model.mask_emb.requires_grad and expert.model.mask_emb.grad is None
 
 
+@pytest.fixture
+def process_group(tmp_path):
+    torch.distributed.init_process_group(
+        "gloo", init_method=f"file://{tmp_path}/rendezvous", rank=0, world_size=1
+    )
+    yield
+    torch.distributed.destroy_process_group()
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_distributed_training_needs_no_search_for_unused_parameters(make, family, process_group):
+    """The naive way fails here: one parameter without a gradient stops the second step."""
+    upstream = make(family)
+    upstream.configure(layer_drop=0.5)
+    parallel = nn.parallel.DistributedDataParallel(upstream)
+    parallel.train()
+    for seed in range(3):
+        parallel(*batch(noise(8000, seed=seed)))[0].sum().backward()
+    if family in WAVEFORM:
+        upstream.model.mask_emb.requires_grad_(True)
+        naive = nn.parallel.DistributedDataParallel(upstream)
+        with pytest.raises(RuntimeError, match="reduction"):
+            for seed in range(3):
+                naive(*batch(noise(8000, seed=seed)))[0].sum().backward()
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 def test_frozen_whole(make, family):
     upstream = make(family)

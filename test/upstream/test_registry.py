@@ -131,6 +131,13 @@ print(sorted(m.split(".")[2] for m in sys.modules if m.startswith("s3prl.upstrea
 
 
 def test_help_is_quick():
-    code = "import sys; from featnorm_se.bin.info import main\ntry: main(['--help'])\nexcept SystemExit: pass\nprint('torch' in sys.modules)"
+    code = """
+import sys
+from featnorm_se.bin.info import main
+try:
+    main(["--help"])
+except SystemExit:
+    print("torch" in sys.modules)
+"""
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "False"

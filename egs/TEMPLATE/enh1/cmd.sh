@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Sourced: how jobs are run. Choose a backend here or by cmd_backend=slurm ./run.sh ...
 #   local: on this machine (run.pl); slurm, sge, pbs: through the cluster's queue, with
 #   conf/slurm.conf, conf/queue.conf or conf/pbs.conf for its options.

@@ -3,56 +3,40 @@
 # 5 tables. A recipe's run.sh calls this with its own defaults.
 set -euo pipefail
 
-# option=default  # what it is
-options='stage=1            # first stage to run
-stop_stage=5       # last stage to run
-upstream=wavlm     # mockingjay, tera, wav2vec2, hubert, wavlm, ... (featnorm_se/upstream/conf)
-upstream_ckpt=     # checkpoint: a path, a URL, scratch (random weights); empty: the official one
-norm=utterance     # none, utterance, corpus, instance, mix, level
-norm_site=auto     # auto, frontend, projection, layer.K, last; several with commas
-config=conf/train.yaml  # training configuration, in the keys of ESPnet
-set=               # key=value over the configuration, several with blanks
-seed=0             # of everything random
-ngpu=0             # GPUs to train and enhance with; 0: the processor
-nj=2               # jobs to prepare data, to collect statistics and to score with
-inference_nj=2     # jobs to enhance with
-inference_model=   # weights to enhance with; empty: valid.loss.best.pth
-metrics=           # metrics to score; empty: those of python -m featnorm_se.bin.score
-allow_failures=0   # so many utterances may be impossible to score
-expdir=exp         # where experiments go; RESULTS.md is written beside it
-datadir=data       # where data directories go
-dumpdir=dump       # where statistics and converted audio go
-tag=               # name of the experiment; empty: made from the options
-python=            # python to use; empty: the one set up by make
-prepare=mini       # how stage 1 makes its data: mini or voicebank_demand
-db_root=           # voicebank_demand: folder with the four official folders
-valid_speakers=p226 p287  # training speakers to validate on
-test_root=         # other test pairs: a folder with clean/ and noisy/
-speech_root=       # mini: folder of real clean speech; empty: it is spoken by espeak-ng
-noise_root=        # mini: folder of real noise; empty: it is made
-copies=1           # mini: how often each training utterance is mixed'
-
-option_names=
-while IFS='#' read -r setting _; do
-    name="${setting%%=*}"
-    value="${setting#*=}"
-    printf -v "${name}" '%s' "${value%"${value##*[![:space:]]}"}"
-    option_names+=" ${name}"
-done <<< "${options}"
-
-print_help() {
-    echo "usage: $0 [--option value ...]"
-    echo
-    while IFS='#' read -r setting text; do
-        name="${setting%%=*}"
-        printf '  --%-16s%s (default: %s)\n' "${name}" "${text}" "${!name:-empty}"
-    done <<< "${options}"
-    echo
-    echo "stages: 1 data, 2 clean statistics, 3 fine-tuning, 4 enhancing and scoring, 5 tables"
-}
+# Options: each is a line "name=default  # help", and --name value sets it.
+stage=1                         # first stage to run
+stop_stage=5                    # last stage to run
+upstream=wavlm                  # mockingjay, tera, wav2vec2, hubert, wavlm, ... (featnorm_se/upstream/conf)
+upstream_ckpt=                  # checkpoint: a path, a URL, scratch (random weights); empty: the official one
+norm=utterance                  # none, utterance, corpus, instance, mix, level
+norm_site=auto                  # auto, frontend, projection, layer.K, last; several with commas
+config=conf/train.yaml          # training configuration, in the keys of ESPnet
+set=                            # key=value over the configuration, several with blanks
+seed=0                          # of everything random
+ngpu=0                          # GPUs to train and enhance with; 0: the processor
+nj=2                            # jobs to prepare data, to collect statistics and to score with
+inference_nj=2                  # jobs to enhance with
+inference_model=                # weights to enhance with; empty: valid.loss.best.pth
+metrics=                        # metrics to score; empty: those of python -m featnorm_se.bin.score
+allow_failures=0                # so many utterances may be impossible to score
+expdir=exp                      # where experiments go; RESULTS.md is written beside it
+datadir=data                    # where data directories go
+dumpdir=dump                    # where statistics and converted audio go
+tag=                            # name of the experiment; empty: made from the options
+python=                         # python to use; empty: the one set up by make
+prepare=mini                    # how stage 1 makes its data: mini, voicebank_demand or kaldi
+db_root=                        # voicebank_demand: the four official folders or zips; empty: they are fetched; kaldi: data directories
+allow_pipes=false               # kaldi: true runs the commands that an scp holds
+skip_gate=false                 # voicebank_demand: true trains although the noisy scores are not the published ones
+valid_speakers="p226 p287"      # training speakers to validate on
+test_root=                      # other test pairs: a folder with clean/ and noisy/
+speech_root=                    # mini: folder of real clean speech; empty: it is spoken by espeak-ng
+noise_root=                     # mini: folder of real noise; empty: it is made
+copies=1                        # mini: how often each training utterance is mixed
+# End of options.
 
 die() {
-    echo "$0: error: $*" >&2
+    echo "${prog}: error: $*" >&2
     exit 1
 }
 
@@ -60,14 +44,20 @@ log() {
     echo "$(date '+%H:%M:%S') $*"
 }
 
-command_line="./run.sh${*:+ ${*@Q}}"
+prog=./run.sh
+printf -v command_line ' %q' "$@"
+command_line="${prog}${command_line% \'\'}"
 . ./path.sh
+help_end="stages: 1 data, 2 clean statistics, 3 fine-tuning, 4 enhancing and scoring, 5 tables"
 . ./options.sh
 . ./cmd.sh
 python="${python:-${FEATNORM_SE_PYTHON:-python3}}"
 
 for number in stage stop_stage seed ngpu nj inference_nj copies allow_failures; do
     [[ "${!number}" =~ ^[0-9]+$ ]] || die "--${number} is '${!number}', a whole number is wanted"
+done
+for answer in allow_pipes skip_gate; do
+    [[ "${!answer}" =~ ^(true|false)$ ]] || die "--${answer} is '${!answer}', true or false is wanted"
 done
 [ "${nj}" -ge 1 ] && [ "${inference_nj}" -ge 1 ] || die "--nj and --inference_nj must be at least 1"
 command -v "${python}" > /dev/null || die "--python ${python}: there is no such program"
@@ -136,11 +126,18 @@ if runs 1; then
             db_root="${dumpdir}/mini"
             ;;
         voicebank_demand)
-            [ -n "${db_root}" ] || die "stage 1 needs --db_root, the folder with the four official folders"
+            if [ -z "${db_root}" ]; then
+                db_root=downloads
+                "${python}" -m featnorm_se.bin.download --output "${db_root}"
+            fi
             ;;
-        *) die "--prepare ${prepare}: there are mini and voicebank_demand" ;;
+        kaldi)
+            [ -n "${db_root}" ] || die "stage 1 needs --db_root, the folder of train, valid and test"
+            prepare_options+=(--allow_pipes "${allow_pipes}")
+            ;;
+        *) die "--prepare ${prepare}: there are mini, voicebank_demand and kaldi" ;;
     esac
-    "${python}" -m featnorm_se.bin.prepare --db_root "${db_root}" "${prepare_options[@]}"
+    "${python}" -m featnorm_se.bin.prepare --corpus "${prepare}" --db_root "${db_root}" "${prepare_options[@]}"
 fi
 
 needs() {
@@ -171,6 +168,27 @@ if runs 2; then
     fi
 fi
 
+score() { # enhanced-scp output
+    local score_options=(--ref "${datadir}/test/spk1.scp" --inf "$1" --output "$2" --nj "${nj}"
+        --allow_failures "${allow_failures}")
+    # shellcheck disable=SC2206  # names of metrics, parted by blanks on purpose
+    [ -z "${metrics}" ] || score_options+=(--metrics ${metrics})
+    [ ! -f "${datadir}/test/utt2cond" ] || score_options+=(--utt2cond "${datadir}/test/utt2cond")
+    "${python}" -m featnorm_se.bin.score "${score_options[@]}"
+}
+
+if runs 3 || runs 4; then
+    mkdir -p "${expdir}"
+    exec 9> "${expdir}/.${tag}.lock"
+    flock --nonblock 9 || die "another run is at work in ${exp}: wait for it, or give another --tag"
+    if [ "${prepare}" = voicebank_demand ] && [ "${skip_gate}" = false ]; then
+        needs 3 "${datadir}/test/wav.scp" 1
+        log "the gate: scoring the noisy test set against the published scores"
+        score "${datadir}/test/wav.scp" "${expdir}/noisy/scores_test"
+        "${python}" -m featnorm_se.bin.gate --scores "${expdir}/noisy/scores_test"
+    fi
+fi
+
 if runs 3; then
     needs 3 "${datadir}/train/wav.scp" 1
     train_options=()
@@ -197,15 +215,6 @@ if runs 3; then
     }
     unfollow
 fi
-
-score() { # enhanced-scp output
-    local score_options=(--ref "${datadir}/test/spk1.scp" --inf "$1" --output "$2" --nj "${nj}"
-        --allow_failures "${allow_failures}")
-    # shellcheck disable=SC2206  # names of metrics, parted by blanks on purpose
-    [ -z "${metrics}" ] || score_options+=(--metrics ${metrics})
-    [ ! -f "${datadir}/test/utt2cond" ] || score_options+=(--utt2cond "${datadir}/test/utt2cond")
-    "${python}" -m featnorm_se.bin.score "${score_options[@]}"
-}
 
 if runs 4; then
     needs 4 "${datadir}/test/wav.scp" 1

@@ -1,6 +1,27 @@
-# Sourced: reads "--name value" pairs into shell variables that already have a default.
-# Values are assigned, never evaluated, so that $(...) or quotes in one stay what they are.
-# The calling script gives its --help through a function print_help.
+# shellcheck shell=bash
+# Sourced: reads "--name value" pairs into the options of the calling script, which are its lines
+#   name=default  # help
+# before the line "# End of options.". Values are assigned, never evaluated, so that $(...) or
+# quotes in one stay what they are. prog is what users call; help_end ends the text of --help.
+
+prog="${prog:-$0}"
+
+declare -A option_help
+option_names=()
+while IFS='#' read -r setting text; do
+    option_names+=("${setting%%=*}")
+    option_help["${setting%%=*}"]="${text}"
+done < <(sed -n '/^# Options/,/^# End of options/ s/^[a-z_]*=.*#/&/p' "$0")
+
+print_help() {
+    echo "usage: ${prog} [--option value ...]"
+    echo
+    for option in "${option_names[@]}"; do
+        printf '  --%-16s%s (default: %s)\n' "${option}" "${option_help[${option}]}" "${!option:-empty}"
+    done
+    echo
+    echo "${help_end:-}"
+}
 
 while [ $# -gt 0 ]; do
     case "$1" in
@@ -11,22 +32,19 @@ while [ $# -gt 0 ]; do
         --*)
             option="${1#--}"
             option="${option//-/_}"
-            case " ${option_names} " in
-                *" ${option} "*) ;;
-                *)
-                    echo "$0: error: unknown option $1; $0 --help lists them all" >&2
-                    exit 1
-                    ;;
-            esac
+            if [[ ! -v "option_help[${option}]" ]]; then
+                echo "${prog}: error: unknown option $1; ${prog} --help lists them all" >&2
+                exit 1
+            fi
             if [ $# -lt 2 ]; then
-                echo "$0: error: $1 needs a value" >&2
+                echo "${prog}: error: $1 needs a value" >&2
                 exit 1
             fi
             printf -v "${option}" '%s' "$2"
             shift 2
             ;;
         *)
-            echo "$0: error: unexpected argument '$1'; options are --name value, $0 --help lists them" >&2
+            echo "${prog}: error: unexpected argument '$1'; options are --name value, ${prog} --help lists them" >&2
             exit 1
             ;;
     esac

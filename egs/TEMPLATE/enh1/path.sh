@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Sourced: the environment that "make" in the repository's root sets up.
 
 MAIN_ROOT="$(cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/../../.." && pwd)"

@@ -1,0 +1,60 @@
+"""Fetch VoiceBank-DEMAND (28 speakers) from Edinburgh DataShare."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from featnorm_se.bin import run
+from featnorm_se.errors import FeatnormError
+
+
+def get_parser() -> argparse.ArgumentParser:
+    """Return the command's parser."""
+    from featnorm_se.data.voicebank_demand import SERVER
+
+    parser = argparse.ArgumentParser(
+        prog="python -m featnorm_se.bin.download",
+        description="Fetch the four zip files and the logs of VoiceBank-DEMAND (handle 10283/2791,"
+        " 5.7 GB, CC BY 4.0). A second call goes on where the first was cut; each file is checked"
+        " against its published MD5.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    parser.add_argument("--output", default="downloads", help="folder for the zip files")
+    parser.add_argument("--server", default=SERVER, help="address before /<item>/content")
+    return parser
+
+
+def main(argv: Sequence[str]) -> None:
+    """Fetch and check."""
+    args = get_parser().parse_args(argv)
+    from featnorm_se.data.folder import one_writer
+    from featnorm_se.data.voicebank_demand import download_voicebank_demand
+
+    with one_writer(args.output):
+        for path in download_voicebank_demand(args.output, fetch, server=args.server):
+            print(f"{path}: as published")
+
+
+def fetch(url: str, target: Path, size: int | None) -> None:
+    """Bring one file with the upstreams' fetcher: resumed, https only but on this machine.
+
+    Raises:
+        FeatnormError: it cannot be had; the message says where to put it by hand.
+    """
+    from featnorm_se.upstream import download
+
+    try:
+        download._check_url(url)
+        download._Download(url, target, size).run(None)
+    except FeatnormError as error:
+        told = str(error).split(";")[0]
+        raise FeatnormError(
+            f"{told}; run it again to go on, fetch it elsewhere and put it at {target}, or give"
+            " the corpus with --db_root"
+        ) from error
+
+
+if __name__ == "__main__":
+    raise SystemExit(run(main))

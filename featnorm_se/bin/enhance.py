@@ -1,0 +1,134 @@
+"""Enhance audio files with a trained model."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from featnorm_se.bin import run
+from featnorm_se.errors import FeatnormError
+
+if TYPE_CHECKING:
+    from featnorm_se.enhancement.many import Outcome, Settings
+
+
+def get_parser() -> argparse.ArgumentParser:
+    """Return the command's parser."""
+    parser = argparse.ArgumentParser(
+        prog="featnorm-se enhance",
+        description="Enhance speech in audio files of any rate, channels, length and format that"
+        " libsndfile reads; each comes back at its own rate, length, channels and sample format."
+        " The model hears and gives back 0 to 8 kHz. It is not causal: no live use.",
+    )
+    add = parser.add_argument
+    add("inputs", nargs="+", metavar="INPUT", help="files, folders, or - for stdin")
+    add("-o", "--output", required=True, help="a file for one file, else a folder; - is stdout")
+    add("--model", required=True, help="experiment's folder, packed .zip or Hugging Face name")
+    add("--model_file", help="weights in the experiment's folder (default: the best)")
+    add("--device", default="auto", help="auto (a GPU if there is one), cpu or cuda")
+    add("--nj", type=int, default=1, help="processes for many files, one thread each (default: 1)")
+    add("--batch", type=int, default=1, help="windows computed at once (default: 1)")
+    add("--bf16", action="store_true", help="bfloat16, if the processor has it: faster, coarser")
+    add("--save_noise", action="store_true", help="also write what was taken away, x.noise.wav")
+    add(
+        "--stats",
+        default="file",
+        help="files of several windows: statistics over time from the whole file in a first pass,"
+        " or from each window: file or window (default: file)",
+    )
+    add("--window", type=float, default=20.0, help="seconds of a window (default: 20)")
+    add("--overwrite", action="store_true", help="do again what an output folder holds")
+    return parser
+
+
+def main(argv: Sequence[str]) -> None:
+    """Enhance, and fail when a file failed.
+
+    Raises:
+        FeatnormError: bad options, no such model, or files that could not be done.
+    """
+    args = get_parser().parse_args(argv)
+    if args.nj < 1:
+        raise FeatnormError(f"--nj {args.nj}: at least one process is needed")
+    from featnorm_se.enhancement.longform import Windowing
+    from featnorm_se.enhancement.many import Settings
+    from featnorm_se.enhancement.windows import plan_windows
+
+    windowing = Windowing(args.window, stats=args.stats, batch=args.batch)
+    plan_windows(1, windowing.seconds, windowing.overlap)  # tells bad lengths before any work
+    settings = Settings(args.model, args.model_file, args.device, args.bf16, windowing)
+    began = time.monotonic()
+    if "-" in (*args.inputs, args.output):
+        outcomes = _piped(args, settings)
+    else:
+        outcomes = _files(args, settings)
+    _report(outcomes, time.monotonic() - began)
+
+
+def _files(args: argparse.Namespace, settings: Settings) -> list[Outcome]:
+    from dataclasses import replace
+
+    from featnorm_se.enhancement.jobs import claim_folder, is_folder, plan_jobs
+    from featnorm_se.enhancement.many import enhance_files
+
+    inputs, output = [Path(name) for name in args.inputs], Path(args.output)
+    jobs = plan_jobs(inputs, output, args.save_noise)
+    if is_folder(inputs, output):
+        claim_folder(output, settings.made_with(), jobs, args.overwrite)
+        settings = replace(settings, skip_done=True)
+    return enhance_files(jobs, settings, args.nj)
+
+
+def _piped(args: argparse.Namespace, settings: Settings) -> list[Outcome]:
+    """Standard input and output by way of files: both may need seeking."""
+    from featnorm_se.enhancement.audio_stream import AudioInput
+    from featnorm_se.enhancement.jobs import Job, noise_path
+    from featnorm_se.enhancement.many import enhance_files
+
+    if len(args.inputs) > 1 or (args.output == "-" and args.save_noise):
+        raise FeatnormError("- is for one file, and has no place for --save_noise")
+    with tempfile.TemporaryDirectory() as folder:
+        source = Path(args.inputs[0])
+        if args.inputs[0] == "-":
+            source = Path(folder) / "stdin"
+            with open(source, "wb") as handle:
+                shutil.copyfileobj(sys.stdin.buffer, handle)
+        target = Path(args.output)
+        if args.output == "-":
+            header = AudioInput(source, "stdin" if args.inputs[0] == "-" else None).header
+            target = Path(folder) / f"stdout.{header.format.lower()}"
+        noise = noise_path(target) if args.save_noise else None
+        outcomes = enhance_files([Job(source, target, noise)], settings)
+        if args.output == "-" and target.is_file():
+            with open(target, "rb") as handle:
+                shutil.copyfileobj(handle, sys.stdout.buffer)
+            sys.stdout.buffer.flush()
+        return outcomes
+
+
+def _report(outcomes: Sequence[Outcome], spent: float) -> None:
+    counts = {status: 0 for status in ("enhanced", "skipped", "failed")}
+    for outcome in outcomes:
+        counts[outcome.status] += 1
+    seconds = sum(outcome.seconds for outcome in outcomes)
+    told = ", ".join(f"{count} {status}" for status, count in counts.items() if count)
+    print(
+        f"{told}: {seconds:.1f} s of audio in {spent:.1f} s,"
+        f" {seconds / max(spent, 1e-9):.1f} times real time",
+        file=sys.stderr,
+    )
+    failed = [outcome for outcome in outcomes if outcome.status == "failed"]
+    if failed:
+        raise FeatnormError(
+            f"{len(failed)} of {len(outcomes)} files failed, first: {failed[0].reason}"
+        )
+
+
+if __name__ == "__main__":
+    raise SystemExit(run(main))

@@ -1,0 +1,131 @@
+"""A trained model's configuration and weights: from a folder, a packed zip or Hugging Face."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+from featnorm_se.errors import FeatnormError
+
+CONFIG, PACKED_WEIGHTS = "config.yaml", "model.safetensors"
+MODEL_FILES = ("valid.loss.best.pth", "valid.loss.ave.pth", PACKED_WEIGHTS)
+_HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
+
+
+def read_model(
+    source: str | os.PathLike[str], model_file: str | None = None
+) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+    """Return the configuration and the weights; no code in the files is run.
+
+    Args:
+        source: an experiment's folder, a packed ``.zip``, or ``owner/name`` on Hugging Face.
+        model_file: the weights' file in a folder; ``None``: the best on validation.
+
+    Raises:
+        FeatnormError: a file is missing, broken, or would run code when loaded.
+    """
+    path = Path(source)
+    if path.is_file():
+        from featnorm_se.enhancement.archive import Archive
+
+        if model_file:
+            raise FeatnormError(f"{path} is a packed model: --model_file is for folders")
+        with Archive(path) as archive:
+            weights = parse_weights(archive.read(PACKED_WEIGHTS), f"{PACKED_WEIGHTS} in {path}")
+            return parse_config(archive.read(CONFIG), f"{CONFIG} in {path}"), weights
+    if not path.exists() and _HUB_NAME.fullmatch(str(source)):
+        path = fetch_from_hub(str(source))
+    if not path.is_dir():
+        raise FeatnormError(f"{path}: there is no such experiment's folder or packed model")
+    return read_folder(path, model_file)
+
+
+def read_folder(
+    folder: Path, model_file: str | None = None
+) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+    """Read a folder's ``config.yaml`` and weights; see ``read_model``."""
+    path = folder / CONFIG
+    if not path.is_file():
+        raise FeatnormError(f"{folder} holds no {CONFIG}: train first (stage 3)")
+    config = parse_config(path.read_bytes(), str(path))
+    weights = find_weights(folder, model_file)
+    if weights.suffix == ".safetensors":
+        return config, parse_weights(weights.read_bytes(), str(weights))
+    try:
+        return config, torch.load(weights, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises its own, pickle's and zip's errors here
+        told = " ".join(str(error).split())[:200]
+        raise FeatnormError(f"{weights} is no whole file of weights: {told}") from error
+
+
+def find_weights(folder: Path, model_file: str | None = None) -> Path:
+    """Return the weights' file of a folder.
+
+    Raises:
+        FeatnormError: there is none.
+    """
+    names = [model_file] if model_file else list(MODEL_FILES)
+    found = [folder / name for name in names if (folder / name).is_file()]
+    if not found:
+        raise FeatnormError(f"{folder} holds no {' or '.join(names)}: train first (stage 3)")
+    return found[0]
+
+
+def parse_config(data: bytes, where: str) -> dict[str, Any]:
+    """Read YAML with plain values only.
+
+    Raises:
+        FeatnormError: it is no YAML or no mapping; ``where`` names the file.
+    """
+    try:
+        config = yaml.safe_load(data.decode("utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise FeatnormError(f"{where} is no YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(config, dict):
+        raise FeatnormError(f"{where} holds no 'key: value' lines")
+    return config
+
+
+def parse_weights(data: bytes, where: str) -> dict[str, torch.Tensor]:
+    """Read weights in the safetensors format, which holds arrays and nothing else.
+
+    Raises:
+        FeatnormError: it is another format or cut short; ``where`` names the file.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load
+
+    try:
+        return load(data)
+    except (SafetensorError, ValueError, KeyError) as error:
+        raise FeatnormError(f"{where} is no whole file of weights: {error}") from error
+
+
+def fetch_from_hub(name: str) -> Path:
+    """Download a packed model from Hugging Face, or take it from its cache.
+
+    Only the configuration and the weights in safetensors are fetched.
+
+    Raises:
+        FeatnormError: huggingface_hub is not installed, or it cannot have the model.
+    """
+    try:
+        from huggingface_hub import snapshot_download
+    except ImportError as error:
+        raise FeatnormError(
+            f"{name}: there is no such folder or packed model here; to look for a model of that"
+            " name on Hugging Face, pip install huggingface_hub"
+        ) from error
+    try:
+        return Path(snapshot_download(name, allow_patterns=[CONFIG, PACKED_WEIGHTS]))
+    except Exception as error:  # it raises its own, requests' and the system's errors
+        told = " ".join(str(error).split())[:200]
+        raise FeatnormError(
+            f"{name}: there is no such folder or packed model here, and Hugging Face does not"
+            f" give it (offline? a wrong name?): {told}"
+        ) from error

@@ -1,0 +1,182 @@
+"""Signals of any length through a model, in windows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from featnorm_se.data.audio import FloatArray
+from featnorm_se.enhancement.file_stats import FileStats
+from featnorm_se.enhancement.windows import (
+    OVERLAP_SECONDS,
+    WINDOW_SECONDS,
+    Window,
+    cut_windows,
+    join_windows,
+    plan_windows,
+)
+from featnorm_se.errors import FeatnormError
+from featnorm_se.statistics import SiteStats
+
+if TYPE_CHECKING:
+    from featnorm_se.enhancement.enhancer import Enhancer
+
+STATS = ("file", "window")
+_STATS_BLOCK = 1 << 20  # samples
+
+
+@dataclass(frozen=True)
+class Signal:
+    """A signal at 16 kHz that can be read several times from its beginning.
+
+    Attributes:
+        samples: a channel's.
+        channels: their number.
+        blocks: starts anew: blocks (n, channels) float32.
+    """
+
+    samples: int
+    channels: int
+    blocks: Callable[[], Iterator[FloatArray]]
+
+    @classmethod
+    def of(cls, samples: FloatArray) -> Signal:
+        """Take (N, channels) in memory."""
+        return cls(*samples.shape, lambda: iter([samples]))
+
+
+@dataclass(frozen=True)
+class Windowing:
+    """How a long signal is done.
+
+    Attributes:
+        seconds: length of a window; a signal up to it is done whole.
+        overlap: seconds that neighbours share.
+        stats: ``file``: statistics over time come from the whole signal, in passes before;
+            ``window``: from each window.
+        batch: windows (or channels) computed at once.
+
+    Raises:
+        FeatnormError: a value is out of range.
+    """
+
+    seconds: float = WINDOW_SECONDS
+    overlap: float = OVERLAP_SECONDS
+    stats: str = "file"
+    batch: int = 1
+
+    def __post_init__(self) -> None:
+        if self.stats not in STATS:
+            raise FeatnormError(f"--stats is {' or '.join(STATS)}, not {self.stats!r}")
+        if self.batch < 1:
+            raise FeatnormError(f"--batch {self.batch}: at least 1 is needed")
+
+
+Progress = Callable[[float], None]
+
+
+def enhance_signal(
+    enhancer: Enhancer,
+    signal: Signal,
+    windowing: Windowing | None = None,
+    progress: Progress = lambda done: None,
+) -> Iterator[FloatArray]:
+    """Enhance a signal; memory does not grow with its length.
+
+    Args:
+        enhancer: the model.
+        signal: at 16 kHz.
+        windowing: how; ``None``: the defaults.
+        progress: told the share that is done, 0 to 1.
+
+    Yields:
+        (n, channels) float32 pieces, together as long as the signal.
+    """
+    how = windowing or Windowing()
+    plan = plan_windows(signal.samples, how.seconds, how.overlap)
+    if len(plan) == 1:
+        outputs = (_whole(enhancer, x, how.batch) for x in cut_windows(signal.blocks(), plan))
+        yield from outputs
+        progress(1.0)
+        return
+    stats = None
+    passes = 1
+    if how.stats == "file":
+        stats = FileStats(enhancer.separator, _wave_stats(signal))
+        passes += len(stats.points)
+        for index, point in enumerate(stats.points):
+            with torch.inference_mode(), enhancer.precision():
+                stats.collect(point, _tensors(enhancer, signal, plan, index / passes, progress))
+    outputs = _windows(enhancer, signal, plan, stats, how.batch)
+    share = (passes - 1) / passes
+    for done, piece in enumerate(join_windows(outputs, plan), start=1):
+        yield piece
+        progress(share + done / len(plan) / passes)
+
+
+def _whole(enhancer: Enhancer, x: FloatArray, batch: int) -> FloatArray:
+    """Enhance (N, channels) as one utterance a channel."""
+    wav = torch.from_numpy(np.ascontiguousarray(x.T))
+    # The STFT reflects half a window at both ends, so it needs that much to reflect.
+    padded = torch.nn.functional.pad(wav, (0, max(enhancer.encoder.n_fft - wav.shape[1], 0)))
+    y = torch.cat([enhancer.enhance(rows) for rows in padded.split(batch)])
+    return y[:, : wav.shape[1]].numpy().T
+
+
+def _windows(
+    enhancer: Enhancer, signal: Signal, plan: list[Window], stats: FileStats | None, batch: int
+) -> Iterator[FloatArray]:
+    """Yield the output of every window, (samples, channels)."""
+    together = max(1, batch // signal.channels)  # windows computed at once
+    held: list[FloatArray] = []
+    for index, x in enumerate(cut_windows(signal.blocks(), plan)):
+        held.append(x)
+        following = plan[index + 1].samples if index + 1 < len(plan) else None
+        # The last window may be longer: rows of one batch have one length.
+        if len(held) == together or following != len(x):
+            rows = torch.from_numpy(np.concatenate([x.T for x in held]))
+            y = _rows(enhancer, rows, signal.channels, stats, batch)
+            yield from (part.T for part in y.reshape(len(held), signal.channels, -1))
+            held = []
+
+
+def _rows(
+    enhancer: Enhancer, rows: Tensor, channels: int, stats: FileStats | None, batch: int
+) -> FloatArray:
+    """Enhance rows (R, N) that are channel 0, 1, ... of one window after another."""
+    done = []
+    for start in range(0, len(rows), batch):
+        part = rows[start : start + batch]
+        if stats is None:
+            done.append(enhancer.enhance(part))
+            continue
+        stats.rows = [index % channels for index in range(start, start + len(part))]
+        with stats.given():
+            done.append(enhancer.enhance(part))
+    return torch.cat(done).numpy()
+
+
+def _tensors(
+    enhancer: Enhancer, signal: Signal, plan: list[Window], begun: float, progress: Progress
+) -> Iterator[tuple[Window, Tensor]]:
+    for window, x in zip(plan, cut_windows(signal.blocks(), plan), strict=True):
+        yield window, torch.from_numpy(np.ascontiguousarray(x.T)).to(enhancer.device)
+        progress(begun)
+
+
+def _wave_stats(signal: Signal) -> list[SiteStats]:
+    """Statistics of each channel's samples over the whole signal."""
+    totals = [SiteStats.of(np.zeros((0, 1)))] * signal.channels
+    for block in signal.blocks():
+        for start in range(0, len(block), _STATS_BLOCK):
+            part = block[start : start + _STATS_BLOCK]
+            totals = [
+                total.merge(SiteStats.of(part[:, channel : channel + 1]))
+                for channel, total in enumerate(totals)
+            ]
+    return totals

@@ -1,0 +1,142 @@
+"""Long signals in overlapping windows, and the windows' outputs as one signal again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from featnorm_se.data.audio import FloatArray
+from featnorm_se.errors import FeatnormError
+from featnorm_se.names import SAMPLE_RATE
+
+WINDOW_SECONDS = 20.0  # a Base model's activations on so much stay well under 1 GiB
+OVERLAP_SECONDS = 3.0
+FADE_SECONDS = 0.5
+# Window starts keep to this grid, so that the frames of every upstream (hop 160 or 320) and of
+# the STFT (hop 160) fall where they fall in the whole signal.
+GRID = 320
+
+
+@dataclass(frozen=True)
+class Window:
+    """One window, in samples at 16 kHz.
+
+    Attributes:
+        start, stop: what the model gets.
+        own_start, own_stop: the part that no other window has in its own; together these parts
+            make up the signal. They meet in the middle of the overlaps.
+    """
+
+    start: int
+    stop: int
+    own_start: int
+    own_stop: int
+
+    @property
+    def samples(self) -> int:
+        """Number of samples."""
+        return self.stop - self.start
+
+
+def plan_windows(
+    samples: int, seconds: float = WINDOW_SECONDS, overlap: float = OVERLAP_SECONDS
+) -> list[Window]:
+    """Spread windows of one length evenly over a signal; neighbours overlap at least so much.
+
+    A signal of up to ``seconds`` is one window. The last window is up to ``GRID`` - 1 samples
+    longer than the others.
+
+    Args:
+        samples: of the signal, at 16 kHz.
+        seconds: length of a window.
+        overlap: seconds that neighbours share at least; the outer half of it on either side is
+            only context, except for the cross-fade in its middle.
+
+    Raises:
+        FeatnormError: the windows are not at least twice as long as the overlap, or the overlap
+            not as long as the cross-fade.
+    """
+    size = _on_grid(seconds)
+    shared = _on_grid(overlap)
+    if shared < FADE_SECONDS * SAMPLE_RATE + GRID or size < 2 * shared:
+        raise FeatnormError(
+            f"windows of {seconds} s with {overlap} s of overlap: the overlap must be longer than"
+            f" {FADE_SECONDS} s and the windows at least twice as long as it"
+        )
+    if samples <= size:
+        return [Window(0, samples, 0, samples)]
+    count = -(-(samples - shared) // (size - shared))
+    last = _floor(samples - size)
+    starts = [_floor(round(index * last / (count - 1))) for index in range(count)]
+    stops = [start + size for start in starts[:-1]] + [samples]
+    joints = [(start + stop) // 2 for start, stop in zip(starts[1:], stops[:-1], strict=True)]
+    return [
+        Window(*edges)
+        for edges in zip(starts, stops, [0, *joints], [*joints, samples], strict=True)
+    ]
+
+
+def _on_grid(seconds: float) -> int:
+    return _floor(int(seconds * SAMPLE_RATE))
+
+
+def _floor(samples: int) -> int:
+    return samples // GRID * GRID
+
+
+def cut_windows(blocks: Iterable[FloatArray], plan: list[Window]) -> Iterator[FloatArray]:
+    """Cut a signal that comes in blocks into the windows of a plan, in order.
+
+    Args:
+        blocks: (n, channels) each, together at least as long as the plan.
+        plan: from ``plan_windows``.
+
+    Yields:
+        (samples, channels) of each window; no more than a window and a block is held.
+
+    Raises:
+        FeatnormError: the signal ends before the plan does.
+    """
+    source = iter(blocks)
+    held: FloatArray | None = None
+    at = 0  # where ``held`` begins in the signal
+    for window in plan:
+        parts = [] if held is None else [held[window.start - at :]]
+        have = sum(map(len, parts))
+        while have < window.samples:
+            block = next(source, None)
+            if block is None:
+                raise FeatnormError("the signal ends before the length its header promises")
+            parts.append(block)
+            have += len(block)
+        held, at = np.concatenate(parts), window.start
+        yield held[: window.samples]
+
+
+def join_windows(outputs: Iterable[FloatArray], plan: list[Window]) -> Iterator[FloatArray]:
+    """Put the windows' outputs together, with a cross-fade around every joint.
+
+    Args:
+        outputs: (samples, channels) of each window of the plan, in order.
+        plan: from ``plan_windows``.
+
+    Yields:
+        (n, channels) pieces, together as long as the signal.
+    """
+    fade = int(FADE_SECONDS * SAMPLE_RATE)
+    rise = ((np.arange(fade, dtype=np.float32) + 0.5) / fade)[:, None]
+    tail: FloatArray | None = None
+    for window, output in zip(plan, outputs, strict=True):
+        first = window.own_start - (fade // 2 if window.own_start else 0)
+        final = window is plan[-1]
+        last = window.own_stop - (0 if final else fade // 2)
+        piece = output[first - window.start : last - window.start]
+        if tail is not None:
+            piece = piece.copy()
+            # This form keeps two equal signals exactly as they are.
+            piece[:fade] = tail + rise * (piece[:fade] - tail)
+        yield piece
+        if not final:
+            tail = output[last - window.start : last - window.start + fade].copy()

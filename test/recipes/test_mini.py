@@ -1,0 +1,107 @@
+"""egs/mini/enh1 for real: all stages on the corpus it makes, and what run.sh refuses."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+RECIPE = Path(__file__).parents[2] / "egs" / "mini" / "enh1"
+TAG = "tera_tiny_scratch_utterance_auto_demo_seed0"
+
+
+def run(*options: str, script: str = "run.sh") -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.run(
+        [f"./{script}", *options], cwd=RECIPE, env=environment, capture_output=True, text=True
+    )
+
+
+def test_all_stages(tmp_path):
+    places = [f"--{name}" for name in ("expdir", "datadir", "dumpdir")]
+    options = [part for name in places for part in (name, str(tmp_path / name[2:-3]))]
+    options += ["--upstream", "tera_tiny", "--config", "conf/demo.yaml", "--copies", "1"]
+    options += ["--set", "max_epoch=1 num_iters_per_epoch=16", "--metrics", "PESQ_WB STOI"]
+    first = run(*options)
+    assert first.returncode == 0, first.stdout + first.stderr
+    exp = tmp_path / "exp" / TAG
+    record = json.loads((exp / "run.json").read_text())
+    assert record["norm_site"] == "projection"
+    assert record["finished"]
+    for folder in (tmp_path / "exp" / "noisy", exp):
+        with open(folder / "scores_test" / "scores.csv", newline="") as handle:
+            rows = list(csv.DictReader(handle))
+        assert len(rows) == 40
+        assert all(1 <= float(row["PESQ_WB"]) <= 4.65 for row in rows)
+    results = (tmp_path / "RESULTS.md").read_text()
+    assert "noisy" in results
+    assert "--upstream tera_tiny" in results
+
+    weights = (exp / "valid.loss.best.pth").stat().st_mtime_ns
+    enhanced = exp / "enhanced_test" / "wav" / "p232_001.wav"
+    before = enhanced.stat().st_mtime_ns
+    again = run(*options, "--stage", "3")
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert "is trained already" in (exp / "train.log").read_text()
+    assert (exp / "valid.loss.best.pth").stat().st_mtime_ns == weights
+    assert enhanced.stat().st_mtime_ns == before
+
+    other = run(*options, "--stage", "3", "--stop_stage", "3", "--tag", TAG, "--norm", "none")
+    assert other.returncode == 1
+    assert "norm 'utterance', this run has 'none'" in other.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (["--foo", "1"], "unknown option --foo; ./run.sh --help lists them all"),
+        (["--stage"], "--stage needs a value"),
+        (["--stage", "two"], "--stage is 'two', a whole number is wanted"),
+        (["3"], "unexpected argument '3'"),
+        (["--upstream", "bert"], "there is no upstream 'bert'; there are fbank"),
+        (["--norm", "batch"], "no such norm: 'batch'; there are none, utterance"),
+        (["--upstream", "tera_tiny", "--norm_site", "layer.9"], "no such site: 'layer.9'"),
+        (["--upstream_ckpt", "/no/such.pt"], "/no/such.pt: there is no such file"),
+        (["--config", "conf/none.yaml"], "conf/none.yaml: there is no such file"),
+        (["--tag", "../up"], "'../up' cannot be the name of a folder"),
+        (["--python", "/no/python"], "/no/python: there is no such program"),
+        (["--nj", "0"], "--nj and --inference_nj must be at least 1"),
+        (["--stage", "2"], "data/train/spk1.scp: run stage 1 first"),
+        (["--stage", "3"], "data/train/wav.scp: run stage 1 first"),
+        (["--stage", "4"], "data/test/wav.scp: run stage 1 first"),
+        (["--stage", "5"], "summary.json: run stage 4 first"),
+        (["--prepare", "timit", "--stop_stage", "1"], "there are mini and voicebank_demand"),
+        (["--speech_root", "/no/speech", "--stop_stage", "1"], "/no/speech"),
+    ],
+)
+def test_what_cannot_run_says_so_in_one_line(options, told, tmp_path):
+    places = []
+    for name in ("expdir", "datadir", "dumpdir"):
+        places += [f"--{name}", str(tmp_path / name[:-3])]
+    done = run("--upstream", "tera_tiny", *places, *options)
+    assert done.returncode != 0
+    lines = [line for line in done.stderr.splitlines() if "error:" in line]
+    assert len(lines) == 1, done.stderr
+    assert told in lines[0]
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "exp").exists()
+
+
+def test_help_lists_every_option_with_its_default():
+    done = run("--help")
+    assert done.returncode == 0
+    for option in ("stage", "upstream", "norm", "norm_site", "seed", "ngpu", "nj", "inference_nj"):
+        assert f"\n  --{option} " in done.stdout
+    assert "(default: scratch)" in done.stdout
+    assert "(default: p226 p287)" in done.stdout
+
+
+def test_values_are_never_run(tmp_path):
+    marker = tmp_path / "ran"
+    done = run("--upstream", f"$(touch {marker})", "--tag", f"`touch {marker}`")
+    assert done.returncode != 0
+    assert not marker.exists()

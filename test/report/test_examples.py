@@ -1,0 +1,46 @@
+from __future__ import annotations
+
+import base64
+import io
+
+import numpy as np
+import pytest
+import soundfile
+
+from featnorm_se.report.examples import choose, data_uri, tell_scores
+
+
+def test_best_median_worst() -> None:
+    noisy = {f"u{i}": {"PESQ_WB": 1.0} for i in range(5)}
+    judged = {f"u{i}": {"PESQ_WB": 1.0 + 0.1 * i} for i in range(5)}
+    told = choose(noisy, judged)
+    assert [(which, name) for which, name, _ in told] == [
+        ("best gain", "u4"),
+        ("median gain", "u2"),
+        ("worst gain", "u0"),
+    ]
+    assert told[0][2] == pytest.approx(0.4)
+
+
+def test_few_utterances_come_once() -> None:
+    assert [n for _, n, _ in choose({"a": {"PESQ_WB": 1}}, {"a": {"PESQ_WB": 2}})] == ["a"]
+    assert choose({"a": {"PESQ_WB": 1}}, {"a": {}}) == []
+
+
+@pytest.mark.parametrize(("kind", "mime"), [("flac", "audio/flac"), ("mp3", "audio/mpeg")])
+def test_audio_survives_its_encoding(kind: str, mime: str) -> None:
+    tone = (0.5 * np.sin(2 * np.pi * 440 * np.arange(16000) / 16000)).astype(np.float32)
+    uri = data_uri(tone, 16000, kind)
+    head, content = uri.split(",")
+    assert head == f"data:{mime};base64"
+    decoded, rate = soundfile.read(io.BytesIO(base64.b64decode(content)))
+    assert rate == 16000 and len(decoded) == pytest.approx(16000, abs=2500)
+    assert np.abs(decoded).max() == pytest.approx(0.5, abs=0.05)
+    if kind == "flac":
+        np.testing.assert_allclose(decoded, tone, atol=1e-4)
+
+
+def test_scores_in_words() -> None:
+    assert tell_scores({"SI_SDR": 8.123, "PESQ_WB": 2.7, "CSIG": 3.0}) == (
+        "PESQ_WB 2.700, SI_SDR 8.12 dB"
+    )

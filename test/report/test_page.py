@@ -1,0 +1,180 @@
+"""The page: what is on it, and that a real browser takes it without complaint."""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+import shutil
+import subprocess
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from featnorm_se.errors import FeatnormError
+from featnorm_se.report import page
+from featnorm_se.report.experiments import read_experiments
+from featnorm_se.report.page import build_page, write_page
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+VOID = {"meta", "link", "br", "wbr", "img", "input", "hr"}
+
+
+class Checker(HTMLParser):
+    """Collects tags, checks that they nest, and gathers ids and links."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[str] = []
+        self.ids: list[str] = []
+        self.targets: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        if tag not in VOID:
+            self.open.append(tag)
+        told = dict(attrs)
+        if told.get("id"):
+            self.ids.append(str(told["id"]))
+        for name in ("href", "src", "xlink:href"):
+            if told.get(name):
+                self.targets.append(str(told[name]))
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.handle_starttag(tag, attrs)
+        if tag not in VOID:
+            self.open.pop()
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open and self.open.pop() == tag, f"</{tag}> closes nothing"
+
+
+@pytest.fixture
+def text(expdir: Path, with_audio: Path) -> str:
+    return build_page(read_experiments(expdir), str(with_audio), "Results of mini")
+
+
+def test_it_is_whole_and_self_contained(text: str) -> None:
+    checker = Checker()
+    checker.feed(text)
+    assert checker.open == []
+    assert len(checker.ids) == len(set(checker.ids))
+    for target in checker.targets:
+        assert target.startswith(("data:", "#")), target[:80]
+        if target.startswith("#"):
+            assert target[1:] in checker.ids
+    assert not re.search(r"(?:src|href|url\()=?[\"']?https?:", text)
+    assert checker.tags.count("audio") == 3 * 4
+    assert checker.tags.count("h1") == 1
+    assert "script" not in checker.tags
+
+
+def test_every_section_is_there(text: str) -> None:
+    headings = re.findall(r"<h2[^>]*>([^<]*)</h2>", text)
+    assert headings == [
+        "test: results",
+        "test: listen",
+        "test: scores by SNR",
+        "test: paired differences",
+        "test: score distributions",
+        "Training curves",
+        "What the rows stand on",
+    ]
+    assert "tera utterance less tera none" in text
+    assert len(re.findall(r"<h3>(?:Best|Median|Worst) gain: p257_", text)) == 3
+
+
+def test_every_player_and_picture_has_a_name(text: str) -> None:
+    assert all("aria-label=" in tag for tag in re.findall(r"<(?:audio|svg)[^>]*>", text))
+    assert '<html lang="en">' in text and 'name="viewport"' in text
+    assert "prefers-color-scheme: dark" in text
+
+
+def test_names_from_outside_are_escaped(expdir: Path, tmp_path: Path) -> None:
+    path = expdir / "tera_none/run.json"
+    record = {**json.loads(path.read_text()), "upstream": "<b>&", "command": "<script>x</script>"}
+    path.write_text(json.dumps(record))
+    text = build_page(read_experiments(expdir), str(tmp_path / "no data"), "<i>T</i>")
+    assert "<script>" not in text and "<b>" not in text and "<i>" not in text
+    assert "&lt;script&gt;" in text
+
+
+def test_what_is_missing_is_left_out(expdir: Path, tmp_path: Path) -> None:
+    (expdir / "tera_none/scores_test/scores.csv").unlink()
+    summary = expdir / "noisy/scores_test/summary.json"
+    record = json.loads(summary.read_text())
+    del record["conditions"]
+    summary.write_text(json.dumps(record))
+    text = build_page(read_experiments(expdir), str(tmp_path / "no data"), "T")
+    assert "<audio" not in text and "Training curves" not in text
+    assert "test: paired differences" in text
+
+
+def test_a_page_too_large_goes_down_in_quality(
+    expdir: Path, with_audio: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[str, int]] = []
+
+    def fake(_e: object, _d: str, _t: str, kind: str, limit: int) -> str:
+        asked.append((kind, limit))
+        return "x" * (9 if kind == "flac" else 7)
+
+    monkeypatch.setattr(page, "build_page", fake)
+    monkeypatch.setattr(page, "LARGEST_BYTES", 8)
+    write_page(read_experiments(expdir), tmp_path / "r/index.html", with_audio)
+    assert (tmp_path / "r/index.html").read_text() == "x" * 7
+    assert asked == [("flac", 8), ("mp3", 8)]
+    monkeypatch.setattr(page, "LARGEST_BYTES", 1)
+    with pytest.raises(FeatnormError, match="even without audio"):
+        write_page(read_experiments(expdir), tmp_path / "other.html", with_audio)
+    assert not (tmp_path / "other.html").exists()
+
+
+# Added to a copy of the page: it asks the browser what became of everything, once all is loaded.
+PROBE = """
+<script>
+const faults = [];
+addEventListener("error", (event) => faults.push(String(event.message || event.type)), true);
+const players = [...document.querySelectorAll("audio")];
+Promise.all(players.map((player) => new Promise((done) => {
+  if (player.readyState > 0) { done(); return; }
+  player.addEventListener("loadedmetadata", done);
+  player.addEventListener("error", () => { faults.push("audio"); done(); });
+  player.load();
+}))).then(() => {
+  const told = {
+    faults,
+    durations: players.map((player) => player.duration),
+    pictures: [...document.querySelectorAll("svg")].map((svg) => svg.getBoundingClientRect().width),
+    overflow: document.documentElement.scrollWidth - innerWidth,
+  };
+  document.title = "PROBE" + JSON.stringify(told);
+});
+</script>
+"""
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="needs chromium")
+@pytest.mark.parametrize("kind", ["flac", "mp3"])
+def test_a_browser_takes_it(expdir: Path, with_audio: Path, tmp_path: Path, kind: str) -> None:
+    text = build_page(read_experiments(expdir), str(with_audio), "T", kind)
+    (tmp_path / "index.html").write_text(text.replace("</body>", PROBE + "</body>"))
+    options = ["--headless", "--no-sandbox", "--disable-gpu", "--window-size=500,800"]
+    options += [f"--user-data-dir={tmp_path / 'profile'}", "--timeout=8000", "--dump-dom"]
+    done = subprocess.run(
+        [str(CHROMIUM), *options, (tmp_path / "index.html").as_uri()],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    found = re.search(r"<title>PROBE(.*?)</title>", done.stdout)
+    assert found, done.stderr[-2000:]
+    told = json.loads(html.unescape(found[1]))
+    assert told["faults"] == []
+    assert len(told["durations"]) == 12 and all(0.4 < d < 1.2 for d in told["durations"])
+    assert all(width > 100 for width in told["pictures"])
+    assert told["overflow"] <= 0
+    assert "CONSOLE" not in done.stderr

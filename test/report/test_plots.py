@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+import re
+import sys
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+
+from featnorm_se.errors import FeatnormError
+from featnorm_se.report import plots
+from featnorm_se.report.figure import INK, PALETTE, color, marker
+from featnorm_se.report.paired import compare
+
+NUMBERS = {"tera none": 0, "tera utterance": 1}
+
+
+def texts(svg: str) -> list[str]:
+    ElementTree.fromstring(svg)
+    return re.findall(r"<text[^>]*>([^<]*)</text>", svg)
+
+
+def test_curves_are_labelled_and_take_the_pages_colour() -> None:
+    curves = {"tera none": {"train": [(1, 0.5), (2, 0.4)], "valid": [(1, 0.6), (2, 0.5)]}}
+    svg = plots.training_curves(curves, NUMBERS, 'Curves of "tera" & <more>')
+    assert {"epoch", "loss", "tera none, train", "tera none, valid"} <= set(texts(svg))
+    assert "currentColor" in svg and INK not in svg
+    assert 'aria-label="Curves of &quot;tera&quot; &amp; &lt;more&gt;"' in svg
+    assert "<metadata" not in svg and "<?xml" not in svg
+
+
+def test_distributions_and_snr_have_units() -> None:
+    rng = np.random.default_rng(0)
+    scores = {"noisy": rng.normal(5, 1, 30), "tera none": rng.normal(9, 1, 30)}
+    svg = plots.distributions({k: list(v) for k, v in scores.items()}, NUMBERS, "SI_SDR", "D")
+    assert {"SI_SDR (dB)", "noisy", "tera none"} <= set(texts(svg))
+    means = {"noisy": {2.5: 1.0, 17.5: 2.0}, "tera none": {2.5: 1.5, 17.5: 2.5}}
+    svg = plots.by_snr(means, NUMBERS, "PESQ_WB", "S")
+    assert {"2.5", "17.5", "SNR of the noisy input (dB)", "PESQ_WB (MOS-LQO)"} <= set(texts(svg))
+    assert PALETTE[0].lower() in svg.lower()
+
+
+def test_differences_name_what_is_taken_off() -> None:
+    told = compare(
+        {"a": {"STOI": 0.5}, "b": {"STOI": 0.6}}, {"a": {"STOI": 0.6}, "b": {"STOI": 1}}, "STOI"
+    )
+    svg = plots.differences({"tera none\nless noisy": told}, "STOI", "P")
+    assert {"tera none", "less noisy", "difference in STOI (0..1)"} <= set(texts(svg))
+
+
+def test_a_spectrogram_of_a_tone_is_where_and_as_loud_as_it_should_be() -> None:
+    tone = np.sin(2 * np.pi * 1000 * np.arange(16000) / 16000).astype(np.float32)
+    magnitudes = plots.magnitudes(tone, 16000)
+    assert magnitudes.shape == ((16000 - 512) // 128 + 1, 257)
+    assert (magnitudes.argmax(axis=1) == 32).all()
+    svg = plots.spectrogram(tone, 16000, float(magnitudes.max()), "Tone")
+    assert {"time (s)", "frequency (kHz)", "level (dB)"} <= set(texts(svg))
+    assert plots.magnitudes(tone[:10], 16000).shape == (1, 257)
+
+
+def test_pictures_of_one_page_share_no_ids() -> None:
+    tone = np.zeros(4000, dtype=np.float32)
+    ids = [set(re.findall(r'id="([^"]*)"', plots.spectrogram(tone, 16000, 1.0, t))) for t in "ab"]
+    assert ids[0] and not ids[0] & ids[1]
+
+
+def test_twelve_series_differ_in_colour_or_marker() -> None:
+    assert len({(color(i), marker(i)) for i in range(12)}) == 12
+
+
+@pytest.mark.parametrize("first", PALETTE)
+def test_the_palette_is_told_apart_by_lightness_or_hue(first: str) -> None:
+    """Under a deuteranope's view (Machado et al. 2009) any two colours stay apart."""
+    matrix = np.array(
+        [
+            [0.367322, 0.860646, -0.227968],
+            [0.280085, 0.672501, 0.047413],
+            [-0.01182, 0.04294, 0.968881],
+        ]
+    )
+
+    def seen(text: str) -> np.ndarray:
+        rgb = np.array([int(text[i : i + 2], 16) / 255 for i in (1, 3, 5)])
+        linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+        return np.clip(matrix @ linear, 0, 1) ** (1 / 2.4)
+
+    for second in PALETTE:
+        if second != first:
+            assert np.linalg.norm(seen(first) - seen(second)) > 0.1, (first, second)
+
+
+def test_without_matplotlib_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(FeatnormError, match="plots need matplotlib"):
+        plots.spectrogram(np.zeros(4000, dtype=np.float32), 16000, 1.0, "T")

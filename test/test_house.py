@@ -1,0 +1,140 @@
+"""What the house rules promise: rooms, light imports, documented names."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1] / "featnorm_se"
+MODULES = sorted(ROOT.rglob("*.py"))
+COMMANDS = sorted(path.stem for path in (ROOT / "bin").glob("[!_]*.py"))
+
+# A room imports from rooms of a lower number only, and from itself.
+ROOMS = {
+    "errors": 0,
+    "files": 0,
+    "names": 0,
+    "fetch": 0,
+    "data": 1,
+    "statistics": 2,
+    "normalization": 3,
+    "upstream": 3,
+    "collection": 4,
+    "enhancement": 5,
+    "metrics": 6,
+    "report": 7,
+    "bin": 8,
+}
+
+
+def room(parts: tuple[str, ...]) -> str:
+    return parts[0].removesuffix(".py")
+
+
+def imports(path: Path) -> set[str]:
+    """Return the rooms that a module imports from, wherever in it."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        names = []
+        if isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            names = [node.module]
+        elif isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        for name in names:
+            parts = name.split(".")
+            if parts[0] == "featnorm_se" and len(parts) > 1:
+                found.add(parts[1])
+    return found
+
+
+def test_a_lower_room_never_imports_an_upper_one():
+    wrong = []
+    for path in MODULES:
+        own = room(path.relative_to(ROOT).parts)
+        if own == "__init__":
+            continue
+        wrong += [f"{path}: {own} imports {r}" for r in imports(path) if ROOMS[r] > ROOMS[own]]
+    assert wrong == []
+
+
+def documented(node: ast.AST, name: str) -> list[str]:
+    """Return the public names below a node that lack a docstring."""
+    missing = []
+    for child in ast.iter_child_nodes(node):
+        if not isinstance(child, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            continue
+        if child.name.startswith("_"):
+            continue
+        inherited = {"forward", "extra_repr", "num_spk", "compute_on_mask", "mask_type"}
+        inherited |= {"add_task_arguments", "get_parser", "train", "redirect_request"}
+        if not ast.get_docstring(child) and child.name not in inherited:
+            missing.append(f"{name}.{child.name}")
+        if isinstance(child, ast.ClassDef):
+            missing += documented(child, f"{name}.{child.name}")
+    return missing
+
+
+def test_every_public_name_has_a_docstring_and_every_function_types():
+    missing = []
+    for path in MODULES:
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        name = str(path.relative_to(ROOT.parent))
+        missing += [] if ast.get_docstring(tree) else [name]
+        missing += documented(tree, name)
+        for node in ast.walk(tree):
+            if isinstance(node, ast.FunctionDef) and not node.name.startswith("_"):
+                arguments = [*node.args.args, *node.args.kwonlyargs]
+                untyped = [
+                    a.arg for a in arguments if a.annotation is None and a.arg not in ("self", "cls")
+                ]
+                if untyped or node.returns is None:
+                    missing.append(f"{name}:{node.lineno} {node.name}: types of {untyped or 'result'}")
+    assert missing == []
+
+
+def test_modules_and_functions_stay_small():
+    long = []
+    for path in MODULES:
+        text = path.read_text(encoding="utf-8")
+        if text.count("\n") > 300:
+            long.append(f"{path}: {text.count(chr(10))} lines")
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.FunctionDef) and node.end_lineno - node.lineno > 60:
+                long.append(f"{path}:{node.lineno} {node.name}")
+    assert long == []
+
+
+HEAVY = ("torch", "espnet2", "s3prl", "scipy", "soundfile", "matplotlib", "torchaudio")
+
+
+def loaded_after(code: str) -> list[str]:
+    told = f"{code}\nimport sys; print([m for m in {HEAVY!r} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", told], capture_output=True, text=True, check=True)
+    return ast.literal_eval(done.stdout.strip().splitlines()[-1])
+
+
+def test_importing_the_package_loads_nothing_heavy():
+    assert loaded_after("import featnorm_se") == []
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_loads_nothing_heavy(command):
+    code = f"""
+import contextlib, io, featnorm_se.bin.{command} as module
+with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit):
+    module.main(["--help"])
+"""
+    assert loaded_after(code) == []
+
+
+def test_public_names_are_there():
+    import featnorm_se
+
+    for name in featnorm_se.__all__:
+        assert getattr(featnorm_se, name) is not None
+    with pytest.raises(AttributeError, match="no attribute 'Nothing'"):
+        _ = featnorm_se.Nothing
