@@ -74,6 +74,7 @@ def collect(
         raise FeatnormError(f"shard {index} of {shards} has no utterance: take a smaller --nj")
     upstream.to(device).eval()
     totals: dict[str, SiteStats] = {}
+    spread: dict[str, SiteStats] = {}
     corpus = samples = 0
     started = told = time.monotonic()
     for done, key in enumerate(keys, start=1):
@@ -84,6 +85,8 @@ def collect(
             raise FeatnormError(f"utterance {key} ({entries[key]}): {error}") from error
         for site, value in found.items():
             totals[site] = totals[site].merge(value) if site in totals else value
+            own = SiteStats.of(np.concatenate([value.mean, value.std])[None])
+            spread[site] = spread[site].merge(own) if site in spread else own
         corpus += int(hashlib.sha256(key.encode() + wav.tobytes()).hexdigest(), 16)
         samples += len(wav)
         if progress and (time.monotonic() - told > 5 or done == len(keys)):
@@ -97,9 +100,22 @@ def collect(
         "corpus": f"{corpus % (1 << 256):064x}",
         "utterances": len(keys),
         "samples": samples,
+        "lowest_site": upstream.lowest_site,
         "versions": part_versions(),
     }
-    return FeatureStats(totals, meta)
+    return FeatureStats(totals, meta, spread)
+
+
+def warn_of_idle_sites(stats: FeatureStats) -> None:
+    """Say in one line at which sites feature normalization can do nothing."""
+    idle = [site for site in stats if site != LEVEL_SITE and not stats.acts(site)]
+    if idle:
+        print(
+            f"note: at {', '.join(idle)} every utterance has the same mean and deviation already,"
+            f" so FN is one fixed map there; the lowest site where it acts is"
+            f" {stats.meta.get('lowest_site', 'a higher one')}",
+            file=sys.stderr,
+        )
 
 
 def _of_utterance(
@@ -168,7 +184,21 @@ def collect_shards(
         context = multiprocessing.get_context("spawn")
         with ProcessPoolExecutor(len(jobs), mp_context=context) as pool:
             parts = list(pool.map(_collect_job, jobs))
-    FeatureStats.merge_all(parts).save(output)
+    merged = FeatureStats.merge_all(parts)
+    merged.save(output)
+    if len(shards) == shards[0][1]:
+        warn_of_idle_sites(merged)
+
+
+def merge_shards(paths: Sequence[Path], output: Path) -> None:
+    """Merge what shards have written into ``output``.
+
+    Raises:
+        FeatnormError: a shard is missing or broken, or they do not belong together.
+    """
+    merged = FeatureStats.merge_all(FeatureStats.load(path) for path in paths)
+    merged.save(output)
+    warn_of_idle_sites(merged)
 
 
 def _collect_job(job: tuple[Any, ...], before: Path | None = None) -> FeatureStats:

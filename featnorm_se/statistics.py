@@ -14,10 +14,12 @@ from numpy.typing import NDArray
 
 from featnorm_se.errors import FeatnormError
 from featnorm_se.files import atomic_path
+from featnorm_se.names import LEVEL_SITE, SAMPLE_RATE
 
 Float64 = NDArray[np.float64]
 FORMAT = 1
 _LARGEST_ARRAY = 1 << 22  # bytes; no site has half a million channels
+_TOLD = ("kind", "upstream", "identity", "sample_rate", "corpus", "utterances", "versions")
 _MUST_MATCH = ("kind", "upstream", "identity", "sample_rate")
 
 
@@ -81,13 +83,21 @@ class FeatureStats(Mapping[str, SiteStats]):
 
     Args:
         sites: the statistics by site.
+        spread: by site, statistics over utterances of each utterance's own mean and deviation,
+            (2 D,): they tell whether feature normalization can do anything there.
         meta: what they were made from: ``kind`` (clean or noisy), ``upstream``, ``identity``
             (of its weights), ``sample_rate`` in Hz, ``corpus`` (a sum of utterance hashes),
             ``utterances``, ``samples``, ``versions``.
     """
 
-    def __init__(self, sites: Mapping[str, SiteStats], meta: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        sites: Mapping[str, SiteStats],
+        meta: Mapping[str, Any],
+        spread: Mapping[str, SiteStats] | None = None,
+    ) -> None:
         self.sites = dict(sites)
+        self.spread = dict(spread or {})
         self.meta = dict(meta)
 
     def __getitem__(self, site: str) -> SiteStats:
@@ -103,6 +113,19 @@ class FeatureStats(Mapping[str, SiteStats]):
 
     def __len__(self) -> int:
         return len(self.sites)
+
+    def acts(self, site: str) -> bool:
+        """Whether feature normalization by each utterance's statistics does more than one map.
+
+        Where every utterance already has the same mean and deviation (log-mels normalized per
+        utterance), it is the same affine map for all. Judged by the channels' median spread
+        over utterances, relative to the deviation over frames; a hundredth of it is nothing.
+        """
+        spread, std = self.spread.get(site), np.maximum(self[site].std, 1e-12)
+        if spread is None or spread.frames < 2:
+            return True
+        means, deviations = np.split(spread.std, 2)
+        return bool(max(np.median(means / std), np.median(deviations / std)) > 0.01)
 
     def merge(self, other: FeatureStats) -> FeatureStats:
         """Return the statistics of two disjoint parts of one corpus.
@@ -126,7 +149,8 @@ class FeatureStats(Mapping[str, SiteStats]):
             meta[key] = int(meta.get(key, 0)) + int(other.meta.get(key, 0))
         total = int(self.meta.get("corpus", "0"), 16) + int(other.meta.get("corpus", "0"), 16)
         meta["corpus"] = f"{total % (1 << 256):064x}"
-        return FeatureStats(sites, meta)
+        spread = {k: v.merge(other.spread[k]) for k, v in self.spread.items() if k in other.spread}
+        return FeatureStats(sites, meta, spread)
 
     @classmethod
     def merge_all(cls, parts: Iterable[FeatureStats]) -> FeatureStats:
@@ -142,7 +166,8 @@ class FeatureStats(Mapping[str, SiteStats]):
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write one ``.npz`` with all sites and the meta data, whole or not at all."""
         arrays: dict[str, NDArray[Any]] = {}
-        for site, value in self.sites.items():
+        spread = {f"{site}/utterances": value for site, value in self.spread.items()}
+        for site, value in {**self.sites, **spread}.items():
             arrays[f"{site}/frames"] = np.array(value.frames, dtype=np.int64)
             arrays[f"{site}/mean"] = value.mean
             arrays[f"{site}/m2"] = value.m2
@@ -170,13 +195,31 @@ class FeatureStats(Mapping[str, SiteStats]):
                         f"{path} is of format {meta.get('format')}, {FORMAT} is read here"
                     )
                 sites = {site: _read_site(archive, site) for site in meta["sites"]}
+                spread = {
+                    site: _read_site(archive, f"{site}/utterances")
+                    for site in meta["sites"]
+                    if f"{site}/utterances/mean" in archive
+                }
         except FeatnormError:
             raise
         except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError) as error:
             raise FeatnormError(f"{path} is no whole statistics file: {error}") from error
         except zipfile.BadZipFile as error:
             raise FeatnormError(f"{path} is no whole statistics file: {error}") from error
-        return cls(sites, meta)
+        return cls(sites, meta, spread)
+
+    def describe(self) -> str:
+        """Return the statistics as lines of text, for people."""
+        lines = [f"{key:<12}{self.meta[key]}" for key in _TOLD if key in self.meta]
+        lines.append(f"{'seconds':<12}{self.meta.get('samples', 0) / SAMPLE_RATE:.1f}")
+        head = f"{'site':<12}{'channels':>9}{'frames':>12}{'mean: least':>13}{'most':>10}"
+        lines += ["", head + f"{'std: least':>12}{'most':>10}  FN"]
+        for site, value in self.sites.items():
+            figures = (value.mean.min(), value.mean.max(), value.std.min(), value.std.max())
+            told = f"{figures[0]:>13.4g}{figures[1]:>10.4g}{figures[2]:>12.4g}{figures[3]:>10.4g}"
+            acts = "-" if site == LEVEL_SITE else "acts" if self.acts(site) else "one fixed map"
+            lines.append(f"{site:<12}{value.width:>9}{value.frames:>12}{told}  {acts}")
+        return "\n".join(lines)
 
     def check(
         self, *, identity: str, sites: Mapping[str, int], sample_rate: int = 16000, kind: str

@@ -143,3 +143,33 @@ def test_bad_audio_is_named(samples, rate, told, tmp_path):
     model = load_upstream("tera_tiny", "scratch")
     with pytest.raises(FeatnormError, match=told):
         collect(model, {"bad": str(path)}, ["projection"], progress=False)
+
+
+def test_sites_where_normalization_is_idle_are_said(corpus, tmp_path, capsys):
+    # The tiny TERA's log-mels are normalized per utterance, WavLM's features are not.
+    for upstream, idle in (("tera_tiny", True), ("wavlm_tiny", False)):
+        output = tmp_path / f"{upstream}.npz"
+        options = ["--upstream", upstream, "--upstream_ckpt", "scratch", "--wav_scp", str(corpus)]
+        collect_stats.main([*options, "--norm_site", "frontend,layer.1", "--output", str(output)])
+        told = capsys.readouterr().err
+        assert ("note: at frontend every utterance" in told) == idle
+        assert "layer.1 every" not in told
+        stats = FeatureStats.load(output)
+        assert stats.acts("frontend") != idle
+        assert stats.acts("layer.1")
+    part = str(tmp_path / "tera_tiny.npz")
+    collect_stats.main(["--merge", part, "--output", str(tmp_path / "merged.npz")])
+    assert "the lowest site where it acts is projection" in capsys.readouterr().err
+
+
+def test_info_prints_statistics(corpus, tmp_path, capsys):
+    from featnorm_se.bin import info
+
+    collect_stats.main(command(corpus, tmp_path / "x.npz", "--norm_site", "projection"))
+    capsys.readouterr()
+    info.main(["--stats", str(tmp_path / "x.npz")])
+    told = capsys.readouterr().out
+    assert "identity    scratch:0" in told
+    assert "projection         48" in told
+    with pytest.raises(FeatnormError, match="run stage 2 first"):
+        info.main(["--stats", str(tmp_path / "none.npz")])

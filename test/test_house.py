@@ -89,10 +89,14 @@ def test_every_public_name_has_a_docstring_and_every_function_types():
             if isinstance(node, ast.FunctionDef) and not node.name.startswith("_"):
                 arguments = [*node.args.args, *node.args.kwonlyargs]
                 untyped = [
-                    a.arg for a in arguments if a.annotation is None and a.arg not in ("self", "cls")
+                    a.arg
+                    for a in arguments
+                    if a.annotation is None and a.arg not in ("self", "cls")
                 ]
                 if untyped or node.returns is None:
-                    missing.append(f"{name}:{node.lineno} {node.name}: types of {untyped or 'result'}")
+                    missing.append(
+                        f"{name}:{node.lineno} {node.name}: types of {untyped or 'result'}"
+                    )
     assert missing == []
 
 

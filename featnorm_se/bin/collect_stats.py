@@ -40,9 +40,9 @@ def main(argv: Sequence[str]) -> None:
     """Parse, collect or merge, write."""
     args = get_parser().parse_args(argv)
     if args.merge:
-        from featnorm_se.statistics import FeatureStats
+        from featnorm_se.collection import merge_shards
 
-        FeatureStats.merge_all(FeatureStats.load(part) for part in args.merge).save(args.output)
+        merge_shards([Path(part) for part in args.merge], Path(args.output))
         return
     if not args.wav_scp:
         raise FeatnormError("give --wav_scp (to collect) or --merge (to merge)")

@@ -1,4 +1,4 @@
-"""Prints what an upstream offers: its sites, sizes, parameters and licence."""
+"""Print what an upstream offers (sites, sizes, parameters, licence) or statistics hold."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ def parser() -> argparse.ArgumentParser:
     from featnorm_se.upstream.registry import upstream_names
 
     top = argparse.ArgumentParser(prog="python -m featnorm_se.bin.info", description=__doc__)
-    top.add_argument(
-        "--upstream", required=True, help="one of " + ", ".join(upstream_names()) + ", or a card's"
-    )
+    what = top.add_mutually_exclusive_group(required=True)
+    what.add_argument("--stats", type=Path, help="print this statistics file of stage 2")
+    what.add_argument("--upstream", help="one of " + ", ".join(upstream_names()) + ", or a card's")
     top.add_argument(
         "--upstream_ckpt",
         help="scratch (random weights), a file or a URL (default: the official checkpoint)",
@@ -28,8 +28,13 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str]) -> None:
-    """Print the contract of one upstream."""
+    """Print the contract of one upstream, or one statistics file."""
     args = parser().parse_args(argv)
+    if args.stats:
+        from featnorm_se.statistics import FeatureStats
+
+        print(FeatureStats.load(args.stats).describe())
+        return
     from featnorm_se.upstream.describe import describe
 
     print(describe(args.upstream, args.upstream_ckpt, args.freeze, args.seed, args.conf_dir))

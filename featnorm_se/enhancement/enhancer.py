@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
@@ -41,18 +42,16 @@ class Enhancer:
         device: str = "cpu",
         bf16: bool = False,
     ) -> None:
-        from espnet2.enh.decoder.stft_decoder import STFTDecoder
-        from espnet2.enh.encoder.stft_encoder import STFTEncoder
-
         if config.get("separator") != "featnorm":
             raise FeatnormError(
                 f"the model's separator is {config.get('separator')!r}, 'featnorm' is wanted"
             )
         self.device = choose_device(device)
         self.bf16 = bf16 and has_bf16(self.device)
-        self.encoder = STFTEncoder(**config["encoder_conf"])
-        self.decoder = STFTDecoder(**config["decoder_conf"])
-        self.separator = FeatNormSeparator(self.encoder.output_dim, **config["separator_conf"])
+        try:
+            self.encoder, self.separator, self.decoder = _build(config)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise FeatnormError(f"the configuration builds no model: {error!r}") from error
         prefix = "separator."
         state = {k[len(prefix) :]: v for k, v in weights.items() if k.startswith(prefix)}
         if len(state) != len(weights):
@@ -137,3 +136,16 @@ class Enhancer:
         y = np.concatenate(list(resample_blocks(pieces, SAMPLE_RATE, sample_rate)))
         y = np.pad(y, ((0, max(0, len(signal) - len(y))), (0, 0)))[: len(signal)]
         return np.ascontiguousarray(y.reshape(signal.shape))
+
+
+def _build(config: dict[str, Any]) -> tuple[Any, FeatNormSeparator, Any]:
+    """Build ESPnet's STFT, the separator with random weights, and ESPnet's inverse STFT."""
+    with warnings.catch_warnings():
+        # ESPnet names torch's autocast by its old name; no user can do anything about it.
+        warnings.simplefilter("ignore", FutureWarning)
+        from espnet2.enh.decoder.stft_decoder import STFTDecoder
+        from espnet2.enh.encoder.stft_encoder import STFTEncoder
+
+    encoder = STFTEncoder(**config["encoder_conf"])
+    separator = FeatNormSeparator(encoder.output_dim, **config["separator_conf"])
+    return encoder, separator, STFTDecoder(**config["decoder_conf"])

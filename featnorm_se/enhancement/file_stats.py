@@ -1,15 +1,14 @@
-"""A whole file's statistics for a model that sees the file in windows.
+"""A whole file's statistics, collected in windows.
 
 On a whole utterance a model takes several statistics over time: the waveform's level, the group
 norm of a first convolution, the mean of log-mels, and (m, s) of feature normalization. Taken
 from each window they would change from window to window. Here they are taken over the whole
-file in passes before, each needing the ones below it, and given to the model from outside.
+file in passes before, each needing the ones below it; ``given_stats`` has the model use them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,13 +16,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from featnorm_se.enhancement.frame_store import FrameStore
+from featnorm_se.enhancement.given_stats import GivenStats
 from featnorm_se.enhancement.separator import FeatNormSeparator
 from featnorm_se.enhancement.windows import Window
 from featnorm_se.normalization import FeatureNorm
 from featnorm_se.statistics import SiteStats
 
 _MARGIN = 640  # samples; more than any convolution's or log-mel's reach
-_LEAST_RMS = 1e-8  # as LevelNorm has it
 
 
 @dataclass(frozen=True)
@@ -32,22 +32,17 @@ class Point:
 
     Attributes:
         name: for messages.
-        module: whose input (``after``: output) it is taken of.
-        kind: ``group``, ``mel`` or ``site``.
+        module: what it is about.
+        kind: ``group`` (a group norm's input), ``mel`` (the log-mels), ``conv`` (the output of
+            the convolutions, which is also kept for later passes) or ``site`` (a feature
+            normalization's input).
         hop: samples between its frames.
-        near: its frames depend on no more than ``_MARGIN`` samples around them.
     """
 
     name: str
-    module: nn.Module
+    module: Any
     kind: str
     hop: int
-    near: bool
-
-    @property
-    def after(self) -> bool:
-        """Whether the module's output is meant, not its input."""
-        return self.kind == "mel"
 
 
 class _Reached(Exception):
@@ -59,35 +54,44 @@ class _Reached(Exception):
 
 
 class FileStats:
-    """The statistics of one file with several channels, and their use.
+    """Collects the statistics of one file.
 
     Args:
         separator: the model's, in eval mode.
         wave: statistics of each channel's samples, of width 1.
+        samples: of a channel, at 16 kHz.
+
+    Attributes:
+        points: what is to be collected, in order.
+        given: what is known so far, and its use.
     """
 
-    def __init__(self, separator: FeatNormSeparator, wave: list[SiteStats]) -> None:
-        self.separator = separator
+    def __init__(self, separator: FeatNormSeparator, wave: list[SiteStats], samples: int) -> None:
         self.upstream: Any = separator.upstream
-        self.wave = wave
-        self.known: dict[str, list[SiteStats]] = {}
-        self.rows: list[int] = []  # the channel of each row of the batch at hand
+        self.store = FrameStore(self.upstream.frames(samples))
+        self.given = GivenStats(separator, wave, self.store)
         self.points = list(self._find_points())
 
     def _find_points(self) -> Iterator[Point]:
-        mel = getattr(self.upstream, "mel", None)
+        upstream = self.upstream
+        sites, norms = [], dict(upstream.norms.items())
+        for site in upstream.sites:
+            norm = norms.get(site.replace(".", "_"))
+            if isinstance(norm, FeatureNorm) and norm.norm != "corpus":
+                sites.append(Point(site, norm, "site", upstream.hop))
+        mel = getattr(upstream, "mel", None)
         # Only plain log-mels can have their normalization taken off (see LogMel).
         if mel is not None and mel.cmvn and mel._plain:
-            yield Point("log-mels", mel, "mel", self.upstream.hop, True)
-        if self.upstream.group_norm:
-            norms = [m for m in self.upstream.cnn_parts()[0].modules() if _by_channel(m)]
-            if len(norms) == 1:
-                hop = self.upstream.conv_layers[0][2]
-                yield Point("the first convolution", norms[0], "group", hop, True)
-        for site in self.upstream.sites:
-            norm = self.upstream.norms._modules.get(site.replace(".", "_"))
-            if isinstance(norm, FeatureNorm) and norm.norm != "corpus":
-                yield Point(site, norm, "site", self.upstream.hop, site == "frontend")
+            yield Point("log-mels", mel, "mel", upstream.hop)
+        if upstream.cnn_parts():
+            (convolutions,) = upstream.cnn_parts()
+            first = convolutions.conv_layers[0]
+            if upstream.group_norm and any(_by_channel(part) for part in first):
+                yield Point("the first convolution", first, "group", upstream.conv_layers[0][2])
+            if sites:
+                yield Point("frontend", convolutions, "conv", upstream.hop)
+                sites = [point for point in sites if point.name != "frontend"]
+        yield from sites
 
     def collect(self, point: Point, windows: Iterator[tuple[Window, Tensor]]) -> None:
         """Take one point's statistics over a file.
@@ -96,31 +100,33 @@ class FileStats:
             point: the first of ``points`` that is not known yet.
             windows: every window with its samples (channels, N).
         """
-        totals: list[SiteStats | None] = [None] * len(self.wave)
-        with self.given():
+        totals: dict[int, SiteStats] = {}
+        with self.given.use():
             for window, wav in windows:
                 for channel, row in enumerate(wav):
                     part = self._part(point, window, row, channel)
-                    before = totals[channel]
-                    totals[channel] = part if before is None else before.merge(part)
-        self.known[point.name] = [total for total in totals if total is not None]
+                    total = totals.get(channel)
+                    totals[channel] = part if total is None else total.merge(part)
+        self.given.add(point.kind, point.name, point.module, list(totals.values()))
 
     def _part(self, point: Point, window: Window, row: Tensor, channel: int) -> SiteStats:
         """Statistics of the frames in the window's own part."""
         start, stop = window.start, window.stop
-        if point.near:
+        if point.kind != "site" or point.name == "frontend":
             start = max(start, (window.own_start - _MARGIN) // _MARGIN * _MARGIN)
             stop = min(stop, window.own_stop + _MARGIN)
-        self.rows = [channel]
-        x = self._until(point, row[None, start - window.start : stop - window.start])
+        self.given.rows, self.given.starts = [channel], [start]
+        wav = row[None, start - window.start : stop - window.start]
         first = -(-(window.own_start - start) // point.hop)
         last = -(-(window.own_stop - start) // point.hop) if stop > window.own_stop else None
-        variance, mean = torch.var_mean(x[0, first:last].float(), dim=0, correction=0)
-        frames = len(x[0, first:last])
+        if point.kind == "group":
+            return _through_convolution(self.given.scale(wav)[0], point.module[0], first, last)
+        x = self._until(point, wav)[0, first:last].float()
+        if point.kind == "conv":
+            self.store.write(channel, start // point.hop + first, x.cpu().numpy())
+        variance, mean = torch.var_mean(x, dim=0, correction=0)
         return SiteStats(
-            frames,
-            mean.double().cpu().numpy(),
-            variance.double().cpu().numpy() * frames,
+            len(x), mean.double().cpu().numpy(), variance.double().cpu().numpy() * len(x)
         )
 
     def _until(self, point: Point, wav: Tensor) -> Tensor:
@@ -130,119 +136,45 @@ class FileStats:
             raise _Reached(inputs[0])
 
         def after(_: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> None:
-            raise _Reached(output)
+            raise _Reached(output.transpose(1, 2) if point.kind == "conv" else output)
 
-        if point.after:
-            handle = point.module.register_forward_hook(after)
-        else:
+        if point.kind == "site":
             handle = point.module.register_forward_pre_hook(before)
+        else:
+            handle = point.module.register_forward_hook(after)
         try:
             self.upstream(wav, torch.tensor([wav.shape[1]], device=wav.device))
         except _Reached as reached:
-            x = reached.features
-            return x.transpose(1, 2) if point.kind == "group" else x
+            return reached.features
         finally:
             handle.remove()
         raise RuntimeError(f"the upstream never reached {point.name}")
-
-    @contextmanager
-    def given(self) -> Iterator[None]:
-        """Have the model use what is known, for batches whose rows are ``rows``' channels."""
-        with ExitStack() as undo:
-            self._give_level(undo)
-            for point in self.points:
-                if point.name in self.known:
-                    getattr(self, f"_give_{point.kind}")(point, undo)
-                elif point.kind == "mel":
-                    _set(undo, point.module, "cmvn", False)
-            yield
-
-    def _pick(self, values: np.ndarray, like: Tensor) -> Tensor:
-        """(channels, D) to (B, D), for the rows of the batch."""
-        return torch.as_tensor(values[self.rows], device=like.device).to(like.dtype)
-
-    def _give_level(self, undo: ExitStack) -> None:
-        """Scale waveforms by the file's level and mean; windows' own are not looked at."""
-        mel = getattr(self.upstream, "mel", None)
-        level = self.separator.level_norm
-        mean = np.stack([stats.mean for stats in self.wave])
-        rms = np.sqrt(mean**2 + np.stack([stats.std for stats in self.wave]) ** 2)
-        shift, gain = np.zeros_like(mean), np.ones_like(mean)
-        if level is not None:
-            gain = 10 ** (float(level.level_db) / 20) / np.maximum(rms, _LEAST_RMS)
-            _set(undo, self.separator, "level_norm", None)
-        if mel is not None:
-            gain = 10 ** (mel.target_level / 20) / (rms + 1e-10)
-            _set(undo, mel, "_level", lambda row: _at_least(row, mel.shortest))
-        elif getattr(self.upstream, "normalize", False):
-            shift = mean
-            deviation = np.stack([stats.std for stats in self.wave])
-            gain = gain / np.sqrt((gain * deviation) ** 2 + 1e-5)
-            _set(undo, self.upstream, "normalize", False)
-
-        def scale(_: nn.Module, inputs: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-            wav, lengths = inputs
-            return (wav - self._pick(shift, wav)) * self._pick(gain, wav), lengths
-
-        undo.callback(self.upstream.register_forward_pre_hook(scale).remove)
-
-    def _give_mel(self, point: Point, undo: ExitStack) -> None:
-        mel: Any = point.module
-        _set(undo, mel, "cmvn", False)
-        means, stds = self._moments(point.name, unbiased=True)
-
-        def normalize(_: nn.Module, inputs: tuple[Any, ...], x: Tensor) -> Tensor:
-            mean, std = self._pick(means, x), self._pick(stds, x)
-            return (x - mean[:, None]) / (std[:, None] + mel.extracter.eps)
-
-        undo.callback(mel.register_forward_hook(normalize).remove)
-
-    def _give_group(self, point: Point, undo: ExitStack) -> None:
-        norm: Any = point.module
-        means, stds = self._moments(point.name)
-        weight = norm.weight.detach().double().cpu().numpy()
-        scale = weight / np.sqrt(stds**2 + norm.eps)
-        shift = norm.bias.detach().double().cpu().numpy() - means * scale
-
-        def forward(x: Tensor) -> Tensor:
-            a, b = self._pick(scale, x), self._pick(shift, x)
-            return torch.addcmul(b[..., None], x, a[..., None])
-
-        _set(undo, norm, "forward", forward)
-
-    def _give_site(self, point: Point, undo: ExitStack) -> None:
-        norm: Any = point.module
-        means, stds = self._moments(point.name)
-
-        def give(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-            like = norm.mean
-            norm.given = (self._pick(means, like)[:, None], self._pick(stds, like)[:, None])
-
-        undo.callback(norm.register_forward_pre_hook(give).remove)
-        undo.callback(setattr, norm, "given", None)
-
-    def _moments(self, name: str, unbiased: bool = False) -> tuple[np.ndarray, np.ndarray]:
-        """Means and deviations of every channel, (channels, D)."""
-        known = self.known[name]
-        stds = [
-            s.std * np.sqrt(s.frames / max(s.frames - 1, 1)) if unbiased else s.std for s in known
-        ]
-        return np.stack([s.mean for s in known]), np.stack(stds)
 
 
 def _by_channel(module: nn.Module) -> bool:
     return isinstance(module, nn.GroupNorm) and module.num_groups == module.num_channels
 
 
-def _at_least(row: Tensor, samples: int) -> Tensor:
-    return nn.functional.pad(row, (0, max(0, samples - len(row))))
+def _through_convolution(
+    wav: Tensor, convolution: nn.Conv1d, first: int, last: int | None
+) -> SiteStats:
+    """Statistics of a convolution's output, without computing it.
 
+    With weights w over a patch p of samples, the mean of w.p is w.E[p] and its variance
+    w.Cov[p].w: ten by ten numbers instead of 512 channels at 3,200 frames a second.
 
-def _set(undo: ExitStack, owner: Any, name: str, value: Any) -> None:
-    """Set an attribute until ``undo`` closes, which takes off what was not there before."""
-    own = name in vars(owner) or name in getattr(owner, "_modules", {})
-    if own:
-        undo.callback(setattr, owner, name, getattr(owner, name))
-    else:
-        undo.callback(delattr, owner, name)
-    setattr(owner, name, value)
+    Args:
+        wav: (N,) samples.
+        convolution: of one input channel, without padding.
+        first, last: the frames to take.
+    """
+    (kernel,), (stride,) = convolution.kernel_size, convolution.stride
+    patches = wav.double().unfold(0, kernel, stride)[first:last]
+    centre = patches.mean(0)
+    patches = patches - centre
+    weight = convolution.weight[:, 0].double()
+    mean = weight @ centre
+    if convolution.bias is not None:
+        mean = mean + convolution.bias.double()
+    m2 = ((weight @ (patches.t() @ patches)) * weight).sum(1)
+    return SiteStats(len(patches), mean.cpu().numpy(), np.maximum(m2.cpu().numpy(), 0.0))

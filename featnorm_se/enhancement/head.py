@@ -2,9 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+
+class WeightedSum(nn.Module):
+    """Sum of layers with learnt softmax weights, as SUPERB's downstreams take it.
+
+    Args:
+        layers: number of layers.
+        width: channels D of each.
+        layer_norm: normalize each layer by a layer norm of its own first.
+    """
+
+    def __init__(self, layers: int, width: int, layer_norm: bool = False) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(layers))
+        norms = [nn.LayerNorm(width) if layer_norm else nn.Identity() for _ in range(layers)]
+        self.norms = nn.ModuleList(norms)
+
+    def forward(self, layers: Sequence[Tensor]) -> Tensor:
+        """Sum ``layers``, each (B, T, D)."""
+        weights = self.weight.softmax(dim=0)
+        total = weights[0] * self.norms[0](layers[0])
+        for weight, norm, layer in zip(weights[1:], self.norms[1:], layers[1:], strict=True):
+            total = total + weight * norm(layer)
+        return total
 
 
 class MaskHead(nn.Module):

@@ -10,10 +10,10 @@ from typing import Any
 import torch
 import yaml
 
+from featnorm_se.enhancement.archive import CONFIG, WEIGHTS, Archive
 from featnorm_se.errors import FeatnormError
 
-CONFIG, PACKED_WEIGHTS = "config.yaml", "model.safetensors"
-MODEL_FILES = ("valid.loss.best.pth", "valid.loss.ave.pth", PACKED_WEIGHTS)
+MODEL_FILES = ("valid.loss.best.pth", "valid.loss.ave.pth", WEIGHTS)
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 
 
@@ -31,12 +31,10 @@ def read_model(
     """
     path = Path(source)
     if path.is_file():
-        from featnorm_se.enhancement.archive import Archive
-
         if model_file:
             raise FeatnormError(f"{path} is a packed model: --model_file is for folders")
         with Archive(path) as archive:
-            weights = parse_weights(archive.read(PACKED_WEIGHTS), f"{PACKED_WEIGHTS} in {path}")
+            weights = parse_weights(archive.read(WEIGHTS), f"{WEIGHTS} in {path}")
             return parse_config(archive.read(CONFIG), f"{CONFIG} in {path}"), weights
     if not path.exists() and _HUB_NAME.fullmatch(str(source)):
         path = fetch_from_hub(str(source))
@@ -122,7 +120,7 @@ def fetch_from_hub(name: str) -> Path:
             " name on Hugging Face, pip install huggingface_hub"
         ) from error
     try:
-        return Path(snapshot_download(name, allow_patterns=[CONFIG, PACKED_WEIGHTS]))
+        return Path(snapshot_download(name, allow_patterns=[CONFIG, WEIGHTS]))
     except Exception as error:  # it raises its own, requests' and the system's errors
         told = " ".join(str(error).split())[:200]
         raise FeatnormError(

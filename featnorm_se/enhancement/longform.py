@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from featnorm_se.data.audio import FloatArray
 from featnorm_se.enhancement.file_stats import FileStats
+from featnorm_se.enhancement.given_stats import GivenStats
 from featnorm_se.enhancement.windows import (
     OVERLAP_SECONDS,
     WINDOW_SECONDS,
@@ -47,7 +48,7 @@ class Signal:
     @classmethod
     def of(cls, samples: FloatArray) -> Signal:
         """Take (N, channels) in memory."""
-        return cls(*samples.shape, lambda: iter([samples]))
+        return cls(len(samples), samples.shape[1], lambda: iter([samples]))
 
 
 @dataclass(frozen=True)
@@ -100,23 +101,36 @@ def enhance_signal(
     how = windowing or Windowing()
     plan = plan_windows(signal.samples, how.seconds, how.overlap)
     if len(plan) == 1:
-        outputs = (_whole(enhancer, x, how.batch) for x in cut_windows(signal.blocks(), plan))
-        yield from outputs
+        for x in cut_windows(signal.blocks(), plan):
+            yield _whole(enhancer, x, how.batch)
         progress(1.0)
         return
-    stats = None
-    passes = 1
-    if how.stats == "file":
-        stats = FileStats(enhancer.separator, _wave_stats(signal))
-        passes += len(stats.points)
+    if how.stats == "window":
+        outputs = _windows(enhancer, signal, plan, None, how.batch)
+        yield from _told(join_windows(outputs, plan), len(plan), 0.0, progress)
+        return
+    stats = FileStats(enhancer.separator, _wave_stats(signal), signal.samples)
+    with stats.store:
         for index, point in enumerate(stats.points):
             with torch.inference_mode(), enhancer.precision():
-                stats.collect(point, _tensors(enhancer, signal, plan, index / passes, progress))
-    outputs = _windows(enhancer, signal, plan, stats, how.batch)
-    share = (passes - 1) / passes
-    for done, piece in enumerate(join_windows(outputs, plan), start=1):
-        yield piece
-        progress(share + done / len(plan) / passes)
+                windows = _tensors(enhancer, signal, plan)
+                spent = 0.3 * index / len(stats.points)
+                stats.collect(point, _told(windows, 1 << 30, spent, progress))
+        outputs = _windows(enhancer, signal, plan, stats.given, how.batch)
+        yield from _told(join_windows(outputs, plan), len(plan), 0.3, progress)
+
+
+Item = TypeVar("Item")
+
+
+def _told(items: Iterable[Item], total: int, begun: float, progress: Progress) -> Iterator[Item]:
+    """Pass items on and tell the share that is done, from ``begun`` on.
+
+    That the passes before take 0.3 of all is a guess, good enough for a line of progress.
+    """
+    for done, item in enumerate(items, start=1):
+        yield item
+        progress(begun + (1 - begun) * done / total)
 
 
 def _whole(enhancer: Enhancer, x: FloatArray, batch: int) -> FloatArray:
@@ -129,7 +143,7 @@ def _whole(enhancer: Enhancer, x: FloatArray, batch: int) -> FloatArray:
 
 
 def _windows(
-    enhancer: Enhancer, signal: Signal, plan: list[Window], stats: FileStats | None, batch: int
+    enhancer: Enhancer, signal: Signal, plan: list[Window], given: GivenStats | None, batch: int
 ) -> Iterator[FloatArray]:
     """Yield the output of every window, (samples, channels)."""
     together = max(1, batch // signal.channels)  # windows computed at once
@@ -139,34 +153,41 @@ def _windows(
         following = plan[index + 1].samples if index + 1 < len(plan) else None
         # The last window may be longer: rows of one batch have one length.
         if len(held) == together or following != len(x):
-            rows = torch.from_numpy(np.concatenate([x.T for x in held]))
-            y = _rows(enhancer, rows, signal.channels, stats, batch)
-            yield from (part.T for part in y.reshape(len(held), signal.channels, -1))
+            starts = [window.start for window in plan[index + 1 - len(held) : index + 1]]
+            y = _rows(enhancer, held, starts, given, batch)
+            yield from (part.T for part in y)
             held = []
 
 
 def _rows(
-    enhancer: Enhancer, rows: Tensor, channels: int, stats: FileStats | None, batch: int
+    enhancer: Enhancer,
+    held: list[FloatArray],
+    starts: list[int],
+    given: GivenStats | None,
+    batch: int,
 ) -> FloatArray:
-    """Enhance rows (R, N) that are channel 0, 1, ... of one window after another."""
+    """Enhance windows (N, channels) that begin at ``starts``; return (windows, channels, N)."""
+    rows = torch.from_numpy(np.concatenate([x.T for x in held]))
+    channels = held[0].shape[1]
+    places = [(channel, start) for start in starts for channel in range(channels)]
     done = []
-    for start in range(0, len(rows), batch):
-        part = rows[start : start + batch]
-        if stats is None:
-            done.append(enhancer.enhance(part))
+    for at in range(0, len(rows), batch):
+        if given is None:
+            done.append(enhancer.enhance(rows[at : at + batch]))
             continue
-        stats.rows = [index % channels for index in range(start, start + len(part))]
-        with stats.given():
-            done.append(enhancer.enhance(part))
-    return torch.cat(done).numpy()
+        given.rows = [channel for channel, _ in places[at : at + batch]]
+        given.starts = [start for _, start in places[at : at + batch]]
+        with given.use():
+            done.append(enhancer.enhance(rows[at : at + batch]))
+    joined: FloatArray = torch.cat(done).numpy()
+    return joined.reshape(len(held), channels, -1)
 
 
 def _tensors(
-    enhancer: Enhancer, signal: Signal, plan: list[Window], begun: float, progress: Progress
+    enhancer: Enhancer, signal: Signal, plan: list[Window]
 ) -> Iterator[tuple[Window, Tensor]]:
     for window, x in zip(plan, cut_windows(signal.blocks(), plan), strict=True):
         yield window, torch.from_numpy(np.ascontiguousarray(x.T)).to(enhancer.device)
-        progress(begun)
 
 
 def _wave_stats(signal: Signal) -> list[SiteStats]:

@@ -43,7 +43,7 @@ class RunRecord:
         path = expdir / "run.json"
         before: dict[str, Any] = {}
         if path.is_file():
-            before = _read(path)
+            before = read_record(expdir)
             _same_experiment(path, before, fields)
         commit, dirty = source_commit()
         now = _now()
@@ -71,7 +71,7 @@ class RunRecord:
         path = expdir / "run.json"
         if not path.is_file():
             return False
-        before = _read(path)
+        before = read_record(expdir)
         _same_experiment(path, before, fields)
         return bool(before.get("finished")) and before.get("max_epoch") == fields["max_epoch"]
 
@@ -90,9 +90,17 @@ class RunRecord:
 _IDENTITY = ("seed", "upstream_identity", "norm", "norm_site", "config_sha256", "data_sources")
 
 
-def _read(path: Path) -> dict[str, Any]:
+def read_record(expdir: Path) -> dict[str, Any]:
+    """Return what ``run.json`` of an experiment says.
+
+    Raises:
+        FeatnormError: it is missing or broken.
+    """
+    path = expdir / "run.json"
     try:
         return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise FeatnormError(f"{expdir} holds no run.json: train first (stage 3)") from error
     except (OSError, ValueError) as error:
         raise FeatnormError(f"{path} cannot be read ({error}): remove the folder") from error
 

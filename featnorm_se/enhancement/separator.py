@@ -11,7 +11,7 @@ from espnet2.enh.separator.abs_separator import AbsSeparator
 from torch import Tensor
 
 from featnorm_se.enhancement.framing import STFTConfig, to_stft_rate
-from featnorm_se.enhancement.head import MaskHead
+from featnorm_se.enhancement.head import MaskHead, WeightedSum
 from featnorm_se.errors import FeatnormError
 from featnorm_se.names import LEVEL_SITE, check_norm
 from featnorm_se.normalization import FeatureNorm, LevelNorm
@@ -32,7 +32,9 @@ class FeatNormSeparator(AbsSeparator):
         upstream_conf: its architecture (``Upstream.config``); ``None``: that of the name.
         norm: kind of feature normalization, one of ``NORMS``.
         norm_site: the sites to normalize at, e.g. ``auto`` or ``["frontend", "layer.3"]``.
-        feature: ``last`` hands the last layer to the head.
+        feature: what the head gets: the ``last`` layer, or the ``weighted_sum`` of all of them
+            and of what goes into the first, with learnt weights.
+        feature_layer_norm: each layer has a layer norm of its own before the weighted sum.
         use_spectrum: the head also takes log1p|Y|.
         n_fft, hop_length, win_length: the STFT, the same as the encoder's.
         layers, units, dropout: the head's BLSTM.
@@ -40,6 +42,8 @@ class FeatNormSeparator(AbsSeparator):
         freeze_steps: leave the upstream as it is for so many training steps.
         upstream_dropout: its dropout; ``None``: as it was pre-trained.
         layer_drop: probability of skipping one of its layers while training.
+        spec_augment: mask spans of its time and channels while training.
+        gradient_checkpointing: less memory in training for more time.
         num_spk: 1; enhancement has one target.
 
     Raises:
@@ -57,6 +61,7 @@ class FeatNormSeparator(AbsSeparator):
         norm: str = "utterance",
         norm_site: str | Sequence[str] = "auto",
         feature: str = "last",
+        feature_layer_norm: bool = False,
         use_spectrum: bool = True,
         n_fft: int = 512,
         hop_length: int = 160,
@@ -68,13 +73,15 @@ class FeatNormSeparator(AbsSeparator):
         freeze_steps: int = 0,
         upstream_dropout: float | None = None,
         layer_drop: float = 0.0,
+        spec_augment: bool = False,
+        gradient_checkpointing: bool = False,
         num_spk: int = 1,
     ) -> None:
         super().__init__()
         if num_spk != 1:
             raise FeatnormError(f"num_spk is {num_spk}: speech enhancement has one target")
-        if feature != "last":
-            raise FeatnormError(f"no such feature: {feature!r}; there is 'last'")
+        if feature not in ("last", "weighted_sum"):
+            raise FeatnormError(f"no such feature: {feature!r}; there are last and weighted_sum")
         self.stft = STFTConfig(n_fft, hop_length, win_length)
         if self.stft.bins != input_dim:
             raise FeatnormError(
@@ -85,7 +92,9 @@ class FeatNormSeparator(AbsSeparator):
             self.upstream = load_upstream(upstream, "scratch")
         else:
             self.upstream = load_upstream(upstream, config=upstream_conf)
-        self.upstream.configure(freeze=freeze, dropout=upstream_dropout, layer_drop=layer_drop)
+        self.upstream.configure(
+            freeze, upstream_dropout, layer_drop, spec_augment, gradient_checkpointing
+        )
         self.norm = check_norm(norm)
         names = norm_site if isinstance(norm_site, str) else ",".join(norm_site)
         self.norm_sites = self.upstream.resolve_sites(names)
@@ -94,6 +103,13 @@ class FeatNormSeparator(AbsSeparator):
             for site in self.norm_sites:
                 width = self.upstream.sites[site]
                 self.upstream.set_norm(site, FeatureNorm.empty(width, norm))
+        layers_from = 1 if self.upstream.num_layers else 0
+        self.feature_sites = list(self.upstream.sites)[layers_from:]
+        self.weighted_sum = None
+        if feature == "weighted_sum":
+            self.weighted_sum = WeightedSum(
+                len(self.feature_sites), self.upstream.width, feature_layer_norm
+            )
         self.head = MaskHead(self.upstream.width, input_dim, use_spectrum, layers, units, dropout)
         self.freeze_steps = freeze_steps
         self.register_buffer("steps", torch.zeros((), dtype=torch.long))
@@ -155,7 +171,11 @@ class FeatNormSeparator(AbsSeparator):
             wav, samples = self.stft.inverse(spectrum, lengths)
             if self.level_norm is not None:
                 wav = self.level_norm(wav, samples)
-        features, frames = self.upstream(wav, samples)
+        if self.weighted_sum is None:
+            features, frames = self.upstream(wav, samples)
+        else:
+            kept, frames = self.upstream.extract(wav, samples, self.feature_sites)
+            features = self.weighted_sum([kept[site] for site in self.feature_sites])
         if self.training and self.freeze_steps:
             if int(self.steps) < self.freeze_steps:
                 # A zero gradient, not a missing one: DDP waits for every parameter's.

@@ -43,14 +43,14 @@ class Window:
 def plan_windows(
     samples: int, seconds: float = WINDOW_SECONDS, overlap: float = OVERLAP_SECONDS
 ) -> list[Window]:
-    """Spread windows of one length evenly over a signal; neighbours overlap at least so much.
+    """Cover a signal with windows of one length; neighbours overlap at least so much.
 
-    A signal of up to ``seconds`` is one window. The last window is up to ``GRID`` - 1 samples
-    longer than the others.
+    A signal of up to ``seconds`` is one window. The others are as few as will do, and as short
+    as that number allows. The last one is up to ``GRID`` - 1 samples longer.
 
     Args:
         samples: of the signal, at 16 kHz.
-        seconds: length of a window.
+        seconds: the longest window.
         overlap: seconds that neighbours share at least; the outer half of it on either side is
             only context, except for the cross-fade in its middle.
 
@@ -67,7 +67,9 @@ def plan_windows(
         )
     if samples <= size:
         return [Window(0, samples, 0, samples)]
-    count = -(-(samples - shared) // (size - shared))
+    # A grid step less, for the rounding below.
+    count = -(-(samples - shared) // (size - shared - GRID))
+    size = _floor((samples + (count - 1) * shared) // count + GRID)
     last = _floor(samples - size)
     starts = [_floor(round(index * last / (count - 1))) for index in range(count)]
     stops = [start + size for start in starts[:-1]] + [samples]

@@ -109,6 +109,37 @@ def test_level_ignores_the_input_level():
     torch.testing.assert_close(loud, quiet, atol=1e-4, rtol=1e-3)
 
 
+@pytest.mark.parametrize("layer_norm", [False, True])
+def test_weighted_sum_takes_every_layer(layer_norm):
+    separator = build("wavlm_tiny", "none", feature="weighted_sum", feature_layer_norm=layer_norm)
+    spectrum, lengths = spectra()
+    separator.train()(spectrum, lengths)[0][0].abs().sum().backward()
+    weights = separator.weighted_sum.weight
+    assert len(weights) == separator.upstream.num_layers + 1
+    assert (weights.grad != 0).all()
+    # All weight on the last layer is what feature: last takes.
+    last = build("wavlm_tiny", "none")
+    last.load_state_dict(
+        {k: v for k, v in separator.state_dict().items() if not k.startswith("weighted_sum")}
+    )
+    if not layer_norm:
+        weights.data[-1] = 1000.0
+        with torch.no_grad():
+            torch.testing.assert_close(
+                separator.eval()(spectrum, lengths)[0][0], last.eval()(spectrum, lengths)[0][0]
+            )
+
+
+@pytest.mark.parametrize("norm", ["none", "utterance"])
+def test_the_control_without_an_upstream(norm):
+    separator = build("fbank", norm)
+    assert list(separator.upstream.parameters()) == []
+    stats = fake_stats(separator)
+    separator.start_from(load_upstream("fbank").state_dict(), stats)
+    spectrum, lengths = spectra()
+    separator.train()(spectrum, lengths)[0][0].abs().sum().backward()
+
+
 def test_freeze_steps_leave_the_upstream_as_it_is_and_then_train_it():
     separator = build("tera_tiny", "none", freeze_steps=1).train()
     spectrum, lengths = spectra()

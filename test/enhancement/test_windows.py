@@ -62,6 +62,7 @@ def test_the_plan_covers_every_sample_once(samples, seconds, overlap):
     if len(plan) > 1:
         assert len({window.samples for window in plan[:-1]}) == 1
         assert plan[0].samples <= plan[-1].samples < plan[0].samples + GRID
+        assert plan[-1].samples <= seconds * 16000 + GRID
 
 
 def test_bad_windows_are_named():
@@ -143,12 +144,12 @@ def test_statistics_of_the_file_are_those_of_the_whole_utterance(tmp_path, upstr
     found = []
     for seconds in (60, 4):
         plan = plan_windows(len(x), seconds, 1.5)
-        stats = FileStats(enhancer.separator, _wave_stats(signal))
+        stats = FileStats(enhancer.separator, _wave_stats(signal), len(x))
         assert stats.points
         for point in stats.points:
             with torch.inference_mode():
-                stats.collect(point, _tensors(enhancer, signal, plan, 0.0, lambda share: None))
-        found.append(stats.known)
+                stats.collect(point, _tensors(enhancer, signal, plan))
+        found.append(stats.given.known)
     for name, whole in found[0].items():
         for channel in range(2):
             assert found[1][name][channel].frames == whole[channel].frames

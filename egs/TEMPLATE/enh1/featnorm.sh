@@ -135,7 +135,7 @@ if runs 1; then
             [ -n "${db_root}" ] || die "stage 1 needs --db_root, the folder of train, valid and test"
             prepare_options+=(--allow_pipes "${allow_pipes}")
             ;;
-        *) die "--prepare ${prepare}: there are mini, voicebank_demand and kaldi" ;;
+        *) die "--prepare ${prepare}: there are mini and voicebank_demand, and kaldi" ;;
     esac
     "${python}" -m featnorm_se.bin.prepare --corpus "${prepare}" --db_root "${db_root}" "${prepare_options[@]}"
 fi
@@ -147,6 +147,10 @@ needs() {
 collect() { # kind scp
     local done_files=()
     log "stage 2: ${1} statistics of ${upstream} at ${norm_site} (${stats}/log)"
+    # Runs that share statistics collect them once: the others wait.
+    mkdir -p "${stats}"
+    exec 7> "${stats}/.lock"
+    flock 7
     # Every shard writes its own file, and one that is there is not collected again.
     "${train_cmd}" JOB=1:"${nj}" "${stats}/log/${1}.JOB.log" \
         "${one_thread[@]}" "${python}" -m featnorm_se.bin.collect_stats "${upstream_options[@]}" \
@@ -156,6 +160,7 @@ collect() { # kind scp
         done_files+=("${stats}/${1}.${job}.npz")
     done
     "${python}" -m featnorm_se.bin.collect_stats --merge "${done_files[@]}" --output "${stats}/${1}.npz"
+    exec 7>&-
 }
 
 if runs 2; then
@@ -177,14 +182,22 @@ score() { # enhanced-scp output
     "${python}" -m featnorm_se.bin.score "${score_options[@]}"
 }
 
+score_noisy() { # runs that share it score it once: the others wait
+    exec 6> "${expdir}/.noisy.lock"
+    flock 6
+    score "${datadir}/test/wav.scp" "${expdir}/noisy/scores_test"
+    exec 6>&-
+}
+
 if runs 3 || runs 4; then
+    ! runs 3 || needs 3 "${datadir}/train/wav.scp" 1
+    runs 3 || needs 4 "${datadir}/test/wav.scp" 1
     mkdir -p "${expdir}"
     exec 9> "${expdir}/.${tag}.lock"
     flock --nonblock 9 || die "another run is at work in ${exp}: wait for it, or give another --tag"
     if [ "${prepare}" = voicebank_demand ] && [ "${skip_gate}" = false ]; then
-        needs 3 "${datadir}/test/wav.scp" 1
         log "the gate: scoring the noisy test set against the published scores"
-        score "${datadir}/test/wav.scp" "${expdir}/noisy/scores_test"
+        score_noisy
         "${python}" -m featnorm_se.bin.gate --scores "${expdir}/noisy/scores_test"
     fi
 fi
@@ -229,13 +242,19 @@ if runs 4; then
         die "stage 4: $(grep -h 'error:' "${exp}"/enhanced_test/log/*.log | tail -n 1)"
     "${python}" -m featnorm_se.bin.enhance_set "${enhance_options[@]}" --list
     log "stage 4: scoring the noisy and the enhanced speech"
-    score "${datadir}/test/wav.scp" "${expdir}/noisy/scores_test"
+    score_noisy
     score "${exp}/enhanced_test/spk1.scp" "${exp}/scores_test"
 fi
 
 if runs 5; then
     needs 5 "${expdir}/noisy/scores_test/summary.json" 4
     results="$(dirname "${expdir}")/RESULTS.md"
-    log "stage 5: ${results}"
-    "${python}" -m featnorm_se.bin.report --expdir "${expdir}" --output "${results}" --datadir "${datadir}"
+    page="$(dirname "${expdir}")/report/index.html"
+    if [ -f "${exp}/run.json" ]; then
+        log "stage 5: looking at the features of ${exp}"
+        "${python}" -m featnorm_se.bin.drift --expdir "${exp}" --datadir "${datadir}/valid"
+    fi
+    log "stage 5: ${results} and ${page}"
+    "${python}" -m featnorm_se.bin.report --expdir "${expdir}" --output "${results}" \
+        --html "${page}" --datadir "${datadir}"
 fi

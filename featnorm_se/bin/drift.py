@@ -1,0 +1,48 @@
+"""Stage 5: look inside a model: feature distances before and after FN, drift by fine-tuning."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from featnorm_se.bin import run
+
+
+def get_parser() -> argparse.ArgumentParser:
+    """Return the command's parser."""
+    parser = argparse.ArgumentParser(
+        prog="python -m featnorm_se.bin.drift",
+        description="Write distance.csv, drift.csv and plots of one experiment's features.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    parser.add_argument("--expdir", required=True, help="the experiment's folder")
+    parser.add_argument("--datadir", required=True, help="pairs to look at, such as data/valid")
+    parser.add_argument("--output", help="where to write; nothing: EXPDIR/features")
+    parser.add_argument("--utterances", type=int, default=30, help="how many are looked at")
+    return parser
+
+
+def main(argv: Sequence[str]) -> None:
+    """Measure, write and draw."""
+    args = get_parser().parse_args(argv)
+    from featnorm_se.enhancement.record import read_record
+    from featnorm_se.report import feature_plots as plots
+    from featnorm_se.report.features import look_at_features, write_rows
+
+    expdir = Path(args.expdir)
+    output = Path(args.output) if args.output else expdir / "features"
+    record = read_record(expdir)
+    look = look_at_features(expdir, record, Path(args.datadir), utterances=args.utterances)
+    write_rows(output / "distance.csv", look.distance)
+    write_rows(output / "drift.csv", look.drift)
+    normed = str(record.get("norm_site") or "").split(",")
+    sites = [site for site in look.frames if site in normed] or [next(iter(look.frames))]
+    plots.plot_distance(look, output / "distance.png", expdir.name)
+    plots.plot_drift(look, output / "drift.png", expdir.name)
+    plots.plot_frames(look, output / "frames.png", expdir.name, sites)
+    print(f"written: {output}/{{distance,drift}}.csv and {{distance,drift,frames}}.png")
+
+
+if __name__ == "__main__":
+    raise SystemExit(run(main))

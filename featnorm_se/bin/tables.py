@@ -1,0 +1,105 @@
+"""The grid of tables: what is to be run, one run of it, and the tables of what is there."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shlex
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from featnorm_se.bin import run
+from featnorm_se.errors import FeatnormError
+
+
+def get_parser() -> argparse.ArgumentParser:
+    """Return the command's parser."""
+    parser = argparse.ArgumentParser(
+        prog="python -m featnorm_se.bin.tables",
+        description="Without --plan or --run: gather a table over seeds from the experiments"
+        " that are there, as Markdown, CSV and LaTeX; cells not run stay empty.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    add = parser.add_argument
+    add("--table", default="upstreams", help="folder of rows in --rows")
+    add("--rows", default="conf/tables", help="folder of the tables' folders")
+    add("--seeds", default="0", help="seeds, parted by blanks")
+    add("--expdir", default="exp", help="folder of experiments")
+    add("--output", default="tables", help="folder to write <table>.md, .csv and .tex to")
+    add("--testset", default="test", help="test set that the rows are scored on")
+    add("--config", default="conf/train.yaml", help="training configuration of all rows")
+    add("--upstream", default="", help="upstream in place of the rows' own")
+    add("--upstream_suffix", default="", help="what goes after every upstream's name")
+    add("--ckpt_dir", default="", help="folder of <upstream>.pt for the pre-trained rows")
+    add("--upstream_conf_dir", default="conf/upstream", help="the recipe's upstream cards")
+    add("--plan", help="write the runs still to do to this file (JSON), run and gather nothing")
+    add("--run", type=int, help="do run K (from 1) of --plan, with ./run.sh and what follows --")
+    add("rest", nargs="*", help="after --: options for ./run.sh")
+    return parser
+
+
+def main(argv: Sequence[str]) -> None:
+    """Plan, run one, or gather."""
+    args = get_parser().parse_args(argv)
+    if args.run is not None:
+        run_one(Path(args.plan), args.run, args.rest)
+    from featnorm_se.report.grid_rows import Setting, plan_runs, read_rows
+
+    setting = Setting(
+        upstream=args.upstream,
+        suffix=args.upstream_suffix,
+        ckpt_dir=args.ckpt_dir,
+        config=args.config,
+        conf_dir=args.upstream_conf_dir,
+    )
+    if not args.seeds.split() or not all(seed.isdecimal() for seed in args.seeds.split()):
+        raise FeatnormError(f"--seeds is {args.seeds!r}: whole numbers, parted by blanks")
+    seeds = [int(seed) for seed in args.seeds.split()]
+    rows = read_rows(Path(args.rows) / args.table, setting)
+    if args.plan:
+        from featnorm_se.files import write_json
+
+        runs = plan_runs(rows, setting, seeds, Path(args.expdir), args.testset)
+        write_json(args.plan, runs)
+        for number, job in enumerate(runs, start=1):
+            line = shlex.join(["./run.sh", "--stage", str(job["stage"]), *job["arguments"]])
+            print(f"{number} of {len(runs)}: {line}")
+        return
+    from featnorm_se.files import write_text
+    from featnorm_se.report.grid import gather
+    from featnorm_se.report.grid_text import to_csv, to_latex, to_markdown
+
+    lines = gather(rows, setting, seeds, Path(args.expdir), args.testset)
+    title, drift = f"Table {args.table}, seeds {args.seeds}", args.table == "drift"
+    stem = str(Path(args.output) / args.table)
+    write_text(f"{stem}.csv", to_csv(lines, drift))
+    write_text(f"{stem}.tex", to_latex(lines, title, drift))
+    write_text(f"{stem}.md", to_markdown(lines, title, drift))
+    print(to_markdown(lines, title, drift))
+    print(f"written: {stem}.md, {stem}.csv, {stem}.tex")
+
+
+def run_one(plan: Path, number: int, rest: Sequence[str]) -> None:
+    """Become ``./run.sh`` for one run of a plan, from its first stage to scoring.
+
+    Raises:
+        FeatnormError: there is no such run.
+    """
+    try:
+        runs = json.loads(plan.read_text(encoding="utf-8"))
+        job = runs[number - 1]
+    except (OSError, ValueError, IndexError) as error:
+        raise FeatnormError(f"{plan} has no run {number}: run tables.sh again") from error
+    # The row's own options come last: they count.
+    stages = ["--stage", str(job["stage"]), "--stop_stage", "4"]
+    command = ["./run.sh", *rest, *stages, *job["arguments"]]
+    print(shlex.join(command), flush=True)
+    with open(plan.with_name("progress"), "a", encoding="utf-8") as progress:
+        progress.write(f"{time.strftime('%H:%M:%S')} row {number} of {len(runs)}: {job['tag']}\n")
+    os.execv("./run.sh", command)
+
+
+if __name__ == "__main__":
+    raise SystemExit(run(main))

@@ -1,0 +1,140 @@
+"""Make one file of a trained model: weights, configuration, statistics, results, model card."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+from featnorm_se.enhancement.archive import CONFIG, WEIGHTS, write_archive
+from featnorm_se.enhancement.card import model_card
+from featnorm_se.enhancement.enhancer import Enhancer
+from featnorm_se.enhancement.loading import read_folder
+from featnorm_se.errors import FeatnormError
+from featnorm_se.statistics import FeatureStats
+
+# What builds the model, here and in ESPnet's stock inference, and how it was trained. The rest
+# of ESPnet's configuration is paths of the machine it was trained on, and defaults.
+_BUILDS = (
+    *("encoder", "encoder_conf", "separator", "separator_conf", "decoder", "decoder_conf"),
+    *("mask_module", "mask_module_conf", "criterions", "model_conf", "init"),
+)
+_TRAINED = (
+    *("seed", "max_epoch", "batch_type", "batch_size", "chunk_length", "grad_clip", "optim"),
+    *("optim_conf", "scheduler", "scheduler_conf", "upstream_lr_scale", "keep_nbest_models"),
+)
+
+
+def pack(experiment: Path, output: Path, model_file: str | None = None) -> dict[str, int]:
+    """Pack an experiment.
+
+    Args:
+        experiment: its folder.
+        output: the ``.zip`` to write.
+        model_file: weights in the folder; ``None``: the best on validation.
+
+    Returns:
+        The packed files' names and sizes in bytes.
+
+    Raises:
+        FeatnormError: something is missing or broken, or the weights do not fit the
+            configuration: a packed model has been loaded once.
+    """
+    if output.suffix != ".zip":
+        raise FeatnormError(f"a packed model is a .zip, {output} is none")
+    members = contents(experiment, model_file)
+    write_archive(output, members)
+    Enhancer.from_pretrained(output)
+    return {name: len(data) for name, data in members.items()}
+
+
+def contents(experiment: Path, model_file: str | None = None) -> dict[str, bytes]:
+    """Return the packed files of an experiment, by name."""
+    from safetensors.torch import save
+
+    config, weights = read_folder(experiment, model_file)
+    if config.get("separator") != "featnorm":
+        raise FeatnormError(f"{experiment}: separator {config.get('separator')!r} is not ours")
+    # safetensors wants every array by itself and in order.
+    plain = {key: value.detach().clone().contiguous() for key, value in weights.items()}
+    kept = {key: config[key] for key in (*_BUILDS, *_TRAINED) if key in config}
+    results = read_results(experiment)
+    members = {
+        WEIGHTS: save(plain),
+        CONFIG: yaml.safe_dump(kept, sort_keys=False).encode(),
+        "results.json": json.dumps(results, indent=2).encode(),
+    }
+    statistics = _find_statistics(experiment, config)
+    if statistics is not None:
+        members["clean_stats.npz"] = statistics
+    parameters = sum(value.numel() for key, value in plain.items() if _is_weight(key, value))
+    members["README.md"] = model_card(kept, results, parameters).encode()
+    return members
+
+
+def _is_weight(key: str, value: torch.Tensor) -> bool:
+    return value.is_floating_point() and ".norms." not in key
+
+
+def read_results(experiment: Path) -> dict[str, Any]:
+    """Return what is known of an experiment: its record and its scores, beside the noisy ones.
+
+    Paths of the machine are left out.
+    """
+    record = _read_json(experiment / "run.json")
+    data = record.pop("data", None) or {}
+    kept: tuple[str, ...] = (
+        "name",
+        "seed",
+        "upstream",
+        "upstream_identity",
+        "norm",
+        "norm_site",
+        "parameters",
+    )
+    kept += ("epochs", "best_epoch", "training_seconds", "versions", "machine", "finished")
+    run = {key: record[key] for key in kept if key in record}
+    run["data"] = {key: data[key] for key in ("counts", "sources", "resampler") if key in data}
+    scores = {}
+    for folder in sorted(experiment.glob("scores_*")):
+        noisy = experiment.parent / "noisy" / folder.name / "summary.json"
+        scores[folder.name.removeprefix("scores_")] = {
+            "enhanced": _scores(_read_json(folder / "summary.json")),
+            "noisy": _scores(_read_json(noisy)),
+        }
+    return {"run": run, "scores": scores}
+
+
+def _scores(summary: Mapping[str, Any]) -> dict[str, Any]:
+    kept = ("utterances", "metrics", "versions")
+    return {key: summary[key] for key in kept if key in summary}
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        return {}
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise FeatnormError(f"{path} is no JSON: {error}") from error
+    return value if isinstance(value, dict) else {}
+
+
+def _find_statistics(experiment: Path, config: Mapping[str, Any]) -> bytes | None:
+    """Return the clean statistics' file, if it is still where training had it.
+
+    What the model needs of it is in its weights. The path is relative to the recipe, which is
+    one of the folders above the experiment.
+    """
+    named = config.get("clean_stats")
+    if not named:
+        return None
+    for folder in (Path(), *experiment.resolve().parents):
+        if (folder / named).is_file():
+            FeatureStats.load(folder / named)
+            return (folder / named).read_bytes()
+    return None

@@ -1,0 +1,159 @@
+"""Stage 5's look inside a model: noisy against clean features, and drift by fine-tuning."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from featnorm_se.data.audio import read_audio
+from featnorm_se.data.scp import read_scp
+from featnorm_se.enhancement.enhancer import Enhancer
+from featnorm_se.errors import FeatnormError
+from featnorm_se.files import write_text
+from featnorm_se.names import SAMPLE_RATE
+from featnorm_se.report.distance import channel_gaps, frechet_distance, linear_cka, mean_cosine
+from featnorm_se.upstream import load_upstream
+from featnorm_se.upstream.base import Upstream
+
+Frames = NDArray[np.float32]
+MOST_FRAMES = 20000  # a distance's worth; covariances of 1024 channels are well estimated
+
+
+@dataclass
+class FeatureLook:
+    """What was found of one experiment.
+
+    Attributes:
+        distance: a row a site: noisy against clean, before and after FN.
+        drift: a row a layer: fine-tuned against pre-trained, on clean speech.
+        frames: clean, noisy and normalized frames (T, D) by site, for plots.
+    """
+
+    distance: list[dict[str, Any]] = field(default_factory=list)
+    drift: list[dict[str, Any]] = field(default_factory=list)
+    frames: dict[str, dict[str, Frames]] = field(default_factory=dict)
+
+
+def look_at_features(
+    expdir: Path,
+    record: Mapping[str, Any],
+    datadir: Path,
+    *,
+    utterances: int = 30,
+    sites: Sequence[str] | None = None,
+) -> FeatureLook:
+    """Measure one experiment's features on the first utterances of a data directory.
+
+    Noisy and clean features are those of the upstream before fine-tuning, as the statistics
+    are, and the normalized ones those of FN in it, at its sites and above; the drift compares it
+    with the fine-tuned one, normalization off.
+
+    Args:
+        expdir: a trained experiment.
+        record: its ``run.json``: upstream, checkpoint and seed it started from.
+        datadir: a data directory with ``wav.scp`` and ``spk1.scp``; validation, not test.
+        utterances: how many are looked at.
+        sites: where; ``None``: every site.
+
+    Raises:
+        FeatnormError: the upstream it started from, or the data, cannot be had.
+    """
+    tuned = Enhancer.from_pretrained(expdir).separator.upstream
+    before = starting_point(record)
+    before.eval()
+    names = list(sites or before.sites)
+    noisy_scp, clean_scp = read_scp(datadir / "wav.scp"), read_scp(datadir / "spk1.scp")
+    keys = sorted(noisy_scp)[:utterances]
+    clean_wavs = [read_audio(clean_scp[key], SAMPLE_RATE) for key in keys]
+    noisy_wavs = [read_audio(noisy_scp[key], SAMPLE_RATE) for key in keys]
+    look = FeatureLook()
+    clean, noisy = features(before, clean_wavs, names), features(before, noisy_wavs, names)
+    after = features(tuned, clean_wavs, names)
+    for key, module in tuned.norms.items():
+        before.norms[key] = module
+    normalized = features(before, noisy_wavs, names, apply_norms=True) if before.norms else {}
+    reached = False
+    for site in names:
+        sets = {"clean": clean[site], "noisy": noisy[site]}
+        reached = reached or site.replace(".", "_") in before.norms
+        if reached:
+            sets["normalized"] = normalized[site]
+        stacked = {name: _thin(np.concatenate(parts)) for name, parts in sets.items()}
+        look.frames[site] = stacked
+        look.distance += [
+            _distance_row(site, name, stacked["clean"], x)
+            for name, x in stacked.items()
+            if name != "clean"
+        ]
+        x, y = _thin(np.concatenate(clean[site])), _thin(np.concatenate(after[site]))
+        look.drift.append({"layer": site, "cka": linear_cka(x, y), "cosine": mean_cosine(x, y)})
+    return look
+
+
+def starting_point(record: Mapping[str, Any]) -> Upstream:
+    """Load the upstream that an experiment started from, by its ``run.json``.
+
+    Raises:
+        FeatnormError: it cannot be had, or is another one now.
+    """
+    conf_dir = Path("conf/upstream")
+    upstream = load_upstream(
+        record["upstream"],
+        record.get("upstream_ckpt"),
+        seed=int(record.get("seed", 0)),
+        conf_dir=conf_dir if conf_dir.is_dir() else None,
+    )
+    if upstream.identity != record.get("upstream_identity"):
+        raise FeatnormError(
+            f"the experiment started from {record.get('upstream_identity')}, the upstream"
+            f" {record['upstream']} is {upstream.identity} now"
+        )
+    return upstream
+
+
+@torch.inference_mode()
+def features(
+    upstream: Upstream, wavs: Sequence[Frames], sites: Sequence[str], apply_norms: bool = False
+) -> dict[str, list[Frames]]:
+    """Return features by site, an array (T, D) an utterance; plain ones by default."""
+    found: dict[str, list[Frames]] = {site: [] for site in sites}
+    for wav in wavs:
+        batch = torch.from_numpy(wav)[None]
+        kept, _ = upstream.extract(batch, torch.tensor([len(wav)]), sites, apply_norms=apply_norms)
+        for site in sites:
+            found[site].append(kept[site][0].numpy())
+    return found
+
+
+def _thin(x: Frames) -> Frames:
+    return x[:: -(-len(x) // MOST_FRAMES)]
+
+
+def _distance_row(site: str, name: str, clean: Frames, other: Frames) -> dict[str, Any]:
+    gap, ratio = channel_gaps(clean, other)
+    return {
+        "site": site,
+        "features": name,
+        "mean_gap": float(np.abs(gap).mean()),
+        "std_log2_ratio": float(np.abs(ratio).mean()),
+        "frechet": frechet_distance(clean, other),
+    }
+
+
+def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write rows of equal keys as CSV, whole or not at all."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(
+        {k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()} for row in rows
+    )
+    write_text(path, text.getvalue())

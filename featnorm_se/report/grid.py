@@ -1,0 +1,171 @@
+"""A table over seeds: gathered from the experiments that are there, nothing guessed."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from featnorm_se.errors import FeatnormError
+from featnorm_se.metrics.summary import describe
+from featnorm_se.report.experiments import (
+    SCORES_PREFIX,
+    Experiment,
+    read_experiments,
+)
+from featnorm_se.report.grid_rows import Row, Setting, tag_of
+from featnorm_se.report.paired import compare
+
+Scores = dict[str, dict[str, float]]
+DELTAS = ("PESQ_WB", "STOI")
+DRIFT = ("cka", "cosine")
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean and its 95 % interval; the interval is ``None`` where one value gives none."""
+
+    mean: float
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True)
+class Line:
+    """One row of a table with what is known of it.
+
+    Attributes:
+        row: what it is about.
+        seeds: how many of its runs were scored.
+        metrics: over seeds, by metric.
+        deltas: paired difference to the baseline over utterances, by metric.
+        drift: over seeds, ``cka`` and ``cosine`` (means over layers) and those of the last layer.
+        parameters: of the model.
+        seconds: mean training time.
+    """
+
+    row: Row
+    seeds: int
+    metrics: dict[str, Estimate] = field(default_factory=dict)
+    deltas: dict[str, Estimate] = field(default_factory=dict)
+    drift: dict[str, Estimate] = field(default_factory=dict)
+    parameters: int | None = None
+    seconds: float | None = None
+
+
+def gather(
+    rows: Sequence[Row],
+    setting: Setting,
+    seeds: Sequence[int],
+    expdir: Path,
+    testset: str = "test",
+) -> list[Line]:
+    """Gather what there is of every row; a row that was not run has no values.
+
+    The interval of a metric is Student's t over the means of the seeds. A difference is taken
+    utterance by utterance, between the means over seeds of a row and of its baseline; its interval
+    is the bootstrap's over utterances.
+
+    Raises:
+        FeatnormError: a score file is broken.
+    """
+    try:
+        there = {e.name: e for e in read_experiments(expdir) if testset in e.summaries}
+    except FeatnormError:
+        if any(expdir.glob(f"*/{SCORES_PREFIX}{testset}/summary.json")):
+            raise
+        there = {}
+    runs = {
+        row.name: [
+            there[tag]
+            for tag in dict.fromkeys(tag_of(row, setting, seed) for seed in seeds)
+            if tag in there
+        ]
+        for row in rows
+    }
+    scores = {
+        name: mean_scores([run.scores(testset) for run in told]) for name, told in runs.items()
+    }
+    return [
+        _line(row, runs[row.name], testset, scores[row.name], scores.get(row.baseline, {}))
+        for row in rows
+    ]
+
+
+def mean_scores(tables: Sequence[Scores]) -> Scores:
+    """Return the mean over tables of every utterance and metric that all of them have."""
+    if not tables:
+        return {}
+    names = set.intersection(*(set(table) for table in tables))
+    return {
+        name: {
+            metric: sum(table[name][metric] for table in tables) / len(tables)
+            for metric in set.intersection(*(set(table[name]) for table in tables))
+        }
+        for name in names
+    }
+
+
+def _line(
+    row: Row, runs: Sequence[Experiment], testset: str, scores: Scores, baseline: Scores
+) -> Line:
+    if not runs:
+        return Line(row, 0)
+    found: dict[str, list[float]] = {}
+    for run in runs:
+        for metric in run.summaries[testset].get("metrics", {}):
+            mean = run.mean(testset, metric)
+            if mean is not None:
+                found.setdefault(metric, []).append(mean)
+    # A metric that one seed lacks would be a mean over other seeds than its neighbours'.
+    full = {name: values for name, values in found.items() if len(values) == len(runs)}
+    times = [run.run.get("training_seconds") for run in runs]
+    known = [float(time) for time in times if time is not None]
+    counts = {(run.run.get("parameters") or {}).get("total") for run in runs}
+    return Line(
+        row,
+        len(runs),
+        {name: _over_seeds(values) for name, values in full.items()},
+        _differences(baseline, scores),
+        _drift(runs),
+        counts.pop() if len(counts) == 1 else None,
+        sum(known) / len(known) if len(known) == len(runs) else None,
+    )
+
+
+def _over_seeds(values: Sequence[float]) -> Estimate:
+    told = describe(values)
+    low, high = told["ci95"] or (None, None)
+    return Estimate(told["mean"], low, high)
+
+
+def _differences(baseline: Mapping[str, Any], scores: Scores) -> dict[str, Estimate]:
+    found = {}
+    for metric in DELTAS:
+        try:
+            told = compare(baseline, scores, metric)
+        except FeatnormError:
+            continue
+        found[metric] = Estimate(told.mean, told.low, told.high)
+    return found
+
+
+def _drift(runs: Sequence[Experiment]) -> dict[str, Estimate]:
+    """Read ``drift.csv`` (layer, cka, cosine) of every run; nothing unless all have one."""
+    found: dict[str, list[float]] = {}
+    for run in runs:
+        path = run.folder / "drift.csv"
+        if not path.is_file():
+            return {}
+        try:
+            with open(path, encoding="utf-8", newline="") as handle:
+                layers = list(csv.DictReader(handle))
+            for name in DRIFT:
+                values = [float(layer[name]) for layer in layers]
+                found.setdefault(name, []).append(sum(values) / len(values))
+                found.setdefault(f"last_{name}", []).append(values[-1])
+        except (OSError, KeyError, TypeError, ValueError, ZeroDivisionError) as error:
+            raise FeatnormError(f"{path} is no table of layer,cka,cosine ({error!r})") from error
+    return {name: _over_seeds(values) for name, values in found.items()}

@@ -1,0 +1,169 @@
+"""The rows of the tables that a recipe runs: read from its small files, turned into runs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from featnorm_se.errors import FeatnormError
+from featnorm_se.names import check_norm, check_sites
+from featnorm_se.report.experiments import NOISY
+from featnorm_se.upstream.registry import upstream_card
+
+_KEYS = {"upstream", "weights", "norm", "norm_site", "baseline"}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row: what is trained, and which row of the same table it is compared with.
+
+    Attributes:
+        name: the file's name without its ending.
+        upstream: name of the upstream; ``noisy`` for the input itself.
+        weights: ``pretrained`` or ``scratch``.
+        norm, norm_site: as ``run.sh`` takes them; ``norm_site`` is ``auto`` where that is the same.
+        baseline: name of the row to compare with; empty: none.
+    """
+
+    name: str
+    upstream: str
+    weights: str = ""
+    norm: str = ""
+    norm_site: str = ""
+    baseline: str = ""
+
+    @property
+    def is_noisy(self) -> bool:
+        """Whether the row is the input as it is."""
+        return self.upstream == NOISY
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What all runs of a table have in common.
+
+    Attributes:
+        upstream: takes the place of the rows' upstream (tables of one upstream only).
+        suffix: goes after every upstream's name, such as ``_tiny``.
+        ckpt_dir: folder of ``<upstream>.pt`` for pre-trained rows; empty: the official ones.
+        config: the training YAML.
+        conf_dir: the recipe's own upstream cards.
+    """
+
+    upstream: str = ""
+    suffix: str = ""
+    ckpt_dir: str = ""
+    config: str = "conf/train.yaml"
+    conf_dir: str = "conf/upstream"
+
+
+def read_rows(folder: Path, setting: Setting) -> list[Row]:
+    """Read a table's rows, in the order of the files' names.
+
+    Raises:
+        FeatnormError: there is no such table, or a file has an unknown key, upstream, norm, site
+            or baseline; the message names the file.
+    """
+    files = sorted(folder.glob("*.yaml"))
+    if not files:
+        known = ", ".join(sorted(p.name for p in folder.parent.glob("*") if p.is_dir()))
+        raise FeatnormError(f"no such table: {folder.name}; there are {known or 'none'}")
+    rows = []
+    for file in files:
+        try:
+            rows.append(_read_row(file, setting))
+        except FeatnormError as error:
+            raise FeatnormError(f"{file}: {error}") from error
+    upstreams = {row.upstream for row in rows if not row.is_noisy}
+    if setting.upstream and len(upstreams) > 1:
+        raise FeatnormError(f"the table {folder.name} is of several upstreams: no --upstream there")
+    names = {row.name for row in rows}
+    for row in rows:
+        if row.baseline and row.baseline not in names:
+            raise FeatnormError(f"{folder / row.name}.yaml: there is no row {row.baseline!r}")
+    return rows
+
+
+def _read_row(file: Path, setting: Setting) -> Row:
+    try:
+        told = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise FeatnormError(f"cannot be read: {' '.join(str(error).split())}") from error
+    if not isinstance(told, dict) or not told.keys() <= _KEYS or "upstream" not in told:
+        raise FeatnormError(f"the keys of a row are {', '.join(sorted(_KEYS))}, upstream at least")
+    if told["upstream"] == NOISY:
+        return Row(file.stem, NOISY)
+    # fbank is the control: it has one size and no weights.
+    fixed = told["upstream"] == "fbank"
+    upstream = (
+        told["upstream"] if fixed else (setting.upstream or told["upstream"]) + setting.suffix
+    )
+    card = upstream_card(upstream, Path(setting.conf_dir) if setting.conf_dir else None)
+    if told.get("weights") not in ("pretrained", "scratch"):
+        raise FeatnormError(f"weights is {told.get('weights')!r}: pretrained or scratch is wanted")
+    norm = check_norm(str(told.get("norm")))
+    site = "" if norm in ("none", "level") else _site(str(told.get("norm_site", "auto")), card)
+    return Row(file.stem, upstream, told["weights"], norm, site, str(told.get("baseline", "")))
+
+
+def _site(site: str, card: dict[str, Any]) -> str:
+    """Resolve ``middle``, and call the lowest site that acts ``auto``, as a single run does."""
+    layers = int(card["layers"])
+    if site == "middle":
+        site = f"layer.{(layers + 1) // 2}"
+    check_sites(site, layers)
+    return "auto" if site == card.get("lowest_site") else site
+
+
+def tag_of(row: Row, setting: Setting, seed: int) -> str:
+    """Return the name of a row's experiment, the one that ``run.sh`` would give it."""
+    if row.is_noisy:
+        return NOISY
+    site = f"_{row.norm_site.replace(',', '+')}" if row.norm_site else ""
+    config = Path(setting.config).stem
+    return f"{row.upstream}_{row.weights}_{row.norm}{site}_{config}_seed{seed}"
+
+
+def arguments_of(row: Row, setting: Setting, seed: int) -> list[str]:
+    """Return the options of ``run.sh`` that run a row."""
+    checkpoint = "scratch" if row.weights == "scratch" else ""
+    if setting.ckpt_dir and row.weights == "pretrained":
+        checkpoint = str(Path(setting.ckpt_dir) / f"{row.upstream}.pt")
+    told = {
+        "upstream": row.upstream,
+        "upstream_ckpt": checkpoint,
+        "norm": row.norm,
+        "norm_site": row.norm_site or "auto",
+        "config": setting.config,
+        "seed": str(seed),
+        "tag": tag_of(row, setting, seed),
+    }
+    return [part for key, value in told.items() for part in (f"--{key}", value)]
+
+
+def plan_runs(
+    rows: Sequence[Row], setting: Setting, seeds: Sequence[int], expdir: Path, testset: str
+) -> list[dict[str, Any]]:
+    """Return what is still to be run, without doubles: ``tag``, first ``stage``, ``arguments``."""
+    runs: dict[str, dict[str, Any]] = {}
+    for seed in seeds:
+        for row in rows:
+            tag = tag_of(row, setting, seed)
+            if row.is_noisy or (expdir / tag / f"scores_{testset}" / "summary.json").is_file():
+                continue
+            stage = 4 if _is_trained(expdir / tag) else 2
+            arguments = arguments_of(row, setting, seed)
+            runs[tag] = {"tag": tag, "stage": stage, "norm": row.norm, "arguments": arguments}
+    return list(runs.values())
+
+
+def _is_trained(folder: Path) -> bool:
+    try:
+        return bool(json.loads((folder / "run.json").read_text(encoding="utf-8")).get("finished"))
+    except (OSError, ValueError):
+        return False

@@ -1,0 +1,143 @@
+"""A gathered table as Markdown, CSV and LaTeX."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+
+from featnorm_se.metrics.names import METRICS
+from featnorm_se.report.grid import DELTAS, Estimate, Line
+from featnorm_se.report.tables import INTERNAL, format_count, format_duration
+
+_DRIFT = {
+    "cka": "CKA",
+    "cosine": "cosine",
+    "last_cka": "CKA, last layer",
+    "last_cosine": "cosine, last layer",
+}
+_WORDS = 5  # columns of words at the left
+_LATEX = {
+    **{character: f"\\{character}" for character in "#$%&_{}"},
+    "\\": "\\textbackslash{}",
+    "~": "\\textasciitilde{}",
+    "^": "\\textasciicircum{}",
+    "±": "$\\pm$",
+    "Δ": "$\\Delta$",
+}
+
+NOTE = (
+    "Mean over seeds ± half of its 95 % interval (Student's t; none from one seed). Δ: paired"
+    " difference to the baseline over utterances, means over seeds, with its 95 % bootstrap"
+    " interval. Training time: mean over seeds. An empty cell was not measured."
+)
+
+
+def shown(lines: Sequence[Line]) -> list[str]:
+    """Return the metrics that any row has, in the usual order."""
+    return [m for m in METRICS if m not in INTERNAL and any(m in line.metrics for line in lines)]
+
+
+def cells(lines: Sequence[Line], drift: bool = False) -> list[list[str]]:
+    """Return the table as text: a heading and a row a line; unknown cells are empty.
+
+    Args:
+        lines: what was gathered.
+        drift: with the columns of the distance from the pre-trained model.
+    """
+    metrics = shown(lines)
+    drifts = list(_DRIFT) if drift else []
+    heading = ["upstream", "weights", "norm", "site", "seeds", *metrics]
+    heading += [_DRIFT[name] for name in drifts]
+    heading += ["baseline", *(f"Δ {name}" for name in DELTAS), "parameters", "training"]
+    table = [heading]
+    for line in lines:
+        row = line.row
+        words = [row.upstream, row.weights, row.norm, row.norm_site, str(line.seeds or "")]
+        table.append(
+            [
+                *words,
+                *(_value(line.metrics.get(name), METRICS[name].decimals) for name in metrics),
+                *(_value(line.drift.get(name), 3) for name in drifts),
+                row.baseline,
+                *(_difference(line.deltas.get(name), METRICS[name].decimals) for name in DELTAS),
+                format_count(line.parameters),
+                format_duration(line.seconds),
+            ]
+        )
+    return table
+
+
+def _value(told: Estimate | None, decimals: int) -> str:
+    if told is None:
+        return ""
+    if told.low is None or told.high is None:
+        return f"{told.mean:.{decimals}f}"
+    return f"{told.mean:.{decimals}f} ± {(told.high - told.low) / 2:.{decimals}f}"
+
+
+def _difference(told: Estimate | None, decimals: int) -> str:
+    if told is None:
+        return ""
+    return f"{told.mean:+.{decimals}f} [{told.low:+.{decimals}f}, {told.high:+.{decimals}f}]"
+
+
+def to_markdown(lines: Sequence[Line], title: str, drift: bool = False) -> str:
+    """Return the table as Markdown, with a heading and what its cells are."""
+    heading, *body = cells(lines, drift)
+    # A baseline is named by its row, so the rows need their names here.
+    heading = ["row", *heading]
+    body = [[line.row.name, *row] for line, row in zip(lines, body, strict=True)]
+    rule = ["---" if i <= _WORDS else "---:" for i in range(len(heading))]
+    text = [
+        "| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |"
+        for row in (heading, rule, *body)
+    ]
+    return "\n".join([f"# {title}", "", NOTE, "", *text]) + "\n"
+
+
+def to_latex(lines: Sequence[Line], title: str, drift: bool = False) -> str:
+    """Return the table as a LaTeX ``tabular`` for the package booktabs."""
+    heading, *body = cells(lines, drift)
+
+    def row(values: Sequence[str]) -> str:
+        return " & ".join("".join(_LATEX.get(c, c) for c in value) for value in values) + r" \\"
+
+    columns = "l" * (_WORDS - 1) + "r" * (len(heading) - _WORDS + 1)
+    parts = [
+        f"% {title}. {NOTE}",
+        f"\\begin{{tabular}}{{{columns}}}",
+        r"\toprule",
+        row(heading),
+        r"\midrule",
+        *map(row, body),
+        r"\bottomrule",
+        r"\end{tabular}",
+    ]
+    return "\n".join(parts) + "\n"
+
+
+def to_csv(lines: Sequence[Line], drift: bool = False) -> str:
+    """Return the table as CSV: plain numbers, an interval as two columns, six decimals."""
+    metrics = shown(lines)
+    drifts = list(_DRIFT) if drift else []
+    columns = [*metrics, *drifts, *(f"delta_{name}" for name in DELTAS)]
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    head = ["row", "upstream", "weights", "norm", "norm_site", "baseline", "seeds"]
+    spread = [f"{name}{end}" for name in columns for end in ("", "_low", "_high")]
+    writer.writerow([*head, *spread, "parameters", "training_seconds"])
+    for line in lines:
+        row = line.row
+        told = [line.metrics.get(name) for name in metrics]
+        told += [line.drift.get(name) for name in drifts]
+        told += [line.deltas.get(name) for name in DELTAS]
+        numbers = [
+            "" if value is None else f"{value:.6f}"
+            for estimate in told
+            for value in ((estimate.mean, estimate.low, estimate.high) if estimate else (None,) * 3)
+        ]
+        words = [row.name, row.upstream, row.weights, row.norm, row.norm_site, row.baseline]
+        last = ["" if v is None else v for v in (line.parameters, line.seconds)]
+        writer.writerow([*words, line.seeds or "", *numbers, *last])
+    return text.getvalue()

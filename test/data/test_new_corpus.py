@@ -1,0 +1,49 @@
+"""doc/new_corpus.md holds what it promises: its prepare function prepares."""
+
+from __future__ import annotations
+
+import re
+import textwrap
+from pathlib import Path
+
+import numpy as np
+import soundfile
+
+from featnorm_se.data.corpus import CorpusSet, find_pairs
+from featnorm_se.data.datadir import validate_data_dir
+from featnorm_se.data.prepare import default_wav_dir, prepare_sets
+
+DOC = Path(__file__).parents[2] / "doc" / "new_corpus.md"
+
+
+def test_the_function_of_the_document_works(tmp_path: Path) -> None:
+    block = re.search(r"^( +)def prepare_mycorpus.*?(?=^\S|^ {0,3}`)", DOC.read_text(), re.M | re.S)
+    given = {
+        "Path": Path,
+        "CorpusSet": CorpusSet,
+        "find_pairs": find_pairs,
+        "default_wav_dir": default_wav_dir,
+        "prepare_sets": prepare_sets,
+    }
+    exec(textwrap.dedent(block[0]), given)
+    rng = np.random.default_rng(0)
+    for name, speaker in (("train", "a"), ("valid", "b"), ("test", "c")):
+        for kind in ("noisy", "clean"):
+            folder = tmp_path / "corpus" / name / kind
+            folder.mkdir(parents=True)
+            soundfile.write(folder / f"{speaker}_1.wav", 0.1 * rng.standard_normal(4800), 48000)
+    (tmp_path / "corpus" / "test" / "conditions.txt").write_text("c_1 car 5\n")
+    record = given["prepare_mycorpus"](tmp_path / "corpus", tmp_path / "data")
+    assert [record["counts"][name]["pairs"] for name in ("train", "valid", "test")] == [1, 1, 1]
+    listed = validate_data_dir(tmp_path / "data" / "test", 16000)
+    assert listed.speakers == {"c_1": "c"}
+    assert (tmp_path / "data" / "test" / "utt2cond").read_text() == "c_1\tcar\t5\n"
+
+
+def test_the_files_that_the_document_names_are_there() -> None:
+    root = DOC.parents[1]
+    for name in ("featnorm", "tables", "options", "path", "cmd"):
+        assert (root / "egs" / "TEMPLATE" / "enh1" / f"{name}.sh").is_file()
+        assert (root / "egs" / "voicebank_demand" / "enh1" / f"{name}.sh").resolve().is_file()
+    for name in ("slurm", "pbs", "queue"):
+        assert (root / "egs" / "voicebank_demand" / "enh1" / "conf" / f"{name}.conf").is_file()

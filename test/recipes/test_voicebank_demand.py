@@ -1,0 +1,188 @@
+"""egs/voicebank_demand/enh1: its settings, its rows, and its stages on a part of the corpus."""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import json
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+import torch
+
+from featnorm_se.enhancement.experiment import apply_override, read_config
+from featnorm_se.report.grid_rows import Setting, read_rows, tag_of
+
+ROOT = Path(__file__).parents[2]
+RECIPE = ROOT / "egs" / "voicebank_demand" / "enh1"
+CORPUS = ROOT.parent / "shared" / "data" / "voicebank_demand"
+CONFIGS = ("train", "train_large", "tiny")
+TABLES = ("upstreams", "sites", "norms", "drift")
+needs_corpus = pytest.mark.skipif(not CORPUS.is_dir(), reason="needs ../shared/data")
+
+
+def run(script: str, *options: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    told = {**os.environ, "OMP_NUM_THREADS": "1", **environment}
+    return subprocess.run(
+        [f"./{script}", *options], cwd=RECIPE, env=told, capture_output=True, text=True
+    )
+
+
+def places(folder: Path) -> list[str]:
+    names = ("expdir", "datadir", "dumpdir")
+    return [part for name in names for part in (f"--{name}", str(folder / name[:-3]))]
+
+
+def yaml_files() -> list[Path]:
+    return sorted(RECIPE.glob("conf/**/*.yaml"))
+
+
+@pytest.mark.parametrize("path", yaml_files(), ids=lambda path: path.stem)
+def test_every_line_has_a_comment(path: Path) -> None:
+    for line in path.read_text().splitlines():
+        group = line.endswith((":", "&stft", "*stft")) or line.startswith("base:")
+        assert not line.strip() or "#" in line or group, line
+
+
+def test_every_row_of_every_table_is_a_model() -> None:
+    from featnorm_se.enhancement.separator import FeatNormSeparator
+
+    setting = Setting(suffix="_tiny", conf_dir=str(RECIPE / "conf" / "upstream"))
+    built = set()
+    for table in TABLES:
+        for row in read_rows(RECIPE / "conf" / "tables" / table, setting):
+            if row.is_noisy or tag_of(row, setting, 0) in built:
+                continue
+            site = row.norm_site or "auto"
+            model = FeatNormSeparator(
+                201, row.upstream, None, row.norm, site, n_fft=400, layers=1, units=4
+            ).eval()
+            spectrum = torch.randn(1, 40, 201, dtype=torch.complex64)
+            enhanced, _, masks = model(spectrum, torch.tensor([40]))
+            assert enhanced[0].shape == spectrum.shape, row
+            assert torch.isfinite(masks["mask_spk1"]).all(), row
+            built.add(tag_of(row, setting, 0))
+    # upstreams; sites besides auto, where a tiny model's middle is another's; norms
+    assert len(built) == 21 + 4 + 3
+
+
+def test_the_tables_are_those_of_the_paper() -> None:
+    setting = Setting(conf_dir="")
+    rows = read_rows(RECIPE / "conf" / "tables" / "upstreams", setting)
+    cells = {(row.upstream, row.weights, row.norm) for row in rows}
+    for upstream in ("mockingjay", "tera", "wav2vec2", "hubert", "wavlm"):
+        for weights in ("scratch", "pretrained"):
+            assert {(upstream, weights, "none"), (upstream, weights, "utterance")} <= cells
+    assert len(rows) == 22
+    sites = read_rows(RECIPE / "conf" / "tables" / "sites", setting)
+    told = [row.norm_site for row in sites]
+    assert told == ["", "auto", "projection", "layer.1", "layer.6", "last"]
+    norms = read_rows(RECIPE / "conf" / "tables" / "norms", setting)
+    assert [row.norm for row in norms] == ["none", "instance", "corpus", "utterance", "mix"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", CONFIGS)
+def test_every_training_configuration_builds_and_takes_a_step(name: str, tmp_path: Path) -> None:
+    from featnorm_se.enhancement.task import FeatNormTask, register
+
+    register()
+    config = read_config(RECIPE / "conf" / f"{name}.yaml")
+    for override in ("separator_conf.units=4", "separator_conf.layers=1"):
+        apply_override(config, override)
+    config["separator"] = "featnorm"
+    stft = dict(config["encoder_conf"])
+    config["separator_conf"] = {
+        **config["separator_conf"], **stft, "upstream": "tera_tiny", "norm": "none"
+    }  # fmt: skip
+    more = {"output_dir": str(tmp_path), "resume": False, "seed": 0, "upstream_ckpt": "scratch"}
+    more |= {"upstream_conf_dir": None, "clean_stats": None, "noisy_stats": None}
+    defaults = vars(FeatNormTask.get_parser().parse_args(["--output_dir", str(tmp_path)]))
+    assert set(config) <= set(defaults), "a key that ESPnet does not know"
+    args = argparse.Namespace(**{**defaults, **config, **more})
+    model = FeatNormTask.build_model(args)
+    (optimizer,) = FeatNormTask.build_optimizers(args, model)
+    before = {key: value.clone() for key, value in model.named_parameters()}
+    speech = torch.randn(2, 8000)
+    loss, _, _ = model(speech, torch.tensor([8000, 8000]), speech_ref1=0.5 * speech)
+    loss.backward()
+    optimizer.step()
+    moved = [key for key, value in model.named_parameters() if not value.equal(before[key])]
+    assert any("upstream" in key for key in moved) and any("head" in key for key in moved)
+
+
+@needs_corpus
+def test_data_from_folders_and_the_gate_on_a_part(tmp_path: Path) -> None:
+    options = [*places(tmp_path), "--db_root", str(CORPUS), "--valid_speakers", "p287"]
+    done = run("run.sh", *options, "--upstream", "tera_tiny", "--stop_stage", "1")
+    assert done.returncode == 0, done.stderr
+    assert "16 of 11,572 training pairs, 24 of 824 test pairs" in done.stdout
+    record = json.loads((tmp_path / "data" / "prepare.json").read_text())
+    assert "torchaudio" in record["resampler"]
+    assert record["counts"]["test"]["resampled_pairs"] == 24
+    assert record["counts"]["test"]["with_condition"] == 24
+
+
+@needs_corpus
+@pytest.mark.slow
+def test_a_table_from_nothing(tmp_path: Path) -> None:
+    """One row of the sites table, through tables.sh, then again with nothing left to do."""
+    rows = tmp_path / "conf" / "tables" / "one"
+    rows.mkdir(parents=True)
+    (rows / "00_fn.yaml").write_text(
+        "upstream: tera_tiny\nweights: scratch\nnorm: utterance\nnorm_site: auto\n"
+    )
+    options = ["--rows", str(rows.parent), "--table", "one", "--config", "conf/tiny.yaml"]
+    options += ["--expdir", str(tmp_path / "exp"), "--datadir", str(tmp_path / "data")]
+    options += ["--output", str(tmp_path / "tables"), "--", "--dumpdir", str(tmp_path / "dump")]
+    options += ["--db_root", str(CORPUS), "--valid_speakers", "p287", "--metrics", "STOI"]
+    first = run("tables.sh", *options)
+    assert first.returncode == 0, first.stdout + first.stderr
+    assert "| 00_fn | tera_tiny | scratch | utterance | auto | 1 | 0." in first.stdout
+    weights = tmp_path / "exp" / "tera_tiny_scratch_utterance_auto_tiny_seed0" / "1epoch.pth"
+    before = weights.stat().st_mtime_ns
+    again = run("tables.sh", *options)
+    assert again.returncode == 0 and "./run.sh" not in again.stdout
+    assert weights.stat().st_mtime_ns == before
+
+
+def test_a_dry_run_only_tells(tmp_path: Path) -> None:
+    options = ["--expdir", str(tmp_path / "exp"), "--dry_run", "true", "--seeds", "0 1"]
+    done = run("tables.sh", *options, "--table", "norms")
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.splitlines()) == 10
+    assert "--norm corpus" in done.stdout and "wavlm_pretrained_mix_auto_train_seed1" in done.stdout
+    assert not (tmp_path / "exp").exists()
+
+
+@pytest.mark.parametrize(
+    ("script", "options", "said"),
+    [
+        ("tables.sh", ("--table", "odd", "--dry_run", "true"), "no such table: odd; there are"),
+        ("tables.sh", ("--seeds", "a", "--dry_run", "true"), "whole numbers"),
+        ("tables.sh", ("--speed", "1"), "unknown option --speed"),
+        ("tables.sh", ("--jobs", "0"), "--jobs is '0'"),
+        ("tables.sh", ("--upstream", "tera", "--dry_run", "true"), "of several upstreams"),
+        ("run.sh", ("--skip_gate", "yes"), "true or false is wanted"),
+        ("run.sh", ("--prepare", "kaldi"), "stage 1 needs --db_root"),
+        ("run.sh", ("--db_root", "/none"), "no such folder: /none"),
+    ],
+)
+def test_bad_options_are_told(tmp_path: Path, script, options, said) -> None:
+    more = [*places(tmp_path), "--upstream", "tera_tiny"] if script == "run.sh" else []
+    done = run(script, *more, *options)
+    assert done.returncode == 1
+    assert said in done.stderr and "Traceback" not in done.stderr
+
+
+def test_two_runs_in_one_folder_are_not_let_in(tmp_path: Path) -> None:
+    for name in ("exp", "data/train"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "data" / "train" / "wav.scp").write_text("a a.wav\n")
+    with open(tmp_path / "exp" / ".mine.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        options = ["--stage", "3", "--upstream", "tera_tiny", "--tag", "mine"]
+        done = run("run.sh", *places(tmp_path), *options)
+    assert done.returncode == 1 and "another run is at work in" in done.stderr

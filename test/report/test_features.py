@@ -1,0 +1,142 @@
+"""Feature distances and drift: figures against known answers, files from a real experiment."""
+
+from __future__ import annotations
+
+import csv
+import json
+
+import numpy as np
+import pytest
+import soundfile
+
+from featnorm_se.data.scp import write_scp
+from featnorm_se.errors import FeatnormError
+from featnorm_se.report.distance import (
+    channel_gaps,
+    frechet_distance,
+    linear_cka,
+    mean_cosine,
+    principal_plane,
+)
+
+RNG = np.random.default_rng(0)
+
+
+def test_cka_sees_through_rotation_scale_and_shift():
+    x = RNG.normal(size=(500, 6))
+    rotation, _ = np.linalg.qr(RNG.normal(size=(6, 6)))
+    assert linear_cka(x, 3 * x @ rotation + 7) == pytest.approx(1)
+    assert linear_cka(x, RNG.normal(size=(500, 6))) < 0.1
+    assert np.isnan(linear_cka(x, np.ones((500, 6))))
+
+
+def test_cosine_of_paired_frames():
+    x = RNG.normal(size=(50, 4))
+    assert mean_cosine(x, 2 * x) == pytest.approx(1)
+    assert mean_cosine(x, -x) == pytest.approx(-1)
+    x[0] = 0
+    assert mean_cosine(x, x) == pytest.approx(1)
+
+
+def test_frechet_distance_of_known_gaussians():
+    x = RNG.normal(size=(40000, 3))
+    assert frechet_distance(x, x) == pytest.approx(0, abs=1e-8)
+    assert frechet_distance(x, x + np.array([3.0, 4.0, 0.0])) == pytest.approx(25, rel=1e-6)
+    # Diagonal: the sum of (s1 - s2)^2, here 3 (1 - 2)^2.
+    assert frechet_distance(x, 2 * x) == pytest.approx(3, rel=0.03)
+
+
+def test_gaps_are_in_clean_deviations():
+    clean = RNG.normal(size=(5000, 2)) * [1, 10]
+    gap, ratio = channel_gaps(clean, clean * 4 + [1, 10])
+    np.testing.assert_allclose(gap, [1, 1], atol=0.15)
+    np.testing.assert_allclose(ratio, [2, 2], atol=1e-9)
+
+
+def test_plane_is_that_of_the_first_set():
+    x = RNG.normal(size=(400, 5)) * [9, 5, 0.1, 0.1, 0.1]
+    plane, other = principal_plane(x, x + 100)
+    assert plane.shape == (400, 2)
+    assert plane.std(0) == pytest.approx([9, 5], rel=0.15)
+    assert np.abs(other.mean(0)).max() > 20
+
+
+@pytest.fixture
+def experiment(tmp_path):
+    import torch
+    import yaml
+
+    from featnorm_se.collection import collect
+    from featnorm_se.data.scp import read_scp
+    from featnorm_se.enhancement.separator import FeatNormSeparator
+    from featnorm_se.upstream import load_upstream
+
+    entries: dict[str, dict[str, str]] = {"wav.scp": {}, "spk1.scp": {}}
+    for key in ("a", "b", "c"):
+        clean = np.convolve(RNG.normal(size=9000), np.ones(8) / 8, "same") * 0.2
+        for name, signal in (("spk1.scp", clean), ("wav.scp", clean + RNG.normal(size=9000) * 0.1)):
+            path = tmp_path / f"{key}_{name}.wav"
+            soundfile.write(path, signal, 16000)
+            entries[name][key] = str(path)
+    for name, files in entries.items():
+        write_scp(tmp_path / "valid" / name, files)
+    upstream = load_upstream("wavlm_tiny", "scratch", seed=3)
+    stats = collect(upstream, read_scp(tmp_path / "valid" / "spk1.scp"), ["frontend"])
+    stft = {"n_fft": 512, "hop_length": 160, "win_length": 400}
+    conf = {"upstream": "wavlm_tiny", "norm": "utterance", "layers": 1, "units": 4, **stft}
+    separator = FeatNormSeparator(257, **conf)
+    separator.start_from(upstream.state_dict(), stats)
+    with torch.no_grad():  # as if fine-tuning had moved the last layer only
+        for parameter in separator.upstream.model.encoder.layers[-1].parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.3)
+    expdir = tmp_path / "exp"
+    expdir.mkdir()
+    config = {"separator": "featnorm", "separator_conf": conf}
+    config |= {"encoder_conf": stft, "decoder_conf": stft}
+    (expdir / "config.yaml").write_text(yaml.safe_dump(config))
+    state = {f"separator.{key}": value for key, value in separator.state_dict().items()}
+    torch.save(state, expdir / "valid.loss.best.pth")
+    record = {"upstream": "wavlm_tiny", "upstream_ckpt": "scratch", "seed": 3}
+    record |= {"norm": "utterance", "norm_site": "frontend"}
+    record["upstream_identity"] = upstream.identity
+    (expdir / "run.json").write_text(json.dumps(record))
+    return expdir
+
+
+def rows(path):
+    with open(path, newline="") as handle:
+        return list(csv.DictReader(handle))
+
+
+def test_drift_command_writes_figures_and_plots(experiment, tmp_path):
+    from featnorm_se.bin import drift
+
+    drift.main(["--expdir", str(experiment), "--datadir", str(tmp_path / "valid")])
+    drifted = {row["layer"]: float(row["cka"]) for row in rows(experiment / "features/drift.csv")}
+    last = list(drifted)[-1]
+    assert drifted["frontend"] == pytest.approx(1)
+    assert drifted[last] < 0.99
+    distance = {
+        (row["site"], row["features"]): row for row in rows(experiment / "features/distance.csv")
+    }
+    noisy, normalized = (distance["frontend", name] for name in ("noisy", "normalized"))
+    assert float(normalized["mean_gap"]) < 1e-3 < float(noisy["mean_gap"])
+    assert float(normalized["frechet"]) < float(noisy["frechet"])
+    assert ("projection", "normalized") in distance
+    above = distance["projection", "normalized"]
+    assert float(above["frechet"]) != float(distance["projection", "noisy"]["frechet"])
+    for name in ("distance", "drift", "frames"):
+        assert (experiment / "features" / f"{name}.png").stat().st_size > 5000
+
+
+def test_another_starting_point_is_refused(experiment, tmp_path):
+    from featnorm_se.bin import drift
+
+    record = json.loads((experiment / "run.json").read_text())
+    (experiment / "run.json").write_text(json.dumps({**record, "upstream_identity": "sha256:x"}))
+    options = ["--expdir", str(experiment), "--datadir", str(tmp_path / "valid")]
+    with pytest.raises(FeatnormError, match=r"started from sha256:x.* is scratch:3 now"):
+        drift.main(options)
+    (experiment / "run.json").unlink()
+    with pytest.raises(FeatnormError, match=r"no run\.json: train first"):
+        drift.main(options)
