@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import shlex
+import subprocess
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -27,6 +28,7 @@ def get_parser() -> argparse.ArgumentParser:
     add("--rows", default="conf/tables", help="folder of the tables' folders")
     add("--seeds", default="0", help="seeds, parted by blanks")
     add("--expdir", default="exp", help="folder of experiments")
+    add("--datadir", default="data", help="folder of data directories, for the drift")
     add("--output", default="tables", help="folder to write <table>.md, .csv and .tex to")
     add("--testset", default="test", help="test set that the rows are scored on")
     add("--config", default="conf/train.yaml", help="training configuration of all rows")
@@ -44,7 +46,7 @@ def main(argv: Sequence[str]) -> None:
     """Plan, run one, or gather."""
     args = get_parser().parse_args(argv)
     if args.run is not None:
-        run_one(Path(args.plan), args.run, args.rest)
+        run_one(Path(args.plan), args.run, args)
     from featnorm_se.report.grid_rows import Setting, plan_runs, read_rows
 
     setting = Setting(
@@ -61,7 +63,8 @@ def main(argv: Sequence[str]) -> None:
     if args.plan:
         from featnorm_se.files import write_json
 
-        runs = plan_runs(rows, setting, seeds, Path(args.expdir), args.testset)
+        drift = args.table == "drift"
+        runs = plan_runs(rows, setting, seeds, Path(args.expdir), args.testset, drift)
         write_json(args.plan, runs)
         for number, job in enumerate(runs, start=1):
             line = shlex.join(["./run.sh", "--stage", str(job["stage"]), *job["arguments"]])
@@ -81,8 +84,10 @@ def main(argv: Sequence[str]) -> None:
     print(f"written: {stem}.md, {stem}.csv, {stem}.tex")
 
 
-def run_one(plan: Path, number: int, rest: Sequence[str]) -> None:
-    """Become ``./run.sh`` for one run of a plan, from its first stage to scoring.
+def run_one(plan: Path, number: int, args: argparse.Namespace) -> None:
+    """Call ``./run.sh`` for one run of a plan, from its first stage to scoring, then end.
+
+    Where the drift is wanted, it is measured afterwards.
 
     Raises:
         FeatnormError: there is no such run.
@@ -94,11 +99,18 @@ def run_one(plan: Path, number: int, rest: Sequence[str]) -> None:
         raise FeatnormError(f"{plan} has no run {number}: run tables.sh again") from error
     # The row's own options come last: they count.
     stages = ["--stage", str(job["stage"]), "--stop_stage", "4"]
-    command = ["./run.sh", *rest, *stages, *job["arguments"]]
-    print(shlex.join(command), flush=True)
+    commands = [["./run.sh", *args.rest, *stages, *job["arguments"]]]
+    if job.get("drift"):
+        places = ["--expdir", f"{args.expdir}/{job['tag']}", "--datadir", f"{args.datadir}/valid"]
+        commands.append([sys.executable, "-m", "featnorm_se.bin.drift", *places])
     with open(plan.with_name("progress"), "a", encoding="utf-8") as progress:
         progress.write(f"{time.strftime('%H:%M:%S')} row {number} of {len(runs)}: {job['tag']}\n")
-    os.execv("./run.sh", command)
+    for command in commands if job["stage"] < 5 else commands[1:]:
+        print(shlex.join(command), flush=True)
+        done = subprocess.run(command, check=False)
+        if done.returncode:
+            raise SystemExit(done.returncode)
+    raise SystemExit(0)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -27,6 +28,9 @@ _FORMAT_OF = {
     "SPH": "NIST",
 }
 _UNBOUNDED = ("FLOAT", "DOUBLE")  # sample formats that hold values beyond full scale
+# libsndfile mends the header of a WAV or AIFF file that was cut, and tells only its log.
+_PROMISE = re.compile(r"^\s*(?:data|SSND)\s*:\s*(\d+) \(should be (\d+)\)", re.MULTILINE)
+_PIPED = 0x7FFFF000
 _BLOCK = 1 << 16  # samples a channel read at a time
 
 
@@ -59,7 +63,8 @@ class AudioInput:
         name: what messages call it; ``None``: the path.
 
     Raises:
-        FeatnormError: there is no such file, libsndfile does not read it, or it is empty.
+        FeatnormError: there is no such file, libsndfile does not read it, or it is empty or
+            cut short.
     """
 
     def __init__(self, path: Path, name: str | None = None) -> None:
@@ -80,12 +85,20 @@ class AudioInput:
                     str(handle.endian),
                     handle.copy_metadata(),
                 )
+                log = str(handle.extra_info)
         except (RuntimeError, TypeError, OSError) as error:  # TypeError: a headerless .raw
             raise FeatnormError(
                 f"{self.name} is no audio that libsndfile reads: {error}"
             ) from error
         if self.header.frames < 1:
             raise FeatnormError(f"{self.name} has no samples")
+        promised = _PROMISE.search(log)
+        # Programs that write to a pipe cannot know the size, and promise the largest there is.
+        if promised and int(promised[2]) < int(promised[1]) < _PIPED:
+            raise FeatnormError(
+                f"{self.name} is cut short: its header promises {promised[1]} bytes of samples, it"
+                f" has {promised[2]}"
+            )
 
     def blocks(self) -> Iterator[FloatArray]:
         """Read from the beginning: (n, channels) float32 blocks, n at most 65,536.

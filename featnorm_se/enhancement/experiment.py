@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -85,12 +84,11 @@ def train(experiment: Experiment) -> None:
     resolved = experiment.expdir / "train_args.yaml"
     write_text(resolved, yaml.safe_dump(config, sort_keys=False))
     record = RunRecord.start(experiment.expdir, about)
-    clock = time.monotonic()
     # Only now: importing the task takes seconds, and every check above should come first.
     from featnorm_se.enhancement.task import FeatNormTask
 
     FeatNormTask.main(cmd=["--config", str(resolved)])
-    record.finish(time.monotonic() - clock)
+    record.finish()
 
 
 def resolve_config(experiment: Experiment, upstream: Upstream) -> dict[str, Any]:

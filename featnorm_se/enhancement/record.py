@@ -8,7 +8,7 @@ import platform
 import re
 import subprocess
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +56,6 @@ class RunRecord:
             "started": before.get("started", now),
             "resumed": [*before.get("resumed", []), now] if before else [],
             "finished": None,
-            "training_seconds": before.get("training_seconds", 0.0),
         }
         write_json(path, record)
         return cls(path, record)
@@ -75,12 +74,17 @@ class RunRecord:
         _same_experiment(path, before, fields)
         return bool(before.get("finished")) and before.get("max_epoch") == fields["max_epoch"]
 
-    def finish(self, seconds: float) -> None:
-        """Write the record of a run that has ended well after ``seconds`` more."""
+    def finish(self) -> None:
+        """Write the record of a run that has ended well: time, epochs, the best of them.
+
+        The time is the sum that ESPnet kept over all epochs, so what was done before a cut
+        counts and what a cut threw away does not.
+        """
         expdir = self.path.parent
-        self.fields["training_seconds"] = round(self.fields["training_seconds"] + seconds, 1)
+        epochs = _epoch_seconds(expdir / "checkpoint.pth")
         self.fields["finished"] = _now()
-        self.fields["epochs"] = _last_epoch(expdir)
+        self.fields["epochs"] = len(epochs)
+        self.fields["training_seconds"] = round(sum(epochs), 1)
         best = expdir / "valid.loss.best.pth"
         if best.is_symlink():
             self.fields["best_epoch"] = int(re.sub(r"\D", "", os.readlink(best)) or 0)
@@ -131,9 +135,21 @@ def source_commit() -> tuple[str | None, bool | None]:
         return None, None
 
 
-def _last_epoch(expdir: Path) -> int | None:
-    epochs = [int(n) for n in re.findall(r"^(\d+)epoch", "\n".join(os.listdir(expdir)), re.M)]
-    return max(epochs, default=None)
+def _epoch_seconds(checkpoint: Path) -> list[float]:
+    """Return what each epoch took, training and validation, in seconds."""
+    import numpy as np
+    import torch
+
+    # ESPnet keeps its figures as numpy numbers and time spans, and no more is allowed in.
+    numbers = [np.dtype, np.dtypes.Float64DType, np.dtypes.Float32DType, np.dtypes.Int64DType]
+    allowed = [timedelta, np._core.multiarray.scalar, *numbers]
+    with torch.serialization.safe_globals(allowed):
+        states = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)
+    epochs = states["reporter"]["stats"].values()
+    return [
+        sum(part["time"].total_seconds() for part in epoch.values() if "time" in part)
+        for epoch in epochs
+    ]
 
 
 def _now() -> str:

@@ -6,7 +6,6 @@ import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from featnorm_se.errors import FeatnormError
 from featnorm_se.metrics.summary import describe
@@ -15,10 +14,11 @@ from featnorm_se.report.experiments import (
     Experiment,
     read_experiments,
 )
-from featnorm_se.report.grid_rows import Row, Setting, tag_of
+from featnorm_se.report.grid_rows import Row, Setting, drift_file, tag_of
 from featnorm_se.report.paired import compare
 
 Scores = dict[str, dict[str, float]]
+Runs = Mapping[int, Experiment]
 DELTAS = ("PESQ_WB", "STOI")
 DRIFT = ("cka", "cosine")
 
@@ -65,8 +65,8 @@ def gather(
     """Gather what there is of every row; a row that was not run has no values.
 
     The interval of a metric is Student's t over the means of the seeds. A difference is taken
-    utterance by utterance, between the means over seeds of a row and of its baseline; its interval
-    is the bootstrap's over utterances.
+    utterance by utterance, between the means of a row and of its baseline over the seeds that both
+    have; its interval is the bootstrap's over utterances.
 
     Raises:
         FeatnormError: a score file is broken.
@@ -77,21 +77,13 @@ def gather(
         if any(expdir.glob(f"*/{SCORES_PREFIX}{testset}/summary.json")):
             raise
         there = {}
-    runs = {
-        row.name: [
-            there[tag]
-            for tag in dict.fromkeys(tag_of(row, setting, seed) for seed in seeds)
-            if tag in there
-        ]
+    runs: dict[str, Runs] = {
+        row.name: {
+            seed: there[tag] for seed in seeds if (tag := tag_of(row, setting, seed)) in there
+        }
         for row in rows
     }
-    scores = {
-        name: mean_scores([run.scores(testset) for run in told]) for name, told in runs.items()
-    }
-    return [
-        _line(row, runs[row.name], testset, scores[row.name], scores.get(row.baseline, {}))
-        for row in rows
-    ]
+    return [_line(row, runs[row.name], runs.get(row.baseline, {}), testset) for row in rows]
 
 
 def mean_scores(tables: Sequence[Scores]) -> Scores:
@@ -108,9 +100,9 @@ def mean_scores(tables: Sequence[Scores]) -> Scores:
     }
 
 
-def _line(
-    row: Row, runs: Sequence[Experiment], testset: str, scores: Scores, baseline: Scores
-) -> Line:
+def _line(row: Row, by_seed: Runs, baseline: Runs, testset: str) -> Line:
+    # The noisy input is one experiment for all seeds.
+    runs = list({run.name: run for run in by_seed.values()}.values())
     if not runs:
         return Line(row, 0)
     found: dict[str, list[float]] = {}
@@ -128,7 +120,7 @@ def _line(
         row,
         len(runs),
         {name: _over_seeds(values) for name, values in full.items()},
-        _differences(baseline, scores),
+        _differences(baseline, by_seed, testset),
         _drift(runs),
         counts.pop() if len(counts) == 1 else None,
         sum(known) / len(known) if len(known) == len(runs) else None,
@@ -141,11 +133,16 @@ def _over_seeds(values: Sequence[float]) -> Estimate:
     return Estimate(told["mean"], low, high)
 
 
-def _differences(baseline: Mapping[str, Any], scores: Scores) -> dict[str, Estimate]:
+def _differences(baseline: Runs, judged: Runs, testset: str) -> dict[str, Estimate]:
+    # Seeds that only one side has would be told as a difference of the two.
+    common = [seed for seed in judged if seed in baseline]
+    first, second = (
+        mean_scores([runs[seed].scores(testset) for seed in common]) for runs in (baseline, judged)
+    )
     found = {}
     for metric in DELTAS:
         try:
-            told = compare(baseline, scores, metric)
+            told = compare(first, second, metric)
         except FeatnormError:
             continue
         found[metric] = Estimate(told.mean, told.low, told.high)
@@ -156,8 +153,8 @@ def _drift(runs: Sequence[Experiment]) -> dict[str, Estimate]:
     """Read ``drift.csv`` (layer, cka, cosine) of every run; nothing unless all have one."""
     found: dict[str, list[float]] = {}
     for run in runs:
-        path = run.folder / "drift.csv"
-        if not path.is_file():
+        path = drift_file(run.folder)
+        if path is None:
             return {}
         try:
             with open(path, encoding="utf-8", newline="") as handle:

@@ -147,19 +147,41 @@ def arguments_of(row: Row, setting: Setting, seed: int) -> list[str]:
 
 
 def plan_runs(
-    rows: Sequence[Row], setting: Setting, seeds: Sequence[int], expdir: Path, testset: str
+    rows: Sequence[Row],
+    setting: Setting,
+    seeds: Sequence[int],
+    expdir: Path,
+    testset: str = "test",
+    drift: bool = False,
 ) -> list[dict[str, Any]]:
-    """Return what is still to be run, without doubles: ``tag``, first ``stage``, ``arguments``."""
+    """Return what is still to be run, without doubles.
+
+    Returns:
+        ``tag``, first ``stage`` (2; 4 when it is trained; 5 when only the drift is missing),
+        ``drift`` (whether that is wanted) and ``arguments`` of ``run.sh``.
+    """
     runs: dict[str, dict[str, Any]] = {}
     for seed in seeds:
         for row in rows:
             tag = tag_of(row, setting, seed)
-            if row.is_noisy or (expdir / tag / f"scores_{testset}" / "summary.json").is_file():
+            stage = _first_stage(expdir / tag, testset)
+            if row.is_noisy or (stage == 5 and not (drift and drift_file(expdir / tag) is None)):
                 continue
-            stage = 4 if _is_trained(expdir / tag) else 2
             arguments = arguments_of(row, setting, seed)
-            runs[tag] = {"tag": tag, "stage": stage, "norm": row.norm, "arguments": arguments}
+            runs[tag] = {"tag": tag, "stage": stage, "drift": drift, "arguments": arguments}
     return list(runs.values())
+
+
+def drift_file(folder: Path) -> Path | None:
+    """Return an experiment's table of layer, cka and cosine, when there is one."""
+    places = (folder / "features" / "drift.csv", folder / "drift.csv")
+    return next((path for path in places if path.is_file()), None)
+
+
+def _first_stage(folder: Path, testset: str) -> int:
+    if (folder / f"scores_{testset}" / "summary.json").is_file():
+        return 5
+    return 4 if _is_trained(folder) else 2
 
 
 def _is_trained(folder: Path) -> bool:

@@ -28,8 +28,8 @@ _LATEX = {
 
 NOTE = (
     "Mean over seeds ± half of its 95 % interval (Student's t; none from one seed). Δ: paired"
-    " difference to the baseline over utterances, means over seeds, with its 95 % bootstrap"
-    " interval. Training time: mean over seeds. An empty cell was not measured."
+    " difference to the baseline over utterances, means over the seeds of both, with its"
+    " 95 % bootstrap interval. Training time: mean over seeds. An empty cell was not measured."
 )
 
 
@@ -47,13 +47,14 @@ def cells(lines: Sequence[Line], drift: bool = False) -> list[list[str]]:
     """
     metrics = shown(lines)
     drifts = list(_DRIFT) if drift else []
-    heading = ["upstream", "weights", "norm", "site", "seeds", *metrics]
+    heading = ["row", "upstream", "weights", "norm", "site", "seeds", *metrics]
     heading += [_DRIFT[name] for name in drifts]
     heading += ["baseline", *(f"Δ {name}" for name in DELTAS), "parameters", "training"]
     table = [heading]
     for line in lines:
         row = line.row
-        words = [row.upstream, row.weights, row.norm, row.norm_site, str(line.seeds or "")]
+        words = [row.name, row.upstream, row.weights, row.norm, row.norm_site]
+        words.append(str(line.seeds or ""))
         table.append(
             [
                 *words,
@@ -85,10 +86,7 @@ def _difference(told: Estimate | None, decimals: int) -> str:
 def to_markdown(lines: Sequence[Line], title: str, drift: bool = False) -> str:
     """Return the table as Markdown, with a heading and what its cells are."""
     heading, *body = cells(lines, drift)
-    # A baseline is named by its row, so the rows need their names here.
-    heading = ["row", *heading]
-    body = [[line.row.name, *row] for line, row in zip(lines, body, strict=True)]
-    rule = ["---" if i <= _WORDS else "---:" for i in range(len(heading))]
+    rule = ["---" if i < _WORDS else "---:" for i in range(len(heading))]
     text = [
         "| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |"
         for row in (heading, rule, *body)
@@ -103,7 +101,7 @@ def to_latex(lines: Sequence[Line], title: str, drift: bool = False) -> str:
     def row(values: Sequence[str]) -> str:
         return " & ".join("".join(_LATEX.get(c, c) for c in value) for value in values) + r" \\"
 
-    columns = "l" * (_WORDS - 1) + "r" * (len(heading) - _WORDS + 1)
+    columns = "l" * _WORDS + "r" * (len(heading) - _WORDS)
     parts = [
         f"% {title}. {NOTE}",
         f"\\begin{{tabular}}{{{columns}}}",

@@ -369,3 +369,28 @@ def test_two_runs_in_one_folder_are_not_let_in(root: Path, capsys) -> None:
         assert prepare(root) == 1
     assert "another run is writing" in capsys.readouterr().err
     assert prepare(root) == 0
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path):
+    """A file system of 64 kilobytes."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(disk)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("needs the right to mount a tmpfs")
+    yield disk
+    subprocess.run(["umount", str(disk)], check=True)
+
+
+def test_a_full_disk_is_told_in_one_line(root: Path, small_disk: Path, capsys) -> None:
+    rng = np.random.default_rng(0)
+    for kind in ("noisy", "clean"):
+        for name in NAMES["testset"]:
+            samples = 0.1 * rng.standard_normal(48000 * 3)
+            write(root / f"{kind}_testset_wav" / f"{name}.wav", samples, 48000)
+    assert prepare(root, "--wav_dir", str(small_disk / "wav16k")) == 1
+    error = capsys.readouterr().err
+    assert "is the disk full?" in error or "No space left" in error
+    assert not list(small_disk.rglob("*.tmp*"))
+    assert not (root.parent / "data" / "prepare.json").exists()

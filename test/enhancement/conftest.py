@@ -30,14 +30,16 @@ def tiny_config(upstream: str, norm: str = "utterance", **separator: Any) -> dic
     }
 
 
-def save_tiny(folder: Path, upstream: str = "tera_tiny", norm: str = "utterance") -> Path:
+def save_tiny(
+    folder: Path, upstream: str = "tera_tiny", norm: str = "utterance", **separator: Any
+) -> Path:
     """Write an experiment's folder with random weights and statistics."""
     from featnorm_se.enhancement.separator import FeatNormSeparator
 
     torch.manual_seed(0)
-    config = tiny_config(upstream, norm)
-    separator = FeatNormSeparator(257, **config["separator_conf"]).eval()
-    state = {f"separator.{key}": value for key, value in separator.state_dict().items()}
+    config = tiny_config(upstream, norm, **separator)
+    model = FeatNormSeparator(257, **config["separator_conf"]).eval()
+    state = {f"separator.{key}": value for key, value in model.state_dict().items()}
     for key, value in state.items():
         if key.endswith(".std"):
             state[key] = torch.rand_like(value) + 0.5

@@ -180,6 +180,22 @@ def test_bad_files_are_named_and_leave_nothing(enhancer, tmp_path, make, told):
     assert not list((tmp_path / "out").glob("*"))
 
 
+@pytest.mark.parametrize("ending", ["wav", "aiff"])
+def test_cut_files_whose_header_libsndfile_mends_are_told(tmp_path, ending):
+    path = write(tmp_path / f"odd.{ending}", 20.0)
+    path.write_bytes(path.read_bytes()[:300_000])
+    with pytest.raises(FeatnormError, match=rf"odd\.{ending} is cut short: .* (640000|640008)"):
+        AudioInput(path)
+
+
+def test_a_wav_that_was_written_to_a_pipe_is_whole(tmp_path):
+    path = write(tmp_path / "piped.wav")
+    data = bytearray(path.read_bytes())
+    data[4:8] = data[40:44] = b"\xff\xff\xff\xff"
+    path.write_bytes(data)
+    assert AudioInput(path).header.frames == 16000
+
+
 def test_a_cut_flac_is_told(enhancer, tmp_path):
     path = write(tmp_path / "odd.flac", 20.0)
     path.write_bytes(path.read_bytes()[:200_000])

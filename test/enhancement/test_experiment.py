@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+from datetime import timedelta
 
+import numpy as np
 import pytest
+import torch
 
 from featnorm_se.enhancement.experiment import apply_override, read_config
 from featnorm_se.enhancement.record import RunRecord
@@ -42,22 +45,35 @@ def test_bad_configurations_are_named(tmp_path, text, told):
         read_config(tmp_path / "none.yaml")
 
 
+def save_checkpoint(folder, epochs: int) -> None:
+    """Write what ESPnet's trainer keeps: its figures are numpy numbers and time spans."""
+    seconds = {"time": timedelta(seconds=10), "loss": np.float64(0.5)}
+    stats = {
+        k + 1: {"train": dict(seconds), "valid": {"time": timedelta(seconds=1)}}
+        for k in range(epochs)
+    }
+    torch.save({"reporter": {"stats": stats, "epoch": epochs}}, folder / "checkpoint.pth")
+
+
 def test_a_resumed_run_adds_to_its_record(tmp_path):
-    about = {"name": "x", "seed": 1}
-    RunRecord.start(tmp_path, about).finish(10.0)
+    about = {"name": "x", "seed": 1, "max_epoch": 3}
+    assert not RunRecord.is_finished(tmp_path, about)
+    RunRecord.start(tmp_path, about)
     first = json.loads((tmp_path / "run.json").read_text())
-    assert first["finished"]
-    assert first["resumed"] == []
-    (tmp_path / "12epoch.pth").touch()
-    (tmp_path / "valid.loss.best.pth").symlink_to("11epoch.pth")
+    assert (first["finished"], first["resumed"]) == (None, [])
+    # The process is killed here, and the command is run again.
     record = RunRecord.start(tmp_path, about)
-    assert json.loads((tmp_path / "run.json").read_text())["finished"] is None
-    record.finish(5.5)
+    assert not RunRecord.is_finished(tmp_path, about)
+    save_checkpoint(tmp_path, 3)
+    (tmp_path / "valid.loss.best.pth").symlink_to("2epoch.pth")
+    record.finish()
     last = json.loads((tmp_path / "run.json").read_text())
-    assert last["training_seconds"] == 15.5
+    assert last["training_seconds"] == 33.0
     assert last["started"] == first["started"]
     assert len(last["resumed"]) == 1
-    assert (last["epochs"], last["best_epoch"]) == (12, 11)
+    assert (last["epochs"], last["best_epoch"]) == (3, 2)
+    assert RunRecord.is_finished(tmp_path, about)
+    assert not RunRecord.is_finished(tmp_path, {**about, "max_epoch": 4})
 
 
 def test_a_folder_of_another_experiment_is_refused(tmp_path):

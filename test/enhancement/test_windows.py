@@ -130,6 +130,41 @@ def test_windows_differ_by_less_than_the_models_own_noise(tmp_path, upstream, no
         assert difference < min(bound, -20), (stats, difference, noise)
 
 
+@pytest.mark.parametrize(
+    ("upstream", "norm", "more"),
+    [
+        *(
+            (up, norm, {})
+            for up in ("wavlm_tiny", "tera_tiny")
+            for norm in ("mix", "level", "none")
+        ),
+        ("wav2vec2_tiny", "utterance", {"norm_site": "frontend,projection,layer.2"}),
+        ("tera_tiny", "utterance", {"norm_site": "projection,last"}),
+        ("hubert_tiny", "level", {"feature": "weighted_sum", "feature_layer_norm": True}),
+        ("fbank", "utterance", {"feature": "weighted_sum"}),
+    ],
+)
+def test_given_statistics_act_as_the_models_own(tmp_path, upstream, norm, more):
+    """One window that is the whole file: what is collected and given must change nothing."""
+    import torch
+
+    from featnorm_se.enhancement import longform
+    from featnorm_se.enhancement.file_stats import FileStats
+
+    enhancer = Enhancer.from_pretrained(save_tiny(tmp_path / "exp", upstream, norm, **more))
+    x = (speechlike(3, channels=2) + np.float32(0.02)) * np.float32([1, 0.02])
+    signal = longform.Signal.of(x)
+    plan = plan_windows(len(x))
+    stats = FileStats(enhancer.separator, longform._wave_stats(signal), len(x))
+    for point in stats.points:
+        with torch.inference_mode():
+            stats.collect(point, longform._tensors(enhancer, signal, plan))
+    given = longform._rows(enhancer, [x], [0], stats.given, 2)[0].T
+    own = longform._whole(enhancer, x, 2)
+    for channel in range(2):
+        assert decibels((given - own)[:, channel], own[:, channel]) < -75
+
+
 @pytest.mark.parametrize("upstream", ["wavlm_tiny", "hubert_tiny", "tera_tiny"])
 def test_statistics_of_the_file_are_those_of_the_whole_utterance(tmp_path, upstream):
     """What the passes collect, against one pass over the whole file."""

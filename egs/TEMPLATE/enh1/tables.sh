@@ -49,7 +49,7 @@ python="${python:-${FEATNORM_SE_PYTHON:-python3}}"
 
 tables=("${python}" -m featnorm_se.bin.tables --rows "${rows}" --table "${table}" --seeds "${seeds}"
     --upstream "${upstream}" --upstream_suffix "${upstream_suffix}" --ckpt_dir "${ckpt_dir}"
-    --config "${config}" --expdir "${expdir}" --output "${output}")
+    --config "${config}" --expdir "${expdir}" --datadir "${datadir}" --output "${output}")
 common=("${run_options[@]}" --python "${python}" --expdir "${expdir}" --datadir "${datadir}" --ngpu "${ngpu}")
 work="${expdir}/tables/${table}"
 gpu_option=()

@@ -1,0 +1,36 @@
+"""A small training YAML that names its base."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from featnorm_se.enhancement.experiment import read_config
+from featnorm_se.errors import FeatnormError
+
+
+def write(folder: Path, name: str, text: str) -> Path:
+    path = folder / name
+    path.write_text(text)
+    return path
+
+
+def test_groups_are_merged_and_lists_are_replaced(tmp_path: Path) -> None:
+    write(tmp_path, "a.yaml", "conf: {x: 1, y: {z: 2, w: 3}}\nlist: [1, 2]\nlr: 0.1\n")
+    write(tmp_path, "b.yaml", "base: a.yaml\nconf: {y: {z: 5}}\nnew: 7\n")
+    config = read_config(write(tmp_path, "c.yaml", "base: b.yaml\nlist: [3]\nlr: null\n"))
+    assert config == {
+        "conf": {"x": 1, "y": {"z": 5, "w": 3}},
+        "list": [3],
+        "lr": None,
+        "new": 7,
+    }
+
+
+def test_a_bad_base_is_told(tmp_path: Path) -> None:
+    with pytest.raises(FeatnormError, match="cannot read --config .*gone.yaml"):
+        read_config(write(tmp_path, "a.yaml", "base: gone.yaml\n"))
+    write(tmp_path, "b.yaml", "base: c.yaml\n")
+    with pytest.raises(FeatnormError, match="is its own base"):
+        read_config(write(tmp_path, "c.yaml", "base: b.yaml\n"))
