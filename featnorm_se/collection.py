@@ -94,16 +94,23 @@ def collect(
             _tell(kind, index, shards, done, len(keys), samples, told - started)
     meta = {
         "kind": kind,
-        "upstream": upstream.name,
-        "identity": upstream.identity,
-        "sample_rate": SAMPLE_RATE,
+        **_origin(upstream),
         "corpus": f"{corpus % (1 << 256):064x}",
         "utterances": len(keys),
         "samples": samples,
+    }
+    return FeatureStats(totals, meta, spread)
+
+
+def _origin(upstream: Upstream) -> dict[str, Any]:
+    """Return what the statistics' meta data says of the upstream."""
+    return {
+        "upstream": upstream.name,
+        "identity": upstream.identity,
+        "sample_rate": SAMPLE_RATE,
         "lowest_site": upstream.lowest_site,
         "versions": part_versions(),
     }
-    return FeatureStats(totals, meta, spread)
 
 
 def warn_of_idle_sites(stats: FeatureStats) -> None:

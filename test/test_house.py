@@ -22,6 +22,7 @@ ROOMS = {
     "data": 1,
     "statistics": 2,
     "normalization": 3,
+    "running": 4,
     "upstream": 3,
     "collection": 4,
     "enhancement": 5,

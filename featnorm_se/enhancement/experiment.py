@@ -247,7 +247,7 @@ def describe(
         "upstream_ckpt": experiment.upstream_ckpt,
         "upstream_identity": upstream.identity,
         "norm": experiment.norm,
-        "norm_site": ",".join(config["separator_conf"]["norm_site"]),
+        "norm_site": _acting_sites(config),
         "config_sha256": _config_hash(config),
         "data_sources": data.get("sources"),
         "max_epoch": config.get("max_epoch"),
@@ -261,3 +261,9 @@ def _config_hash(config: Mapping[str, Any]) -> str:
     free = {"max_epoch", "patience", "num_workers", "ngpu", "log_interval", "output_dir"}
     kept = {key: value for key, value in config.items() if key not in free}
     return hashlib.sha256(json.dumps(kept, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def _acting_sites(config: Mapping[str, Any]) -> str:
+    """Return the sites that are normalized at, with commas; none for ``none`` and ``level``."""
+    conf = config["separator_conf"]
+    return "" if conf["norm"] in ("none", "level") else ",".join(conf["norm_site"])

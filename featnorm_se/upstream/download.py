@@ -109,7 +109,9 @@ def _is_network(cause: BaseException | str) -> bool:
 
 
 class _SafeRedirect(urllib.request.HTTPRedirectHandler):
-    def redirect_request(self, req, fp, code, msg, headers, newurl):  # type: ignore[no-untyped-def]
+    def redirect_request(
+        self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str
+    ) -> Any:
         _check_url(newurl)
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 

@@ -18,9 +18,13 @@ class LayerRunner(Protocol):
 
     def run_layer(
         self, layer: nn.Module, x: Tensor, mask: Any, bias: Tensor | None
-    ) -> tuple[Tensor, Tensor | None]: ...
+    ) -> tuple[Tensor, Tensor | None]:
+        """Run one layer on x (B, T, D)."""
+        ...
 
-    def droppable(self, layer: nn.Module) -> bool: ...
+    def droppable(self, layer: nn.Module) -> bool:
+        """Whether layer drop may leave this layer out."""
+        ...
 
 
 def call_layer(

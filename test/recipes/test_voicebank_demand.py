@@ -116,7 +116,7 @@ def test_every_training_configuration_builds_and_takes_a_step(name: str, tmp_pat
 @needs_corpus
 def test_data_from_folders_and_the_gate_on_a_part(tmp_path: Path) -> None:
     options = [*places(tmp_path), "--db_root", str(CORPUS), "--valid_speakers", "p287"]
-    done = run("run.sh", *options, "--upstream", "tera_tiny", "--stop_stage", "1")
+    done = run("run.sh", *options, "--upstream", "tera_tiny", "--stop_stage", "1", "--nj", "1")
     assert done.returncode == 0, done.stderr
     assert "16 of 11,572 training pairs, 24 of 824 test pairs" in done.stdout
     record = json.loads((tmp_path / "data" / "prepare.json").read_text())
