@@ -26,15 +26,16 @@ INSTALL_REQUIRES = [
     "numpy>=2.0,<2.4",
     "scipy>=1.11",
     "PyYAML>=6.0",
-    "soundfile>=0.12",
+    "soundfile>=0.13",
     "kaldiio>=2.18",
     "torch>=2.5",
     "pesq>=0.0.4",
     "pystoi>=0.4",
+    "safetensors>=0.4",
 ]
 
 EXTRAS = {
-    "demo": ["espeakng-loader>=0.2.4", "matplotlib>=3.8"],
+    "demo": ["espeakng-loader>=0.2.4", "matplotlib>=3.10"],
     "dnsmos": ["speechmos>=0.0.1.1", "onnxruntime>=1.17"],
     "dev": [
         "pytest>=8",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -81,14 +82,18 @@ def train(experiment: Experiment) -> None:
     if RunRecord.is_finished(experiment.expdir, about):
         print(f"{experiment.expdir} is trained already", file=sys.stderr)
         return
-    resolved = experiment.expdir / "train_args.yaml"
+    # Processes that an outer launcher (srun, torchrun) started share the folder: the first one
+    # keeps the record.
+    rank = int(os.environ.get("RANK", "0"))
+    resolved = experiment.expdir / (f".train_args.{rank}.yaml" if rank else "train_args.yaml")
     write_text(resolved, yaml.safe_dump(config, sort_keys=False))
-    record = RunRecord.start(experiment.expdir, about)
+    record = None if rank else RunRecord.start(experiment.expdir, about)
     # Only now: importing the task takes seconds, and every check above should come first.
     from featnorm_se.enhancement.task import FeatNormTask
 
     FeatNormTask.main(cmd=["--config", str(resolved)])
-    record.finish()
+    if record is not None:
+        record.finish()
 
 
 def resolve_config(experiment: Experiment, upstream: Upstream) -> dict[str, Any]:
@@ -111,8 +116,6 @@ def resolve_config(experiment: Experiment, upstream: Upstream) -> dict[str, Any]
     }
     shapes = experiment.expdir / "valid_shape"
     write_shapes(experiment.valid_dir / "wav.scp", shapes)
-    if upstream.group_norm:
-        config["valid_batch_type"], config["valid_batch_size"] = "unsorted", 1
     config.update(
         output_dir=str(experiment.expdir),
         seed=experiment.seed,

@@ -142,7 +142,7 @@ def _epoch_seconds(checkpoint: Path) -> list[float]:
 
     # ESPnet keeps its figures as numpy numbers and time spans, and no more is allowed in.
     numbers = [np.dtype, np.dtypes.Float64DType, np.dtypes.Float32DType, np.dtypes.Int64DType]
-    allowed = [timedelta, np._core.multiarray.scalar, *numbers]
+    allowed: list[Any] = [timedelta, np.float64(0).__reduce__()[0], *numbers]
     with torch.serialization.safe_globals(allowed):
         states = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)
     epochs = states["reporter"]["stats"].values()

@@ -74,6 +74,7 @@ def test_fine_tuning_with_two_processes_under_srun(tmp_path: Path) -> None:
     places = {"MASTER_PORT": str(port), "MASTER_ADDR": "127.0.0.1", "PYTHONPATH": str(ROOT)}
     done = slurm(*command, **places)
     told = done.stdout + done.stderr
+    assert done.returncode == 0, told
     assert ":0/2]" in told and "The training was finished at 1 epochs" in told, told
     assert (tmp_path / "exp" / "1epoch.pth").is_file()
     assert json.loads((tmp_path / "exp" / "run.json").read_text())["finished"]
