@@ -9,6 +9,7 @@ from featnorm_se.errors import FeatnormError
 from featnorm_se.files import write_text
 from featnorm_se.report import markup, sections
 from featnorm_se.report.experiments import Experiment, names_of_testsets
+from featnorm_se.report.inside import inside
 from featnorm_se.report.labels import short_labels
 
 LARGEST_BYTES = 10_000_000
@@ -77,5 +78,6 @@ def build_page(
         ):
             found.append((f"{anchor}-{number}", f"{name}: {heading}", content))
     found.append(("training", "Training curves", sections.training(experiments, labels)))
+    found.append(("inside", "Inside the models", inside(experiments, labels)))
     found.append(("provenance", "What the rows stand on", sections.provenance(experiments, labels)))
     return markup.document(title, [section for section in found if section[2]])

@@ -31,7 +31,7 @@ th:first-child { position: sticky; left: 0; }
   grid-template-columns: repeat(auto-fit, minmax(min(100%, 29rem), 1fr)); }
 .clips { grid-template-columns: repeat(auto-fill, minmax(min(100%, 21rem), 1fr)); }
 figure { margin: 0; min-width: 0; }
-svg { display: block; width: 100%; height: auto; max-width: 46rem; }
+svg, img { display: block; width: 100%; height: auto; max-width: 46rem; }
 .clip { padding: .7rem; border: 1px solid var(--line); border-radius: .4rem; min-width: 0; }
 .clip h4 { margin: 0; font-size: 1rem; }
 .clip p { margin: .1rem 0 .4rem; font-size: .9rem; }

@@ -3,21 +3,53 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 import os
 import subprocess
 from pathlib import Path
 
 import pytest
+import soundfile
+
+from featnorm_se.data.scp import read_scp
+from featnorm_se.statistics import FeatureStats
 
 RECIPE = Path(__file__).parents[2] / "egs" / "mini" / "enh1"
 TAG = "tera_tiny_scratch_utterance_auto_demo_seed0"
 
 
-def run(*options: str, script: str = "run.sh") -> subprocess.CompletedProcess[str]:
+def corpus_hash(entries: dict[str, str]) -> str:
+    """What the statistics' meta data say of the corpus, computed from the files."""
+    total = 0
+    for key, path in entries.items():
+        wav = soundfile.read(path, dtype="float32")[0]
+        total += int(hashlib.sha256(key.encode() + wav.tobytes()).hexdigest(), 16)
+    return f"{total % 2**256:064x}"
+
+
+def without_procps(folder: Path) -> str:
+    """Return a PATH as on a minimal Debian, which has no pkill, ps or their like."""
+    missing = {"pkill", "pgrep", "ps", "pidof", "free", "top", "uptime", "w", "watch", "killall"}
+    folder.mkdir()
+    for place in ("/usr/bin", "/bin"):
+        for command in os.scandir(place):
+            if command.name not in missing and not (folder / command.name).exists():
+                (folder / command.name).symlink_to(command.path)
+    return str(folder)
+
+
+def run(*options: str, path: str = "") -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    if path:
+        environment["PATH"] = path
     return subprocess.run(
-        [f"./{script}", *options], cwd=RECIPE, env=environment, capture_output=True, text=True
+        ["./run.sh", *options],
+        cwd=RECIPE,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=400,  # a follower that is not ended would wait for ever
     )
 
 
@@ -26,8 +58,13 @@ def test_all_stages(tmp_path):
     options = [part for name in places for part in (name, str(tmp_path / name[2:-3]))]
     options += ["--upstream", "tera_tiny", "--config", "conf/demo.yaml", "--copies", "1"]
     options += ["--set", "max_epoch=1 num_iters_per_epoch=16", "--metrics", "PESQ_WB STOI"]
-    first = run(*options)
+    first = run(*options, path=without_procps(tmp_path / "bin"))
     assert first.returncode == 0, first.stdout + first.stderr
+    (stats,) = (tmp_path / "dump" / "stats").glob("*/clean.npz")
+    meta = FeatureStats.load(stats).meta
+    # Clean training speech and nothing else: not valid, not test, not the noisy twins.
+    assert meta["corpus"] == corpus_hash(read_scp(tmp_path / "data" / "train" / "spk1.scp"))
+    assert (meta["kind"], meta["utterances"]) == ("clean", 200)
     exp = tmp_path / "exp" / TAG
     record = json.loads((exp / "run.json").read_text())
     assert record["norm_site"] == "projection"

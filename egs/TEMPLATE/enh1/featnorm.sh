@@ -97,20 +97,20 @@ runs() {
 }
 
 # Show a log's lines that match, while the job that writes it runs.
+follower=
 follow() {
     mkdir -p "$(dirname "$1")"
     touch "$1"
-    tail -n 0 -F "$1" 2> /dev/null | grep --line-buffered -oE "$2" &
+    tail -n 0 -F "$1" 2> /dev/null > >(grep --line-buffered -oE "$2") &
     follower=$!
 }
 
 unfollow() {
-    # The pipe's reader ends when its writer does.
-    pkill -P $$ -x tail 2> /dev/null || true
-    wait "${follower}" 2> /dev/null || true
+    [ -z "${follower}" ] || kill "${follower}" 2> /dev/null || true
+    follower=
 }
 
-trap 'pkill -P $$ -x tail 2> /dev/null || true' EXIT
+trap unfollow EXIT
 
 if runs 1; then
     log "stage 1: preparing data in ${datadir}"
