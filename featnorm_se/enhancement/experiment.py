@@ -261,7 +261,11 @@ def describe(
 
 def _config_hash(config: Mapping[str, Any]) -> str:
     """Return a hash of what is trained; how long it is trained may change when it goes on."""
-    free = {"max_epoch", "patience", "num_workers", "ngpu", "log_interval", "output_dir"}
+    free = {"max_epoch", "patience", "num_workers", "ngpu", "log_interval"}
+    # Where things lie says nothing of what they are; the record keeps hashes of them.
+    free |= {"output_dir", "clean_stats", "noisy_stats", "upstream_ckpt", "upstream_conf_dir"}
+    free |= {"train_data_path_and_name_and_type", "valid_data_path_and_name_and_type"}
+    free |= {"valid_shape_file"}
     kept = {key: value for key, value in config.items() if key not in free}
     return hashlib.sha256(json.dumps(kept, sort_keys=True, default=str).encode()).hexdigest()
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from featnorm_se.enhancement.experiment import apply_override, read_config
+from featnorm_se.enhancement.experiment import _config_hash, apply_override, read_config
 from featnorm_se.enhancement.record import RunRecord
 from featnorm_se.errors import FeatnormError
 
@@ -80,3 +80,10 @@ def test_a_folder_of_another_experiment_is_refused(tmp_path):
     RunRecord.start(tmp_path, {"name": "x", "seed": 1, "norm": "none"})
     with pytest.raises(FeatnormError, match="norm 'none', this run has 'utterance'"):
         RunRecord.start(tmp_path, {"name": "x", "seed": 1, "norm": "utterance"})
+
+
+def test_a_run_may_move_but_not_change():
+    config = {"optim_conf": {"lr": 0.1}, "output_dir": "exp/a", "max_epoch": 3, "ngpu": 0}
+    moved = {**config, "output_dir": "/data/exp/a", "max_epoch": 9, "clean_stats": "/x.npz"}
+    assert _config_hash(moved) == _config_hash(config)
+    assert _config_hash({**config, "optim_conf": {"lr": 0.2}}) != _config_hash(config)
