@@ -92,6 +92,12 @@ def train(experiment: Experiment) -> None:
     from featnorm_se.enhancement.task import FeatNormTask
 
     FeatNormTask.main(cmd=["--config", str(resolved)])
+    import torch
+
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        # ESPnet leaves the group open; its threads then abort a process that ends.
+        torch.distributed.barrier()
+        torch.distributed.destroy_process_group()
     if record is not None:
         record.finish()
 
