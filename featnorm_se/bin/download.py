@@ -43,11 +43,10 @@ def fetch(url: str, target: Path, size: int | None) -> None:
     Raises:
         FeatnormError: it cannot be had; the message says where to put it by hand.
     """
-    from featnorm_se.upstream import download
+    from featnorm_se.upstream.download import fetch_to
 
     try:
-        download._check_url(url)
-        download._Download(url, target, size).run(None)
+        fetch_to(url, target, size)
     except FeatnormError as error:
         told = str(error).split(";")[0]
         raise FeatnormError(

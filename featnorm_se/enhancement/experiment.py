@@ -16,6 +16,7 @@ import yaml
 from featnorm_se.data.audio import audio_info
 from featnorm_se.data.prepare import validate_data_dir
 from featnorm_se.data.scp import read_scp, write_scp
+from featnorm_se.enhancement.loading import parse_config
 from featnorm_se.enhancement.record import RunRecord
 from featnorm_se.errors import FeatnormError
 from featnorm_se.files import write_text
@@ -158,14 +159,9 @@ def _read_over(path: Path, readers: tuple[Path, ...]) -> dict[str, Any]:
     if path in readers:
         raise FeatnormError(f"{path} is its own base")
     try:
-        config = yaml.safe_load(path.read_text(encoding="utf-8"))
+        config = parse_config(path.read_bytes(), str(path))
     except OSError as error:
         raise FeatnormError(f"cannot read --config {path}: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        told = " ".join(str(error).split())
-        raise FeatnormError(f"{path} is no YAML: {told}") from error
-    if not isinstance(config, dict):
-        raise FeatnormError(f"{path} holds no 'key: value' lines")
     base = config.pop("base", None)
     if base is None:
         return config

@@ -12,7 +12,7 @@ from pathlib import Path
 from featnorm_se.data.audio import audio_info, read_audio, write_audio
 from featnorm_se.data.scp import read_scp, write_scp
 from featnorm_se.enhancement.enhancer import Enhancer
-from featnorm_se.enhancement.loading import MODEL_FILES
+from featnorm_se.enhancement.loading import find_weights
 from featnorm_se.errors import FeatnormError
 from featnorm_se.names import SAMPLE_RATE
 
@@ -44,8 +44,7 @@ def enhance_set(
     """
     entries = read_scp(wav_scp)
     enhancer = Enhancer.from_pretrained(model, device, model_file)
-    names = [model_file] if model_file else MODEL_FILES
-    trained = max((model / name).stat().st_mtime for name in names if (model / name).is_file())
+    trained = find_weights(model, model_file).stat().st_mtime
     index, shards = shard
     keys = list(islice(sorted(entries), index - 1, None, shards))
     started = told = time.monotonic()

@@ -93,7 +93,7 @@ def look_at_features(
             for name, x in stacked.items()
             if name != "clean"
         ]
-        x, y = _thin(np.concatenate(clean[site])), _thin(np.concatenate(after[site]))
+        x, y = stacked["clean"], _thin(np.concatenate(after[site]))
         look.drift.append({"layer": site, "cka": linear_cka(x, y), "cosine": mean_cosine(x, y)})
     return look
 

@@ -70,7 +70,7 @@ def fetch_url(url: str, sha256: str | None = None, size: int | None = None) -> P
     target = cache_path(url)
     if target.is_file():
         return target
-    _check_url(url)
+    _check_url(url)  # before anything is made for it
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         lock = FileLock(f"{target}.lock")
@@ -81,11 +81,27 @@ def fetch_url(url: str, sha256: str | None = None, size: int | None = None) -> P
             held = lock.acquire()
         with held:
             if not target.is_file():
-                _Download(url, target, size).run(sha256)
+                fetch_to(url, target, size, sha256)
     except OSError as error:
         reason = getattr(error, "reason", None) or error.strerror or error
         raise _failed(url, target, str(reason)) from error
     return target
+
+
+def fetch_to(url: str, target: Path, size: int | None = None, sha256: str | None = None) -> None:
+    """Fetch a URL into ``target``, whole or not at all, going on where a cut left off.
+
+    Args:
+        url: https, or http on this machine.
+        target: the file; what is there is replaced.
+        size: of the file in bytes, when known.
+        sha256: of the file, when known.
+
+    Raises:
+        FeatnormError: it cannot be had, or is another file; the message says where to put it.
+    """
+    _check_url(url)
+    _Download(url, target, size).run(sha256)
 
 
 def _failed(url: str, target: Path, reason: str) -> FeatnormError:
