@@ -12,11 +12,15 @@ export PYTHON BASE_PYTHON PIP_ARGS TORCH_ARGS
 TEST_JOBS ?= 2
 PYTEST_ARGS ?=
 
+# Which benchmarks run, all when empty: make bench BENCH="startup scoring" BENCH_ARGS=--quick
+BENCH ?=
+BENCH_ARGS ?=
+
 ACTIVATE := . tools/activate_python.sh
 # Two test workers with a thread each: more threads than cores only slow each other down.
 ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 
-.PHONY: help setup check demo test lint format clean clean-setup distclean
+.PHONY: help setup check demo test bench audit lint format clean clean-setup distclean
 
 help: ## this list
 	@echo "usage: make TARGET [PYTHON=/path/to/an/environment/bin/python] [BASE_PYTHON=/path/to/python3.11]"
@@ -37,6 +41,13 @@ demo: setup ## set up if needed, then run egs/mini/enh1 through all stages
 test: setup ## set up if needed, then run the tests
 	@echo "== running the tests"
 	@$(ACTIVATE) && $(ONE_THREAD) "$${FEATNORM_SE_PYTHON}" -m pytest -n $(TEST_JOBS) $(PYTEST_ARGS) test/
+
+audit: setup ## look the pins up among the known vulnerabilities (needs a network)
+	@$(ACTIVATE) && tools/audit.sh
+
+bench: setup ## ours beside the peers, one table of ratios: BENCH="startup scoring" picks some
+	@echo "== running the benchmarks"
+	@$(ACTIVATE) && "$${FEATNORM_SE_PYTHON}" tools/benchmarks/run_all.py $(BENCH_ARGS) $(BENCH)
 
 lint: setup ## ruff, mypy and shellcheck
 	@$(ACTIVATE) && tools/lint.sh

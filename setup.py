@@ -41,6 +41,8 @@ EXTRAS = {
         "pytest>=8",
         "pytest-xdist>=3",
         "hypothesis>=6",
+        "nbclient>=0.10",
+        "ipykernel>=6.29",
         "ruff>=0.9",
         "mypy>=1.10",
         "types-PyYAML",

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import multiprocessing
 import os
 import platform
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import suppress
 from importlib import metadata
 from itertools import islice
@@ -22,6 +20,7 @@ import torch
 
 from featnorm_se import __version__
 from featnorm_se.data.audio import FloatArray, read_audio
+from featnorm_se.data.parallel import parallel_map
 from featnorm_se.data.scp import read_scp
 from featnorm_se.errors import FeatnormError
 from featnorm_se.names import LEVEL_SITE, SAMPLE_RATE
@@ -72,6 +71,8 @@ def collect(
     keys = list(islice(sorted(entries), index - 1, None, shards))
     if not keys:
         raise FeatnormError(f"shard {index} of {shards} has no utterance: take a smaller --nj")
+    if device != "cpu" and not torch.cuda.is_available():
+        raise FeatnormError(f"--device {device}: torch finds no GPU here; cpu is wanted")
     upstream.to(device).eval()
     totals: dict[str, SiteStats] = {}
     spread: dict[str, SiteStats] = {}
@@ -188,9 +189,7 @@ def collect_shards(
     if len(jobs) == 1:
         parts = [_collect_job(jobs[0], output)]
     else:
-        context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(len(jobs), mp_context=context) as pool:
-            parts = list(pool.map(_collect_job, jobs))
+        parts = parallel_map(_collect_job, jobs, len(jobs), f"{kind} statistics")
     merged = FeatureStats.merge_all(parts)
     merged.save(output)
     if len(shards) == shards[0][1]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import zipfile
+import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -13,12 +15,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featnorm_se.errors import FeatnormError
-from featnorm_se.files import atomic_path
+from featnorm_se.files import atomic_path, read_arrays
 from featnorm_se.names import LEVEL_SITE, SAMPLE_RATE
 
 Float64 = NDArray[np.float64]
 FORMAT = 1
 _LARGEST_ARRAY = 1 << 22  # bytes; no site has half a million channels
+_MOST_BYTES = 1 << 26  # of all arrays together
+_UNREADABLE = (
+    OSError,
+    ValueError,
+    KeyError,
+    TypeError,
+    EOFError,
+    NotImplementedError,
+    RuntimeError,
+)
 _TOLD = ("kind", "upstream", "identity", "sample_rate", "corpus", "utterances", "versions")
 _MUST_MATCH = ("kind", "upstream", "identity", "sample_rate")
 
@@ -187,25 +199,22 @@ class FeatureStats(Mapping[str, SiteStats]):
         if not os.path.isfile(path):
             raise FeatnormError(f"no statistics at {path}: run stage 2 first")
         try:
-            _check_archive(path)
-            with np.load(path, allow_pickle=False) as archive:
-                meta = json.loads(str(archive["meta"]))
-                if meta.get("format") != FORMAT:
-                    raise FeatnormError(
-                        f"{path} is of format {meta.get('format')}, {FORMAT} is read here"
-                    )
-                sites = {site: _read_site(archive, site) for site in meta["sites"]}
-                spread = {
-                    site: _read_site(archive, f"{site}/utterances")
-                    for site in meta["sites"]
-                    if f"{site}/utterances/mean" in archive
-                }
-        except FeatnormError:
-            raise
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError) as error:
-            raise FeatnormError(f"{path} is no whole statistics file: {error}") from error
-        except zipfile.BadZipFile as error:
-            raise FeatnormError(f"{path} is no whole statistics file: {error}") from error
+            arrays = read_arrays(path, _LARGEST_ARRAY, _MOST_BYTES)
+            meta = _check_meta(json.loads(str(arrays["meta"])))
+            sites = {site: _read_site(arrays, site) for site in meta["sites"]}
+            spread = {
+                site: _read_site(arrays, f"{site}/utterances")
+                for site in meta["sites"]
+                if f"{site}/utterances/mean" in arrays
+            }
+            for site, value in spread.items():
+                if value.width != 2 * sites[site].width:
+                    raise ValueError(f"the site {site} has a spread of {value.width} channels")
+        except RecursionError as error:
+            raise FeatnormError(f"{path} is no whole statistics file: nested too deep") from error
+        except (*_UNREADABLE, zipfile.BadZipFile, zlib.error) as error:
+            told = " ".join(str(error).split())[:300]
+            raise FeatnormError(f"{path} is no whole statistics file: {told}") from error
         return cls(sites, meta, spread)
 
     def describe(self) -> str:
@@ -250,18 +259,31 @@ class FeatureStats(Mapping[str, SiteStats]):
                 )
 
 
-def _check_archive(path: str | os.PathLike[str]) -> None:
-    with zipfile.ZipFile(path) as archive:
-        for member in archive.infolist():
-            if member.file_size > _LARGEST_ARRAY:
-                raise FeatnormError(f"{path}: {member.filename} is too large for statistics")
+def _check_meta(meta: Any) -> dict[str, Any]:
+    """Hold the meta data to the types that are counted on."""
+    if not isinstance(meta, dict) or meta.get("format") != FORMAT:
+        told = meta.get("format") if isinstance(meta, dict) else "none"
+        raise ValueError(f"it is of format {told}, {FORMAT} is read here")
+    sites = meta.get("sites")
+    if not isinstance(sites, list) or not all(isinstance(site, str) for site in sites):
+        raise ValueError("its sites are no list of names")
+    for key in ("utterances", "samples"):
+        if type(meta.get(key, 0)) is not int or meta.get(key, 0) < 0:
+            raise ValueError(f"its {key} are no number")
+    corpus = meta.get("corpus", "0")
+    if not (isinstance(corpus, str) and re.fullmatch("[0-9a-f]{1,64}", corpus)):
+        raise ValueError("its corpus is no hash")
+    return meta
 
 
 def _read_site(archive: Mapping[str, NDArray[Any]], site: str) -> SiteStats:
-    frames = int(archive[f"{site}/frames"])
+    counted = archive[f"{site}/frames"]
+    if counted.shape != () or counted.dtype.kind != "i":
+        raise ValueError(f"the site {site} has no number of frames")
+    frames = int(counted)
     mean = archive[f"{site}/mean"].astype(np.float64)
     m2 = archive[f"{site}/m2"].astype(np.float64)
-    if mean.ndim != 1 or mean.shape != m2.shape or frames < 1:
+    if mean.ndim != 1 or mean.shape != m2.shape or not mean.size or frames < 1:
         raise ValueError(f"the site {site} has shapes {mean.shape} and {m2.shape}")
     if not (np.isfinite(mean).all() and np.isfinite(m2).all() and (m2 >= 0).all()):
         raise ValueError(f"the site {site} holds values that cannot be")

@@ -16,6 +16,7 @@ COMMANDS = sorted(path.stem for path in (ROOT / "bin").glob("[!_]*.py"))
 # A room imports from rooms of a lower number only, and from itself.
 ROOMS = {
     "errors": 0,
+    "ending": 0,
     "files": 0,
     "names": 0,
     "fetch": 0,
@@ -25,6 +26,7 @@ ROOMS = {
     "running": 4,
     "upstream": 3,
     "collection": 4,
+    "pretraining": 4,
     "enhancement": 5,
     "metrics": 6,
     "report": 7,

@@ -6,13 +6,13 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from featnorm_se.bin import run
+from featnorm_se.bin import Parser, run
 from featnorm_se.errors import FeatnormError
 
 
 def get_parser() -> argparse.ArgumentParser:
     """Return the command's parser."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m featnorm_se.bin.collect_stats",
         description="Run an upstream over a corpus, as far as the last site asked for, and save"
         " mean and deviation of every channel. Shards are collected apart and merged:"
@@ -32,7 +32,7 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument("--nj", type=int, default=1, help="processes")
     parser.add_argument("--shard", help="K/N: only every N-th utterance from the K-th on")
     parser.add_argument("--merge", nargs="+", help="shards to merge; nothing is collected")
-    parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"), help="cpu or cuda")
     return parser
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from featnorm_se.bin import run
+from featnorm_se.bin import Parser, run
 
 
 def get_parser() -> argparse.ArgumentParser:
     """Return the command line of ``featnorm_se.bin.compare``."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m featnorm_se.bin.compare",
         description="Compare the scores of each experiment with those of the first, utterance by"
         " utterance: mean difference with its 95 % bootstrap interval, wins, ties, losses, and"

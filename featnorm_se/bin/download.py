@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from pathlib import Path
 
-from featnorm_se.bin import run
-from featnorm_se.errors import FeatnormError
+from featnorm_se.bin import Parser, run
 
 
 def get_parser() -> argparse.ArgumentParser:
     """Return the command's parser."""
     from featnorm_se.data.voicebank_demand import SERVER
 
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m featnorm_se.bin.download",
         description="Fetch the four zip files and the logs of VoiceBank-DEMAND (handle 10283/2791,"
         " 5.7 GB, CC BY 4.0). A second call goes on where the first was cut; each file is checked"
@@ -33,26 +31,8 @@ def main(argv: Sequence[str]) -> None:
     from featnorm_se.data.voicebank_demand import download_voicebank_demand
 
     with one_writer(args.output):
-        for path in download_voicebank_demand(args.output, fetch, server=args.server):
+        for path in download_voicebank_demand(args.output, server=args.server):
             print(f"{path}: as published")
-
-
-def fetch(url: str, target: Path, size: int | None) -> None:
-    """Bring one file with the upstreams' fetcher: resumed, https only but on this machine.
-
-    Raises:
-        FeatnormError: it cannot be had; the message says where to put it by hand.
-    """
-    from featnorm_se.upstream.download import fetch_to
-
-    try:
-        fetch_to(url, target, size)
-    except FeatnormError as error:
-        told = str(error).split(";")[0]
-        raise FeatnormError(
-            f"{told}; run it again to go on, fetch it elsewhere and put it at {target}, or give"
-            " the corpus with --db_root"
-        ) from error
 
 
 if __name__ == "__main__":

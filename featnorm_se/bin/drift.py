@@ -6,12 +6,13 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from featnorm_se.bin import run
+from featnorm_se.bin import Parser, run
+from featnorm_se.errors import FeatnormError
 
 
 def get_parser() -> argparse.ArgumentParser:
     """Return the command's parser."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m featnorm_se.bin.drift",
         description="Write distance.csv, drift.csv and plots of one experiment's features.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
@@ -32,6 +33,8 @@ def main(argv: Sequence[str]) -> None:
 
     expdir = Path(args.expdir)
     output = Path(args.output) if args.output else expdir / "features"
+    if args.utterances < 1:
+        raise FeatnormError(f"--utterances {args.utterances}: at least 1 is needed")
     record = read_record(expdir)
     look = look_at_features(expdir, record, Path(args.datadir), utterances=args.utterances)
     write_rows(output / "distance.csv", look.distance)

@@ -8,19 +8,20 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from featnorm_se.bin import run
+from featnorm_se.bin import Parser, run
 from featnorm_se.errors import FeatnormError
 
 if TYPE_CHECKING:
-    from featnorm_se.enhancement.many import Outcome, Settings
+    from featnorm_se.enhancement.jobs import Outcome, Settings
 
 
 def get_parser() -> argparse.ArgumentParser:
     """Return the command's parser."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="featnorm-se enhance",
         description="Enhance speech in audio files of any rate, channels, length and format that"
         " libsndfile reads; each comes back at its own rate, length, channels and sample format."
@@ -56,8 +57,8 @@ def main(argv: Sequence[str]) -> None:
     args = get_parser().parse_args(argv)
     if args.nj < 1:
         raise FeatnormError(f"--nj {args.nj}: at least one process is needed")
+    from featnorm_se.enhancement.jobs import Settings
     from featnorm_se.enhancement.longform import Windowing
-    from featnorm_se.enhancement.many import Settings
     from featnorm_se.enhancement.windows import plan_windows
 
     windowing = Windowing(args.window, stats=args.stats, batch=args.batch)
@@ -72,13 +73,11 @@ def main(argv: Sequence[str]) -> None:
 
 
 def _files(args: argparse.Namespace, settings: Settings) -> list[Outcome]:
-    from dataclasses import replace
-
-    from featnorm_se.enhancement.jobs import claim_folder, is_folder, plan_jobs
-    from featnorm_se.enhancement.many import enhance_files
+    from featnorm_se.enhancement.jobs import claim_folder, enhance_files, is_folder, plan_jobs
 
     inputs, output = [Path(name) for name in args.inputs], Path(args.output)
     jobs = plan_jobs(inputs, output, args.save_noise)
+    settings = replace(settings, tell_failed=len(jobs) > 1)
     if is_folder(inputs, output):
         claim_folder(output, settings.made_with(), jobs, args.overwrite)
         settings = replace(settings, skip_done=True)
@@ -88,8 +87,7 @@ def _files(args: argparse.Namespace, settings: Settings) -> list[Outcome]:
 def _piped(args: argparse.Namespace, settings: Settings) -> list[Outcome]:
     """Standard input and output by way of files: both may need seeking."""
     from featnorm_se.enhancement.audio_stream import AudioInput
-    from featnorm_se.enhancement.jobs import Job, noise_path
-    from featnorm_se.enhancement.many import enhance_files
+    from featnorm_se.enhancement.jobs import Job, enhance_files, noise_path
 
     if len(args.inputs) > 1 or (args.output == "-" and args.save_noise):
         raise FeatnormError("- is for one file, and has no place for --save_noise")
@@ -104,7 +102,9 @@ def _piped(args: argparse.Namespace, settings: Settings) -> list[Outcome]:
             header = AudioInput(source, "stdin" if args.inputs[0] == "-" else None).header
             target = Path(folder) / f"stdout.{header.format.lower()}"
         noise = noise_path(target) if args.save_noise else None
-        outcomes = enhance_files([Job(source, target, noise)], settings)
+        name = "stdin" if args.inputs[0] == "-" else ""
+        job = Job(source, target, noise, name)
+        outcomes = enhance_files([job], replace(settings, tell_failed=False))
         if args.output == "-" and target.is_file():
             with open(target, "rb") as handle:
                 shutil.copyfileobj(handle, sys.stdout.buffer)
@@ -116,14 +116,15 @@ def _report(outcomes: Sequence[Outcome], spent: float) -> None:
     counts = {status: 0 for status in ("enhanced", "skipped", "failed")}
     for outcome in outcomes:
         counts[outcome.status] += 1
+    failed = [outcome for outcome in outcomes if outcome.status == "failed"]
+    if len(outcomes) == len(failed) == 1:
+        raise FeatnormError(failed[0].reason)
     seconds = sum(outcome.seconds for outcome in outcomes)
     told = ", ".join(f"{count} {status}" for status, count in counts.items() if count)
-    print(
-        f"{told}: {seconds:.1f} s of audio in {spent:.1f} s,"
-        f" {seconds / max(spent, 1e-9):.1f} times real time",
-        file=sys.stderr,
-    )
-    failed = [outcome for outcome in outcomes if outcome.status == "failed"]
+    if seconds:
+        told += f": {seconds:.1f} s of audio in {spent:.1f} s,"
+        told += f" {seconds / max(spent, 1e-9):.1f} times real time"
+    print(told, file=sys.stderr)
     if failed:
         raise FeatnormError(
             f"{len(failed)} of {len(outcomes)} files failed, first: {failed[0].reason}"

@@ -5,12 +5,12 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from featnorm_se.bin import run
+from featnorm_se.bin import Parser, run
 
 
 def get_parser() -> argparse.ArgumentParser:
     """Return the command's parser."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m featnorm_se.bin.gate",
         description="Compare PESQ_WB and STOI of the noisy VoiceBank-DEMAND test set with the"
         " published values. Status 1 when they are off by more than 0.01: then whatever is trained"

@@ -6,14 +6,14 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from featnorm_se.bin import run
+from featnorm_se.bin import Parser, run
 
 
 def parser() -> argparse.ArgumentParser:
     """Return the command line."""
     from featnorm_se.upstream.registry import upstream_names
 
-    top = argparse.ArgumentParser(prog="python -m featnorm_se.bin.info", description=__doc__)
+    top = Parser(prog="python -m featnorm_se.bin.info", description=__doc__)
     what = top.add_mutually_exclusive_group(required=True)
     what.add_argument("--stats", type=Path, help="print this statistics file of stage 2")
     what.add_argument("--upstream", help="one of " + ", ".join(upstream_names()) + ", or a card's")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from featnorm_se.bin import run
+from featnorm_se.bin import Parser, run
 
 
 def _or_none(text: str) -> str | None:
@@ -20,7 +20,7 @@ def _number(text: str) -> int | None:
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of this command."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m featnorm_se.bin.make_mini",
         description=__doc__,
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,

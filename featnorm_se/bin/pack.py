@@ -6,12 +6,12 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from featnorm_se.bin import run
+from featnorm_se.bin import Parser, run
 
 
 def get_parser() -> argparse.ArgumentParser:
     """Return the command's parser."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="featnorm-se pack",
         description="Pack an experiment into one .zip: weights (safetensors), config.yaml, clean"
         " statistics, results and a model card (README.md). It gives the experiment's output to"

@@ -6,12 +6,13 @@ import argparse
 from collections.abc import Sequence
 from typing import Any
 
-from featnorm_se.bin import run
+from featnorm_se.bin import Parser, run
+from featnorm_se.errors import FeatnormError
 
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of this command."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m featnorm_se.bin.prepare",
         description=__doc__,
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
@@ -49,6 +50,8 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str]) -> None:
     """Prepare the corpus and print the counts of its sets."""
     args = build_parser().parse_args(argv)
+    if args.sample_rate < 1000:
+        raise FeatnormError(f"--sample_rate {args.sample_rate}: Hz are wanted, such as 16000")
     common = {"wav_dir": args.wav_dir or None, "sample_rate": args.sample_rate, "nj": args.nj}
     if args.corpus == "kaldi":
         from featnorm_se.data.kaldi import prepare_kaldi

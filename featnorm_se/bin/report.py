@@ -5,12 +5,12 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from featnorm_se.bin import run
+from featnorm_se.bin import Parser, run
 
 
 def get_parser() -> argparse.ArgumentParser:
     """Return the command line of ``featnorm_se.bin.report``."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m featnorm_se.bin.report",
         description="Collect exp/*/run.json and exp/*/scores_*/summary.json into RESULTS.md, one"
         " table a test set, and print the tables.",

@@ -6,7 +6,7 @@ import argparse
 import os
 from collections.abc import Sequence
 
-from featnorm_se.bin import run
+from featnorm_se.bin import Parser, run
 from featnorm_se.errors import FeatnormError
 
 
@@ -14,7 +14,7 @@ def get_parser() -> argparse.ArgumentParser:
     """Return the command line of ``featnorm_se.bin.score``."""
     from featnorm_se.metrics.names import DEFAULT_METRICS, METRICS
 
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m featnorm_se.bin.score",
         description="Score enhanced speech against clean speech: scores.csv (a row an"
         " utterance) and summary.json. Signals are taken as they are: no level change, no"

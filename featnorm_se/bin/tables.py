@@ -11,13 +11,13 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from featnorm_se.bin import run
+from featnorm_se.bin import Parser, run
 from featnorm_se.errors import FeatnormError
 
 
 def get_parser() -> argparse.ArgumentParser:
     """Return the command's parser."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m featnorm_se.bin.tables",
         description="Without --plan or --run: gather a table over seeds from the experiments"
         " that are there, as Markdown, CSV and LaTeX; cells not run stay empty.",
@@ -46,6 +46,8 @@ def main(argv: Sequence[str]) -> None:
     """Plan, run one, or gather."""
     args = get_parser().parse_args(argv)
     if args.run is not None:
+        if not args.plan:
+            raise FeatnormError("--run K is of a --plan FILE: give both")
         run_one(Path(args.plan), args.run, args)
     from featnorm_se.report.grid_rows import Setting, plan_runs, read_rows
 
@@ -94,8 +96,9 @@ def run_one(plan: Path, number: int, args: argparse.Namespace) -> None:
     """
     try:
         runs = json.loads(plan.read_text(encoding="utf-8"))
-        job = runs[number - 1]
-    except (OSError, ValueError, IndexError) as error:
+        job = dict(runs[number - 1] if number > 0 else runs[len(runs)])
+        _ = job["stage"], job["arguments"], job["tag"]
+    except (OSError, ValueError, IndexError, KeyError, TypeError) as error:
         raise FeatnormError(f"{plan} has no run {number}: run tables.sh again") from error
     # The row's own options come last: they count.
     stages = ["--stage", str(job["stage"]), "--stop_stage", "4"]

@@ -6,14 +6,28 @@ import argparse
 import shlex
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
-from featnorm_se.bin import run
+from featnorm_se.bin import Parser, run
+
+# What ESPnet's launcher adds to a training command for each process that it starts.
+LAUNCHER = (
+    "multiprocessing_distributed",
+    "dist_launcher",
+    "dist_backend",
+    "dist_init_method",
+    "dist_master_addr",
+    "dist_master_port",
+    "dist_world_size",
+    "dist_rank",
+    "local_rank",
+)
 
 
 def get_parser() -> argparse.ArgumentParser:
     """Return the command's parser."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m featnorm_se.bin.train",
         description="Fine-tune one model with ESPnet's trainer. The same command again goes on"
         " where a run was cut.",
@@ -35,39 +49,57 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=int, default=0, help="of everything random")
     parser.add_argument("--ngpu", type=int, default=0, help="GPUs; 0: the processor")
     parser.add_argument(
+        "--deterministic",
+        choices=("true", "false"),
+        default="false",
+        help="true: only algorithms that give the same bits every time",
+    )
+    parser.add_argument(
         "--set", action="append", default=[], help="key=value over the YAML; can be repeated"
     )
     parser.add_argument("--command", help="the command line to keep in run.json")
+    group = parser.add_argument_group("for espnet2.bin.launch to give")
+    for key in LAUNCHER:
+        group.add_argument(f"--{key}", help=argparse.SUPPRESS)
     return parser
 
 
 def main(argv: Sequence[str]) -> None:
     """Parse and train."""
     args = get_parser().parse_args(argv)
+    from featnorm_se.data.folder import one_writer
     from featnorm_se.enhancement.experiment import Experiment, train
+    from featnorm_se.enhancement.record import process_rank
 
     def path(text: str | None) -> Path | None:
         return Path(text) if text else None
 
-    train(
-        Experiment(
-            expdir=Path(args.expdir),
-            config=Path(args.config),
-            train_dir=Path(args.train_dir),
-            valid_dir=Path(args.valid_dir),
-            upstream=args.upstream,
-            upstream_ckpt=args.upstream_ckpt or None,
-            upstream_conf_dir=path(args.upstream_conf_dir),
-            norm=args.norm,
-            norm_site=args.norm_site,
-            clean_stats=path(args.clean_stats),
-            noisy_stats=path(args.noisy_stats),
-            seed=args.seed,
-            ngpu=args.ngpu,
-            overrides=tuple(args.set),
-            command=args.command or shlex.join([Path(sys.argv[0]).name, *argv]),
+    launcher = {key: value for key in LAUNCHER if (value := getattr(args, key)) is not None}
+    expdir = Path(args.expdir)
+    first = process_rank(launcher) == 0
+    # The first of several processes holds the folder for all of them.
+    with one_writer(expdir, expdir / ".lock") if first else nullcontext():
+        train(
+            Experiment(
+                expdir=expdir,
+                config=Path(args.config),
+                train_dir=Path(args.train_dir),
+                valid_dir=Path(args.valid_dir),
+                upstream=args.upstream,
+                upstream_ckpt=args.upstream_ckpt or None,
+                upstream_conf_dir=path(args.upstream_conf_dir),
+                norm=args.norm,
+                norm_site=args.norm_site,
+                clean_stats=path(args.clean_stats),
+                noisy_stats=path(args.noisy_stats),
+                seed=args.seed,
+                ngpu=args.ngpu,
+                deterministic=args.deterministic == "true",
+                overrides=tuple(args.set),
+                command=args.command or shlex.join([Path(sys.argv[0]).name, *argv]),
+                launcher=launcher,
+            )
         )
-    )
 
 
 if __name__ == "__main__":

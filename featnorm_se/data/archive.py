@@ -19,6 +19,7 @@ from featnorm_se.files import write_json
 _AUDIO = (".wav", ".flac")
 # Speech as PCM shrinks to a half or so; a tenth of silence. A thousandth is a trap.
 _MAX_RATIO = 100
+_MOST_FILES = 200_000
 _BLOCK = 1 << 20
 
 
@@ -99,6 +100,11 @@ def _members(
     """Return what is to be unpacked, by plain file name, after checking every name in the zip."""
     found: dict[str, zipfile.ZipInfo] = {}
     total = 0
+    if len(zipped.infolist()) > _MOST_FILES:
+        raise FeatnormError(
+            f"{path} is not unpacked: it holds {len(zipped.infolist())} files, more than"
+            f" {_MOST_FILES}; this is not the official file"
+        )
     for member in zipped.infolist():
         # orig_filename: zipfile itself cuts names at a zero byte.
         parts = member.orig_filename.replace("\\", "/").split("/")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +14,13 @@ from featnorm_se.errors import FeatnormError
 from featnorm_se.files import atomic_path
 
 FloatArray = NDArray[np.float32]
+
+# FLAC packs the most: a block of 65,535 equal samples in 8 channels takes some 36 bytes.
+_MOST_PACKED = 16384
+_FASTEST = 1_000_000  # Hz
+_CUT = re.compile(r"^\s*(?:data|SSND)\s*:\s*(\d+) \(should be (\d+)\)", re.MULTILINE)
+_PIPED = 0x7FFFF000
+_LONGEST = 1 << 30  # samples of all channels that are read at once: 4 GiB, 18 hours at 16 kHz
 
 
 @dataclass(frozen=True)
@@ -43,7 +51,41 @@ def audio_info(path: str | os.PathLike[str]) -> AudioInfo:
         header = soundfile.info(os.fspath(path))
     except (soundfile.LibsndfileError, RuntimeError) as error:
         raise FeatnormError(f"{path} is no audio that libsndfile reads: {error}") from error
-    return AudioInfo(int(header.frames), int(header.samplerate), int(header.channels))
+    check_whole(path, header.extra_info)
+    info = AudioInfo(int(header.frames), int(header.samplerate), int(header.channels))
+    check_promise(path, info.frames * info.channels, info.sample_rate)
+    return info
+
+
+def check_whole(name: str | os.PathLike[str], log: str) -> None:
+    """Refuse a WAV or AIFF file that was cut: libsndfile mends the header and tells only its log.
+
+    Raises:
+        FeatnormError: the log tells of it.
+    """
+    cut = _CUT.search(log)
+    # Programs that write to a pipe cannot know the size, and promise the largest there is.
+    if cut and int(cut[2]) < int(cut[1]) < _PIPED:
+        raise FeatnormError(
+            f"{name} is cut short: its header promises {cut[1]} bytes of samples, it has {cut[2]}"
+        )
+
+
+def check_promise(path: str | os.PathLike[str], samples: int, sample_rate: int) -> None:
+    """Refuse a header that says what cannot be, before memory is asked for because of it.
+
+    Raises:
+        FeatnormError: a byte would have to stand for thousands of samples, or the rate (in Hz) is
+            beyond that of any recording.
+    """
+    if not 0 < sample_rate <= _FASTEST:
+        raise FeatnormError(f"{path} is damaged: its header says {sample_rate} Hz: copy it again")
+    size = os.path.getsize(path)
+    if samples > _MOST_PACKED * size:
+        raise FeatnormError(
+            f"{path} is damaged: its header promises {samples} samples, which its {size} bytes"
+            " cannot hold: copy it again"
+        )
 
 
 def _refuse_command(path: str | os.PathLike[str]) -> None:
@@ -98,6 +140,8 @@ def read_any_audio(path: str | os.PathLike[str]) -> tuple[FloatArray, int]:
         _check_samples(path, samples)
         return samples, rate
     header = audio_info(path)
+    if header.frames * header.channels > _LONGEST:
+        raise FeatnormError(f"{path} has {header.frames} samples, too many to read at once: cut it")
     try:
         samples, rate = soundfile.read(os.fspath(path), dtype="float32", always_2d=True)
     except (soundfile.LibsndfileError, RuntimeError) as error:

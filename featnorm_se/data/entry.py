@@ -49,6 +49,8 @@ def read_archive(file: Path, offset: int) -> tuple[NDArray[np.float32], int]:
         FeatnormError: there is no such archive, or no audio at that place.
     """
     where = f"{file}:{offset}"
+    if is_command(file):
+        raise FeatnormError(f"{where}: kaldiio would run the archive's name: rename it")
     try:
         with open(file, "rb") as handle:
             handle.seek(offset)
@@ -64,11 +66,11 @@ def read_archive(file: Path, offset: int) -> tuple[NDArray[np.float32], int]:
                 raise FeatnormError(f"{where} is cut short: copy the archive again")
             import kaldiio
 
-            # An absolute name cannot be taken for a command.
+            # An absolute name that ends in no | cannot be taken for a command.
             loaded = kaldiio.load_mat(f"{file.absolute()}:{offset}")
     except OSError as error:
         raise FeatnormError(f"cannot read {where}: {error.strerror or error}") from error
-    except (ValueError, EOFError, RuntimeError, AssertionError) as error:
+    except (ValueError, EOFError, RuntimeError, AssertionError, MemoryError, LookupError) as error:
         raise FeatnormError(f"{where} is no whole audio: {' '.join(str(error).split())}") from error
     rate, samples = loaded
     return _as_float(where, samples), int(rate)

@@ -49,7 +49,7 @@ def parallel_map(
     if workers <= 1:
         return list(_progress(map(function, items), len(items), label))
     chunk = max(1, min(32, len(items) // (4 * workers)))
-    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_start_worker)
+    pool = _start_pool(workers)
     try:
         results = pool.map(function, items, chunksize=chunk)
         return list(_progress(results, len(items), label))
@@ -63,12 +63,21 @@ def parallel_map(
 
 def run_apart(function: Callable[[Item], Result], item: Item) -> Result:
     """Call ``function(item)`` in one fresh process, away from this one's state."""
-    context = get_context("spawn")
-    with ProcessPoolExecutor(1, mp_context=context, initializer=_start_worker) as pool:
+    with _start_pool(1) as pool:
         try:
             return pool.submit(function, item).result()
         except BrokenProcessPool as error:
             raise FeatnormError(f"the process for {function.__name__} died: run again") from error
+
+
+def _start_pool(workers: int) -> ProcessPoolExecutor:
+    context = get_context("spawn")
+    try:
+        return ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker)
+    except (OSError, ImportError, NotImplementedError) as error:
+        raise FeatnormError(
+            f"cannot start worker processes ({error}): is there a /dev/shm that can be written?"
+        ) from error
 
 
 def _start_worker() -> None:

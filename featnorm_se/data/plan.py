@@ -161,7 +161,8 @@ def make_pairs(
         for index, (name, clip) in enumerate(clips):
             counters[name] = counters.get(name, 0) + 1
             noise, snr = combinations[order[(index + copy * step) % len(order)]]
-            label = "-".join(noise.stem.split())
+            label = "-".join(noise.stem.split()) or "noise"
+            label = "".join(c if c.isprintable() else "-" for c in label)
             place = float(rng.random())
             pairs.append(
                 Pair(f"{name}_{counters[name]:0{width}d}", part, clip, noise, label, snr, place)

@@ -66,16 +66,19 @@ def prepare_sets(
         if known:
             print(f"prepare: {output} is already prepared", file=sys.stderr)
             return known
-        (output / RECORD).unlink(missing_ok=True)
+        conditions = {name: read_log(corpus.log) for name, corpus in sets.items()}
         _clear_stale(wav_dir, [corpus.folder for corpus in sets.values()], sample_rate)
-        record: dict[str, Any] = {**request, "counts": {}, "sha256": {}}
+        ready = {}
         for name, corpus in sets.items():
             work = partial(prepare_pair, wav_dir=wav_dir / corpus.folder, sample_rate=sample_rate)
             utterances = parallel_map(work, corpus.pairs, nj, f"prepare: {name}")
-            conditions = read_log(corpus.log)
-            listed = [_with_condition(utt, conditions) for utt in utterances]
+            ready[name] = [_with_condition(utt, conditions[name]) for utt in utterances]
+        # All sets are good: only now what was there before is touched.
+        (output / RECORD).unlink(missing_ok=True)
+        record: dict[str, Any] = {**request, "counts": {}, "sha256": {}}
+        for name, listed in ready.items():
             write_data_dir(output / name, listed)
-            record["counts"][name] = _counts(corpus, listed)
+            record["counts"][name] = _counts(sets[name], listed)
             record["sha256"][name] = _hashes(output / name)
         write_json(output / RECORD, record)
     return record
@@ -152,7 +155,10 @@ def _write_converted(
         header = audio_info(target)
         if (header.frames, header.sample_rate) == (frames, sample_rate):
             return
-    write_audio(target, resample(samples, rate, sample_rate), sample_rate)
+    try:
+        write_audio(target, resample(samples, rate, sample_rate), sample_rate)
+    except FeatnormError as error:
+        raise FeatnormError(f"{source}: {error}") from error
     if stamp is not None:
         # The source's time on the copy tells a later call which source it was made of.
         os.utime(target, ns=(stamp, stamp))

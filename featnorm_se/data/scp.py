@@ -24,7 +24,8 @@ def read_scp(path: str | os.PathLike[str]) -> dict[str, str]:
             comes twice; the message names the file and the line.
     """
     try:
-        text = Path(path).read_text(encoding="utf-8")
+        # No other line ends than these: a value may hold what other programs take for one.
+        text = Path(path).read_bytes().decode("utf-8").replace("\r\n", "\n")
     except OSError as error:
         raise FeatnormError(f"cannot read {path}: {error.strerror or error}") from error
     except UnicodeDecodeError as error:
@@ -37,6 +38,9 @@ def read_scp(path: str | os.PathLike[str]) -> dict[str, str]:
         if len(parts) != 2:
             raise FeatnormError(f"{path} line {number}: {line.strip()!r} has a key but no value")
         key, value = parts[0], parts[1].strip()
+        check_key(key, f"{path} line {number}")
+        if not value.isprintable():
+            raise FeatnormError(f"{path} line {number}: {value!r} has an odd character: rename it")
         if key in entries:
             raise FeatnormError(f"{path} line {number}: the key {key!r} comes twice")
         entries[key] = value
@@ -53,9 +57,28 @@ def write_scp(path: str | os.PathLike[str], entries: Mapping[str, str]) -> None:
             carry them.
     """
     for key, value in entries.items():
-        if not key or len(key.split()) != 1 or key.split()[0] != key:
-            raise FeatnormError(f"the utterance name {key!r} has white space: rename its file")
-        if "\n" in value or "\r" in value or not value.strip():
+        check_key(key, str(path))
+        if value != value.strip() or not value.isprintable() or not value:
             raise FeatnormError(f"{key}: the value {value!r} cannot stand in a Kaldi scp file")
     keys = sorted(entries, key=lambda key: key.encode())
     write_text(path, "".join(f"{key} {entries[key]}\n" for key in keys))
+
+
+def check_key(key: str, where: str) -> None:
+    """Refuse a name of an utterance that Kaldi's files, or the names of ours, cannot carry.
+
+    Args:
+        key: it becomes the name of a file, perhaps below a folder of its own.
+        where: what messages call the place.
+
+    Raises:
+        FeatnormError: it has white space or an odd character, or leads out of a folder.
+    """
+    if not key or len(key.split()) != 1 or key.split()[0] != key:
+        raise FeatnormError(f"{where}: the utterance name {key!r} has white space: rename its file")
+    if not key.isprintable():
+        raise FeatnormError(
+            f"{where}: the utterance name {key!r} has an odd character: rename its file"
+        )
+    if key.startswith("/") or ".." in key.split("/"):
+        raise FeatnormError(f"{where}: the utterance name {key!r} leads out of a folder: rename it")

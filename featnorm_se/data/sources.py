@@ -66,6 +66,9 @@ def find_audio(root: str | os.PathLike[str]) -> list[Path]:
         raise FeatnormError(
             f"{root} holds no audio file ({' '.join(AUDIO_SUFFIXES)}): give another folder"
         )
+    for path in found:
+        if any("\ud800" <= letter <= "\udfff" for letter in str(path)):
+            raise FeatnormError(f"the name {str(path)!r} is not UTF-8: rename the file or folder")
     return sorted(found)
 
 

@@ -8,7 +8,7 @@ DataShare publishes for handle 10283/2791.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from featnorm_se.data.archive import check_md5, check_room, unpacked_folder, unp
 from featnorm_se.data.corpus import CorpusSet, find_pairs, split_valid
 from featnorm_se.data.prepare import default_wav_dir, prepare_sets
 from featnorm_se.errors import FeatnormError
+from featnorm_se.fetch import fetch_file
 
 OFFICIAL_PAIRS = {"training": 11572, "test": 824}
 SERVER = "https://datashare.ed.ac.uk/server/api/core/bitstreams"
@@ -65,15 +66,10 @@ DOWNLOADS = (
         2830205201,
     ),
 )
-# What all of it takes, zipped (5.7 GB).
-DOWNLOAD_BYTES = 5_700_000_000
-
-Fetch = Callable[[str, Path, int | None], None]
 
 
 def download_voicebank_demand(
     output: str | os.PathLike[str],
-    fetch: Fetch,
     files: Sequence[OfficialFile] = DOWNLOADS,
     server: str = SERVER,
 ) -> list[Path]:
@@ -81,7 +77,6 @@ def download_voicebank_demand(
 
     Args:
         output: the folder.
-        fetch: ``fetch(url, path, size)`` brings one file, going on where it was cut.
         files: what to bring.
         server: the address before ``/<item>/content``.
 
@@ -99,7 +94,14 @@ def download_voicebank_demand(
     for file in files:
         path = folder / file.name
         if file in missing:
-            fetch(f"{server}/{file.item}/content", path, file.size)
+            mend = f"run it again to go on, or fetch it elsewhere and put it at {path}"
+            fetch_file(
+                f"{server}/{file.item}/content",
+                path,
+                size=file.size,
+                digest=f"md5:{file.md5}",
+                mend=f"{mend}, or give the corpus with --db_root",
+            )
         check_md5(path, file.md5)
     return [folder / file.name for file in files]
 

@@ -10,11 +10,10 @@ from pathlib import Path
 import numpy as np
 
 from featnorm_se.data.audio import FloatArray
-from featnorm_se.data.resample import resampled_length
+from featnorm_se.data.resample import resample_blocks, resampled_length
 from featnorm_se.enhancement.audio_stream import AudioInput, audio_output
 from featnorm_se.enhancement.enhancer import Enhancer
 from featnorm_se.enhancement.longform import Signal, Windowing, enhance_signal
-from featnorm_se.enhancement.resampling import resample_blocks
 from featnorm_se.names import SAMPLE_RATE
 
 

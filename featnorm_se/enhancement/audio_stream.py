@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from featnorm_se.data.audio import FloatArray
+from featnorm_se.data.audio import FloatArray, check_promise, check_whole
 from featnorm_se.errors import FeatnormError
 from featnorm_se.files import atomic_path
 
@@ -28,9 +27,6 @@ _FORMAT_OF = {
     "SPH": "NIST",
 }
 _UNBOUNDED = ("FLOAT", "DOUBLE")  # sample formats that hold values beyond full scale
-# libsndfile mends the header of a WAV or AIFF file that was cut, and tells only its log.
-_PROMISE = re.compile(r"^\s*(?:data|SSND)\s*:\s*(\d+) \(should be (\d+)\)", re.MULTILINE)
-_PIPED = 0x7FFFF000
 _BLOCK = 1 << 16  # samples a channel read at a time
 
 
@@ -73,7 +69,14 @@ class AudioInput:
         self.path = path
         self.name = str(path) if name is None else name
         if not path.is_file():
-            raise FeatnormError(f"no such audio file: {self.name}")
+            link = path.is_symlink()
+            raise FeatnormError(
+                f"{self.name} is a link that leads to no file"
+                if link
+                else f"no such audio file: {self.name}"
+            )
+        if not path.stat().st_size:
+            raise FeatnormError(f"{self.name} is empty: it has no bytes")
         try:
             with soundfile.SoundFile(path) as handle:
                 self.header = Header(
@@ -88,17 +91,13 @@ class AudioInput:
                 log = str(handle.extra_info)
         except (RuntimeError, TypeError, OSError) as error:  # TypeError: a headerless .raw
             raise FeatnormError(
-                f"{self.name} is no audio that libsndfile reads: {error}"
+                f"{self.name} is no audio that libsndfile reads: {_told(error)}"
             ) from error
         if self.header.frames < 1:
             raise FeatnormError(f"{self.name} has no samples")
-        promised = _PROMISE.search(log)
-        # Programs that write to a pipe cannot know the size, and promise the largest there is.
-        if promised and int(promised[2]) < int(promised[1]) < _PIPED:
-            raise FeatnormError(
-                f"{self.name} is cut short: its header promises {promised[1]} bytes of samples, it"
-                f" has {promised[2]}"
-            )
+        samples = self.header.frames * self.header.channels
+        check_promise(path, samples, self.header.sample_rate)
+        check_whole(self.name, log)
 
     def blocks(self) -> Iterator[FloatArray]:
         """Read from the beginning: (n, channels) float32 blocks, n at most 65,536.
@@ -123,7 +122,12 @@ class AudioInput:
                     left -= len(block)
                     yield block
         except (RuntimeError, OSError) as error:
-            raise FeatnormError(f"{self.name} cannot be read to its end: {error}") from error
+            raise FeatnormError(f"{self.name} cannot be read to its end: {_told(error)}") from error
+
+
+def _told(error: Exception) -> str:
+    """What libsndfile has to say, without the name that it adds."""
+    return str(getattr(error, "error_string", error))
 
 
 class AudioOutput:
@@ -168,6 +172,7 @@ def audio_output(path: Path, header: Header) -> Iterator[AudioOutput]:
 
     container, subtype = choose_format(path, header)
     with atomic_path(path) as temporary:
+        temporary.touch()  # or libsndfile would only say "system error"
         try:
             handle = soundfile.SoundFile(
                 temporary,
@@ -179,12 +184,31 @@ def audio_output(path: Path, header: Header) -> Iterator[AudioOutput]:
                 container,
             )
         except (RuntimeError, ValueError, OSError) as error:
-            raise FeatnormError(f"cannot write {path} ({container}, {subtype}): {error}") from error
+            raise FeatnormError(
+                f"cannot write {path} ({container}, {subtype}): {_told(error)}"
+            ) from error
         with handle:
             for name, text in header.texts.items():
                 with suppress(RuntimeError):  # containers differ in which texts they have
                     setattr(handle, name, text)
             yield AudioOutput(handle, str(path))
+
+
+def check_ending(path: Path) -> str:
+    """Return libsndfile's container for a file's name.
+
+    Raises:
+        FeatnormError: there is none of this ending.
+    """
+    import soundfile
+
+    ending = path.suffix[1:].upper()
+    container = _FORMAT_OF.get(ending, ending)
+    if container not in soundfile.available_formats():
+        what = f"there is no format {path.suffix!r}" if ending else "its name has no ending"
+        known = " ".join(sorted(AUDIO_SUFFIXES))
+        raise FeatnormError(f"cannot write {path}: {what}; give one of {known}")
+    return container
 
 
 def choose_format(path: Path, header: Header) -> tuple[str, str]:
@@ -196,11 +220,9 @@ def choose_format(path: Path, header: Header) -> tuple[str, str]:
     import soundfile
 
     ending = path.suffix[1:].upper()
-    container = _FORMAT_OF.get(ending, ending)
+    container = check_ending(path)
     if container == header.format or container in _ALIKE.get(header.format, ()):
         container = header.format
-    if container not in soundfile.available_formats():
-        raise FeatnormError(f"cannot write {path}: libsndfile has no format {path.suffix!r}")
     if soundfile.check_format(container, header.subtype):
         return container, header.subtype
     if ending == "OPUS":

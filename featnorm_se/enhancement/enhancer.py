@@ -11,11 +11,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from featnorm_se.enhancement.devices import choose_device, has_bf16
-from featnorm_se.enhancement.resampling import resample_blocks
+from featnorm_se.data.resample import resample_blocks
 from featnorm_se.enhancement.separator import FeatNormSeparator
 from featnorm_se.errors import FeatnormError
 from featnorm_se.names import SAMPLE_RATE
+from featnorm_se.upstream.bf16 import has_bf16
+from featnorm_se.upstream.checkpoint import check_promise
 
 if TYPE_CHECKING:
     from featnorm_se.enhancement.longform import Windowing
@@ -48,6 +49,7 @@ class Enhancer:
             )
         self.device = choose_device(device)
         self.bf16 = bf16 and has_bf16(self.device)
+        check_promise(config, weights, "the model's configuration")
         try:
             self.encoder, self.separator, self.decoder = _build(config)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -149,3 +151,20 @@ def _build(config: dict[str, Any]) -> tuple[Any, FeatNormSeparator, Any]:
     encoder = STFTEncoder(**config["encoder_conf"])
     separator = FeatNormSeparator(encoder.output_dim, **config["separator_conf"])
     return encoder, separator, STFTDecoder(**config["decoder_conf"])
+
+
+def choose_device(name: str) -> torch.device:
+    """Return the device of a name; ``auto`` is a GPU if there is one.
+
+    Raises:
+        FeatnormError: there is no such device here.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise FeatnormError(f"--device is auto, cpu or cuda, not {name!r}") from error
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise FeatnormError(f"--device {name}: torch finds no GPU here; try auto or cpu")
+    return device

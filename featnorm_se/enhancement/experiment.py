@@ -17,9 +17,10 @@ from featnorm_se.data.audio import audio_info
 from featnorm_se.data.prepare import validate_data_dir
 from featnorm_se.data.scp import read_scp, write_scp
 from featnorm_se.enhancement.loading import parse_config
-from featnorm_se.enhancement.record import RunRecord
+from featnorm_se.enhancement.postponed import postponed_imports
+from featnorm_se.enhancement.record import RunRecord, process_rank
 from featnorm_se.errors import FeatnormError
-from featnorm_se.files import write_text
+from featnorm_se.files import parse_yaml, sha256_file, write_text
 from featnorm_se.names import check_norm
 from featnorm_se.upstream import load_upstream
 from featnorm_se.upstream.base import Upstream
@@ -41,8 +42,10 @@ class Experiment:
         clean_stats, noisy_stats: files of stage 2.
         seed: of everything random.
         ngpu: GPUs; 0 trains on the processor.
+        deterministic: only algorithms that give the same bits every time, at some speed.
         overrides: ``key=value`` in ESPnet's keys, ``separator_conf.units=128``.
         command: the command line to keep in the record.
+        launcher: what ``espnet2.bin.launch`` tells each process, in ESPnet's keys (``dist_*``).
     """
 
     expdir: Path
@@ -58,8 +61,10 @@ class Experiment:
     noisy_stats: Path | None = None
     seed: int = 0
     ngpu: int = 0
+    deterministic: bool = False
     overrides: Sequence[str] = field(default_factory=tuple)
     command: str = ""
+    launcher: Mapping[str, str] = field(default_factory=dict)
 
 
 def train(experiment: Experiment) -> None:
@@ -83,22 +88,23 @@ def train(experiment: Experiment) -> None:
     if RunRecord.is_finished(experiment.expdir, about):
         print(f"{experiment.expdir} is trained already", file=sys.stderr)
         return
-    # Processes that an outer launcher (srun, torchrun) started share the folder: the first one
-    # keeps the record.
-    rank = int(os.environ.get("RANK", "0"))
+    # Only now: importing the task takes time, and every check above should come first.
+    with postponed_imports():
+        from featnorm_se.enhancement.task import FeatNormTask, check_options
+    check_options(config, str(experiment.config))
+    # Processes that an outer launcher started share the folder: the first one keeps the record.
+    rank = process_rank(experiment.launcher)
+    config.update(experiment.launcher)
+    write_shapes(experiment.valid_dir / "wav.scp", Path(config["valid_shape_file"][0]))
     resolved = experiment.expdir / (f".train_args.{rank}.yaml" if rank else "train_args.yaml")
     write_text(resolved, yaml.safe_dump(config, sort_keys=False))
     record = None if rank else RunRecord.start(experiment.expdir, about)
-    # Only now: importing the task takes seconds, and every check above should come first.
-    from featnorm_se.enhancement.task import FeatNormTask
-
-    FeatNormTask.main(cmd=["--config", str(resolved)])
-    import torch
-
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        # ESPnet leaves the group open; its threads then abort a process that ends.
-        torch.distributed.barrier()
-        torch.distributed.destroy_process_group()
+    try:
+        FeatNormTask.main(cmd=["--config", str(resolved)])
+    except BaseException as error:
+        if record is not None:
+            record.fail(f"{type(error).__name__}: {error}".strip(": "))
+        raise
     if record is not None:
         record.finish()
 
@@ -111,6 +117,13 @@ def resolve_config(experiment: Experiment, upstream: Upstream) -> dict[str, Any]
     config = read_config(experiment.config)
     for override in experiment.overrides:
         apply_override(config, override)
+    if config.get("init_param"):
+        raise FeatnormError(
+            f"{experiment.config}: init_param loads files that could run code: give --upstream_ckpt"
+        )
+    for group in ("encoder_conf", "separator_conf"):
+        if not isinstance(config.setdefault(group, {}), dict):
+            raise FeatnormError(f"{experiment.config}: {group} is no group of keys")
     stft = {k: v for k, v in config.get("encoder_conf", {}).items() if k in _STFT_KEYS}
     config["separator"] = "featnorm"
     config["separator_conf"] = {
@@ -121,12 +134,11 @@ def resolve_config(experiment: Experiment, upstream: Upstream) -> dict[str, Any]
         "norm": experiment.norm,
         "norm_site": upstream.resolve_sites(experiment.norm_site),
     }
-    shapes = experiment.expdir / "valid_shape"
-    write_shapes(experiment.valid_dir / "wav.scp", shapes)
     config.update(
         output_dir=str(experiment.expdir),
         seed=experiment.seed,
         ngpu=experiment.ngpu,
+        deterministic=experiment.deterministic,
         resume=True,
         upstream_ckpt=experiment.upstream_ckpt,
         upstream_conf_dir=_text(experiment.upstream_conf_dir),
@@ -134,7 +146,7 @@ def resolve_config(experiment: Experiment, upstream: Upstream) -> dict[str, Any]
         noisy_stats=_text(experiment.noisy_stats),
         train_data_path_and_name_and_type=_sources(experiment.train_dir),
         valid_data_path_and_name_and_type=_sources(experiment.valid_dir),
-        valid_shape_file=[str(shapes)],
+        valid_shape_file=[str(experiment.expdir / "valid_shape")],
     )
     return config
 
@@ -156,16 +168,18 @@ def read_config(path: Path) -> dict[str, Any]:
 
 
 def _read_over(path: Path, readers: tuple[Path, ...]) -> dict[str, Any]:
-    if path in readers:
+    if Path(os.path.realpath(path)) in readers:
         raise FeatnormError(f"{path} is its own base")
     try:
         config = parse_config(path.read_bytes(), str(path))
-    except OSError as error:
-        raise FeatnormError(f"cannot read --config {path}: {error.strerror}") from error
+    except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
+        told = getattr(error, "strerror", None) or error
+        raise FeatnormError(f"cannot read --config {path}: {told}") from error
     base = config.pop("base", None)
     if base is None:
         return config
-    return _merged(_read_over(path.parent / str(base), (*readers, path)), config)
+    readers = (*readers, Path(os.path.realpath(path)))
+    return _merged(_read_over(path.parent / str(base), readers), config)
 
 
 def _merged(base: dict[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
@@ -188,15 +202,15 @@ def apply_override(config: dict[str, Any], override: str) -> None:
     if not sign or not key:
         raise FeatnormError(f"--set {override!r}: key=value is wanted")
     *path, last = key.split(".")
+    if not all((*path, last)):
+        raise FeatnormError(f"--set {override!r}: {key!r} is no key, such as a.b")
+    value = parse_yaml(text, f"--set {override!r}: {text!r}")
     node = config
     for part in path:
         node = node.setdefault(part, {})
         if not isinstance(node, dict):
             raise FeatnormError(f"--set {override!r}: {part} is no group of keys")
-    try:
-        node[last] = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise FeatnormError(f"--set {override!r}: {text!r} is no YAML value") from error
+    node[last] = value
 
 
 def write_shapes(scp: Path, output: Path) -> None:
@@ -254,6 +268,12 @@ def describe(
         "norm": experiment.norm,
         "norm_site": _acting_sites(config),
         "config_sha256": _config_hash(config),
+        "config": dict(config),
+        "statistics": {
+            kind: {"file": str(path), "sha256": sha256_file(path)}
+            for kind, path in (("clean", experiment.clean_stats), ("noisy", experiment.noisy_stats))
+            if path is not None and path.is_file()
+        },
         "data_sources": data.get("sources"),
         "max_epoch": config.get("max_epoch"),
         "parameters": dict(counts),
@@ -264,6 +284,7 @@ def describe(
 def _config_hash(config: Mapping[str, Any]) -> str:
     """Return a hash of what is trained; how long it is trained may change when it goes on."""
     free = {"max_epoch", "patience", "num_workers", "ngpu", "log_interval"}
+    free |= {"deterministic", "max_bad_steps"}
     # Where things lie says nothing of what they are; the record keeps hashes of them.
     free |= {"output_dir", "clean_stats", "noisy_stats", "upstream_ckpt", "upstream_conf_dir"}
     free |= {"train_data_path_and_name_and_type", "valid_data_path_and_name_and_type"}

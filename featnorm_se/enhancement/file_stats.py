@@ -1,56 +1,74 @@
-"""A whole file's statistics, collected in windows.
+"""A whole file's statistics, collected window by window in passes before the last one.
 
-On a whole utterance a model takes several statistics over time: the waveform's level, the group
-norm of a first convolution, the mean of log-mels, and (m, s) of feature normalization. Taken
-from each window they would change from window to window. Here they are taken over the whole
-file in passes before, each needing the ones below it; ``given_stats`` has the model use them.
+Each pass needs what the ones before it collected; ``upstream/whole_file.py`` has the points where
+an upstream takes statistics over time, and makes it use those of the whole file.
 """
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from featnorm_se.enhancement.frame_store import FrameStore
-from featnorm_se.enhancement.given_stats import GivenStats
+from featnorm_se.data.audio import FloatArray
 from featnorm_se.enhancement.separator import FeatNormSeparator
 from featnorm_se.enhancement.windows import Window
-from featnorm_se.normalization import FeatureNorm
+from featnorm_se.errors import FeatnormError
 from featnorm_se.statistics import SiteStats
+from featnorm_se.upstream.pieces import Part
+from featnorm_se.upstream.whole_file import (
+    Point,
+    WholeFile,
+    find_points,
+    reach,
+    stats_of_convolution,
+)
 
 _MARGIN = 640  # samples; more than any convolution's or log-mel's reach
 
 
-@dataclass(frozen=True)
-class Point:
-    """Where a statistic over time is taken.
+class FrameStore:
+    """Frames of several channels of audio in a temporary file that vanishes when it is closed.
 
-    Attributes:
-        name: for messages.
-        module: what it is about.
-        kind: ``group`` (a group norm's input), ``mel`` (the log-mels), ``conv`` (the output of
-            the convolutions, which is also kept for later passes) or ``site`` (a feature
-            normalization's input).
-        hop: samples between its frames.
+    A file, and not memory, since an hour of a Base model's takes 370 MB.
+
+    Args:
+        frames: of every audio channel.
     """
 
-    name: str
-    module: Any
-    kind: str
-    hop: int
+    def __init__(self, frames: int) -> None:
+        self.frames = frames
+        self.width = 0
+        self._handle = tempfile.TemporaryFile()  # noqa: SIM115  # closed by ``close``
 
+    def write(self, channel: int, first: int, x: FloatArray) -> None:
+        """Put x (T, D) at frame ``first`` of an audio channel.
 
-class _Reached(Exception):
-    """Carries a point's features out of the upstream, which then computes nothing deeper."""
+        Raises:
+            FeatnormError: the disk is full.
+        """
+        self.width = x.shape[1]
+        try:
+            self._handle.seek(4 * self.width * (channel * self.frames + first))
+            self._handle.write(np.ascontiguousarray(x, dtype=np.float32).tobytes())
+        except OSError as error:
+            raise FeatnormError(
+                f"cannot keep features in {tempfile.gettempdir()}: {error.strerror}; set TMPDIR to"
+                " a larger disk, or give --stats window"
+            ) from error
 
-    def __init__(self, features: Tensor) -> None:
-        super().__init__()
-        self.features = features
+    def read(self, channel: int, first: int, frames: int) -> FloatArray:
+        """Return (frames, D) from frame ``first`` of an audio channel."""
+        self._handle.seek(4 * self.width * (channel * self.frames + first))
+        data = bytearray(self._handle.read(4 * self.width * frames))
+        return np.frombuffer(data, dtype=np.float32).reshape(frames, self.width)
+
+    def close(self) -> None:
+        """Remove the file."""
+        self._handle.close()
 
 
 class FileStats:
@@ -59,39 +77,21 @@ class FileStats:
     Args:
         separator: the model's, in eval mode.
         wave: statistics of each channel's samples, of width 1.
-        samples: of a channel, at 16 kHz.
+        part: which part of the file a batch is.
 
     Attributes:
+        store: what is kept on disk; to be closed at the end.
         points: what is to be collected, in order.
         given: what is known so far, and its use.
     """
 
-    def __init__(self, separator: FeatNormSeparator, wave: list[SiteStats], samples: int) -> None:
-        self.upstream: Any = separator.upstream
-        self.store = FrameStore(self.upstream.frames(samples))
-        self.given = GivenStats(separator, wave, self.store)
-        self.points = list(self._find_points())
-
-    def _find_points(self) -> Iterator[Point]:
-        upstream = self.upstream
-        sites, norms = [], dict(upstream.norms.items())
-        for site in upstream.sites:
-            norm = norms.get(site.replace(".", "_"))
-            if isinstance(norm, FeatureNorm) and norm.norm != "corpus":
-                sites.append(Point(site, norm, "site", upstream.hop))
-        mel = getattr(upstream, "mel", None)
-        # Only plain log-mels can have their normalization taken off (see LogMel).
-        if mel is not None and mel.cmvn and mel._plain:
-            yield Point("log-mels", mel, "mel", upstream.hop)
-        if upstream.cnn_parts():
-            (convolutions,) = upstream.cnn_parts()
-            first = convolutions.conv_layers[0]
-            if upstream.group_norm and any(_by_channel(part) for part in first):
-                yield Point("the first convolution", first, "group", upstream.conv_layers[0][2])
-            if sites:
-                yield Point("frontend", convolutions, "conv", upstream.hop)
-                sites = [point for point in sites if point.name != "frontend"]
-        yield from sites
+    def __init__(self, separator: FeatNormSeparator, wave: list[SiteStats], part: Part) -> None:
+        self.upstream = separator.upstream
+        self.store = FrameStore(self.upstream.frames(part.samples))
+        self.part = part
+        level = None if separator.level_norm is None else float(separator.level_norm.level_db)
+        self.given = WholeFile(self.upstream, wave, self.store, part, level)
+        self.points = list(find_points(self.upstream))
 
     def collect(self, point: Point, windows: Iterator[tuple[Window, Tensor]]) -> None:
         """Take one point's statistics over a file.
@@ -104,77 +104,27 @@ class FileStats:
         with self.given.use():
             for window, wav in windows:
                 for channel, row in enumerate(wav):
-                    part = self._part(point, window, row, channel)
+                    stats = self._stats(point, window, row, channel)
                     total = totals.get(channel)
-                    totals[channel] = part if total is None else total.merge(part)
-        self.given.add(point.kind, point.name, point.module, list(totals.values()))
+                    totals[channel] = stats if total is None else total.merge(stats)
+        self.given.add(point, list(totals.values()))
 
-    def _part(self, point: Point, window: Window, row: Tensor, channel: int) -> SiteStats:
+    def _stats(self, point: Point, window: Window, row: Tensor, channel: int) -> SiteStats:
         """Statistics of the frames in the window's own part."""
         start, stop = window.start, window.stop
-        if point.kind != "site" or point.name == "frontend":
+        if not point.deep:
             start = max(start, (window.own_start - _MARGIN) // _MARGIN * _MARGIN)
             stop = min(stop, window.own_stop + _MARGIN)
-        self.given.rows, self.given.starts = [channel], [start]
+        self.part.channels, self.part.starts = [channel], [start]
         wav = row[None, start - window.start : stop - window.start]
         first = -(-(window.own_start - start) // point.hop)
         last = -(-(window.own_stop - start) // point.hop) if stop > window.own_stop else None
         if point.kind == "group":
-            return _through_convolution(self.given.scale(wav)[0], point.module[0], first, last)
-        x = self._until(point, wav)[0, first:last].float()
+            return stats_of_convolution(self.given.scale(wav)[0], point.module[0], first, last)
+        x = reach(self.upstream, point, wav)[0, first:last].float()
         if point.kind == "conv":
             self.store.write(channel, start // point.hop + first, x.cpu().numpy())
         variance, mean = torch.var_mean(x, dim=0, correction=0)
         return SiteStats(
             len(x), mean.double().cpu().numpy(), variance.double().cpu().numpy() * len(x)
         )
-
-    def _until(self, point: Point, wav: Tensor) -> Tensor:
-        """Run the upstream on (1, N) as far as a point; return its features (1, T, D)."""
-
-        def before(_: nn.Module, inputs: tuple[Any, ...]) -> None:
-            raise _Reached(inputs[0])
-
-        def after(_: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> None:
-            raise _Reached(output.transpose(1, 2) if point.kind == "conv" else output)
-
-        if point.kind == "site":
-            handle = point.module.register_forward_pre_hook(before)
-        else:
-            handle = point.module.register_forward_hook(after)
-        try:
-            self.upstream(wav, torch.tensor([wav.shape[1]], device=wav.device))
-        except _Reached as reached:
-            return reached.features
-        finally:
-            handle.remove()
-        raise RuntimeError(f"the upstream never reached {point.name}")
-
-
-def _by_channel(module: nn.Module) -> bool:
-    return isinstance(module, nn.GroupNorm) and module.num_groups == module.num_channels
-
-
-def _through_convolution(
-    wav: Tensor, convolution: nn.Conv1d, first: int, last: int | None
-) -> SiteStats:
-    """Statistics of a convolution's output, without computing it.
-
-    With weights w over a patch p of samples, the mean of w.p is w.E[p] and its variance
-    w.Cov[p].w: ten by ten numbers instead of 512 channels at 3,200 frames a second.
-
-    Args:
-        wav: (N,) samples.
-        convolution: of one input channel, without padding.
-        first, last: the frames to take.
-    """
-    (kernel,), (stride,) = convolution.kernel_size, convolution.stride
-    patches = wav.double().unfold(0, kernel, stride)[first:last]
-    centre = patches.mean(0)
-    patches = patches - centre
-    weight = convolution.weight[:, 0].double()
-    mean = weight @ centre
-    if convolution.bias is not None:
-        mean = mean + convolution.bias.double()
-    m2 = ((weight @ (patches.t() @ patches)) * weight).sum(1)
-    return SiteStats(len(patches), mean.cpu().numpy(), np.maximum(m2.cpu().numpy(), 0.0))

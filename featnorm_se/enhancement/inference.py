@@ -13,6 +13,7 @@ from featnorm_se.data.audio import audio_info, read_audio, write_audio
 from featnorm_se.data.scp import read_scp, write_scp
 from featnorm_se.enhancement.enhancer import Enhancer
 from featnorm_se.enhancement.loading import find_weights
+from featnorm_se.enhancement.longform import Windowing
 from featnorm_se.errors import FeatnormError
 from featnorm_se.names import SAMPLE_RATE
 
@@ -25,10 +26,13 @@ def enhance_set(
     shard: tuple[int, int] = (1, 1),
     device: str = "cpu",
     model_file: str | None = None,
+    bf16: bool = False,
+    windowing: Windowing | None = None,
+    newer_than: float = 0.0,
 ) -> None:
     """Enhance every n-th utterance of an scp into ``output/wav/<utterance>.wav`` (int16).
 
-    Files that are there, whole and newer than the model, are not made again. With one shard,
+    Files that are there, whole, newer than model and settings, are not made again. With one shard,
     or by ``list_enhanced`` after all, ``output/spk1.scp`` lists them.
 
     Args:
@@ -38,13 +42,16 @@ def enhance_set(
         shard: (k, n): every n-th utterance from the k-th on.
         device: where to compute.
         model_file: weights in the experiment's folder; ``None``: the best.
+        bf16: compute in bfloat16 where the processor has it.
+        windowing: how a long utterance is cut; ``None``: as ``Enhancer`` does by itself.
+        newer_than: when the settings were last changed, in seconds since 1970.
 
     Raises:
         FeatnormError: the model or an utterance cannot be read.
     """
     entries = read_scp(wav_scp)
-    enhancer = Enhancer.from_pretrained(model, device, model_file)
-    trained = find_weights(model, model_file).stat().st_mtime
+    enhancer = Enhancer.from_pretrained(model, device, model_file, bf16)
+    trained = max(find_weights(model, model_file).stat().st_mtime, newer_than)
     index, shards = shard
     keys = list(islice(sorted(entries), index - 1, None, shards))
     started = told = time.monotonic()
@@ -54,7 +61,7 @@ def enhance_set(
         if not _is_done(target, entries[key], trained):
             wav = read_audio(entries[key], SAMPLE_RATE)
             try:
-                write_audio(target, enhancer(wav), SAMPLE_RATE)
+                write_audio(target, enhancer(wav, windowing=windowing), SAMPLE_RATE)
             except FeatnormError as error:
                 raise FeatnormError(f"utterance {key}: {error}") from error
             seconds += len(wav) / SAMPLE_RATE

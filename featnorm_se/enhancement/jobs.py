@@ -1,29 +1,44 @@
-"""Which files are to be enhanced into which, and what of it was done before."""
+"""Which files are to be enhanced into which, and all of them through a model.
+
+What was done before is left alone; a bad file is told and the others go on.
+"""
 
 from __future__ import annotations
 
 import json
 import os
+import sys
+import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import lru_cache, partial
 from pathlib import Path
 
 from featnorm_se.data.audio import audio_info
-from featnorm_se.enhancement.audio_stream import AUDIO_SUFFIXES
+from featnorm_se.data.parallel import parallel_map
+from featnorm_se.enhancement.audio_file import enhance_file
+from featnorm_se.enhancement.audio_stream import AUDIO_SUFFIXES, AudioInput, check_ending
+from featnorm_se.enhancement.enhancer import Enhancer
+from featnorm_se.enhancement.loading import find_weights
+from featnorm_se.enhancement.longform import Windowing
 from featnorm_se.errors import FeatnormError
-from featnorm_se.files import write_json
+from featnorm_se.files import sha256_file, write_json
 
 RECORD = ".featnorm_se.json"  # in an output folder: what its files were made with
 NOISE = ".noise"  # goes before the ending of a noise file's name
+_SECONDS_BETWEEN_LINES = 5.0
+_SECONDS_UNTIL_STALE = 60.0
 
 
 @dataclass(frozen=True)
 class Job:
-    """One file: what to read, what to write, and where the noise goes, if anywhere."""
+    """One file: what to read and write, where the noise goes, and a name for messages."""
 
     source: Path
     target: Path
     noise: Path | None = None
+    name: str = ""
 
 
 def plan_jobs(inputs: Sequence[Path], output: Path, save_noise: bool) -> list[Job]:
@@ -36,8 +51,12 @@ def plan_jobs(inputs: Sequence[Path], output: Path, save_noise: bool) -> list[Jo
             or a file would be written over itself.
     """
     pairs: list[tuple[Path, Path]] = []
-    for path in inputs:
+    for number, path in enumerate(inputs):
+        if path in inputs[:number]:
+            raise FeatnormError(f"{path} is given twice")
         if path.is_dir():
+            if path.resolve() == output.resolve():
+                raise FeatnormError(f"{path} would be written over itself: name another --output")
             found = list(_walk(path, output))
             if not found:
                 raise FeatnormError(
@@ -50,6 +69,7 @@ def plan_jobs(inputs: Sequence[Path], output: Path, save_noise: bool) -> list[Jo
         elif is_folder(inputs, output):
             pairs.append((path, output / path.name))
         else:
+            check_ending(output)
             pairs.append((path, output))
     targets: dict[Path, Path] = {}
     for source, target in pairs:
@@ -98,6 +118,7 @@ def claim_folder(
             the names to be written; ``force`` overwrites both.
     """
     record = output / RECORD
+    _drop_stale({job.target.parent for job in jobs})
     if force:
         for job in jobs:
             job.target.unlink(missing_ok=True)
@@ -123,6 +144,17 @@ def claim_folder(
     write_json(record, made_with)
 
 
+def _drop_stale(folders: set[Path]) -> None:
+    """Remove what runs that were killed have left half written."""
+    for path in (path for folder in folders for path in folder.glob(".[0-9]*.tmp.*")):
+        number = path.name.split(".")[1]
+        with suppress(OSError):
+            # A run on another machine writes now and then.
+            old = time.time() - path.stat().st_mtime > _SECONDS_UNTIL_STALE
+            if number.isdigit() and old and not Path("/proc", number).exists():
+                path.unlink()
+
+
 def is_done(job: Job) -> bool:
     """Whether the target is there, as long as its source and not older."""
     wanted = [job.target] if job.noise is None else [job.target, job.noise]
@@ -133,3 +165,131 @@ def is_done(job: Job) -> bool:
         )
     except (OSError, FeatnormError):
         return False
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How files are enhanced.
+
+    Attributes:
+        model: an experiment's folder, a packed model or a name on Hugging Face.
+        model_file: weights in the folder; ``None``: the best.
+        device: ``auto``, ``cpu`` or ``cuda``.
+        bf16: compute in bfloat16 where the processor has it.
+        windowing: how long files are cut.
+        skip_done: leave files alone that are done.
+        tell_failed: tell of a bad file at once, and not only in its outcome.
+    """
+
+    model: str
+    model_file: str | None = None
+    device: str = "auto"
+    bf16: bool = False
+    windowing: Windowing = field(default_factory=Windowing)
+    skip_done: bool = False
+    tell_failed: bool = True
+
+    def made_with(self) -> dict[str, object]:
+        """Return what the output depends on, by name, to be compared between runs."""
+        path = Path(self.model)
+        if path.is_dir():
+            model = sha256_file(find_weights(path, self.model_file))
+        else:
+            model = sha256_file(path) if path.is_file() else self.model
+        cut = self.windowing
+        return {
+            "model": model,
+            "bf16": self.bf16,
+            "stats": cut.stats,
+            "window": cut.seconds,
+        }
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of one file: ``enhanced``, ``skipped`` or ``failed``, and why."""
+
+    source: str
+    status: str
+    seconds: float = 0.0
+    reason: str = ""
+
+
+def enhance_files(jobs: Sequence[Job], settings: Settings, nj: int = 1) -> list[Outcome]:
+    """Enhance files; progress, warnings and faults go to stderr as they come.
+
+    Args:
+        jobs: the files.
+        settings: how.
+        nj: processes, each with its own copy of the model and one thread.
+
+    Returns:
+        One outcome a job.
+
+    Raises:
+        FeatnormError: the model cannot be loaded, or a process died.
+    """
+    work = partial(enhance_one, settings)
+    if nj > 1:
+        return parallel_map(work, jobs, nj, "enhancing")
+    return [work(job) for job in jobs]
+
+
+def enhance_one(settings: Settings, job: Job) -> Outcome:
+    """Do one file, in whatever process."""
+    name = job.name or str(job.source)
+    if settings.skip_done and is_done(job):
+        return Outcome(name, "skipped")
+    enhancer = load_once(settings.model, settings.model_file, settings.device, settings.bf16)
+    try:
+        source = AudioInput(job.source, name)
+        header = source.header
+        progress = Lines(name, header.frames / header.sample_rate)
+        done = enhance_file(enhancer, source, job.target, job.noise, settings.windowing, progress)
+    except FeatnormError as error:
+        if settings.tell_failed:
+            _tell(f"failed: {error}")
+        return Outcome(name, "failed", reason=str(error))
+    if done.clipped:
+        _tell(f"warning: {job.target}: {done.clipped} samples beyond full scale were clipped")
+    return Outcome(name, "enhanced", done.seconds)
+
+
+@lru_cache(maxsize=1)
+def load_once(model: str, model_file: str | None, device: str, bf16: bool) -> Enhancer:
+    """Load a model at the first file of a process and keep it for the others."""
+    enhancer = Enhancer.from_pretrained(model, device, model_file, bf16)
+    if bf16 and not enhancer.bf16:
+        _tell("warning: this processor has no bfloat16, computing in float32")
+    return enhancer
+
+
+class Lines:
+    """Prints how far a long file is, every few seconds.
+
+    Args:
+        name: of the file.
+        seconds: its length.
+    """
+
+    def __init__(self, name: str, seconds: float) -> None:
+        self._name = name
+        self._seconds = seconds
+        self._begun = self._told = time.monotonic()
+
+    def __call__(self, share: float) -> None:
+        now = time.monotonic()
+        if now - self._told < _SECONDS_BETWEEN_LINES or share <= 0:
+            return
+        self._told = now
+        spent = now - self._begun
+        _tell(
+            f"{self._name}: {100 * share:.0f} %, {self._seconds * share / spent:.1f} times real"
+            f" time, {spent / share - spent:.0f} s left"
+        )
+
+
+def _tell(line: str) -> None:
+    # Names of files can hold anything.
+    plain = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)
+    print(plain, file=sys.stderr, flush=True)

@@ -4,15 +4,29 @@ from __future__ import annotations
 
 import os
 import re
+import zipfile
+from collections import Counter
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 
-from featnorm_se.enhancement.archive import CONFIG, WEIGHTS, Archive
 from featnorm_se.errors import FeatnormError
+from featnorm_se.files import parse_yaml
+from featnorm_se.upstream.checkpoint import check_size
 
+WEIGHTS, CONFIG = "model.safetensors", "config.yaml"
+# name: the most bytes that it may have unpacked
+MEMBERS = {
+    WEIGHTS: 16 << 30,
+    CONFIG: 4 << 20,
+    "clean_stats.npz": 64 << 20,
+    "results.json": 16 << 20,
+    "README.md": 4 << 20,
+}
+# Weights are noise to a packer; what shrinks more than this is a bomb.
+_MOST_SHRUNK = 50
 MODEL_FILES = ("valid.loss.best.pth", "valid.loss.ave.pth", WEIGHTS)
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 
@@ -33,7 +47,7 @@ def read_model(
     if path.is_file():
         if model_file:
             raise FeatnormError(f"{path} is a packed model: --model_file is for folders")
-        with Archive(path) as archive:
+        with closing(Archive(path)) as archive:
             weights = parse_weights(archive.read(WEIGHTS), f"{WEIGHTS} in {path}")
             return parse_config(archive.read(CONFIG), f"{CONFIG} in {path}"), weights
     if not path.exists() and _HUB_NAME.fullmatch(str(source)):
@@ -54,6 +68,7 @@ def read_folder(
     weights = find_weights(folder, model_file)
     if weights.suffix == ".safetensors":
         return config, parse_weights(weights.read_bytes(), str(weights))
+    check_size(weights)
     try:
         return config, torch.load(weights, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises its own, pickle's and zip's errors here
@@ -80,10 +95,7 @@ def parse_config(data: bytes, where: str) -> dict[str, Any]:
     Raises:
         FeatnormError: it is no YAML or no mapping; ``where`` names the file.
     """
-    try:
-        config = yaml.safe_load(data.decode("utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise FeatnormError(f"{where} is no YAML: {' '.join(str(error).split())}") from error
+    config = parse_yaml(data, where)
     if not isinstance(config, dict):
         raise FeatnormError(f"{where} holds no 'key: value' lines")
     return config
@@ -127,3 +139,67 @@ def fetch_from_hub(name: str) -> Path:
             f"{name}: there is no such folder or packed model here, and Hugging Face does not"
             f" give it (offline? a wrong name?): {told}"
         ) from error
+
+
+class Archive:
+    """An open packed model.
+
+    Args:
+        path: the zip.
+
+    Raises:
+        FeatnormError: it is no zip, lacks the weights or the configuration, holds any other
+            file than a packed model does (a path out of it, say), or one that is far too large
+            once unpacked.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            self._zip = zipfile.ZipFile(path)
+        except (zipfile.BadZipFile, OSError, NotImplementedError, ValueError) as error:
+            raise FeatnormError(f"{path} is no packed model: {error}") from error
+        try:
+            self._check()
+        except FeatnormError:
+            self._zip.close()
+            raise
+
+    def _check(self) -> None:
+        names = Counter(info.filename for info in self._zip.infolist())
+        odd = sorted(name for name, count in names.items() if name not in MEMBERS or count > 1)
+        if odd:
+            raise FeatnormError(
+                f"{self.path} is no packed model: it holds {odd[0]!r}, which none does (once)"
+            )
+        for name in (WEIGHTS, CONFIG):
+            if name not in names:
+                raise FeatnormError(f"{self.path} is no packed model: it holds no {name}")
+        for info in self._zip.infolist():
+            most = min(MEMBERS[info.filename], 65536 + _MOST_SHRUNK * info.compress_size)
+            if info.file_size > most or info.flag_bits & 1:
+                raise FeatnormError(
+                    f"{self.path}: {info.filename} would be {info.file_size} bytes, no packed"
+                    " model's is"
+                )
+
+    def read(self, name: str) -> bytes:
+        """Return one file's bytes.
+
+        Raises:
+            FeatnormError: it is not there, or broken.
+        """
+        try:
+            with self._zip.open(name) as handle:
+                # No further than promised, whatever comes out.
+                return handle.read(self._zip.getinfo(name).file_size)
+        except KeyError as error:
+            raise FeatnormError(f"{self.path} holds no {name}") from error
+        except (zipfile.BadZipFile, OSError, EOFError, ValueError, NotImplementedError) as error:
+            raise FeatnormError(f"{self.path}: {name} is broken: {error}") from error
+        except Exception as error:  # zlib.error and the like have no common parent
+            raise FeatnormError(f"{self.path}: {name} is broken: {error}") from error
+
+    def close(self) -> None:
+        """Close the file."""
+        self._zip.close()

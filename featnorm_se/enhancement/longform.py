@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
@@ -12,7 +13,6 @@ from torch import Tensor
 
 from featnorm_se.data.audio import FloatArray
 from featnorm_se.enhancement.file_stats import FileStats
-from featnorm_se.enhancement.given_stats import GivenStats
 from featnorm_se.enhancement.windows import (
     OVERLAP_SECONDS,
     WINDOW_SECONDS,
@@ -23,6 +23,8 @@ from featnorm_se.enhancement.windows import (
 )
 from featnorm_se.errors import FeatnormError
 from featnorm_se.statistics import SiteStats
+from featnorm_se.upstream.pieces import Part
+from featnorm_se.upstream.whole_file import WholeFile
 
 if TYPE_CHECKING:
     from featnorm_se.enhancement.enhancer import Enhancer
@@ -99,24 +101,29 @@ def enhance_signal(
         (n, channels) float32 pieces, together as long as the signal.
     """
     how = windowing or Windowing()
-    plan = plan_windows(signal.samples, how.seconds, how.overlap)
+    separator = enhancer.separator
+    # The upstream sees what the STFT's frames make: no more than whole hops.
+    seen = signal.samples // separator.stft.hop_length * separator.stft.hop_length
+    piece = separator.upstream.piece(seen)
+    plan = plan_windows(signal.samples, how.seconds, how.overlap, piece)
     if len(plan) == 1:
         for x in cut_windows(signal.blocks(), plan):
             yield _whole(enhancer, x, how.batch)
         progress(1.0)
         return
+    part = Part(seen, [], [])
     if how.stats == "window":
-        outputs = _windows(enhancer, signal, plan, None, how.batch)
+        outputs = _windows(enhancer, signal, plan, part, None, how.batch)
         yield from _told(join_windows(outputs, plan), len(plan), 0.0, progress)
         return
-    stats = FileStats(enhancer.separator, _wave_stats(signal), signal.samples)
-    with stats.store:
+    stats = FileStats(separator, _wave_stats(signal), part)
+    with closing(stats.store):
         for index, point in enumerate(stats.points):
             with torch.inference_mode(), enhancer.precision():
                 windows = _tensors(enhancer, signal, plan)
                 spent = 0.3 * index / len(stats.points)
                 stats.collect(point, _told(windows, 1 << 30, spent, progress))
-        outputs = _windows(enhancer, signal, plan, stats.given, how.batch)
+        outputs = _windows(enhancer, signal, plan, part, stats.given, how.batch)
         yield from _told(join_windows(outputs, plan), len(plan), 0.3, progress)
 
 
@@ -143,7 +150,12 @@ def _whole(enhancer: Enhancer, x: FloatArray, batch: int) -> FloatArray:
 
 
 def _windows(
-    enhancer: Enhancer, signal: Signal, plan: list[Window], given: GivenStats | None, batch: int
+    enhancer: Enhancer,
+    signal: Signal,
+    plan: list[Window],
+    part: Part,
+    given: WholeFile | None,
+    batch: int,
 ) -> Iterator[FloatArray]:
     """Yield the output of every window, (samples, channels)."""
     together = max(1, batch // signal.channels)  # windows computed at once
@@ -154,8 +166,8 @@ def _windows(
         # The last window may be longer: rows of one batch have one length.
         if len(held) == together or following != len(x):
             starts = [window.start for window in plan[index + 1 - len(held) : index + 1]]
-            y = _rows(enhancer, held, starts, given, batch)
-            yield from (part.T for part in y)
+            y = _rows(enhancer, held, starts, part, given, batch)
+            yield from (rows.T for rows in y)
             held = []
 
 
@@ -163,7 +175,8 @@ def _rows(
     enhancer: Enhancer,
     held: list[FloatArray],
     starts: list[int],
-    given: GivenStats | None,
+    part: Part,
+    given: WholeFile | None,
     batch: int,
 ) -> FloatArray:
     """Enhance windows (N, channels) that begin at ``starts``; return (windows, channels, N)."""
@@ -172,15 +185,30 @@ def _rows(
     places = [(channel, start) for start in starts for channel in range(channels)]
     done = []
     for at in range(0, len(rows), batch):
-        if given is None:
-            done.append(enhancer.enhance(rows[at : at + batch]))
-            continue
-        given.rows = [channel for channel, _ in places[at : at + batch]]
-        given.starts = [start for _, start in places[at : at + batch]]
-        with given.use():
+        part.channels = [channel for channel, _ in places[at : at + batch]]
+        part.starts = [start for _, start in places[at : at + batch]]
+        with _given(enhancer, part, given):
             done.append(enhancer.enhance(rows[at : at + batch]))
     joined: FloatArray = torch.cat(done).numpy()
     return joined.reshape(len(held), channels, -1)
+
+
+@contextmanager
+def _given(enhancer: Enhancer, part: Part, given: WholeFile | None) -> Iterator[None]:
+    """Have the model know which part of the file it gets, and the file's statistics if any."""
+    separator = enhancer.separator
+    level_norm = separator.level_norm
+    try:
+        if given is None:
+            separator.upstream.part = part
+            yield
+            return
+        separator.level_norm = None  # the file's level is among what is given
+        with given.use():
+            yield
+    finally:
+        separator.level_norm = level_norm
+        separator.upstream.part = None
 
 
 def _tensors(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,11 @@ from typing import Any
 import torch
 import yaml
 
-from featnorm_se.enhancement.archive import CONFIG, WEIGHTS, write_archive
 from featnorm_se.enhancement.card import model_card
 from featnorm_se.enhancement.enhancer import Enhancer
-from featnorm_se.enhancement.loading import read_folder
+from featnorm_se.enhancement.loading import CONFIG, WEIGHTS, read_folder
 from featnorm_se.errors import FeatnormError
+from featnorm_se.files import atomic_path
 from featnorm_se.statistics import FeatureStats
 
 # What builds the model, here and in ESPnet's stock inference, and how it was trained. The rest
@@ -47,9 +48,18 @@ def pack(experiment: Path, output: Path, model_file: str | None = None) -> dict[
     if output.suffix != ".zip":
         raise FeatnormError(f"a packed model is a .zip, {output} is none")
     members = contents(experiment, model_file)
-    write_archive(output, members)
+    _write_archive(output, members)
     Enhancer.from_pretrained(output)
     return {name: len(data) for name, data in members.items()}
+
+
+def _write_archive(path: Path, members: dict[str, bytes]) -> None:
+    """Write a packed model, whole or not at all; the same members give the same bytes."""
+    with atomic_path(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
+        for name, data in members.items():
+            info: Any = zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
+            info.external_attr = 0o644 << 16
+            archive.writestr(info, data)
 
 
 def contents(experiment: Path, model_file: str | None = None) -> dict[str, bytes]:
@@ -59,6 +69,10 @@ def contents(experiment: Path, model_file: str | None = None) -> dict[str, bytes
     config, weights = read_folder(experiment, model_file)
     if config.get("separator") != "featnorm":
         raise FeatnormError(f"{experiment}: separator {config.get('separator')!r} is not ours")
+    try:
+        Enhancer(config, weights)  # what loads no model is not to be written at all
+    except FeatnormError as error:
+        raise FeatnormError(f"{experiment}: {error}") from error
     # safetensors wants every array by itself and in order.
     plain = {key: value.detach().clone().contiguous() for key, value in weights.items()}
     kept = {key: config[key] for key in (*_BUILDS, *_TRAINED) if key in config}

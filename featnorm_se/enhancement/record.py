@@ -8,7 +8,7 @@ import platform
 import re
 import subprocess
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -52,10 +52,12 @@ class RunRecord:
             "commit": commit,
             "dirty": dirty,
             "versions": part_versions(),
-            "machine": {"cpu": _processor(), "cores": os.cpu_count(), "gpu": _gpu()},
+            "host": platform.node(),
+            "machine": _machine(),
             "started": before.get("started", now),
             "resumed": [*before.get("resumed", []), now] if before else [],
             "finished": None,
+            "result": {"status": "running"},
         }
         write_json(path, record)
         return cls(path, record)
@@ -81,14 +83,46 @@ class RunRecord:
         counts and what a cut threw away does not.
         """
         expdir = self.path.parent
-        epochs = _epoch_seconds(expdir / "checkpoint.pth")
+        epochs = _epochs(expdir / "checkpoint.pth")
         self.fields["finished"] = _now()
         self.fields["epochs"] = len(epochs)
-        self.fields["training_seconds"] = round(sum(epochs), 1)
+        self.fields["training_seconds"] = round(sum(map(_seconds, epochs.values())), 1)
+        result: dict[str, Any] = {"status": "finished"}
         best = expdir / "valid.loss.best.pth"
         if best.is_symlink():
-            self.fields["best_epoch"] = int(re.sub(r"\D", "", os.readlink(best)) or 0)
+            epoch = int(re.sub(r"\D", "", os.readlink(best)) or 0)
+            self.fields["best_epoch"] = epoch
+            result["valid_loss"] = epochs.get(epoch, {}).get("valid", {}).get("loss")
+        self.fields["result"] = result
         write_json(self.path, self.fields)
+
+    def fail(self, reason: str) -> None:
+        """Write the record of a run that has ended with an error."""
+        self.fields["result"] = {"status": "failed", "reason": reason, "ended": _now()}
+        write_json(self.path, self.fields)
+
+
+def process_rank(launcher: Mapping[str, str]) -> int:
+    """Return which of the processes of a run this is; 0, the only or first one, keeps the record.
+
+    Args:
+        launcher: what ``espnet2.bin.launch`` told it, in ESPnet's keys; without a word, ``RANK``
+            of the environment counts (srun and torchrun on the processor).
+
+    Raises:
+        FeatnormError: the launcher that is named did not start this process.
+    """
+    if not launcher.get("dist_launcher"):
+        return int(launcher.get("dist_rank") or os.environ.get("RANK") or 0)
+    from espnet2.train.distributed_utils import get_node_rank
+
+    try:
+        return get_node_rank(None, launcher["dist_launcher"]) or 0
+    except ImportError as error:
+        raise FeatnormError("several machines by mpirun need the package mpi4py") from error
+    except RuntimeError as error:
+        told = f"--dist_launcher {launcher['dist_launcher']}: {error}"
+        raise FeatnormError(f"{told}; it is for espnet2.bin.launch to give") from error
 
 
 _IDENTITY = ("seed", "upstream_identity", "norm", "norm_site", "config_sha256", "data_sources")
@@ -135,25 +169,35 @@ def source_commit() -> tuple[str | None, bool | None]:
         return None, None
 
 
-def _epoch_seconds(checkpoint: Path) -> list[float]:
-    """Return what each epoch took, training and validation, in seconds."""
-    import numpy as np
-    import torch
+def _epochs(checkpoint: Path) -> dict[int, dict[str, Any]]:
+    """Return ESPnet's figures of every epoch: by part (train, valid), by name."""
+    from featnorm_se.enhancement.checkpoints import read_checkpoint
 
-    # ESPnet keeps its figures as numpy numbers and time spans, and no more is allowed in.
-    numbers = [np.dtype, np.dtypes.Float64DType, np.dtypes.Float32DType, np.dtypes.Int64DType]
-    allowed: list[Any] = [timedelta, np.float64(0).__reduce__()[0], *numbers]
-    with torch.serialization.safe_globals(allowed):
-        states = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)
-    epochs = states["reporter"]["stats"].values()
-    return [
-        sum(part["time"].total_seconds() for part in epoch.values() if "time" in part)
-        for epoch in epochs
-    ]
+    stats: dict[int, dict[str, Any]] = read_checkpoint(checkpoint)["reporter"]["stats"]
+    return stats
+
+
+def _seconds(epoch: Mapping[str, Any]) -> float:
+    """Return what an epoch took, training and validation."""
+    return sum(part["time"].total_seconds() for part in epoch.values() if "time" in part)
 
 
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _machine() -> dict[str, Any]:
+    try:
+        memory = round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1)
+    except (ValueError, OSError):
+        memory = None
+    return {
+        "cpu": _processor(),
+        "cores": os.cpu_count(),
+        "memory_gib": memory,
+        "gpu": _gpu(),
+        "processes": int(os.environ.get("WORLD_SIZE", "1")),
+    }
 
 
 def _processor() -> str:

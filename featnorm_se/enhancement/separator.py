@@ -17,6 +17,7 @@ from featnorm_se.names import LEVEL_SITE, check_norm
 from featnorm_se.normalization import FeatureNorm, LevelNorm
 from featnorm_se.statistics import FeatureStats
 from featnorm_se.upstream import load_upstream
+from featnorm_se.upstream.bf16 import autocast_bf16
 
 
 class FeatNormSeparator(AbsSeparator):
@@ -44,6 +45,8 @@ class FeatNormSeparator(AbsSeparator):
         layer_drop: probability of skipping one of its layers while training.
         spec_augment: mask spans of its time and channels while training.
         gradient_checkpointing: less memory in training for more time.
+        fast: waveform models by our own arithmetic on s3prl's weights; ``False``: its modules.
+        bf16: compute upstream and head in bfloat16 while training, where the device has it.
         num_spk: 1; enhancement has one target.
 
     Raises:
@@ -75,6 +78,8 @@ class FeatNormSeparator(AbsSeparator):
         layer_drop: float = 0.0,
         spec_augment: bool = False,
         gradient_checkpointing: bool = False,
+        fast: bool = True,
+        bf16: bool = False,
         num_spk: int = 1,
     ) -> None:
         super().__init__()
@@ -88,12 +93,9 @@ class FeatNormSeparator(AbsSeparator):
                 f"separator_conf.n_fft {n_fft} gives {self.stft.bins} frequencies, the encoder"
                 f" {input_dim}: give both the same n_fft, hop_length and win_length"
             )
-        if upstream_conf is None:
-            self.upstream = load_upstream(upstream, "scratch")
-        else:
-            self.upstream = load_upstream(upstream, config=upstream_conf)
+        self.upstream = load_upstream(upstream, "scratch", config=upstream_conf)
         self.upstream.configure(
-            freeze, upstream_dropout, layer_drop, spec_augment, gradient_checkpointing
+            freeze, upstream_dropout, layer_drop, spec_augment, gradient_checkpointing, fast
         )
         self.norm = check_norm(norm)
         names = norm_site if isinstance(norm_site, str) else ",".join(norm_site)
@@ -112,6 +114,7 @@ class FeatNormSeparator(AbsSeparator):
             )
         self.head = MaskHead(self.upstream.width, input_dim, use_spectrum, layers, units, dropout)
         self.freeze_steps = freeze_steps
+        self.bf16 = bf16
         self.register_buffer("steps", torch.zeros((), dtype=torch.long))
 
     @property
@@ -162,8 +165,9 @@ class FeatNormSeparator(AbsSeparator):
         """
         spectrum = torch.complex(input.real.float(), input.imag.float())
         lengths = ilens.to(spectrum.device)
-        features = self._features(spectrum, lengths)
-        mask = self.head(features, spectrum.abs(), lengths)
+        with autocast_bf16(spectrum.device, self.bf16 and self.training):
+            features = self._features(spectrum, lengths)
+            mask = self.head(features, spectrum.abs(), lengths).float()
         return [input * mask.to(input.real.dtype)], ilens, OrderedDict(mask_spk1=mask)
 
     def _features(self, spectrum: Tensor, lengths: Tensor) -> Tensor:

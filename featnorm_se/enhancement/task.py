@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
+import yaml
 from espnet2.enh.espnet_model import ESPnetEnhancementModel
-from espnet2.tasks.abs_task import optim_classes
+from espnet2.tasks.abs_task import optim_classes, scheduler_classes
 from espnet2.tasks.enh import EnhancementTask, criterion_choices, separator_choices
+from espnet2.utils.types import str2bool
 
+from featnorm_se.enhancement.checkpoints import CHECKPOINT, whole_files
 from featnorm_se.enhancement.loss import LogMagnitudeL1
+from featnorm_se.enhancement.peers import Peers, check_shares
 from featnorm_se.enhancement.separator import FeatNormSeparator
+from featnorm_se.enhancement.trainer import FeatNormTrainer
 from featnorm_se.errors import FeatnormError
 from featnorm_se.names import LEVEL_SITE, SAMPLE_RATE
 from featnorm_se.statistics import FeatureStats
@@ -42,6 +49,17 @@ class FeatNormTask(EnhancementTask):
     file, which is what inference wants.
     """
 
+    trainer = FeatNormTrainer
+
+    @classmethod
+    def main_worker(cls, args: argparse.Namespace) -> None:
+        """Build and train; what is saved is whole, and no process waits for one that has died."""
+        with Peers.of(args) as peers, whole_files():
+            check_shares(args, peers.size)
+            make_deterministic(args)
+            super().main_worker(args)
+            peers.leave()
+
     @classmethod
     def add_task_arguments(cls, parser: argparse.ArgumentParser) -> None:
         super().add_task_arguments(parser)
@@ -63,11 +81,26 @@ class FeatNormTask(EnhancementTask):
             default=0.1,
             help="the upstream's learning rate, as a part of the head's",
         )
+        group.add_argument(
+            "--deterministic",
+            type=str2bool,
+            default=False,
+            help="only algorithms that give the same bits every time",
+        )
+        group.add_argument(
+            "--max_bad_steps",
+            type=int,
+            default=10,
+            help="stop after so many steps on end whose loss or gradient is not finite; 0: never",
+        )
 
     @classmethod
     def get_parser(cls) -> argparse.ArgumentParser:
         register()
-        return super().get_parser()
+        parser: argparse.ArgumentParser = super().get_parser()
+        # ESPnet would run three utterances after each epoch, looking for ESPnet's own attentions.
+        parser.set_defaults(num_att_plot=0)
+        return parser
 
     @classmethod
     def build_model(cls, args: argparse.Namespace) -> ESPnetEnhancementModel:
@@ -80,7 +113,10 @@ class FeatNormTask(EnhancementTask):
         register()
         check_one_stft(vars(args))
         model = super().build_model(args)
-        resumes = args.resume and (Path(args.output_dir) / "checkpoint.pth").is_file()
+        on_cpu = getattr(args, "use_amp", False) and not getattr(args, "ngpu", 0)
+        if on_cpu and args.separator == SEPARATOR:
+            model.separator.bf16 = True  # ESPnet's own autocast is for GPUs only
+        resumes = args.resume and (Path(args.output_dir) / CHECKPOINT).is_file()
         if args.separator == SEPARATOR and not resumes:
             cls._start(model.separator, args)
         return model
@@ -129,6 +165,51 @@ class FeatNormTask(EnhancementTask):
             groups.append({"params": slow, "lr": learning_rate * args.upstream_lr_scale})
         conf = {"lr": 1e-3, **args.optim_conf}
         return [optimizer(groups, **conf)]
+
+
+def make_deterministic(args: argparse.Namespace) -> None:
+    """Let torch take only algorithms that give the same bits every time, when asked."""
+    # The call imports torch's compiler, a second or two: only where it changes something.
+    if args.deterministic != torch.are_deterministic_algorithms_enabled():
+        torch.use_deterministic_algorithms(args.deterministic)
+    if args.deterministic:
+        args.cudnn_deterministic, args.cudnn_benchmark = True, False
+        # CUDA's matrix products need a workspace of a fixed size for that.
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+
+
+def check_options(config: Mapping[str, Any], source: str) -> None:
+    """Hold a configuration against ESPnet's options, before anything of a run is written.
+
+    Args:
+        config: ESPnet's keys and values.
+        source: what messages call it.
+
+    Raises:
+        FeatnormError: a key is none of ESPnet's, or a value is of another kind or no choice.
+    """
+
+    def refuse(message: str) -> NoReturn:
+        raise FeatnormError(f"{source} or --set: {message.partition(' (from')[0]}")
+
+    parser = FeatNormTask.get_parser()
+    parser.error = refuse  # type: ignore[method-assign]
+    with tempfile.NamedTemporaryFile("w", suffix=".yaml", encoding="utf-8") as file:
+        yaml.safe_dump(dict(config), file)
+        file.flush()
+        args = parser.parse_args(["--config", file.name])
+    for key, known in (("optim", optim_classes), ("scheduler", scheduler_classes)):
+        if getattr(args, key) not in (*known, None):
+            refuse(f"{key}: {getattr(args, key)!r} is none of {', '.join(known)}")
+    parts = args.criterions if isinstance(args.criterions, list) else [None]
+    names = [str(part.get("name")) if isinstance(part, dict) else "" for part in parts]
+    if not all(name in criterion_choices.classes for name in names):
+        known_names = ", ".join(map(str, criterion_choices.classes))
+        refuse(f"criterions: a list of groups is wanted, each with a name of {known_names}")
+    for key in ("max_epoch", "batch_size", "chunk_length", "log_interval"):
+        value = getattr(args, key)
+        if isinstance(value, int) and value < 1:
+            refuse(f"{key}: {value}, at least 1 is needed")
 
 
 def check_one_stft(config: Mapping[str, Any]) -> None:

@@ -41,7 +41,10 @@ class Window:
 
 
 def plan_windows(
-    samples: int, seconds: float = WINDOW_SECONDS, overlap: float = OVERLAP_SECONDS
+    samples: int,
+    seconds: float = WINDOW_SECONDS,
+    overlap: float = OVERLAP_SECONDS,
+    piece: int = 0,
 ) -> list[Window]:
     """Cover a signal with windows of one length; neighbours overlap at least so much.
 
@@ -53,11 +56,16 @@ def plan_windows(
         seconds: the longest window.
         overlap: seconds that neighbours share at least; the outer half of it on either side is
             only context, except for the cross-fade in its middle.
+        piece: the model cuts the whole signal into pieces of so many samples by itself, and
+            nothing passes from one to the next: windows that are long enough for a piece meet
+            between two. 0: it does not.
 
     Raises:
         FeatnormError: the windows are not at least twice as long as the overlap, or the overlap
             not as long as the cross-fade.
     """
+    if not 0 < seconds < 1e6:
+        raise FeatnormError(f"--window {seconds}: a number of seconds is wanted, such as 20")
     size = _on_grid(seconds)
     shared = _on_grid(overlap)
     if shared < FADE_SECONDS * SAMPLE_RATE + GRID or size < 2 * shared:
@@ -67,6 +75,9 @@ def plan_windows(
         )
     if samples <= size:
         return [Window(0, samples, 0, samples)]
+    own = (size - shared) // piece * piece if piece else 0
+    if own:
+        return _on_pieces(samples, own, shared // 2)
     # A grid step less, for the rounding below.
     count = -(-(samples - shared) // (size - shared - GRID))
     size = _floor((samples + (count - 1) * shared) // count + GRID)
@@ -77,6 +88,15 @@ def plan_windows(
     return [
         Window(*edges)
         for edges in zip(starts, stops, [0, *joints], [*joints, samples], strict=True)
+    ]
+
+
+def _on_pieces(samples: int, own: int, context: int) -> list[Window]:
+    """Windows that have ``own`` samples in their own each, and ``context`` on either side."""
+    edges = [0, *(edge for edge in range(own, samples - context, own)), samples]
+    return [
+        Window(max(0, start - context), min(samples, stop + context), start, stop)
+        for start, stop in zip(edges, edges[1:], strict=False)
     ]
 
 

@@ -6,6 +6,7 @@ import fcntl
 import json
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -109,7 +110,11 @@ class ScoreCache:
         return tuple(name for name in self._metrics if name not in measures)
 
     def add(self, key: str, row: Row) -> None:
-        """Append a row; it is on its way to the disk when this returns."""
+        """Append a row; it is on its way to the disk when this returns.
+
+        Raises:
+            FeatnormError: it cannot be written, as when the disk is full.
+        """
         measures: dict[str, tuple[float | None, str]] = {
             name: (value, "") for name, value in row.scores.items()
         }
@@ -119,9 +124,15 @@ class ScoreCache:
         known["measures"].update(measures)
         stamped = {name: [self._stamps[name], *value] for name, value in measures.items()}
         entry = {"key": key, "cut": row.cut, "measures": stamped}
-        self._file.write(json.dumps(entry) + "\n")
-        self._file.flush()
+        try:
+            self._file.write(json.dumps(entry) + "\n")
+            self._file.flush()
+        except OSError as error:
+            raise FeatnormError(
+                f"cannot write {self._file.name}: {error.strerror or error}"
+            ) from error
 
     def close(self) -> None:
         """Let go of the folder."""
-        self._file.close()
+        with suppress(OSError):  # of a full disk, which ``add`` has told of
+            self._file.close()

@@ -45,6 +45,7 @@ def _list_folder(root: Path) -> dict[str, str]:
         name = file.relative_to(root).with_suffix("").as_posix()
         if name in files:
             raise FeatnormError(f"{root} has two files for {name}: {files[name]} and {file}")
+        _check_name(root, name)
         files[name] = str(file)
     if not files:
         raise FeatnormError(
@@ -52,6 +53,16 @@ def _list_folder(root: Path) -> dict[str, str]:
             " scp file"
         )
     return files
+
+
+def _check_name(root: Path, name: str) -> None:
+    """Refuse at once a name that no table could be written with after hours of scoring."""
+    try:
+        name.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise FeatnormError(
+            f"{root} has a file whose name is not UTF-8 ({name!r}): rename it"
+        ) from error
 
 
 def _locate(scp: Path, name: str, value: str) -> str:

@@ -88,3 +88,11 @@ def package_versions(metrics: Sequence[str]) -> dict[str, str]:
         except PackageNotFoundError:
             found[name] = "absent"
     return found
+
+
+def tell(reasons: dict[str, str]) -> list[str]:
+    """Join measures with the same reason: ``["PESQ_WB, CSIG: finds ..."]``."""
+    measures: dict[str, list[str]] = {}
+    for name, reason in reasons.items():
+        measures.setdefault(reason, []).append(name)
+    return [f"{', '.join(names)}: {reason}" for reason, names in measures.items()]

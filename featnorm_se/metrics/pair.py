@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 
 from featnorm_se.errors import FeatnormError
 from featnorm_se.metrics import composite, distortion, perceptual
-from featnorm_se.metrics.names import DEFAULT_METRICS, DNSMOS, resolve
+from featnorm_se.metrics.names import DEFAULT_METRICS, DNSMOS, resolve, tell
 from featnorm_se.metrics.perceptual import CannotScore
 
 Array = NDArray[np.float64]
@@ -47,14 +48,6 @@ def score_pair(
     if reasons:
         raise FeatnormError("; ".join(tell(reasons)))
     return scores
-
-
-def tell(reasons: dict[str, str]) -> list[str]:
-    """Join measures with the same reason: ``["PESQ_WB, CSIG: finds ..."]``."""
-    measures: dict[str, list[str]] = {}
-    for name, reason in reasons.items():
-        measures.setdefault(reason, []).append(name)
-    return [f"{', '.join(names)}: {reason}" for reason, names in measures.items()]
 
 
 def score_measures(
@@ -121,11 +114,12 @@ def _check(ref: Array, inf: Array) -> None:
 
 def _simple_measures(ref: Array, inf: Array, rate: int) -> dict[str, Callable[[], float]]:
     """Return what computes each measure that hangs on no other one."""
+    at_stoi_rate = cache(lambda: perceptual.to_stoi_rate(ref, inf, rate))
     return {
         "PESQ_WB": lambda: perceptual.pesq(ref, inf, rate, "wb"),
         "PESQ_NB": lambda: perceptual.pesq(ref, inf, rate, "nb"),
-        "STOI": lambda: perceptual.stoi(ref, inf, rate),
-        "ESTOI": lambda: perceptual.stoi(ref, inf, rate, extended=True),
+        "STOI": lambda: perceptual.stoi(*at_stoi_rate(), perceptual.STOI_RATE),
+        "ESTOI": lambda: perceptual.stoi(*at_stoi_rate(), perceptual.STOI_RATE, extended=True),
         "SI_SDR": lambda: distortion.si_sdr(ref, inf),
         "SDR": lambda: distortion.sdr(ref, inf),
         "SSNR": lambda: composite.ssnr(ref, inf, rate),

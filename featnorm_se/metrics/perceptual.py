@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featnorm_se.errors import FeatnormError
+from featnorm_se.metrics.fast_stoi import FRAME, STOI_RATE, pystoi, resample
 
 Array = NDArray[np.float64]
 
@@ -43,6 +44,20 @@ def pesq(ref: Array, inf: Array, sample_rate: int, band: str) -> float:
         raise CannotScore(f"finds nothing to score: {text}") from error
 
 
+def to_stoi_rate(ref: Array, inf: Array, sample_rate: int) -> tuple[Array, Array]:
+    """Bring both signals to the 10 kHz that STOI is defined at, for STOI and ESTOI alike.
+
+    Args:
+        ref: clean speech, shape (N,).
+        inf: the speech to judge, shape (N,).
+        sample_rate: in Hz.
+
+    Returns:
+        Both at 10 kHz, shape (ceil(N * 10000 / sample_rate),).
+    """
+    return resample(ref, sample_rate), resample(inf, sample_rate)
+
+
 def stoi(ref: Array, inf: Array, sample_rate: int, extended: bool = False) -> float:
     """STOI (Taal et al. 2011) or ESTOI (Jensen and Taal 2016), by the package pystoi.
 
@@ -55,13 +70,16 @@ def stoi(ref: Array, inf: Array, sample_rate: int, extended: bool = False) -> fl
     Raises:
         CannotScore: fewer than 30 frames (0.4 s) of speech are left without the silence.
     """
-    from pystoi import stoi as measure
-
+    package = pystoi()
+    if sample_rate != STOI_RATE:
+        ref, inf = to_stoi_rate(ref, inf, sample_rate)
+    if len(ref) <= FRAME:
+        raise CannotScore("needs 30 frames (0.4 s) of speech")
     with warnings.catch_warnings():
         # pystoi warns and returns 1e-5, which would pass for a score.
         warnings.simplefilter("error", RuntimeWarning)
         try:
-            return float(measure(ref, inf, sample_rate, extended=extended))
+            return float(package.stoi(ref, inf, STOI_RATE, extended=extended))
         except RuntimeWarning as warning:
             raise CannotScore("needs 30 frames (0.4 s) of speech") from warning
 

@@ -126,7 +126,7 @@ def _score_all(
                 rows[name] = known
             else:
                 tasks.append(task)
-        tasks.sort(key=lambda task: os.path.getsize(task.inf), reverse=True)
+        tasks.sort(key=_size, reverse=True)
         progress = Progress(len(tasks), sys.stderr)
         if rows:
             progress.note(f"{len(rows)} utterances need no scoring, {len(tasks)} do")
@@ -139,6 +139,14 @@ def _score_all(
     finally:
         cache.close()
     return [rows[name] for name in sorted(rows)]
+
+
+def _size(task: Task) -> int:
+    """Bytes of the file to score; 0 when it has just gone, which scoring will tell."""
+    try:
+        return os.path.getsize(task.inf)
+    except OSError:
+        return 0
 
 
 def _make_task(

@@ -9,18 +9,21 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import threading
 from collections import deque
 from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING
 
 from featnorm_se.errors import FeatnormError
 from featnorm_se.metrics.cache import Row
+
+if TYPE_CHECKING:  # the process that hands out the work loads no numpy
+    import numpy as np
+    from numpy.typing import NDArray
 
 # Lengths may differ by so many samples (10 ms at 16 kHz: a frame's hop); the longer file's end
 # is then left out. More is a failure.
@@ -80,6 +83,22 @@ def _read_pair(
 def _start_worker() -> None:
     # Ctrl-C is the parent's to handle; it ends the workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """Leave no orphan behind when the parent is killed: its queue would be waited on for ever."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+def _stop(pool: ProcessPoolExecutor) -> None:
+    """End a pool's processes now: who interrupts does not wait for an hour's recording."""
+    # There is no public name for them before Python 3.14.
+    for process in list((getattr(pool, "_processes", None) or {}).values()):
+        process.terminate()
 
 
 @contextmanager
@@ -141,6 +160,9 @@ def _run_pool(waiting: deque[Task], nj: int) -> Generator[tuple[Task, Row], None
     except BrokenProcessPool:
         waiting.appendleft(task)
         return list(flying.values())
+    except BaseException:
+        _stop(pool)
+        raise
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
     return []
@@ -151,6 +173,9 @@ def _score_alone(task: Task) -> Row:
     pool = _pool(1)
     try:
         return pool.submit(score_files, task).result()
+    except KeyboardInterrupt:
+        _stop(pool)
+        raise
     except BrokenProcessPool:
         return Row(
             task.utt_id,

@@ -112,6 +112,9 @@ def _read_json(path: Path) -> dict[str, Any]:
         raise FeatnormError(f"{path} is no JSON ({error}): run its stage again") from error
     if not isinstance(value, dict):
         raise FeatnormError(f"{path} holds no JSON object: run its stage again")
+    metrics = value.get("metrics", {})
+    if not isinstance(metrics, dict) or not all(isinstance(m, dict) for m in metrics.values()):
+        raise FeatnormError(f"{path}: its metrics are no groups of numbers: run its stage again")
     return value
 
 

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from featnorm_se.errors import FeatnormError
+from featnorm_se.files import parse_yaml
 from featnorm_se.names import check_norm, check_sites
 from featnorm_se.report.experiments import NOISY
 from featnorm_se.upstream.registry import upstream_card
 
+_NUMBER = re.compile(r"^\d+_(?=.)")
 _KEYS = {"upstream", "weights", "norm", "norm_site", "baseline"}
 
 
@@ -27,6 +28,7 @@ class Row:
         upstream: name of the upstream; ``noisy`` for the input itself.
         weights: ``pretrained`` or ``scratch``.
         norm, norm_site: as ``run.sh`` takes them; ``norm_site`` is ``auto`` where that is the same.
+        site: where it is normalized, ``auto`` and ``last`` resolved; empty: nowhere.
         baseline: name of the row to compare with; empty: none.
     """
 
@@ -35,7 +37,13 @@ class Row:
     weights: str = ""
     norm: str = ""
     norm_site: str = ""
+    site: str = ""
     baseline: str = ""
+
+    @property
+    def title(self) -> str:
+        """The name without the number that sorts the files."""
+        return _NUMBER.sub("", self.name)
 
     @property
     def is_noisy(self) -> bool:
@@ -91,8 +99,8 @@ def read_rows(folder: Path, setting: Setting) -> list[Row]:
 
 def _read_row(file: Path, setting: Setting) -> Row:
     try:
-        told = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        told = parse_yaml(file.read_bytes(), "it")
+    except OSError as error:
         raise FeatnormError(f"cannot be read: {' '.join(str(error).split())}") from error
     if not isinstance(told, dict) or not told.keys() <= _KEYS or "upstream" not in told:
         raise FeatnormError(f"the keys of a row are {', '.join(sorted(_KEYS))}, upstream at least")
@@ -107,8 +115,13 @@ def _read_row(file: Path, setting: Setting) -> Row:
     if told.get("weights") not in ("pretrained", "scratch"):
         raise FeatnormError(f"weights is {told.get('weights')!r}: pretrained or scratch is wanted")
     norm = check_norm(str(told.get("norm")))
-    site = "" if norm in ("none", "level") else _site(str(told.get("norm_site", "auto")), card)
-    return Row(file.stem, upstream, told["weights"], norm, site, str(told.get("baseline", "")))
+    site = acting = ""
+    if norm not in ("none", "level"):
+        site = _site(str(told.get("norm_site", "auto")), card)
+        acting = site.replace("auto", str(card.get("lowest_site", "auto")))
+        acting = acting.replace("last", f"layer.{card['layers']}")
+    baseline = str(told.get("baseline", ""))
+    return Row(file.stem, upstream, told["weights"], norm, site, acting, baseline)
 
 
 def _site(site: str, card: dict[str, Any]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Sequence
 
 from featnorm_se.metrics.names import METRICS
@@ -17,6 +18,7 @@ _DRIFT = {
     "last_cosine": "cosine, last layer",
 }
 _WORDS = 5  # columns of words at the left
+_MINUS = re.compile(r"(?<![\w.])-(?=\d)")  # in LaTeX's text a hyphen is no minus
 _LATEX = {
     **{character: f"\\{character}" for character in "#$%&_{}"},
     "\\": "\\textbackslash{}",
@@ -30,6 +32,12 @@ NOTE = (
     "Mean over seeds ± half of its 95 % interval (Student's t; none from one seed). Δ: paired"
     " difference to the baseline over utterances, means over the seeds of both, with its"
     " 95 % bootstrap interval. Training time: mean over seeds. An empty cell was not measured."
+)
+
+
+DRIFT_NOTE = (
+    " CKA, cosine: likeness of the clean features before and after fine-tuning, mean over layers;"
+    " 1: nothing has moved."
 )
 
 
@@ -50,17 +58,20 @@ def cells(lines: Sequence[Line], drift: bool = False) -> list[list[str]]:
     heading = ["row", "upstream", "weights", "norm", "site", "seeds", *metrics]
     heading += [_DRIFT[name] for name in drifts]
     heading += ["baseline", *(f"Δ {name}" for name in DELTAS), "parameters", "training"]
+    titles = {line.row.name: line.row.title for line in lines}
+    most = max((line.seeds for line in lines), default=0)
     table = [heading]
     for line in lines:
         row = line.row
-        words = [row.name, row.upstream, row.weights, row.norm, row.norm_site]
-        words.append(str(line.seeds or ""))
+        words = [row.title, row.upstream, row.weights, row.norm, row.site]
+        short = 0 < line.seeds < most and not row.is_noisy  # its mean is over fewer than theirs
+        words.append(f"{line.seeds} of {most}" if short else str(line.seeds or ""))
         table.append(
             [
                 *words,
                 *(_value(line.metrics.get(name), METRICS[name].decimals) for name in metrics),
                 *(_value(line.drift.get(name), 3) for name in drifts),
-                row.baseline,
+                titles.get(row.baseline, ""),
                 *(_difference(line.deltas.get(name), METRICS[name].decimals) for name in DELTAS),
                 format_count(line.parameters),
                 format_duration(line.seconds),
@@ -80,7 +91,14 @@ def _value(told: Estimate | None, decimals: int) -> str:
 def _difference(told: Estimate | None, decimals: int) -> str:
     if told is None:
         return ""
-    return f"{told.mean:+.{decimals}f} [{told.low:+.{decimals}f}, {told.high:+.{decimals}f}]"
+    mean, low, high = (_signed(value, decimals + 1) for value in (told.mean, told.low, told.high))
+    return f"{mean} [{low}, {high}]"
+
+
+def _signed(value: float | None, decimals: int) -> str:
+    """Write a difference with its sign; a zero has none, whichever side it was rounded from."""
+    text = f"{value or 0.0:+.{decimals}f}"
+    return text if text.strip("+-0.") else text[1:]
 
 
 def to_markdown(lines: Sequence[Line], title: str, drift: bool = False) -> str:
@@ -91,7 +109,8 @@ def to_markdown(lines: Sequence[Line], title: str, drift: bool = False) -> str:
         "| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |"
         for row in (heading, rule, *body)
     ]
-    return "\n".join([f"# {title}", "", NOTE, "", *text]) + "\n"
+    note = NOTE + (DRIFT_NOTE if drift else "")
+    return "\n".join([f"# {title}", "", note, "", *text]) + "\n"
 
 
 def to_latex(lines: Sequence[Line], title: str, drift: bool = False) -> str:
@@ -99,11 +118,12 @@ def to_latex(lines: Sequence[Line], title: str, drift: bool = False) -> str:
     heading, *body = cells(lines, drift)
 
     def row(values: Sequence[str]) -> str:
-        return " & ".join("".join(_LATEX.get(c, c) for c in value) for value in values) + r" \\"
+        escaped = ("".join(_LATEX.get(c, c) for c in value) for value in values)
+        return " & ".join(_MINUS.sub("$-$", value) for value in escaped) + r" \\"
 
     columns = "l" * _WORDS + "r" * (len(heading) - _WORDS)
     parts = [
-        f"% {title}. {NOTE}",
+        f"% {title}. {NOTE}{DRIFT_NOTE if drift else ''}",
         f"\\begin{{tabular}}{{{columns}}}",
         r"\toprule",
         row(heading),
@@ -135,7 +155,7 @@ def to_csv(lines: Sequence[Line], drift: bool = False) -> str:
             for estimate in told
             for value in ((estimate.mean, estimate.low, estimate.high) if estimate else (None,) * 3)
         ]
-        words = [row.name, row.upstream, row.weights, row.norm, row.norm_site, row.baseline]
+        words = [row.name, row.upstream, row.weights, row.norm, row.site, row.baseline]
         last = ["" if v is None else v for v in (line.parameters, line.seconds)]
         writer.writerow([*words, line.seeds or "", *numbers, *last])
     return text.getvalue()

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from featnorm_se.errors import FeatnormError
 from featnorm_se.upstream.registry import upstream_card, upstream_names
 
 if TYPE_CHECKING:
@@ -39,6 +40,8 @@ def load_upstream(
     Raises:
         FeatnormError: no such name, or the checkpoint cannot be had, read or fitted.
     """
+    if not 0 <= seed < 1 << 32:
+        raise FeatnormError(f"--seed {seed}: a whole number from 0 to {(1 << 32) - 1} is wanted")
     family = config.get("family") if config is not None else None
     card = {"family": family} if family else upstream_card(name, conf_dir)
     from featnorm_se.upstream import loading

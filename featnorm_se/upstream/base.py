@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from featnorm_se.errors import FeatnormError
 from featnorm_se.upstream.padding import zero_padding
+from featnorm_se.upstream.pieces import Part
 
 Steps = Generator[tuple[str, Tensor, Tensor], Tensor, None]
 Count = TypeVar("Count", int, Tensor)
@@ -38,6 +39,8 @@ class Upstream(nn.Module):
         identity: ``sha256:<hex>`` of the checkpoint file or ``scratch:<seed>``.
         model: s3prl's own module, without its hooks.
         norms: one normalization module a site, keyed by the site with ``_`` for ``.``.
+        part: the rows of a batch are parts of a longer file, which says where pieces begin;
+            ``None``: they are whole utterances.
     """
 
     family: str = ""
@@ -59,9 +62,11 @@ class Upstream(nn.Module):
         self.layer_drop = 0.0
         self.spec_augment = False
         self.gradient_checkpointing = False
+        self.fast = True
         self.freeze = "none"
         self.model = model
         self.norms = nn.ModuleDict()
+        self.part: Part | None = None
         self._origin: Callable[[], dict[str, Tensor]] | None = None
         # Last on purpose: ESPnet's `init:` visits modules in order (see _InitGuard).
         self.init_guard = _InitGuard(self)
@@ -69,6 +74,10 @@ class Upstream(nn.Module):
     def frames(self, samples: Count) -> Count:
         """Number of output frames for so many samples; (B,) tensors are taken too."""
         raise NotImplementedError
+
+    def piece(self, samples: int) -> int:
+        """Samples of the pieces that an utterance goes through in; 0: it goes as a whole."""
+        return 0
 
     def walk(self, wav: Tensor, wav_lengths: Tensor) -> Steps:
         """Yield ``(site, x, lengths)`` from the signal upwards and take back what to go on with.
@@ -172,6 +181,7 @@ class Upstream(nn.Module):
         layer_drop: float = 0.0,
         spec_augment: bool = False,
         gradient_checkpointing: bool = False,
+        fast: bool = True,
     ) -> None:
         """Set how the upstream is fine-tuned. May be called again; the last call counts.
 
@@ -186,6 +196,8 @@ class Upstream(nn.Module):
                 zero gradients, not none.
             spec_augment: mask time and channels in training (see ``masking.py``).
             gradient_checkpointing: recompute the layers in the backward pass to save memory.
+            fast: run the waveform models by our own arithmetic on s3prl's weights, the same to
+                rounding; ``False`` runs s3prl's modules (to compare).
 
         Raises:
             FeatnormError: a value is out of range.
@@ -199,6 +211,7 @@ class Upstream(nn.Module):
         self.layer_drop = layer_drop
         self.spec_augment = spec_augment
         self.gradient_checkpointing = gradient_checkpointing
+        self.fast = fast
         self.set_dropout(dropout)
         unused = {id(p) for p in self.unused_parameters()}
         frozen = {id(p) for part in self.frozen_parts() for p in part.parameters()}

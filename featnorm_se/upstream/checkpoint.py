@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import pickle
+import re
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +94,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         )
     if head.startswith(b"PK") and not zipfile.is_zipfile(path):
         raise FeatnormError(f"the checkpoint {path} is cut short; remove it and fetch it again")
+    check_size(path)
     try:
         with torch.serialization.safe_globals(_allowed()):
             states = torch.load(path, map_location="cpu", weights_only=True)
@@ -109,6 +111,88 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
             f"the checkpoint {path} holds no dictionary but a {type(states).__name__}"
         )
     return states
+
+
+def check_size(path: Path) -> None:
+    """Refuse a zip of tensors that is packed: torch writes them as they are, a bomb does not.
+
+    Raises:
+        FeatnormError: unpacked, it would take more memory than the file has bytes.
+    """
+    if not zipfile.is_zipfile(path):
+        return
+    try:
+        with zipfile.ZipFile(path) as archive:
+            total = sum(member.file_size for member in archive.infolist())
+    except (zipfile.BadZipFile, NotImplementedError, ValueError, EOFError, OSError) as error:
+        raise FeatnormError(f"the checkpoint {path} is no whole zip file: {error}") from error
+    if total > path.stat().st_size:
+        raise FeatnormError(
+            f"the checkpoint {path} is refused: it would unpack to {total} bytes, and torch"
+            " packs nothing"
+        )
+
+
+# The sizes in the descriptions of the families' networks and of the head, under whatever group.
+_DEPTHS = {"encoder_layers", "num_hidden_layers", "layers"}
+_WIDTHS = {
+    *("encoder_embed_dim", "encoder_ffn_embed_dim", "encoder_attention_heads", "num_buckets"),
+    *("final_dim", "latent_vars", "latent_groups", "latent_dim", "labels", "adp_num", "adp_dim"),
+    *("hidden_size", "num_attention_heads", "intermediate_size", "input_dim", "n_mels", "n_mfcc"),
+    *("n_freq", "position_encoding_size", "n_fft", "win_length", "hop_length", "units"),
+}
+_FREE = 256 << 20  # bytes that any network may take
+
+
+def check_promise(description: Any, weights: Mapping[str, Any], source: str) -> None:
+    """Refuse a description of a network that is far larger than the weights that come with it.
+
+    Without this a file of some bytes could ask for all the memory there is, before anybody sees
+    that its weights do not fit.
+
+    Args:
+        description: nested groups, as in a checkpoint or in ``config.yaml``.
+        weights: tensors by name.
+        source: what messages call it.
+
+    Raises:
+        FeatnormError: the network would take many times the memory of the weights, or a weight
+            is one number that is repeated.
+    """
+    held: dict[int, int] = {}
+    for name, value in weights.items():
+        if isinstance(value, Tensor):
+            storage = value.untyped_storage()
+            if value.numel() * value.element_size() > storage.nbytes():
+                raise FeatnormError(f"{source} is refused: {name} has fewer numbers than it says")
+            held[storage.data_ptr()] = storage.nbytes()
+    told = {"layers": 1, "width": 1, "conv_pos": 1, "kernels": 1}
+    for name, size in _sizes(description):
+        told[name] = max(told[name], size)
+    matrix = told["width"] ** 2
+    wanted = 4 * max(told["layers"] * matrix, told["conv_pos"] * matrix // 16, told["kernels"])
+    if wanted > _FREE + 16 * sum(held.values()):
+        sizes = ", ".join(f"{name} {size}" for name, size in told.items())
+        raise FeatnormError(
+            f"{source} is refused: it describes a network of more than {wanted} bytes ({sizes}),"
+            f" its weights have {sum(held.values())}"
+        )
+
+
+def _sizes(value: Any, name: str = "") -> Iterator[tuple[str, int]]:
+    if isinstance(value, Mapping):
+        for key, part in value.items():
+            yield from _sizes(part, str(key))
+    elif isinstance(value, list | tuple):
+        for part in value:
+            yield from _sizes(part, name)
+    elif name == "conv_feature_layers":
+        for channels, kernel in re.findall(r"\(\s*(\d{1,18})\s*,\s*(\d{1,18})\s*,", str(value)):
+            yield "kernels", int(channels) ** 2 * int(kernel)
+    elif isinstance(value, int | float) and value == value:
+        size = int(min(value, 1 << 62))
+        if name in _DEPTHS or name in _WIDTHS or name == "conv_pos":
+            yield "layers" if name in _DEPTHS else "width" if name in _WIDTHS else name, size
 
 
 def _reason(message: str) -> str:

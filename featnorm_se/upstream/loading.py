@@ -18,7 +18,7 @@ from torch import Tensor
 from featnorm_se.errors import FeatnormError
 from featnorm_se.files import sha256_file
 from featnorm_se.upstream.base import Upstream
-from featnorm_se.upstream.checkpoint import load_weights, read_checkpoint
+from featnorm_se.upstream.checkpoint import check_promise, load_weights, read_checkpoint
 from featnorm_se.upstream.download import fetch
 
 FAMILIES = {
@@ -108,6 +108,7 @@ def _read(family: str, path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     try:
         architecture, weights = _module(family).read(states)
         json.dumps(architecture)  # it is to be stored with the trained model
+        check_promise(architecture, weights, f"the checkpoint {path}")
         return architecture, weights
     except (KeyError, TypeError, AttributeError, FeatnormError) as error:
         held = ", ".join(sorted(map(str, states))[:8])

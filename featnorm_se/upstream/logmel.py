@@ -21,6 +21,10 @@ class LogMel(nn.Module):
     Args:
         audio: the checkpoint's ``audio`` configuration.
 
+    Attributes:
+        cmvn: normalize the log-mels of each utterance to mean 0 and deviation 1.
+        plain: they are log-mels without deltas, which this project takes by itself.
+
     Raises:
         FeatnormError: the features are not of s3prl's on-the-fly kind.
     """
@@ -44,7 +48,7 @@ class LogMel(nn.Module):
         self.shortest = self.extracter._win_args["n_fft"] // 2 + 1
         options = audio["input"]
         self.cmvn = bool(options.get("cmvn", False))
-        self._plain = kind == "mel" and bool(options.get("log")) and not options.get("delta")
+        self.plain = kind == "mel" and bool(options.get("log")) and not options.get("delta")
 
     def forward(self, wav: Tensor, counts: list[int], together: bool = False) -> Tensor:
         """Return (B, T, D) for wav (B, N) with ``counts`` valid samples.
@@ -52,23 +56,28 @@ class LogMel(nn.Module):
         ``together`` takes the features of the padded batch as s3prl does.
         """
         with torch.autocast(wav.device.type, enabled=False):
-            rows = [self._level(row[:n]) for row, n in zip(wav, counts, strict=True)]
+            rows = [
+                self._padded(self.to_level(row[:n])) for row, n in zip(wav, counts, strict=True)
+            ]
             if together:
                 batch = pad_sequence(rows, batch_first=True).unsqueeze(1)
                 feats: Tensor = self.extracter(batch, wavs_len=[len(row) for row in rows])[0]
                 return feats
             return pad_sequence([self._one(row) for row in rows], batch_first=True)
 
-    def _level(self, row: Tensor) -> Tensor:
-        """One utterance (N,) at the target level, and long enough for a frame."""
+    def to_level(self, row: Tensor) -> Tensor:
+        """Return one utterance (N,) at the target level."""
         level = row.pow(2).mean().pow(0.5)
-        row = row * (10 ** (self.target_level / 20) / (level + 1e-10))
+        return row * (10 ** (self.target_level / 20) / (level + 1e-10))
+
+    def _padded(self, row: Tensor) -> Tensor:
+        """One utterance (N,), long enough for a frame."""
         return nn.functional.pad(row, (0, max(0, self.shortest - len(row))))
 
     def _one(self, row: Tensor) -> Tensor:
         """Features (T, D) of one utterance."""
         extracter = self.extracter
-        if not self._plain:
+        if not self.plain:
             whole: Tensor = extracter(row[None, None], wavs_len=[len(row)])[0][0]
             return whole
         # The preprocessor's own pieces; calling it whole computes MFCCs for nothing too.

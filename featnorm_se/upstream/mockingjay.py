@@ -20,7 +20,7 @@ from featnorm_se.upstream.base import Count, Steps, Upstream
 from featnorm_se.upstream.layers import call_layer
 from featnorm_se.upstream.logmel import LogMel
 from featnorm_se.upstream.padding import check_batch, padding_mask
-from featnorm_se.upstream.pieces import Pieces
+from featnorm_se.upstream.pieces import Pieces, piece_frames
 
 
 @lru_cache(maxsize=8)
@@ -70,6 +70,13 @@ class MelUpstream(Upstream):
             return samples.clamp(min=self.shortest) // self.hop + 1
         return max(samples, self.shortest) // self.hop + 1
 
+    def piece(self, samples: int) -> int:
+        """Samples of the pieces that an utterance goes through in; 0: it goes as a whole."""
+        frames = self.frames(samples)
+        if self.longest <= 0 or frames <= self.longest:
+            return 0
+        return piece_frames(frames, self.longest) * self.hop
+
     def walk(self, wav: Tensor, wav_lengths: Tensor) -> Steps:
         """Yield the sites; see ``Upstream.walk``."""
         wav_lengths = wav_lengths.to(wav.device)
@@ -83,7 +90,11 @@ class MelUpstream(Upstream):
         x = yield "frontend", x, lengths
         if self.spec_augment and model.training:
             x = self._augment(x, lengths)
-        pieces = Pieces(lengths.tolist(), self.longest, x.size(1) if together else None)
+        grid = None
+        if self.part is not None:
+            size = self.piece(self.part.samples) // self.hop
+            grid = (size, [start // self.hop for start in self.part.starts]) if size else None
+        pieces = Pieces(lengths.tolist(), self.longest, x.size(1) if together else None, grid)
         x = pieces.split(x)
         inputs = model.input_representations
         positions = sinusoids(x.size(1), self.width).to(x.device)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from featnorm_se.errors import FeatnormError
+from featnorm_se.files import parse_yaml
 
 _CARDS = Path(__file__).parent / "conf"
 
@@ -26,16 +27,14 @@ def upstream_card(name: str, conf_dir: Path | None = None) -> dict[str, Any]:
     Raises:
         FeatnormError: there is no such upstream, or its card cannot be read.
     """
-    import yaml
-
     known = upstream_names(conf_dir)
     if name not in known:
         raise FeatnormError(f"there is no upstream {name!r}; there are {', '.join(known)}")
     card = Path(conf_dir or _CARDS) / f"{name}.yaml"
     card = card if card.is_file() else _CARDS / f"{name}.yaml"
     try:
-        content = yaml.safe_load(card.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        content = parse_yaml(card.read_bytes(), f"the upstream's card {card}")
+    except OSError as error:
         raise FeatnormError(f"cannot read the upstream's card {card}: {error}") from error
     for key in ("family", "architecture"):
         if not isinstance(content, dict) or key not in content:

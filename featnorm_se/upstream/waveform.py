@@ -12,12 +12,11 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from featnorm_se.errors import FeatnormError
-from featnorm_se.upstream import masking
+from featnorm_se.upstream import attention, convolutions, masking
 from featnorm_se.upstream.base import Count, Steps, Upstream
+from featnorm_se.upstream.convolutions import ConvLayers
 from featnorm_se.upstream.layers import call_layer
 from featnorm_se.upstream.padding import check_batch, pad_frames, padding_mask
-
-ConvLayers = list[tuple[int, int, int]]
 
 
 def parse_conv_layers(text: str) -> ConvLayers:
@@ -44,7 +43,7 @@ def parse_conv_layers(text: str) -> ConvLayers:
                 return [*value(left), *value(right)]
             case ast.BinOp(left=left, op=ast.Mult(), right=right):
                 many, times = value(left), value(right)
-                if isinstance(many, list) and isinstance(times, int) and 0 < times < 64:
+                if isinstance(many, list) and isinstance(times, int) and 0 < len(many) * times < 64:
                     return many * times
         raise ValueError("not a list of layers")
 
@@ -89,6 +88,10 @@ class WaveformUpstream(Upstream):
         self.group_norm = any(
             isinstance(m, nn.GroupNorm) for m in model.feature_extractor.modules()
         )
+        # (mean, variance), (B, C) each, for the first convolution's group norm to use instead of
+        # its input's own, as when that is a part of a file (see ``whole_file.py``).
+        self.given_first: tuple[Tensor, Tensor] | None = None
+        self._convolutions_fit = convolutions.fits(model.feature_extractor, conv_layers)
         self._own_dropout = [p for p, _ in self._dropouts()]
 
     def frames(self, samples: Count) -> Count:
@@ -138,7 +141,16 @@ class WaveformUpstream(Upstream):
     def run_layer(
         self, layer: nn.Module, x: Tensor, mask: Tensor | None, bias: Tensor | None
     ) -> tuple[Tensor, Tensor | None]:
-        """Run one transformer layer on x (B, T, D)."""
+        """Run one transformer layer on x (B, T, D); see ``Upstream.configure`` for ``fast``."""
+        if self.fast:
+            out, bias = attention.run_layer(layer, x.transpose(0, 1), mask, bias)
+            return out.transpose(0, 1), bias
+        return self.run_plain_layer(layer, x, mask, bias)
+
+    def run_plain_layer(
+        self, layer: nn.Module, x: Tensor, mask: Tensor | None, bias: Tensor | None
+    ) -> tuple[Tensor, Tensor | None]:
+        """Run one transformer layer on x (B, T, D) as s3prl does."""
         out, _ = layer(x.transpose(0, 1), self_attn_padding_mask=mask, need_weights=False)
         return out.transpose(0, 1), None
 
@@ -147,29 +159,39 @@ class WaveformUpstream(Upstream):
         return True
 
     def _encode(self, wav: Tensor, wav_lengths: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Run the convolutions; return (B, T, C), valid frames and the padding mask.
-
-        With group norm the statistics run over the padding too, so there each utterance of a
-        ragged batch goes through the convolutions alone.
-        """
+        """Run the convolutions; return (B, T, C), valid frames and the padding mask."""
         wav, counts = check_batch(wav, wav_lengths, self.shortest)
-        ragged = min(counts) < wav.size(1)
         if self.normalize:
             rows = [F.layer_norm(row[:n], (n,)) for row, n in zip(wav, counts, strict=True)]
             wav = pad_frames(pad_sequence(rows, batch_first=True).unsqueeze(-1), wav.size(1))
             wav = wav.squeeze(-1)
-        extract = self.model.feature_extractor
-        if self.group_norm and ragged and self.padding == "exact":
-            sizes = [max(n, self.shortest) for n in counts]
-            parts = [extract(row[None, :n])[0].t() for row, n in zip(wav, sizes, strict=True)]
-            x = pad_sequence(parts, batch_first=True)
-        else:
-            x = extract(wav).transpose(1, 2)
+        x = self.convolve(wav, wav_lengths)
         lengths = self.frames(wav_lengths).to(x.device)
+        if self.fast and self.padding == "exact" and min(counts) == wav.size(1):
+            return x, lengths, None
         mask = self._padding_mask(x, wav, wav_lengths, lengths)
         if mask is not None and self.padding == "s3prl":
             lengths = (~mask).sum(1)
         return x, lengths, mask
+
+    def convolve(self, wav: Tensor, wav_lengths: Tensor) -> Tensor:
+        """Run the convolutions on waveforms (B, N) at the model's level; return (B, T, C).
+
+        With group norm the statistics run over the padding too, so there s3prl's own get each
+        utterance of a ragged batch alone.
+        """
+        extract = self.model.feature_extractor
+        sizes = wav_lengths.clamp(min=self.shortest, max=wav.size(1))
+        exact = self.padding == "exact"
+        if self.fast and self._convolutions_fit:
+            normed = sizes if exact else torch.full_like(sizes, wav.size(1))
+            return convolutions.encode(extract, wav, normed, self.given_first)
+        if self.group_norm and exact and int(sizes.min()) < wav.size(1):
+            rows = zip(wav, sizes.tolist(), strict=True)
+            parts = [extract(row[None, :n])[0].t() for row, n in rows]
+            return pad_sequence(parts, batch_first=True)
+        x: Tensor = extract(wav).transpose(1, 2)
+        return x
 
     def _padding_mask(
         self, x: Tensor, wav: Tensor, wav_lengths: Tensor, lengths: Tensor

@@ -15,10 +15,10 @@ class WavLMUpstream(WaveformUpstream):
 
     family = "wavlm"
 
-    def run_layer(
+    def run_plain_layer(
         self, layer: nn.Module, x: Tensor, mask: Tensor | None, bias: Tensor | None
     ) -> tuple[Tensor, Tensor | None]:
-        """Run one transformer layer on x (B, T, D), with the position bias of the first one."""
+        """Run one layer of s3prl on x (B, T, D), with the position bias of the first one."""
         if mask is not None:  # of the position bias's kind, or torch warns
             mask = torch.zeros_like(mask, dtype=torch.float32).masked_fill(mask, -torch.inf)
         out, _, bias = layer(

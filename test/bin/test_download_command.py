@@ -3,101 +3,80 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
 from featnorm_se.bin import run
-from featnorm_se.bin.download import fetch, main
+from featnorm_se.bin.download import main
 from featnorm_se.data import voicebank_demand
 from featnorm_se.data.voicebank_demand import OfficialFile
-from featnorm_se.upstream import download
 
 BRING = voicebank_demand.download_voicebank_demand
-DATA = b"PK" + os.urandom(300_000)
-FILES = (
-    OfficialFile("logs.zip", "one", hashlib.md5(DATA).hexdigest()),
-    OfficialFile("wav.zip", "two", hashlib.md5(DATA).hexdigest(), len(DATA)),
-)
-
-
-class Handler(BaseHTTPRequestHandler):
-    """Serves DATA with ranges, ``server.cut`` bytes a connection."""
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-    def do_GET(self) -> None:
-        asked = self.headers.get("Range")
-        self.server.asked.append((self.path, asked))
-        begin = int(asked.removeprefix("bytes=").rstrip("-")) if asked else 0
-        self.send_response(206 if asked else 200)
-        if asked:
-            self.send_header("Content-Range", f"bytes {begin}-{len(DATA) - 1}/{len(DATA)}")
-        self.send_header("Content-Length", str(len(DATA) - begin))
-        self.send_header("ETag", '"v1"')
-        self.end_headers()
-        self.wfile.write(DATA[begin : begin + self.server.cut])
 
 
 @pytest.fixture
-def server(monkeypatch):
-    monkeypatch.setattr(download, "PAUSE", 0.01)
-    made = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    made.asked, made.cut, made.daemon_threads = [], len(DATA), True
-    threading.Thread(target=made.serve_forever, daemon=True).start()
-    yield made
-    made.shutdown()
-    made.server_close()
+def files(server) -> tuple[OfficialFile, ...]:
+    md5 = hashlib.md5(server.data).hexdigest()
+    return (
+        OfficialFile("logs.zip", "one", md5),
+        OfficialFile("wav.zip", "two", md5, len(server.data)),
+    )
 
 
-def get(server, output: Path, monkeypatch, files=FILES) -> int:
+def get(server, output: Path, monkeypatch, *files: OfficialFile) -> int:
     monkeypatch.setattr(
         voicebank_demand,
         "download_voicebank_demand",
         lambda *args, **options: BRING(*args, files=files, **options),
     )
-    address = f"http://127.0.0.1:{server.server_port}"
-    return run(main, ["--output", str(output), "--server", address])
+    return run(main, ["--output", str(output), "--server", server.address])
 
 
-def test_a_cut_download_goes_on_and_a_whole_file_is_kept(server, tmp_path, monkeypatch) -> None:
-    server.cut = 100_000
-    assert get(server, tmp_path / "d", monkeypatch) == 0
-    assert (tmp_path / "d" / "wav.zip").read_bytes() == DATA
-    assert ("/one/content", "bytes=100000-") in server.asked
-    count = len(server.asked)
-    assert get(server, tmp_path / "d", monkeypatch) == 0
-    assert len(server.asked) == count
+def test_a_cut_download_goes_on_and_a_whole_file_is_kept(
+    server, files, tmp_path, monkeypatch
+) -> None:
+    server.behave["cut"] = 300_000
+    assert get(server, tmp_path / "d", monkeypatch, *files) == 0
+    assert (tmp_path / "d" / "wav.zip").read_bytes() == server.data
+    assert ("/one/content", "bytes=300000-") in server.requests
+    count = len(server.requests)
+    assert get(server, tmp_path / "d", monkeypatch, *files) == 0
+    assert len(server.requests) == count
 
 
 def test_another_file_than_the_published_one_is_told(server, tmp_path, monkeypatch, capsys) -> None:
-    wrong = (OfficialFile("logs.zip", "one", "0" * 32),)
+    wrong = OfficialFile("logs.zip", "one", "0" * 32)
     assert get(server, tmp_path / "d", monkeypatch, wrong) == 1
-    assert "the official one is 0000" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert "the official one is 0000" in error and "--db_root" in error
+    assert not (tmp_path / "d" / "logs.zip").exists()
+    # Put there by hand, it is found out too.
+    (tmp_path / "d" / "logs.zip").write_bytes(b"PK")
+    assert get(server, tmp_path / "d", monkeypatch, wrong) == 1
+    assert "remove it and run again" in capsys.readouterr().err
 
 
-def test_another_size_is_told(server, tmp_path, monkeypatch, capsys) -> None:
-    wrong = (OfficialFile("logs.zip", "one", FILES[0].md5, 17),)
+def test_another_size_is_told(server, files, tmp_path, monkeypatch, capsys) -> None:
+    wrong = OfficialFile("logs.zip", "one", files[0].md5, 17)
     assert get(server, tmp_path / "d", monkeypatch, wrong) == 1
     assert "bytes, not 17" in capsys.readouterr().err
 
 
-def test_only_tls_elsewhere(tmp_path: Path, capsys) -> None:
-    assert run(lambda _: fetch("http://example.org/x.zip", tmp_path / "x.zip", None), []) == 1
+def test_what_cannot_be_fetched_names_the_ways_round(tmp_path: Path, capsys) -> None:
+    output = str(tmp_path / "d")
+    assert run(main, ["--output", output, "--server", "http://example.org"]) == 1
     error = capsys.readouterr().err
-    assert "https only" in error and "--db_root" in error
+    assert "https only; run it again to go on, or fetch it elsewhere and put it at" in error
+    assert "--db_root" in error and "checkpoint" not in error
 
 
 def test_the_disk_is_looked_at_before_anything_is_fetched(
-    server, tmp_path, monkeypatch, capsys
+    server, files, tmp_path, monkeypatch, capsys
 ) -> None:
-    huge = (OfficialFile("wav.zip", "two", FILES[0].md5, 1 << 60),)
+    huge = OfficialFile("wav.zip", "two", files[0].md5, 1 << 60)
     assert get(server, tmp_path / "d", monkeypatch, huge) == 1
-    assert "GB are free" in capsys.readouterr().err and not server.asked
+    assert "GB are free" in capsys.readouterr().err and not server.requests
 
 
 def test_the_official_list_is_of_the_four_folders_and_the_logs() -> None:

@@ -7,6 +7,7 @@ import os
 import runpy
 import subprocess
 import sys
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -188,6 +189,71 @@ def test_bad_options_are_one_line(model, tmp_path, monkeypatch, capsys, argument
     error = capsys.readouterr().err
     assert error.count("\n") == 1 and told in error
     assert not (tmp_path / "y.wav").exists()
+
+
+@pytest.mark.parametrize(
+    ("inputs", "output", "told"),
+    [
+        (["in"], "in", "in would be written over itself"),
+        (["in", "in"], "out", "in is given twice"),
+        (["in/a.wav", "in/a.wav"], "out", "in/a.wav is given twice"),
+        (["in/a.wav"], "y.xyz", "there is no format '.xyz'; give one of .aif"),
+        (["in/a.wav"], "y", "its name has no ending"),
+        (["in/a.wav"], "/proc/y.wav", "cannot write /proc/y.wav: No such file"),
+        (["text.wav"], "y.wav", "text.wav is no audio that libsndfile reads: Format not"),
+        (["none.wav"], "y.wav", "none.wav is empty"),
+        (["link.wav"], "y.wav", "link.wav is a link that leads to no file"),
+    ],
+)
+def test_what_cannot_be_done_is_one_line(
+    model, tmp_path, monkeypatch, capsys, inputs, output, told
+):
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path / "in" / "a.wav")
+    (tmp_path / "text.wav").write_text("no audio")
+    (tmp_path / "none.wav").touch()
+    (tmp_path / "link.wav").symlink_to("gone.wav")
+    assert enhance(model, *inputs, "-o", output) == 1
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and told in error
+    assert tree(tmp_path) == ["in/a.wav", "none.wav", "text.wav"]
+
+
+def test_names_with_anything_in_them(model, tmp_path, capsys):
+    write(tmp_path / "in" / "a\nb é.wav")
+    (tmp_path / "in" / "c\x1b[2J.wav").write_text("no audio")
+    assert enhance(model, tmp_path / "in", "-o", tmp_path / "out") == 1
+    assert tree(tmp_path / "out") == ["a\nb é.wav"]
+    told = capsys.readouterr().err
+    assert "\x1b" not in told and r"c\x1b[2J.wav is no audio" in told
+
+
+def test_a_run_that_is_ended_leaves_nothing_half_and_goes_on(model, tmp_path, capsys):
+    top, out = tmp_path / "in", tmp_path / "out"
+    write(top / "a.wav")
+    write(top / "b.wav", 120.0)
+    command = [sys.executable, "-m", "featnorm_se.bin.enhance", str(top), "-o", str(out)]
+    with subprocess.Popen([*command, "--model", str(model)], stderr=subprocess.PIPE) as process:
+        while process.poll() is None and not list(out.glob(".[0-9]*.tmp.*.wav")):
+            time.sleep(0.01)
+        while process.poll() is None and not (out / "a.wav").exists():
+            time.sleep(0.01)
+        process.terminate()
+        assert process.wait() == 143
+    assert tree(out) == ["a.wav"]
+    assert [path.name for path in out.iterdir() if ".tmp." in path.name] == []
+    # As a killed one leaves it; and one of a run that is still alive.
+    for number in (2**22 + 1, os.getpid()):
+        stale = out / f".{number}.tmp.0123456789ab.wav"
+        stale.touch()
+        os.utime(stale, (1, 1))
+    assert enhance(model, top, "-o", out) == 0
+    told = capsys.readouterr().err
+    assert "1 enhanced, 1 skipped: 120.0 s of audio" in told
+    assert tree(out) == ["a.wav", "b.wav"]
+    assert [path.name for path in out.iterdir() if ".tmp." in path.name] == [stale.name]
+    assert enhance(model, top, "-o", out) == 0
+    assert capsys.readouterr().err == "2 skipped\n"
 
 
 def test_bfloat16_is_near_or_told_of(model, tmp_path, capsys):

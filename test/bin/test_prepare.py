@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import zipfile
@@ -78,7 +79,7 @@ def test_a_second_call_changes_nothing_and_a_changed_file_is_seen(root: Path, ca
     assert listed.stat().st_mtime_ns == before
     write(root / "clean_testset_wav" / "p232_001.wav", np.zeros(3200))
     assert prepare(root) == 1
-    assert not (root.parent / "data" / "prepare.json").exists()
+    assert listed.stat().st_mtime_ns == before  # what was there is left alone
 
 
 def test_other_rates_are_resampled_as_documented(root: Path) -> None:
@@ -315,6 +316,17 @@ def test_a_truncated_zip_is_told(root: Path, capsys) -> None:
     assert "clean_testset_wav.zip is no whole zip file" in capsys.readouterr().err
 
 
+def test_a_zip_that_leads_out_is_told_and_nothing_written(root: Path, capsys) -> None:
+    packed = zipped(root)
+    with zipfile.ZipFile(packed / "noisy_trainset_28spk_wav.zip", "a") as file:
+        file.writestr("../../escaped.wav", b"x")
+    assert prepare(packed) == 1
+    error = capsys.readouterr().err
+    assert "noisy_trainset_28spk_wav.zip is not unpacked" in error and "leads out" in error
+    assert not list(root.parent.rglob("escaped.wav"))
+    assert not (root.parent / "data").exists()
+
+
 def kaldi(root: Path, spoil: str = "") -> Path:
     """The corpus as data directories of archives and one command."""
     source = root.parent / "data"
@@ -367,7 +379,9 @@ def test_two_runs_in_one_folder_are_not_let_in(root: Path, capsys) -> None:
 
     with one_writer(root.parent / "data"):
         assert prepare(root) == 1
-    assert "another run is writing" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert "another run is writing" in error and f"(process {os.getpid()} on " in error
+    assert not (root.parent / "data").exists() and not (root.parent / "dump").exists()
     assert prepare(root) == 0
 
 

@@ -62,7 +62,7 @@ def test_the_three_files_are_written_when_nothing_was_run(rows: Path, capsys) ->
     output = rows.parent / "out"
     assert run(main, options(rows, "--output", str(output))) == 0
     assert sorted(p.name for p in output.iterdir()) == ["some.csv", "some.md", "some.tex"]
-    assert "| 00_none | tera_tiny | scratch | none |" in capsys.readouterr().out
+    assert "| none | tera_tiny | scratch | none |" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from featnorm_se.data import folder, parallel
 from featnorm_se.data.audio import read_any_audio, read_audio, write_audio
 from featnorm_se.data.folder import one_writer, replaced_folder
 from featnorm_se.data.parallel import parallel_map
@@ -101,16 +103,16 @@ def test_resampling_gives_the_length_foretold(rate: int, frames: int) -> None:
 
 def test_a_folder_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
     target = tmp_path / "out"
-    with replaced_folder(target) as folder:
-        (folder / "one").write_text("1")
-    with pytest.raises(RuntimeError), replaced_folder(target) as folder:
-        (folder / "two").write_text("2")
+    with replaced_folder(target) as new:
+        (new / "one").write_text("1")
+    with pytest.raises(RuntimeError), replaced_folder(target) as new:
+        (new / "two").write_text("2")
         raise RuntimeError
     assert [path.name for path in target.iterdir()] == ["one"]
     (tmp_path / ".out.new.1").mkdir()
     (tmp_path / ".out.new.1" / "left by a killed run").write_text("")
-    with replaced_folder(target) as folder:
-        (folder / "three").write_text("3")
+    with replaced_folder(target) as new:
+        (new / "three").write_text("3")
     assert [path.name for path in target.iterdir()] == ["three"]
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
@@ -124,6 +126,74 @@ def test_two_writers_at_once_are_refused(tmp_path: Path) -> None:
         pass
     with one_writer(tmp_path / "out"):
         pass
+
+
+def test_a_refused_writer_is_told_who_holds_the_folder(tmp_path: Path) -> None:
+    code = (
+        "import sys, time\n"
+        "from featnorm_se.data.folder import one_writer\n"
+        "with one_writer(sys.argv[1]):\n"
+        "    print('held', flush=True); time.sleep(60)\n"
+    )
+    script = tmp_path / "first.py"
+    script.write_text(code)
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    first = subprocess.Popen(
+        [sys.executable, str(script), str(tmp_path / "out"), "a\nb"],
+        env=environment,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert first.stdout is not None and first.stdout.readline() == "held\n"
+        with pytest.raises(FeatnormError) as caught, one_writer(tmp_path / "out"):
+            pass
+    finally:
+        first.kill()
+        first.wait()
+    told = str(caught.value)
+    assert f"(process {first.pid} on {os.uname().nodename} since 2" in told
+    assert f"first.py {tmp_path / 'out'} 'a b')" in told and "\n" not in told
+    # A killed holder holds nothing, whatever its file says.
+    with one_writer(tmp_path / "out"):
+        assert f"process {os.getpid()} " in (tmp_path / ".out.lock").read_text()
+    assert (tmp_path / ".out.lock").read_text() == ""
+
+
+def test_a_file_system_without_locks_is_told_and_borne(tmp_path, monkeypatch, capsys) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(folder.fcntl, "flock", refuse)
+    with one_writer(tmp_path / "out"):
+        pass
+    assert "cannot be locked (No locks available): let no second run" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), "cannot write .*out: No space"),
+        (FileNotFoundError(errno.ENOENT, "No such file", "/dev/shm/x"), None),
+        (PermissionError(errno.EACCES, "Permission denied", "/elsewhere/in.wav"), None),
+    ],
+)
+def test_only_errors_of_writing_are_told_as_such(tmp_path, error, told) -> None:
+    wanted = FeatnormError if told else type(error)
+    with pytest.raises(wanted, match=told), replaced_folder(tmp_path / "out"):
+        raise error
+    with pytest.raises(FeatnormError, match="cannot write"), replaced_folder(tmp_path / "o") as new:
+        (new / "no" / "such").write_text("x")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_machine_without_semaphores_is_told(monkeypatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise FileNotFoundError(errno.ENOENT, "No such file or directory")
+
+    monkeypatch.setattr(parallel, "ProcessPoolExecutor", refuse)
+    with pytest.raises(FeatnormError, match="cannot start worker processes .*/dev/shm"):
+        parallel_map(abs, [1, 2], 2, "abs")
 
 
 def test_parallel_map_keeps_order_and_tells_the_first_error(capsys) -> None:

@@ -45,5 +45,9 @@ def test_the_files_that_the_document_names_are_there() -> None:
     for name in ("featnorm", "tables", "options", "path", "cmd"):
         assert (root / "egs" / "TEMPLATE" / "enh1" / f"{name}.sh").is_file()
         assert (root / "egs" / "voicebank_demand" / "enh1" / f"{name}.sh").resolve().is_file()
-    for name in ("slurm", "pbs", "queue"):
-        assert (root / "egs" / "voicebank_demand" / "enh1" / "conf" / f"{name}.conf").is_file()
+    named = re.search(r"enh1/conf/\{([^}]+)\}", DOC.read_text())[1].split(",")
+    assert "decode.yaml" in named and "slurm.conf" in named
+    for name in named:
+        assert (root / "egs" / "TEMPLATE" / "enh1" / "conf" / name).is_file()
+        for recipe in ("mini", "voicebank_demand"):
+            assert (root / "egs" / recipe / "enh1" / "conf" / name).is_file()

@@ -169,8 +169,8 @@ def link_to_itself(path: Path) -> Path:
         (nan_file, "holds NaN"),
         (text_file, "is no audio"),
         (empty_audio, "has no samples"),
-        (no_bytes, "is no audio"),
-        (link_to_itself, "no such audio file"),
+        (no_bytes, "is empty"),
+        (link_to_itself, "link that leads to no file"),
     ],
 )
 def test_bad_files_are_named_and_leave_nothing(enhancer, tmp_path, make, told):

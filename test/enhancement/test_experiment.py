@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from datetime import timedelta
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 import torch
 
 from featnorm_se.enhancement.experiment import _config_hash, apply_override, read_config
-from featnorm_se.enhancement.record import RunRecord
+from featnorm_se.enhancement.record import RunRecord, process_rank
 from featnorm_se.errors import FeatnormError
 
 
@@ -24,6 +25,36 @@ def test_overrides_are_yaml_values():
         "max_epoch": 3,
         "init": None,
     }
+
+
+def test_an_exponent_needs_no_dot(tmp_path):
+    config = {"optim_conf": {"lr": 0.1}}
+    apply_override(config, "optim_conf.lr=1e-4")
+    assert config == {"optim_conf": {"lr": 1e-4}}
+    (tmp_path / "train.yaml").write_text("a: 1e-4\nb: '1e-4'\nc: [-2E+3, .5e3, e5, 1e]\n")
+    wanted = {"a": 1e-4, "b": "1e-4", "c": [-2000.0, 500.0, "e5", "1e"]}
+    assert read_config(tmp_path / "train.yaml") == wanted
+
+
+def test_the_rank_of_a_process_is_what_its_launcher_says(monkeypatch):
+    for name in ("RANK", "SLURM_PROCID", "SLURM_NTASKS"):
+        monkeypatch.delenv(name, raising=False)
+    assert process_rank({}) == 0
+    assert process_rank({"dist_rank": "3", "dist_world_size": "4"}) == 3
+    monkeypatch.setenv("RANK", "1")
+    assert process_rank({}) == 1
+    with pytest.raises(FeatnormError, match=r"--dist_launcher slurm: .*srun"):
+        process_rank({"dist_launcher": "slurm"})
+    monkeypatch.setitem(sys.modules, "mpi4py", None)
+    with pytest.raises(FeatnormError, match="need the package mpi4py"):
+        process_rank({"dist_launcher": "mpi"})
+    step = {"PROCID": "1", "NTASKS": "2", "STEP_NUM_NODES": "2", "STEP_NODELIST": "n[1-2]"}
+    for key, value in {**step, "NODEID": "1"}.items():
+        monkeypatch.setenv(f"SLURM_{key}", value)
+    assert process_rank({"dist_launcher": "slurm"}) == 1
+    monkeypatch.setenv("SLURM_NTASKS", "4")  # two tasks a node, which ESPnet does not take
+    with pytest.raises(FeatnormError, match="ntasks_per_node=1"):
+        process_rank({"dist_launcher": "slurm"})
 
 
 @pytest.mark.parametrize("override", ["lr", "=3", "optim_conf.lr.x=1", "a=[1"])
@@ -49,10 +80,14 @@ def save_checkpoint(folder, epochs: int) -> None:
     """Write what ESPnet's trainer keeps: its figures are numpy numbers and time spans."""
     seconds = {"time": timedelta(seconds=10), "loss": np.float64(0.5)}
     stats = {
-        k + 1: {"train": dict(seconds), "valid": {"time": timedelta(seconds=1)}}
+        k + 1: {
+            "train": dict(seconds),
+            "valid": {"time": timedelta(seconds=1), "loss": np.float64(0.25)},
+        }
         for k in range(epochs)
     }
-    torch.save({"reporter": {"stats": stats, "epoch": epochs}}, folder / "checkpoint.pth")
+    parts = {"model": {}, "optimizers": [], "schedulers": []}
+    torch.save({"reporter": {"stats": stats, "epoch": epochs}, **parts}, folder / "checkpoint.pth")
 
 
 def test_a_resumed_run_adds_to_its_record(tmp_path):
@@ -72,8 +107,21 @@ def test_a_resumed_run_adds_to_its_record(tmp_path):
     assert last["started"] == first["started"]
     assert len(last["resumed"]) == 1
     assert (last["epochs"], last["best_epoch"]) == (3, 2)
+    assert last["result"] == {"status": "finished", "valid_loss": 0.25}
     assert RunRecord.is_finished(tmp_path, about)
     assert not RunRecord.is_finished(tmp_path, {**about, "max_epoch": 4})
+
+
+def test_a_run_that_fails_says_why(tmp_path):
+    record = RunRecord.start(tmp_path, {"name": "x"})
+    told = json.loads((tmp_path / "run.json").read_text())
+    assert told["result"] == {"status": "running"}
+    assert {"host", "machine", "versions", "commit", "dirty", "started"} <= told.keys()
+    record.fail("FeatnormError: the loss was not finite")
+    told = json.loads((tmp_path / "run.json").read_text())
+    assert (told["result"]["status"], told["finished"]) == ("failed", None)
+    assert told["result"]["reason"] == "FeatnormError: the loss was not finite"
+    assert told["result"]["ended"]
 
 
 def test_a_folder_of_another_experiment_is_refused(tmp_path):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
 import pytest
 import soundfile
@@ -70,3 +72,58 @@ def test_bad_audio_is_named(tiny_experiment, tmp_path):
     write_scp(tmp_path / "wav.scp", {"loud": str(path)})
     with pytest.raises(FeatnormError, match=r"loud\.wav holds NaN"):
         enhance_set.main(options(tiny_experiment, tmp_path / "wav.scp", tmp_path / "out"))
+
+
+def sounds(folder) -> dict[str, np.ndarray]:
+    return {key: soundfile.read(path)[0] for key, path in read_scp(folder / "spk1.scp").items()}
+
+
+def test_every_key_of_the_decoding_yaml_does_something(tiny_experiment, scp, tmp_path, monkeypatch):
+    from featnorm_se.enhancement import enhancer, inference
+
+    monkeypatch.setattr(enhancer, "has_bf16", lambda device: True)
+    asked = []
+    called = enhancer.Enhancer.__call__
+
+    def listening(self, x, sample_rate=16000, windowing=None):
+        asked.append((windowing.seconds, windowing.overlap, windowing.stats, self.bf16))
+        return called(self, x, sample_rate, windowing)
+
+    monkeypatch.setattr(inference.Enhancer, "__call__", listening)
+    config = tmp_path / "decode.yaml"
+    config.write_text("window: 9\noverlap: 1.5\nstats: window\nbf16: true\n")
+    output = tmp_path / "out"
+    enhance_set.main(options(tiny_experiment, scp, output, "--config", str(config)))
+    assert asked == [(9, 1.5, "window", True)] * 3
+    coarse = sounds(output)
+    # Another setting makes the files anew, and bfloat16 is not float32.
+    os.utime(config, (2**31, 2**31))
+    config.write_text("bf16: false\n")
+    os.utime(config, (2**31, 2**31))
+    enhance_set.main(options(tiny_experiment, scp, output, "--config", str(config)))
+    assert asked[3:] == [(20.0, 3.0, "file", False)] * 3
+    assert any(not np.array_equal(coarse[key], sound) for key, sound in sounds(output).items())
+    config.write_text("model_file: other.pth\n")
+    with pytest.raises(FeatnormError, match=r"other\.pth"):
+        enhance_set.main(options(tiny_experiment, scp, output, "--config", str(config)))
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("fs: 16000\n", "no such key: 'fs'; there are model_file, bf16, window"),
+        ("bf16: 1\n", "bf16 is 1: bool is wanted"),
+        ("window: true\n", "window is True: float is wanted"),
+        ("window: 2\noverlap: 3\n", "overlap"),
+        ("stats: none\n", "file or window"),
+        ("- 1\n", "decode.yaml holds no"),
+        (None, "cannot read --config"),
+    ],
+)
+def test_bad_decoding_yaml_is_told(tiny_experiment, scp, tmp_path, text, told):
+    config = tmp_path / "decode.yaml"
+    if text is not None:
+        config.write_text(text)
+    with pytest.raises(FeatnormError, match=told):
+        enhance_set.main(options(tiny_experiment, scp, tmp_path / "o", "--config", str(config)))
+    assert not (tmp_path / "o").exists()

@@ -6,6 +6,7 @@ import json
 import sys
 import types
 import zipfile
+from contextlib import closing
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from conftest import save_tiny
 from safetensors.torch import save
 
 from featnorm_se import Enhancer
-from featnorm_se.enhancement.archive import MEMBERS, Archive
+from featnorm_se.enhancement.loading import MEMBERS, Archive
 from featnorm_se.enhancement.longform import Windowing
 from featnorm_se.enhancement.pack import pack
 from featnorm_se.errors import FeatnormError
@@ -83,7 +84,7 @@ def test_paths_of_the_machine_are_left_out_and_scores_are_in(tmp_path):
         summary = {"inf": "/home/me/x", "utterances": 8, "metrics": {"PESQ_WB": {"mean": mean}}}
         (scores / "summary.json").write_text(json.dumps(summary))
     pack(folder, tmp_path / "model.zip")
-    with Archive(tmp_path / "model.zip") as archive:
+    with closing(Archive(tmp_path / "model.zip")) as archive:
         texts = {name: archive.read(name).decode() for name in ("config.yaml", "results.json")}
         card = archive.read("README.md").decode()
     assert "/home/me" not in "".join([*texts.values(), card])
@@ -104,7 +105,7 @@ def test_clean_statistics_are_found_from_the_recipe(tmp_path):
         yaml.safe_dump({**config, "clean_stats": "dump/stats/clean.npz"})
     )
     pack(folder, tmp_path / "model.zip")
-    with Archive(tmp_path / "model.zip") as archive:
+    with closing(Archive(tmp_path / "model.zip")) as archive:
         assert archive.read("clean_stats.npz") == path.read_bytes()
 
 

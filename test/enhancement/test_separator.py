@@ -183,3 +183,25 @@ def test_a_model_of_a_recipes_own_upstream_is_built_without_the_recipe():
     conf = tiny_config("mine", "none")["separator_conf"]
     separator = FeatNormSeparator(257, **conf, upstream_conf=config)
     assert separator.upstream.sites == upstream.sites
+
+
+def test_bfloat16_is_for_training_and_close_to_float32():
+    separator = build("wavlm_tiny", norm="none", upstream_dropout=0.0)
+    spectrum, lengths = spectra((6400, 6400))
+    masks = {}
+    for training in (True, False):
+        separator.train(training)
+        for separator.bf16 in (True, False):
+            masks[training, separator.bf16] = separator(spectrum, lengths)[2]["mask_spk1"].detach()
+    assert masks[True, True].dtype == torch.float32
+    assert 0 < (masks[True, True] - masks[True, False]).abs().max() < 0.05
+    assert torch.equal(masks[False, True], masks[False, False])
+
+
+def test_fast_is_a_setting_of_the_upstream():
+    spectrum, lengths = spectra()
+    fast, plain = build("wavlm_tiny"), build("wavlm_tiny", fast=False)
+    assert fast.upstream.fast and not plain.upstream.fast
+    plain.load_state_dict(fast.state_dict())
+    ours, theirs = (model.eval()(spectrum, lengths)[0][0] for model in (fast, plain))
+    torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=1e-3)

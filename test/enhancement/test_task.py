@@ -50,6 +50,12 @@ def test_training_starts_from_the_upstream_and_survives_init(task, tmp_path):
             assert torch.equal(model.separator.upstream.state_dict()[key], value), (init, key)
 
 
+def test_use_amp_on_a_processor_is_bfloat16(task, tmp_path):
+    assert not task.build_model(arguments(tmp_path)).separator.bf16
+    assert task.build_model(arguments(tmp_path, use_amp=True, ngpu=0)).separator.bf16
+    assert not task.build_model(arguments(tmp_path, use_amp=True, ngpu=1)).separator.bf16
+
+
 def test_a_resumed_run_does_not_need_what_it_started_from(task, tmp_path):
     args = arguments(tmp_path, upstream_ckpt=str(tmp_path / "gone.pt"))
     with pytest.raises(FeatnormError):

@@ -9,9 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from featnorm_se import Enhancer
-from featnorm_se.data.resample import resample, resampled_length
+from featnorm_se.data.resample import resample, resample_blocks, resampled_length
 from featnorm_se.enhancement.longform import Windowing
-from featnorm_se.enhancement.resampling import resample_blocks
 from featnorm_se.enhancement.windows import (
     FADE_SECONDS,
     GRID,
@@ -20,6 +19,7 @@ from featnorm_se.enhancement.windows import (
     plan_windows,
 )
 from featnorm_se.errors import FeatnormError
+from featnorm_se.upstream.pieces import Part
 
 
 def blocks_of(x: np.ndarray, size: int):
@@ -65,8 +65,36 @@ def test_the_plan_covers_every_sample_once(samples, seconds, overlap):
         assert plan[-1].samples <= seconds * 16000 + GRID
 
 
+@settings(max_examples=60, deadline=None)
+@given(
+    samples=st.integers(1, 3_000_000),
+    seconds=st.floats(4, 30),
+    overlap=st.floats(0.6, 2),
+    frames=st.integers(50, 1500),
+)
+def test_windows_meet_between_the_pieces_that_the_model_cuts(samples, seconds, overlap, frames):
+    piece = frames * 160
+    plan = plan_windows(samples, seconds, overlap, piece)
+    if len(plan) == 1 or piece > (seconds - overlap) * 16000 - GRID:
+        return
+    assert plan[0].start == plan[0].own_start == 0
+    assert plan[-1].stop == plan[-1].own_stop == samples
+    for left, right in zip(plan, plan[1:], strict=False):
+        assert left.own_stop == right.own_start
+        assert right.own_start % piece == 0
+        assert right.start % 160 == 0
+        for window in (left, right):  # the cross-fade lies inside of what both windows have
+            assert window.start <= right.own_start - FADE_SECONDS * 8000
+            assert right.own_start + FADE_SECONDS * 8000 <= window.stop
+    # A last piece of less than the context goes to the window before it.
+    assert max(window.samples for window in plan) <= (seconds + overlap / 2) * 16000 + GRID
+
+
 def test_bad_windows_are_named():
-    for seconds, overlap in ((3, 2), (0, 3), (20, 0.1)):
+    for seconds in (0, -1, float("nan"), float("inf")):
+        with pytest.raises(FeatnormError, match="--window .*a number of seconds is wanted"):
+            plan_windows(100, seconds)
+    for seconds, overlap in ((3, 2), (20, 0.1)):
         with pytest.raises(FeatnormError, match="overlap must be longer than"):
             plan_windows(100, seconds, overlap)
 
@@ -131,8 +159,26 @@ def test_windows_differ_by_less_than_the_models_own_noise(tmp_path, upstream, no
 
 
 @pytest.mark.parametrize(
+    ("upstream", "norm"),
+    [("tera_tiny", "utterance"), ("tera_tiny", "none"), ("mockingjay_tiny", "corpus")],
+)
+def test_a_model_that_cuts_into_pieces_by_itself_hardly_notices_windows(tmp_path, upstream, norm):
+    """Attention and positions of Mockingjay and TERA do not reach beyond a piece."""
+    enhancer = Enhancer.from_pretrained(save_tiny(tmp_path / "exp", upstream, norm))
+    x = speechlike(19)
+    assert enhancer.separator.upstream.piece(len(x))
+    whole = enhancer(x, 16000, Windowing(seconds=60))
+    for stats, bound in (("file", -45), ("window", -38)):
+        windowed = enhancer(x, 16000, Windowing(13, 3, stats))
+        assert decibels(windowed - whole, whole) < bound
+        assert (windowed != whole).any()
+    assert enhancer.separator.upstream.part is None
+
+
+@pytest.mark.parametrize(
     ("upstream", "norm", "more"),
     [
+        ("wavlm_tiny", "utterance", {"plain": True}),
         *(
             (up, norm, {})
             for up in ("wavlm_tiny", "tera_tiny")
@@ -151,15 +197,18 @@ def test_given_statistics_act_as_the_models_own(tmp_path, upstream, norm, more):
     from featnorm_se.enhancement import longform
     from featnorm_se.enhancement.file_stats import FileStats
 
-    enhancer = Enhancer.from_pretrained(save_tiny(tmp_path / "exp", upstream, norm, **more))
+    conf = {key: value for key, value in more.items() if key != "plain"}
+    enhancer = Enhancer.from_pretrained(save_tiny(tmp_path / "exp", upstream, norm, **conf))
+    enhancer.separator.upstream.fast = "plain" not in more  # or s3prl's own modules
     x = (speechlike(3, channels=2) + np.float32(0.02)) * np.float32([1, 0.02])
     signal = longform.Signal.of(x)
     plan = plan_windows(len(x))
-    stats = FileStats(enhancer.separator, longform._wave_stats(signal), len(x))
+    part = Part(len(x), [], [])
+    stats = FileStats(enhancer.separator, longform._wave_stats(signal), part)
     for point in stats.points:
         with torch.inference_mode():
             stats.collect(point, longform._tensors(enhancer, signal, plan))
-    given = longform._rows(enhancer, [x], [0], stats.given, 2)[0].T
+    given = longform._rows(enhancer, [x], [0], part, stats.given, 2)[0].T
     own = longform._whole(enhancer, x, 2)
     for channel in range(2):
         assert decibels((given - own)[:, channel], own[:, channel]) < -75
@@ -179,7 +228,7 @@ def test_statistics_of_the_file_are_those_of_the_whole_utterance(tmp_path, upstr
     found = []
     for seconds in (60, 4):
         plan = plan_windows(len(x), seconds, 1.5)
-        stats = FileStats(enhancer.separator, _wave_stats(signal), len(x))
+        stats = FileStats(enhancer.separator, _wave_stats(signal), Part(len(x), [], []))
         assert stats.points
         for point in stats.points:
             with torch.inference_mode():

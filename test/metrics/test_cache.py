@@ -61,3 +61,12 @@ def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(FeatnormError, match="cannot write"):
         ScoreCache(tmp_path / "file", ["SI_SDR"])
+
+
+def test_a_full_disk_is_told(tmp_path: Path) -> None:
+    cache = ScoreCache(tmp_path, ["SI_SDR"])
+    cache._file.close()
+    cache._file = open("/dev/full", "w")  # noqa: SIM115 (the cache closes it)
+    with pytest.raises(FeatnormError, match="cannot write /dev/full: No space left"):
+        cache.add("k", Row("a", {"SI_SDR": 3.0}))
+    cache.close()  # what is still in the buffer must not hide the error above

@@ -63,6 +63,15 @@ def test_missing_empty_and_double(tmp_path: Path) -> None:
         read_listing(tmp_path)
 
 
+def test_names_with_spaces_and_letters_of_any_kind(tmp_path: Path) -> None:
+    for name in ("a b.wav", "\u00fcber, \u65e5\u672c.wav"):
+        (tmp_path / name).touch()
+    assert set(read_listing(tmp_path)) == {"a b", "\u00fcber, \u65e5\u672c"}
+    (tmp_path / "bad\udcff.wav").touch()
+    with pytest.raises(FeatnormError, match="name is not UTF-8 .'bad.udcff'.: rename it"):
+        read_listing(tmp_path)
+
+
 def test_conditions(tmp_path: Path) -> None:
     path = tmp_path / "log.txt"
     path.write_text("p232_001 bus 17.5\np232_002\tcafe\t-5\n")

@@ -5,7 +5,9 @@ import io
 import json
 import os
 import signal
+import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -148,6 +150,80 @@ def test_a_worker_that_dies_costs_one_row(monkeypatch: pytest.MonkeyPatch) -> No
     assert set(rows) == {"a", "bad", "b", "c"}
     assert "died" in rows["bad"].fault
     assert all(rows[name].scores == {"SI_SDR": 1.0} for name in ("a", "b", "c"))
+
+
+def sleeper(task: Task) -> Row:
+    """Stand in for a very long recording; leave a sign that it began."""
+    Path(task.ref).write_text(str(os.getpid()))
+    time.sleep(60)
+    return Row(task.utt_id)
+
+
+def wait_for(path: Path) -> int:
+    """Return the process number that a sleeper has written."""
+    for _ in range(400):
+        if path.exists() and path.read_text():
+            return int(path.read_text())
+        time.sleep(0.02)
+    raise AssertionError("no worker began")
+
+
+def is_gone(pid: int) -> bool:
+    """Wait up to 5 s for a process to end; one that nobody has collected yet counts as ended."""
+    for _ in range(250):
+        try:
+            if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
+                return True
+        except OSError:
+            return True
+        time.sleep(0.02)
+    return False
+
+
+def test_who_interrupts_does_not_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker, "score_files", sleeper)
+
+    def interrupt(*_: object, **__: object) -> None:
+        wait_for(tmp_path / "sign")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(worker, "wait", interrupt)
+    began = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        list(score_tasks([Task("a", str(tmp_path / "sign"), "", ())], 1))
+    assert time.monotonic() - began < 30
+    assert is_gone(wait_for(tmp_path / "sign"))
+
+
+def test_a_killed_parent_leaves_no_worker_behind(tmp_path: Path) -> None:
+    code = (
+        "from featnorm_se.metrics import worker\n"
+        "from test_scoring import sleeper\n"
+        "if __name__ == '__main__':\n"
+        "    worker.score_files = sleeper\n"
+        f"    list(worker.score_tasks([worker.Task('a', {str(tmp_path / 'sign')!r}, '', ())], 1))\n"
+    )
+    (tmp_path / "main.py").write_text(code)
+    path = os.pathsep.join((str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")))
+    parent = subprocess.Popen(
+        [sys.executable, str(tmp_path / "main.py")], env={**os.environ, "PYTHONPATH": path}
+    )
+    try:
+        child = wait_for(tmp_path / "sign")
+    finally:
+        parent.kill()
+        parent.wait()
+    assert is_gone(child)
+
+
+def test_names_with_spaces_and_more_processes_than_files(tmp_path: Path, corpus: Corpus) -> None:
+    ref, inf = corpus(2)
+    for folder in (ref, inf):
+        os.rename(folder / "u0.wav", folder / "\u00fc, b.wav")
+    score_set(ref, inf, tmp_path / "out", FAST, nj=5)
+    rows = read_csv(tmp_path / "out")
+    assert list(rows) == ["u1", "\u00fc, b"]
+    assert all(row["SSNR"] for row in rows.values())
 
 
 def test_the_callers_threads_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:

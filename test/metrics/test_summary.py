@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from featnorm_se.metrics.cache import Row
-from featnorm_se.metrics.summary import align, describe, format_summary, summarize
+from featnorm_se.metrics.summary import align, describe, format_summary, student_t, summarize
 
 
 def test_describe_against_known_values() -> None:
@@ -23,6 +23,13 @@ def test_the_interval_covers_the_mean_as_often_as_it_says() -> None:
         low, high = describe(list(rng.standard_normal(6)))["ci95"]
         hits += low < 0 < high
     assert 0.92 < hits / 400 < 0.98
+
+
+def test_student_t_against_scipy() -> None:
+    from scipy.special import stdtrit
+
+    for freedom in (*range(1, 40), 99, 198, 199, 200, 201, 823, 100000):
+        assert student_t(freedom) == pytest.approx(float(stdtrit(freedom, 0.975)), rel=1e-8)
 
 
 def test_describe_few_values() -> None:

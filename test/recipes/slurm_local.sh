@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Runs a command with a Slurm of its own: munge, a controller and one node on loopback, in a scratch
-# folder, all stopped at the end. Needs Debian's slurm-wlm and munge, and root.
+# Runs a command with a Slurm of its own: munge, a controller and a node (or SLURM_LOCAL_NODES of
+# them, each a slurmd) on loopback, in a scratch folder, all stopped at the end. Needs Debian's
+# slurm-wlm and munge, and root.
 #   test/recipes/slurm_local.sh COMMAND [ARGUMENT ...]
 # Exit status 77: this machine cannot do it.
 set -euo pipefail
@@ -38,17 +39,17 @@ runuser -u munge -- munged --key-file "${scratch}/munge/key" --socket "${scratch
     --pid-file "${scratch}/munge/pid" --log-file "${scratch}/munge/log" --seed-file "${scratch}/munge/seed"
 started+=("${scratch}/munge/pid")
 
-# Free ports, so that no Slurm that is there already is met.
-read -r port_a port_b < <(python3 -c '
-import socket
-taken = [socket.create_server(("127.0.0.1", 0)) for _ in range(2)]
-print(*(place.getsockname()[1] for place in taken))')
+nodes="${SLURM_LOCAL_NODES:-1}"
+# Free ports, so that no Slurm that is there already is met: the controller's, then the nodes'.
+mapfile -t ports < <(python3 -c '
+import socket, sys
+taken = [socket.create_server(("127.0.0.1", 0)) for _ in range(1 + int(sys.argv[1]))]
+print(*(place.getsockname()[1] for place in taken), sep="\n")' "${nodes}")
 cpus="$(nproc --all)"  # plain nproc goes by OMP_NUM_THREADS
 cat > "${scratch}/slurm.conf" << END
 ClusterName=loopback
 SlurmctldHost=${host}(127.0.0.1)
-SlurmctldPort=${port_a}
-SlurmdPort=${port_b}
+SlurmctldPort=${ports[0]}
 SlurmUser=root
 AuthType=auth/munge
 AuthInfo=socket=${scratch}/munge/socket
@@ -61,25 +62,33 @@ MpiDefault=none
 ReturnToService=2
 SchedulerParameters=sched_interval=1
 StateSaveLocation=${scratch}/state
-SlurmdSpoolDir=${scratch}/spool
+SlurmdSpoolDir=${scratch}/spool/%n
 SlurmctldPidFile=${scratch}/slurmctld.pid
-SlurmdPidFile=${scratch}/slurmd.pid
+SlurmdPidFile=${scratch}/%n.pid
 SlurmctldLogFile=${scratch}/log/slurmctld
-SlurmdLogFile=${scratch}/log/slurmd
-NodeName=${host} NodeAddr=127.0.0.1 CPUs=${cpus} State=UNKNOWN
-PartitionName=main Nodes=${host} Default=YES MaxTime=INFINITE State=UP OverSubscribe=FORCE:4
+SlurmdLogFile=${scratch}/log/%n
+PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP OverSubscribe=FORCE:4
 END
+for node in $(seq "${nodes}"); do
+    echo "NodeName=node${node} NodeHostname=${host} NodeAddr=127.0.0.1 Port=${ports[node]} CPUs=${cpus} State=UNKNOWN"
+done >> "${scratch}/slurm.conf"
 export SLURM_CONF="${scratch}/slurm.conf"
 slurmctld
 started+=("${scratch}/slurmctld.pid")
-slurmd
-started+=("${scratch}/slurmd.pid")
+for node in $(seq "${nodes}"); do
+    mkdir "${scratch}/spool/node${node}"
+    slurmd -N "node${node}"
+    started+=("${scratch}/node${node}.pid")
+done
 
+idle() {
+    [ "$(sinfo --noheader --format='%T %D' 2> /dev/null)" = "idle ${nodes}" ]
+}
 for _ in $(seq 60); do
-    [ "$(sinfo --noheader --format=%T 2> /dev/null)" != idle ] || break
+    ! idle || break
     sleep 0.5
 done
-if [ "$(sinfo --noheader --format=%T)" != idle ]; then
+if ! idle; then
     echo "slurm_local.sh: the node did not come up" >&2
     tail -n 5 "${scratch}"/log/* >&2
     exit 77

@@ -22,6 +22,9 @@ pytestmark = [
 ]
 
 
+TRAINING = ["--upstream", "tera_tiny", "--upstream_ckpt", "scratch", "--config", "conf/tiny.yaml"]
+
+
 def slurm(*command: str, **environment: str) -> subprocess.CompletedProcess[str]:
     told = {**os.environ, "OMP_NUM_THREADS": "1", **environment}
     done = subprocess.run(
@@ -32,18 +35,29 @@ def slurm(*command: str, **environment: str) -> subprocess.CompletedProcess[str]
     return done
 
 
-def options(folder: Path) -> list[str]:
-    places = [f"--{name}={folder / name[:-3]}" for name in ("expdir", "datadir", "dumpdir")]
-    told = [part for place in places for part in place.split("=")]
-    told += ["--upstream", "tera_tiny", "--upstream_ckpt", "scratch", "--config", "conf/tiny.yaml"]
-    return [*told, "--metrics", "STOI", "--nj", "2", "--inference_nj", "2"]
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Stage 1's folders, for all tests."""
+    folder = tmp_path_factory.mktemp("corpus")
+    stage = ["--stop_stage", "1", "--db_root", str(CORPUS), "--valid_speakers", "p287"]
+    places = ["--datadir", str(folder / "data"), "--dumpdir", str(folder / "dump")]
+    subprocess.run(["./run.sh", *places, *TRAINING, *stage], cwd=RECIPE, check=True)
+    return folder / "data"
 
 
-def test_stages_2_to_4_through_the_queue(tmp_path: Path) -> None:
-    first = ["--stop_stage", "1", "--db_root", str(CORPUS), "--valid_speakers", "p287"]
-    subprocess.run(["./run.sh", *options(tmp_path), *first], cwd=RECIPE, check=True)
+def options(folder: Path, data: Path) -> list[str]:
+    told = ["--expdir", str(folder / "exp"), "--dumpdir", str(folder / "dump")]
+    told += ["--datadir", str(data), *TRAINING, "--metrics", "STOI"]
+    return [*told, "--nj", "2", "--inference_nj", "2"]
+
+
+def finished(exp: Path) -> bool:
+    return bool(json.loads((exp / "run.json").read_text())["finished"])
+
+
+def test_stages_2_to_4_through_the_queue(tmp_path: Path, data: Path) -> None:
     stages = ["--stage", "2", "--stop_stage", "4"]
-    done = slurm("./run.sh", *options(tmp_path), *stages, cmd_backend="slurm")
+    done = slurm("./run.sh", *options(tmp_path, data), *stages, cmd_backend="slurm")
     assert done.returncode == 0, done.stdout + done.stderr
     exp = next((tmp_path / "exp").glob("tera_tiny_*"))
     summary = json.loads((exp / "scores_test" / "summary.json").read_text())
@@ -54,19 +68,35 @@ def test_stages_2_to_4_through_the_queue(tmp_path: Path) -> None:
     assert all("SLURM_JOB_ID=" in log.read_text() for log in logs)
 
 
-def test_fine_tuning_with_two_processes_under_srun(tmp_path: Path) -> None:
-    """Data-parallel training on the processor: srun starts both, ESPnet joins them."""
-    first = ["--stop_stage", "1", "--db_root", str(CORPUS), "--valid_speakers", "p287"]
-    subprocess.run(["./run.sh", *options(tmp_path), *first], cwd=RECIPE, check=True)
+def test_two_nodes_through_the_launcher_of_espnet(tmp_path: Path, data: Path) -> None:
+    """espnet2.bin.launch asks slurm.pl for two machines; srun starts a process on each."""
+    stage = ["--stage", "3", "--stop_stage", "3", "--skip_gate", "true", "--norm", "none"]
+    more = ["--num_nodes", "2", "--set", "valid_batch_size=2", "--tag", "two"]
+    nodes = {"cmd_backend": "slurm", "SLURM_LOCAL_NODES": "2"}
+    done = slurm("./run.sh", *options(tmp_path, data), *stage, *more, **nodes)
+    exp = tmp_path / "exp" / "two"
+    log = (exp / "train.log").read_text()
+    assert done.returncode == 0, done.stdout + done.stderr + log
+    assert "SLURM_JOB_NUM_NODES=2" in log and "SLURM_NNODES=2" in log
+    assert ":0/2]" in log and "The training was finished at 1 epochs" in log
+    assert finished(exp) and not list(exp.glob(".dist_init_*"))
+    assert "2nodes and 0gpu-per-node using srun" in (exp / "launch.log").read_text()
+    # One of them fails: the run ends, and says why.
+    other = slurm("./run.sh", *options(tmp_path, data), *stage, *more, "--seed", "1", **nodes)
+    assert other.returncode == 1
+    assert "of a run with seed 0" in other.stderr.splitlines()[-1], other.stderr
+
+
+def test_fine_tuning_with_two_processes_under_srun(tmp_path: Path, data: Path) -> None:
+    """Data-parallel training on one machine's processor: srun starts both, ESPnet joins them."""
     python = os.environ.get("FEATNORM_SE_PYTHON", sys.executable)
-    # ESPnet's own Slurm launcher takes one task a node only, so its ranks come by environment.
+    # ESPnet's own launcher takes one task a node only, so these ranks come by environment.
     ranks = "RANK=$SLURM_PROCID LOCAL_RANK=$SLURM_LOCALID WORLD_SIZE=$SLURM_NTASKS"
     command = ["srun", "-n2", "bash", "-c", f'{ranks} exec "$@"', "rank"]
-    command += [python, "-m", "featnorm_se.bin.train", "--upstream", "tera_tiny"]
-    command += ["--upstream_ckpt", "scratch", "--config", "conf/tiny.yaml"]
+    command += [python, "-m", "featnorm_se.bin.train", *TRAINING]
     command += ["--expdir", str(tmp_path / "exp")]
     for name in ("train", "valid"):
-        command += [f"--{name}_dir", str(tmp_path / "data" / name)]
+        command += [f"--{name}_dir", str(data / name)]
     settings = ("dist_backend=gloo", "multiprocessing_distributed=false", "valid_batch_size=2")
     command += [part for setting in settings for part in ("--set", setting)]
     with socket.create_server(("127.0.0.1", 0)) as taken:
@@ -76,5 +106,4 @@ def test_fine_tuning_with_two_processes_under_srun(tmp_path: Path) -> None:
     told = done.stdout + done.stderr
     assert done.returncode == 0, told
     assert ":0/2]" in told and "The training was finished at 1 epochs" in told, told
-    assert (tmp_path / "exp" / "1epoch.pth").is_file()
-    assert json.loads((tmp_path / "exp" / "run.json").read_text())["finished"]
+    assert (tmp_path / "exp" / "1epoch.pth").is_file() and finished(tmp_path / "exp")

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import argparse
-import fcntl
 import json
 import os
+import re
 import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
 import torch
 
+from featnorm_se.bin import train
+from featnorm_se.data.folder import one_writer
 from featnorm_se.enhancement.experiment import apply_override, read_config
+from featnorm_se.errors import FeatnormError
 from featnorm_se.report.grid_rows import Setting, read_rows, tag_of
 
 ROOT = Path(__file__).parents[2]
@@ -140,7 +145,7 @@ def test_a_table_from_nothing(tmp_path: Path) -> None:
     options += ["--db_root", str(CORPUS), "--valid_speakers", "p287", "--metrics", "STOI"]
     first = run("tables.sh", *options)
     assert first.returncode == 0, first.stdout + first.stderr
-    assert "| 00_fn | tera_tiny | scratch | utterance | auto | 1 | 0." in first.stdout
+    assert "| fn | tera_tiny | scratch | utterance | projection | 1 | 0." in first.stdout
     weights = tmp_path / "exp" / "tera_tiny_scratch_utterance_auto_tiny_seed0" / "1epoch.pth"
     before = weights.stat().st_mtime_ns
     again = run("tables.sh", *options)
@@ -177,12 +182,63 @@ def test_bad_options_are_told(tmp_path: Path, script, options, said) -> None:
     assert said in done.stderr and "Traceback" not in done.stderr
 
 
-def test_two_runs_in_one_folder_are_not_let_in(tmp_path: Path) -> None:
-    for name in ("exp", "data/train"):
-        (tmp_path / name).mkdir(parents=True)
+def wait_for(path: Path, text: str, seconds: float = 120.0) -> None:
+    end = time.monotonic() + seconds
+    while not (path.is_file() and text in path.read_text()):
+        assert time.monotonic() < end, f"{path} never held {text!r}"
+        time.sleep(0.05)
+
+
+def snapshot(folder: Path) -> dict[str, tuple[int, int]]:
+    """Return size and time of every file, but of the log that the first run is writing."""
+    files = [path for path in folder.rglob("*") if path.is_file() and path.suffix != ".log"]
+    return {str(path): (path.stat().st_size, path.stat().st_mtime_ns) for path in files}
+
+
+def test_a_second_run_in_one_folder_names_the_first_and_touches_nothing(tmp_path: Path) -> None:
+    """Two run.sh at once: the training of the first waits until the second was refused."""
+    python = os.environ.get("FEATNORM_SE_PYTHON", sys.executable)
+    slow = tmp_path / "python"
+    slow.write_text(
+        f'#!/bin/bash\n[ "$2" = featnorm_se.bin.train ] || exec {python} "$@"\n'
+        f'echo training\nuntil [ -e "{tmp_path}/go" ]; do sleep 0.05; done\n'
+    )
+    slow.chmod(0o755)
+    (tmp_path / "data" / "train").mkdir(parents=True)
     (tmp_path / "data" / "train" / "wav.scp").write_text("a a.wav\n")
-    with open(tmp_path / "exp" / ".mine.lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        options = ["--stage", "3", "--upstream", "tera_tiny", "--tag", "mine"]
-        done = run("run.sh", *places(tmp_path), *options)
-    assert done.returncode == 1 and "another run is at work in" in done.stderr
+    options = [*places(tmp_path), "--stage", "3", "--stop_stage", "3", "--skip_gate", "true"]
+    options += ["--upstream", "tera_tiny", "--norm", "none", "--tag", "mine"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    command = ["./run.sh", *options, "--python", str(slow)]
+    first = subprocess.Popen(command, cwd=RECIPE, env=environment, stdout=subprocess.DEVNULL)
+    try:
+        wait_for(tmp_path / "exp" / "mine" / "train.log", "training")
+        before = snapshot(tmp_path / "exp")
+        second = run("run.sh", *options, "--seed", "7")
+        assert second.returncode == 1
+        (line,) = [line for line in second.stderr.splitlines() if "error:" in line]
+        # run.sh calls featnorm.sh, whose process it is.
+        assert "another run is at work in" in line and "exp/mine (process " in line
+        told = re.search(r"process (\d+) on (\S+) since (\S+ \S+): (.*)\): wait", line)
+        assert told[2] == os.uname().nodename and told[4].startswith("./run.sh ")
+        assert str(slow) in told[4] and "--tag mine" in told[4]
+        assert b"featnorm.sh" in Path("/proc", told[1], "cmdline").read_bytes()
+        assert snapshot(tmp_path / "exp") == before
+    finally:
+        (tmp_path / "go").touch()
+        assert first.wait(60) == 0
+    again = run("run.sh", *options, "--python", str(slow))
+    assert again.returncode == 0, again.stderr
+
+
+def test_two_trainings_in_one_folder_are_not_let_in(tmp_path: Path) -> None:
+    """Without run.sh too: the command itself holds the folder."""
+    exp = tmp_path / "exp"
+    exp.mkdir()
+    told = ["--expdir", str(exp), "--config", str(RECIPE / "conf" / "tiny.yaml")]
+    told += ["--train_dir", str(tmp_path / "none"), "--valid_dir", str(tmp_path / "none")]
+    with one_writer(exp, exp / ".lock"), pytest.raises(FeatnormError) as caught:
+        train.main(told)
+    assert f"another run is writing {exp} (process {os.getpid()} on" in str(caught.value)
+    with pytest.raises(FeatnormError, match=str(tmp_path / "none")):
+        train.main(told)

@@ -13,7 +13,7 @@ import pytest
 
 from featnorm_se.errors import FeatnormError
 from featnorm_se.report.experiments import read_scores
-from featnorm_se.report.grid import gather, mean_scores
+from featnorm_se.report.grid import Estimate, Line, gather, mean_scores
 from featnorm_se.report.grid_rows import Setting, arguments_of, plan_runs, read_rows, tag_of
 from featnorm_se.report.grid_text import cells, to_csv, to_latex, to_markdown
 from featnorm_se.report.paired import compare
@@ -130,7 +130,7 @@ def test_cells_that_were_not_run_stay_empty(rows_dir, exp) -> None:
     lines = gather(read_rows(rows_dir, SETTING), SETTING, [0, 1, 2], exp)
     heading, *body = cells(lines)
     empty = body[3]
-    assert empty[1:6] == ["tera", "pretrained", "utterance", "auto", ""]
+    assert empty[:6] == ["low", "tera", "pretrained", "utterance", "projection", ""]
     assert all(cell == "" for cell in empty[5:])
     table = list(csv.DictReader(io.StringIO(to_csv(lines))))
     assert table[3]["PESQ_WB"] == "" and table[3]["parameters"] == ""
@@ -153,14 +153,32 @@ def test_the_three_forms_agree_and_latex_is_escaped(rows_dir, exp) -> None:
     latex = to_latex(lines, "T")
     assert value.replace("±", "$\\pm$") in latex
     assert "PESQ\\_WB" in latex and "$\\Delta$" in latex
+    assert "-0" not in latex.replace("$-$0", "")
     rows = [line for line in latex.splitlines() if line.endswith(r"\\")]
     assert len({line.count("&") for line in rows}) == 1 and len(rows) == 6
+
+
+def test_a_row_of_fewer_seeds_says_so(rows_dir, exp) -> None:
+    _, noisy, none, fn, *_ = cells(gather(read_rows(rows_dir, SETTING), SETTING, [0, 1, 2], exp))
+    assert [row[5] for row in (noisy, none, fn)] == ["1", "3", "2 of 3"]
+
+
+def test_differences_have_a_sign_and_a_decimal_more_and_zero_has_none(rows_dir) -> None:
+    row = read_rows(rows_dir, SETTING)[2]
+    deltas = {"PESQ_WB": Estimate(-0.0123, -0.02, 0.00001), "STOI": Estimate(-0.00001, 0.1, 0.2)}
+    heading, told = cells([Line(row, 1, deltas=deltas)])
+    assert told[heading.index("Δ PESQ_WB")] == "-0.0123 [-0.0200, 0.0000]"
+    assert told[heading.index("Δ STOI")] == "0.0000 [+0.1000, +0.2000]"
+    assert "$-$0.0123 [$-$0.0200, 0.0000]" in to_latex([Line(row, 1, deltas=deltas)], "T")
+    assert told[heading.index("site")] == "projection"  # where auto is for this upstream
 
 
 def test_drift_is_read_when_every_run_has_it(rows_dir, exp) -> None:
     for seed in (0, 1):
         path = exp / f"tera_scratch_utterance_auto_tiny_seed{seed}" / "drift.csv"
         path.write_text("layer,cka,cosine\nlayer.1,0.9,0.8\nlayer.2,0.7,0.6\n")
+    assert "1: nothing has moved" in to_markdown([], "T", True)
+    assert "nothing has moved" not in to_markdown([], "T") + to_latex([], "T")
     (exp / "tera_scratch_none_tiny_seed0" / "drift.csv").write_text("layer,cka,cosine\n1,1,1\n")
     rows = read_rows(rows_dir, SETTING)
     missing = [
@@ -188,7 +206,7 @@ def test_drift_is_read_when_every_run_has_it(rows_dir, exp) -> None:
         ("upstream: tera\nweights: scratch\nnorm: none\nspeed: 3\n", "the keys of a row are"),
         ("upstream: tera\nweights: scratch\nnorm: none\nbaseline: 77\n", "there is no row '77'"),
         ("- 1\n", "the keys of a row are"),
-        ("a: [\n", "cannot be read"),
+        ("a: [\n", "it is no YAML"),
     ],
 )
 def test_a_bad_row_is_told_with_its_file(rows_dir: Path, text: str, said: str) -> None:

@@ -72,7 +72,7 @@ def test_pins_hold_the_known_conflicts() -> None:
     assert "espnet-s3prl" in pins and "s3prl" not in pins
 
 
-@pytest.mark.parametrize("section", ["base", "torch", "run", "pesq", "espnet", "dev"])
+@pytest.mark.parametrize("section", ["base", "torch", "run", "pesq", "espnet", "dev", "notebook"])
 def test_pins_reads_each_section(section: str) -> None:
     done = run("bash", "-c", f". tools/installers/common.sh; pins {section}")
     assert done.returncode == 0

@@ -7,4 +7,5 @@ begin "the pinned list: run time, tests and linters"
 [[ ${OWN_ENV} == 0 ]] || "${PY}" "${TOOLS}/installers/drop_cut_installs.py"
 pip_section run
 pip_section dev
+pip_section notebook
 finish

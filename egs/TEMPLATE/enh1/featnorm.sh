@@ -13,10 +13,13 @@ norm_site=auto                  # auto, frontend, projection, layer.K, last; sev
 config=conf/train.yaml          # training configuration, in the keys of ESPnet
 set=                            # key=value over the configuration, several with blanks
 seed=0                          # of everything random
-ngpu=0                          # GPUs to train and enhance with; 0: the processor
+deterministic=false             # true: only algorithms that give the same bits every time, at some speed
+ngpu=0                          # GPUs to train and enhance with, on each machine; 0: the processor
+num_nodes=1                     # machines to train on, through the cluster's queue (cmd_backend)
 nj=2                            # jobs to prepare data, to collect statistics and to score with
 inference_nj=2                  # jobs to enhance with
-inference_model=                # weights to enhance with; empty: valid.loss.best.pth
+inference_config=conf/decode.yaml  # how stage 4 enhances
+inference_model=                # weights to enhance with; empty: those of --inference_config
 metrics=                        # metrics to score; empty: those of python -m featnorm_se.bin.score
 allow_failures=0                # so many utterances may be impossible to score
 expdir=exp                      # where experiments go; RESULTS.md is written beside it
@@ -53,15 +56,19 @@ help_end="stages: 1 data, 2 clean statistics, 3 fine-tuning, 4 enhancing and sco
 . ./cmd.sh
 python="${python:-${FEATNORM_SE_PYTHON:-python3}}"
 
-for number in stage stop_stage seed ngpu nj inference_nj copies allow_failures; do
-    [[ "${!number}" =~ ^[0-9]+$ ]] || die "--${number} is '${!number}', a whole number is wanted"
+for number in stage stop_stage seed ngpu num_nodes nj inference_nj copies allow_failures; do
+    [[ "${!number}" =~ ^(0|[1-9][0-9]{0,9})$ ]] || die "--${number} is '${!number}', a whole number is wanted"
 done
-for answer in allow_pipes skip_gate; do
+for answer in allow_pipes skip_gate deterministic; do
     [[ "${!answer}" =~ ^(true|false)$ ]] || die "--${answer} is '${!answer}', true or false is wanted"
 done
 [ "${nj}" -ge 1 ] && [ "${inference_nj}" -ge 1 ] || die "--nj and --inference_nj must be at least 1"
+[ "${num_nodes}" -ge 1 ] || die "--num_nodes must be at least 1"
+[ "${num_nodes}" -eq 1 ] || [ "${job_cmd}" != run.pl ] ||
+    die "--num_nodes ${num_nodes} needs a cluster: cmd_backend=slurm ${prog} ... (or pbs, sge)"
 command -v "${python}" > /dev/null || die "--python ${python}: there is no such program"
 [ -r "${config}" ] || die "--config ${config}: there is no such file"
+[ -r "${inference_config}" ] || die "--inference_config ${inference_config}: there is no such file"
 "${python}" -m featnorm_se.bin.check --upstream "${upstream}" --upstream_ckpt "${upstream_ckpt}" \
     --upstream_conf_dir conf/upstream --norm "${norm}" --norm_site "${norm_site}"
 
@@ -78,8 +85,12 @@ fi
 case "${tag}" in
     */* | .* | -*) die "--tag '${tag}' cannot be the name of a folder" ;;
 esac
+check_places expdir dumpdir tag
+[[ "${datadir}" != -* ]] || die "--datadir '${datadir}': ./${datadir} is wanted, it begins like an option"
 exp="${expdir}/${tag}"
-stats="${dumpdir}/stats/${upstream}_$(printf '%s' "${upstream_ckpt:-official}" | cksum | cut -d' ' -f1)_seed${seed}_${norm_site//,/+}"
+# Only random weights are others with another seed.
+weights_seed=$([ "${upstream_ckpt}" = scratch ] && echo "${seed}" || echo 0)
+stats="${dumpdir}/stats/${upstream}_$(printf '%s' "${upstream_ckpt:-official}" | cksum | cut -d' ' -f1)_seed${weights_seed}_${norm_site//,/+}"
 upstream_options=(--upstream "${upstream}" --upstream_ckpt "${upstream_ckpt}"
     --upstream_conf_dir conf/upstream --norm_site "${norm_site}" --seed "${seed}")
 device=cpu
@@ -100,7 +111,6 @@ runs() {
 follower=
 follow() {
     mkdir -p "$(dirname "$1")"
-    touch "$1"
     tail -n 0 -F "$1" 2> /dev/null > >(grep --line-buffered -oE "$2") &
     follower=$!
 }
@@ -111,6 +121,23 @@ unfollow() {
 }
 
 trap unfollow EXIT
+# As before a pre-emption. What runs here gets the signal itself, ends, and says so.
+trap 'echo "${prog}: error: ended by SIGTERM: the same command again goes on" >&2; exit 143' TERM
+
+# Hold the right to write a folder, and say in the lock's file who does; featnorm_se/data/folder.py
+# does it in the same words. What this run starts holds it too, until that has ended.
+hold() { # folder lock
+    local status=0
+    exec 9>> "$2"
+    flock --nonblock --conflict-exit-code 9 9 || status=$?
+    if [ "${status}" -eq 9 ]; then
+        [ -s "$2" ] || sleep 0.5
+        die "another run is at work in $1 ($(head -n 1 "$2")): wait for it, or give another --tag"
+    fi
+    [ "${status}" -eq 0 ] || log "warning: $2 cannot be locked: let no second run write $1"
+    printf 'process %s on %s since %s: %s\n' \
+        "$$" "$(uname -n)" "$(date '+%Y-%m-%d %H:%M:%S')" "${command_line}" > "$2" || true
+}
 
 if runs 1; then
     log "stage 1: preparing data in ${datadir}"
@@ -152,9 +179,10 @@ collect() { # kind scp
     exec 7> "${stats}/.lock"
     flock 7
     # Every shard writes its own file, and one that is there is not collected again.
+    for_job "${one_thread[@]}" "${python}" -m featnorm_se.bin.collect_stats "${upstream_options[@]}" \
+        --kind "${1}" --wav_scp "${2}"
     "${train_cmd}" JOB=1:"${nj}" "${stats}/log/${1}.JOB.log" \
-        "${one_thread[@]}" "${python}" -m featnorm_se.bin.collect_stats "${upstream_options[@]}" \
-        --kind "${1}" --wav_scp "${2}" --shard JOB/"${nj}" --output "${stats}/${1}.JOB.npz" ||
+        "${job_words[@]}" --shard JOB/"${nj}" --output "${stats}/${1}.JOB.npz" ||
         die "stage 2: $(grep -h 'error:' "${stats}"/log/"${1}".*.log | tail -n 1)"
     for job in $(seq "${nj}"); do
         done_files+=("${stats}/${1}.${job}.npz")
@@ -176,8 +204,9 @@ fi
 score() { # enhanced-scp output
     local score_options=(--ref "${datadir}/test/spk1.scp" --inf "$1" --output "$2" --nj "${nj}"
         --allow_failures "${allow_failures}")
-    # shellcheck disable=SC2206  # names of metrics, parted by blanks on purpose
-    [ -z "${metrics}" ] || score_options+=(--metrics ${metrics})
+    local names
+    read -r -a names <<< "${metrics//$'\n'/ }"
+    [ -z "${metrics}" ] || score_options+=(--metrics "${names[@]}")
     [ ! -f "${datadir}/test/utt2cond" ] || score_options+=(--utt2cond "${datadir}/test/utt2cond")
     "${python}" -m featnorm_se.bin.score "${score_options[@]}"
 }
@@ -193,8 +222,7 @@ if runs 3 || runs 4; then
     ! runs 3 || needs 3 "${datadir}/train/wav.scp" 1
     runs 3 || needs 4 "${datadir}/test/wav.scp" 1
     mkdir -p "${expdir}"
-    exec 9> "${expdir}/.${tag}.lock"
-    flock --nonblock 9 || die "another run is at work in ${exp}: wait for it, or give another --tag"
+    hold "${exp}" "${expdir}/.${tag}.lock"
     if [ "${prepare}" = voicebank_demand ] && [ "${skip_gate}" = false ]; then
         log "the gate: scoring the noisy test set against the published scores"
         score_noisy
@@ -213,19 +241,34 @@ if runs 3; then
         needs 3 "${stats}/noisy.npz" 2
         train_options+=(--noisy_stats "${stats}/noisy.npz")
     fi
-    for pair in ${set}; do
+    read -r -a pairs <<< "${set//$'\n'/ }"
+    for pair in "${pairs[@]}"; do
         train_options+=(--set "${pair}")
     done
     log "stage 3: fine-tuning ${exp} (${exp}/train.log)"
     follow "${exp}/train.log" '[0-9]+epoch results: \[train\][^[]*loss=[0-9.e-]+|[0-9]+epoch:train:[^,]*batch|[0-9]+/[0-9]+epoch started.*'
-    "${cuda_cmd}" "${gpu_option[@]}" "${exp}/train.log" \
-        "${python}" -m featnorm_se.bin.train "${upstream_options[@]}" --norm "${norm}" \
-        --config "${config}" --expdir "${exp}" --train_dir "${datadir}/train" \
-        --valid_dir "${datadir}/valid" --ngpu "${ngpu}" --command "${command_line}" \
-        "${train_options[@]}" || {
+    train=("${python}" -m featnorm_se.bin.train "${upstream_options[@]}" --norm "${norm}"
+        --config "${config}" --expdir "${exp}" --train_dir "${datadir}/train"
+        --valid_dir "${datadir}/valid" --deterministic "${deterministic}"
+        --command "${command_line}" "${train_options[@]}")
+    for_job "${train[@]}"
+    rm -f "${exp}/launch.log" "${exp}"/.dist_init_*
+    status=0
+    if [ "${num_nodes}" -gt 1 ] || [ "${ngpu}" -gt 1 ]; then
+        # ESPnet's launcher starts the processes, gives each its rank and adds --ngpu.
+        "${python}" -m espnet2.bin.launch --cmd "${cuda_cmd}" --log "${exp}/train.log" \
+            --ngpu "${ngpu}" --num_nodes "${num_nodes}" --init_file_prefix "${exp}/.dist_init_" \
+            --multiprocessing_distributed true -- "${job_words[@]}" > "${exp}/launch.log" 2>&1 || status=$?
+    else
+        "${cuda_cmd}" "${gpu_option[@]}" "${exp}/train.log" "${job_words[@]}" --ngpu "${ngpu}" || status=$?
+    fi
+    if [ "${status}" -ne 0 ]; then
         unfollow
-        die "stage 3: $(grep -hE 'error:|Error' "${exp}/train.log" | tail -n 1) (${exp}/train.log)"
-    }
+        logs="$(cat "${exp}/launch.log" "${exp}/train.log" 2> /dev/null | grep -vE '^(srun|slurmstepd)[^ ]*: ')" || true
+        said="$(grep 'error: ' <<< "${logs}" | tail -n 1)" || said="$(grep Error <<< "${logs}" | tail -n 1)" || true
+        : "${said:=it ended without a word: was it killed, for want of memory? Try --set batch_size=N}"
+        die "stage 3: ${said} (${exp}/train.log)"
+    fi
     unfollow
 fi
 
@@ -233,12 +276,12 @@ if runs 4; then
     needs 4 "${datadir}/test/wav.scp" 1
     needs 4 "${exp}/config.yaml" 3
     log "stage 4: enhancing ${datadir}/test with ${exp}"
-    enhance_options=(--model "${exp}" --wav_scp "${datadir}/test/wav.scp"
+    enhance_options=(--model "${exp}" --config "${inference_config}" --wav_scp "${datadir}/test/wav.scp"
         --output "${exp}/enhanced_test" --device "${device}")
     [ -z "${inference_model}" ] || enhance_options+=(--model_file "${inference_model}")
+    for_job "${inference_threads[@]}" "${python}" -m featnorm_se.bin.enhance_set "${enhance_options[@]}"
     "${decode_cmd}" "${gpu_option[@]}" JOB=1:"${inference_nj}" "${exp}/enhanced_test/log/enhance.JOB.log" \
-        "${inference_threads[@]}" "${python}" -m featnorm_se.bin.enhance_set "${enhance_options[@]}" \
-        --shard JOB/"${inference_nj}" ||
+        "${job_words[@]}" --shard JOB/"${inference_nj}" ||
         die "stage 4: $(grep -h 'error:' "${exp}"/enhanced_test/log/*.log | tail -n 1)"
     "${python}" -m featnorm_se.bin.enhance_set "${enhance_options[@]}" --list
     log "stage 4: scoring the noisy and the enhanced speech"

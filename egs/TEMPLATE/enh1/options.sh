@@ -32,7 +32,8 @@ while [ $# -gt 0 ]; do
         --*)
             option="${1#--}"
             option="${option//-/_}"
-            if [[ ! -v "option_help[${option}]" ]]; then
+            # The shape first: a subscript is evaluated, and could hold $(...).
+            if [[ ! "${option}" =~ ^[a-z_]+$ || ! -v "option_help[${option}]" ]]; then
                 echo "${prog}: error: unknown option $1; ${prog} --help lists them all" >&2
                 exit 1
             fi
@@ -49,3 +50,36 @@ while [ $# -gt 0 ]; do
             ;;
     esac
 done
+
+# Check the options (their names are given) that become paths of logs: Kaldi's job runners hand those
+# to a shell as they are.
+check_places() {
+    local name odd='[][:space:][:cntrl:]"'\''\\$`;&|<>(){}*?!#~^[]|^-|JOB'
+    for name in "$@"; do
+        if [[ "${!name}" =~ ${odd} ]]; then
+            echo "${prog}: error: --${name} '${!name}' cannot be in the path of a log: choose one without blanks, quotes, \$, JOB and the like" >&2
+            exit 1
+        fi
+    done
+}
+
+# Set job_words to words that a job runner's shell reads as the given ones, whatever is in them.
+for_job() {
+    local word
+    job_words=()
+    for word in "$@"; do
+        if [[ ! "${word}" =~ ^[A-Za-z0-9_./:=,+@%-]*$ || "${word}" == *JOB* ]]; then
+            word="${word//\\/\\\\}"
+            word="${word//\'/\\\'}"
+            word="${word//\"/\\x22}"
+            word="${word// /\\x20}"
+            word="${word//$'\n'/\\n}"
+            word="${word//$'\t'/\\t}"
+            word="${word//$'\r'/\\r}"
+            word="${word//$'\v'/\\v}"
+            word="${word//$'\f'/\\f}"
+            word="\$'${word//JOB/\\x4aOB}'"
+        fi
+        job_words+=("${word}")
+    done
+}

@@ -12,3 +12,5 @@ export PATH="${MAIN_ROOT}/tools/utils:${PATH}"
 export PYTHONPATH="${MAIN_ROOT}${PYTHONPATH:+:${PYTHONPATH}}"
 # Logs are read while they are written, and sorted as Kaldi sorts.
 export PYTHONUNBUFFERED=1 LC_ALL=C.UTF-8
+# When one of several processes of a job dies, srun ends the others.
+export SLURM_KILL_BAD_EXIT=1

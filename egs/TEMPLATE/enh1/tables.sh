@@ -46,6 +46,7 @@ python="${python:-${FEATNORM_SE_PYTHON:-python3}}"
 [[ "${jobs}" =~ ^[1-9][0-9]*$ ]] || die "--jobs is '${jobs}', a whole number from 1 on is wanted"
 [[ "${ngpu}" =~ ^[0-9]+$ ]] || die "--ngpu is '${ngpu}', a whole number is wanted"
 [[ "${dry_run}" =~ ^(true|false)$ ]] || die "--dry_run is '${dry_run}', true or false is wanted"
+check_places expdir table
 
 tables=("${python}" -m featnorm_se.bin.tables --rows "${rows}" --table "${table}" --seeds "${seeds}"
     --upstream "${upstream}" --upstream_suffix "${upstream_suffix}" --ckpt_dir "${ckpt_dir}"
@@ -76,8 +77,11 @@ run_rows() { # jobs at once, first, last
     tail -n 0 -F "${work}/progress" 2> /dev/null &
     local follower=$!
     # A row runs all its jobs where it is itself run.
+    for_job env cmd_backend=local "${tables[@]}" --plan "${work}/plan.json"
+    local row=("${job_words[@]}")
+    for_job "${common[@]}"
     "${cuda_cmd}" --max-jobs-run "$1" "${gpu_option[@]}" JOB="$2:$3" "${work}/log/row.JOB.log" \
-        env cmd_backend=local "${tables[@]}" --plan "${work}/plan.json" --run JOB -- "${common[@]}" || status=1
+        "${row[@]}" --run JOB -- "${job_words[@]}" || status=1
     sleep 0.5
     kill "${follower}" 2> /dev/null || true
 }

@@ -3,4 +3,4 @@
 set -euo pipefail
 cd "$(dirname "$0")"
 
-./featnorm.sh --prepare mini --upstream_ckpt scratch --copies 4 "$@"
+exec ./featnorm.sh --prepare mini --upstream_ckpt scratch --copies 4 "$@"

@@ -3,4 +3,4 @@
 set -euo pipefail
 cd "$(dirname "$0")"
 
-./featnorm.sh --prepare voicebank_demand "$@"
+exec ./featnorm.sh --prepare voicebank_demand "$@"

@@ -1,0 +1,258 @@
+"""A small world of good files for ``test_bad_inputs.py``, and the ways to spoil one of them."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import runpy
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import soundfile
+import yaml
+
+Spoil = Callable[[], None]  # acts on the current folder
+
+TRAIN = ("p226_001", "p227_001", "p228_001", "p287_001")
+TEST = ("p232_001",)
+TRAINING_YAML = {
+    "encoder_conf": {"n_fft": 512, "hop_length": 160, "win_length": 400},
+    "decoder_conf": {"n_fft": 512, "hop_length": 160, "win_length": 400},
+    "separator_conf": {"layers": 1, "units": 8},
+    "max_epoch": 1,
+}
+
+
+def noise(seconds: float = 0.4, seed: int = 0, rate: int = 16000) -> np.ndarray:
+    """Return white noise, float32."""
+    draw = np.random.default_rng(seed).standard_normal(int(seconds * rate))
+    return (0.1 * draw).astype(np.float32)
+
+
+def build(root: Path) -> None:
+    """Make the world: corpus, data directories, statistics, checkpoint, experiment, scores."""
+    here = Path.cwd()
+    root.mkdir(parents=True, exist_ok=True)
+    os.chdir(root)
+    try:
+        _corpus()
+        _lists()
+        _models()
+        _scores()
+    finally:
+        os.chdir(here)
+
+
+def _corpus() -> None:
+    for names, part in ((TRAIN, "trainset_28spk"), (TEST, "testset")):
+        for kind in ("noisy", "clean"):
+            folder = Path("corpus", f"{kind}_{part}_wav")
+            folder.mkdir(parents=True)
+            for seed, name in enumerate(names):
+                soundfile.write(folder / f"{name}.wav", noise(seed=seed + (kind == "noisy")), 16000)
+    Path("corpus/log_testset.txt").write_text("p232_001 bus 17.5\n")
+    Path("wavs").mkdir()
+    soundfile.write("wavs/a.wav", noise(), 16000)
+
+
+def _lists() -> None:
+    sets = {"train": TRAIN[1:3], "valid": (TRAIN[0], TRAIN[3]), "test": TEST}
+    for place in ("data", "kaldi"):
+        for part, names in sets.items():
+            folder = Path(place, part)
+            folder.mkdir(parents=True)
+            spoken = "testset" if part == "test" else "trainset_28spk"
+            for kind, name in (("noisy", "wav.scp"), ("clean", "spk1.scp")):
+                lines = [f"{n} corpus/{kind}_{spoken}_wav/{n}.wav\n" for n in sorted(names)]
+                (folder / name).write_text("".join(lines))
+            lines = [f"{n} {n[:4]}\n" for n in sorted(names)]
+            (folder / "utt2spk").write_text("".join(lines))
+    Path("conf/tables/t").mkdir(parents=True)
+    Path("conf/upstream").mkdir()
+    Path("conf/train.yaml").write_text(yaml.safe_dump(TRAINING_YAML))
+    Path("conf/tables/t/00_none.yaml").write_text(
+        "upstream: tera_tiny\nweights: scratch\nnorm: none\n"
+    )
+
+
+def _models() -> None:
+    from featnorm_se.collection import collect_shards
+    from featnorm_se.enhancement.pack import pack
+
+    helpers = Path(__file__).parent
+    make = runpy.run_path(str(helpers / "tiny_checkpoints.py"))["make"]
+    save_tiny = runpy.run_path(str(helpers / "enhancement" / "conftest.py"))["save_tiny"]
+    save_tiny(Path("exp/tiny"))
+    Path("exp/tiny/run.json").write_text(json.dumps({"name": "tiny", "upstream": "tera_tiny"}))
+    pack(Path("exp/tiny"), Path("model.zip"))
+    make(Path("ckpt"), "tera_tiny")
+    collect_shards(
+        output=Path("stats/clean.npz"),
+        wav_scp=Path("data/train/spk1.scp"),
+        upstream="tera_tiny",
+        checkpoint="scratch",
+        conf_dir=None,
+        norm_site="auto",
+        kind="clean",
+        seed=0,
+        shards=[(1, 1)],
+    )
+
+
+def _scores() -> None:
+    for name in ("noisy", "tiny"):
+        folder = Path("exp", name, "scores_test")
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "scores.csv").write_text("utt_id,SI_SDR,reason\np232_001,1.5,\np232_002,2,\n")
+        told = {"mean": 1.75, "std": 0.3, "ci95": None, "count": 2, "unit": "dB"}
+        summary = {"utterances": 2, "failures": [], "metrics": {"SI_SDR": told}}
+        (folder / "summary.json").write_text(json.dumps(summary))
+
+
+def tree() -> dict[str, str]:
+    """Return the hash of every file below the current folder.
+
+    Locks are left out, and what stage 1 has resampled: a later call goes on from there.
+    """
+    return {
+        str(path): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(Path().rglob("*"))
+        if path.is_file() and not path.name.endswith(".lock") and "wav16k" not in path.parts
+    }
+
+
+# ---- ways to spoil the world ----
+
+
+def put(path: str, content: str | bytes) -> Spoil:
+    """Write a file's whole content."""
+
+    def spoil() -> None:
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        data = content.encode() if isinstance(content, str) else content
+        Path(path).write_bytes(data)
+
+    return spoil
+
+
+def put_json(path: str, value: Any) -> Spoil:
+    """Write JSON."""
+    return put(path, json.dumps(value))
+
+
+def drop(path: str) -> Spoil:
+    """Remove a file."""
+    return lambda: Path(path).unlink()
+
+
+def cut(path: str, keep: float = 0.5) -> Spoil:
+    """Keep the first part of a file."""
+
+    def spoil() -> None:
+        data = Path(path).read_bytes()
+        Path(path).write_bytes(data[: int(len(data) * keep)])
+
+    return spoil
+
+
+def wav(path: str, samples: Any = None, rate: int = 16000, subtype: str = "PCM_16") -> Spoil:
+    """Write another recording in the place of one that is there."""
+    return lambda: soundfile.write(path, noise() if samples is None else samples, rate, subtype)
+
+
+def header(path: str, offset: int, value: bytes) -> Spoil:
+    """Change bytes of a file."""
+
+    def spoil() -> None:
+        data = bytearray(Path(path).read_bytes())
+        data[offset : offset + len(value)] = value
+        Path(path).write_bytes(data)
+
+    return spoil
+
+
+def arrays(path: str, **changes: Any) -> Spoil:
+    """Change arrays of an npz; ``_`` in a name stands for ``/``, ``None`` takes one out."""
+
+    def spoil() -> None:
+        with np.load(path, allow_pickle=True) as archive:
+            held = dict(archive)
+        for name, value in changes.items():
+            held.pop(name.replace("_", "/"), None)
+            if value is not None:
+                held[name.replace("_", "/")] = np.asarray(value)
+        np.savez(path, **held)
+
+    return spoil
+
+
+def meta(path: str, **changes: Any) -> Spoil:
+    """Change what a statistics file says of itself."""
+
+    def spoil() -> None:
+        with np.load(path) as archive:
+            told = json.loads(str(archive["meta"]))
+        arrays(path, meta=np.array(json.dumps({**told, **changes})))()
+
+    return spoil
+
+
+def states(path: str, change: Callable[[dict[str, Any]], Any]) -> Spoil:
+    """Change what a file of torch holds."""
+
+    def spoil() -> None:
+        import torch
+
+        held = torch.load(path, weights_only=False)
+        changed = change(held)
+        torch.save(held if changed is None else changed, path)
+
+    return spoil
+
+
+def config(path: str, **changes: Any) -> Spoil:
+    """Change keys of a YAML file."""
+
+    def spoil() -> None:
+        held = yaml.safe_load(Path(path).read_text())
+        Path(path).write_text(yaml.safe_dump({**held, **changes}))
+
+    return spoil
+
+
+def repacked(path: str, **members: bytes | None) -> Spoil:
+    """Change members of a packed model; ``_`` stands for ``.``."""
+
+    def spoil() -> None:
+        with zipfile.ZipFile(path) as archive:
+            held = {name: archive.read(name) for name in archive.namelist()}
+        for name, data in members.items():
+            held.pop(name.replace("_", ".", 1), None)
+            if data is not None:
+                held[name.replace("_", ".", 1)] = data
+        buffer = io.BytesIO()
+        with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+            for name, data in held.items():
+                archive.writestr(name, data)
+        Path(path).write_bytes(buffer.getvalue())
+
+    return spoil
+
+
+def both(*spoils: Spoil) -> Spoil:
+    """Do several."""
+
+    def spoil() -> None:
+        for one in spoils:
+            one()
+
+    return spoil
+
+
+def nothing() -> None:
+    """Leave all as it is: the command line is what is bad."""

@@ -1,0 +1,165 @@
+"""Jobs through Kaldi's pbs.pl and queue.pl, and ESPnet's launcher, with stand-ins for clusters."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+RECIPE = Path(__file__).parents[2] / "egs" / "voicebank_demand" / "enh1"
+CORPUS = RECIPE.parents[2].parent / "shared" / "data" / "voicebank_demand"
+UPSTREAM = ["--upstream", "tera_tiny", "--upstream_ckpt", "scratch", "--config", "conf/tiny.yaml"]
+
+# A queue that keeps its command line and runs the job's script at once, each task of an array.
+QSUB = """#!/bin/bash
+echo "$*" >> "{folder}/submitted"
+first=1 last=1 variable=NONE
+while [ $# -gt 1 ]; do
+    case "$1" in
+        -J) variable=PBS_ARRAY_INDEX first="${{2%-*}}" last="${{2#*-}}"; shift ;;
+        -t) variable=SGE_TASK_ID first="${{2%:*}}" last="${{2#*:}}"; shift ;;
+    esac
+    shift
+done
+echo "{answer}"
+for task in $(seq "$first" "$last"); do
+    (export "$variable=$task"; cd / && bash "$1" > /dev/null 2>&1 &)
+done
+"""
+ANSWERS = {
+    "pbs": "17[].host.pbsserver",
+    "sge": "Your job-array 17.1-2:1 (x.sh) has been submitted",
+}
+
+
+@pytest.fixture
+def queue(tmp_path: Path):
+    """``queue("pbs")`` puts a qsub and a qstat on a PATH and returns it."""
+
+    def make(backend: str) -> str:
+        folder = tmp_path / "bin"
+        folder.mkdir()
+        (folder / "qsub").write_text(QSUB.format(folder=folder, answer=ANSWERS[backend]))
+        (folder / "qstat").write_text("#!/bin/sh\nexit 0\n")
+        for script in folder.iterdir():
+            script.chmod(0o755)
+        return f"{folder}:{os.environ['PATH']}"
+
+    return make
+
+
+def run(folder: Path, *options: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    places = [f"--{name}" for name in ("expdir", "datadir", "dumpdir")]
+    told = [part for name in places for part in (name, str(folder / name[2:-3]))]
+    return subprocess.run(
+        ["./run.sh", *told, *UPSTREAM, *options],
+        cwd=RECIPE,
+        env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not CORPUS.is_dir(), reason="needs ../shared/data")
+@pytest.mark.parametrize(
+    ("backend", "array", "line"),
+    [
+        ("pbs", "-J 1-2", "-V -v PATH -S /bin/bash"),
+        ("sge", "-t 1:2", "-v PATH -cwd -S /bin/bash -j y -l arch=*64*"),
+    ],
+)
+def test_stages_2_to_4_through_a_queue(tmp_path, queue, backend, array, line) -> None:
+    corpus = ["--db_root", str(CORPUS), "--valid_speakers", "p287", "--stop_stage", "1"]
+    first = run(tmp_path, *corpus)
+    assert first.returncode == 0, first.stderr
+    exp = tmp_path / "exp" / "mine"
+    # The scripts of Kaldi wait five seconds for each of these that they make themselves.
+    for place in (exp, exp / "enhanced_test", next_stats(tmp_path)):
+        (place / "q" / "sync").mkdir(parents=True)
+    options = ["--stage", "2", "--stop_stage", "4", "--tag", "mine", "--metrics", "STOI"]
+    environment = {"cmd_backend": backend, "PATH": queue(backend)}
+    done = run(tmp_path, *options, "--inference_nj", "2", **environment)
+    assert done.returncode == 0, done.stdout + done.stderr
+    summary = json.loads((exp / "scores_test" / "summary.json").read_text())
+    assert summary["metrics"]["STOI"]["count"] == 24
+    submitted = (tmp_path / "bin" / "submitted").read_text().splitlines()
+    assert len(submitted) == 3
+    assert all(line in command for command in submitted)
+    assert [array in command for command in submitted] == [True, False, True]
+
+
+def next_stats(folder: Path) -> Path:
+    """Return where run.sh keeps the statistics of scratch weights, seed 0."""
+    said = "printf '%s' scratch | cksum | cut -d' ' -f1"
+    check = subprocess.run(said, shell=True, capture_output=True, text=True, check=True)
+    return folder / "dump" / "stats" / f"tera_tiny_{check.stdout.strip()}_seed0_auto"
+
+
+@pytest.fixture
+def ready(tmp_path: Path) -> Path:
+    """A python that tells a training's arguments, and files that stage 3 looks for."""
+    python = os.environ.get("FEATNORM_SE_PYTHON", "python3")
+    script = tmp_path / "python"
+    script.write_text(
+        f'#!/bin/bash\nif [ "$2" = featnorm_se.bin.train ]; then echo "told: $*"\n'
+        f'else exec {python} "$@"; fi\n'
+    )
+    script.chmod(0o755)
+    (tmp_path / "data" / "train").mkdir(parents=True)
+    (tmp_path / "data" / "train" / "wav.scp").write_text("a a.wav\n")
+    return script
+
+
+STAGE = ["--stage", "3", "--stop_stage", "3", "--norm", "none", "--skip_gate", "true"]
+
+
+def test_several_gpus_go_through_the_launcher_of_espnet(tmp_path: Path, ready: Path) -> None:
+    done = run(tmp_path, *STAGE, "--tag", "two", "--ngpu", "2", "--python", str(ready))
+    assert done.returncode == 0, done.stderr
+    exp = tmp_path / "exp" / "two"
+    told = (exp / "train.log").read_text()
+    assert "--ngpu 2 --multiprocessing_distributed True" in told
+    assert "2gpu on distributed mode" in (exp / "launch.log").read_text()
+    one = run(tmp_path, *STAGE, "--tag", "one", "--ngpu", "1", "--python", str(ready))
+    assert one.returncode == 0 and not (tmp_path / "exp" / "one" / "launch.log").exists()
+    assert "--ngpu 1" in (tmp_path / "exp" / "one" / "train.log").read_text()
+
+
+@pytest.mark.parametrize(("backend", "asked"), [("pbs", "-l nodes=2:ppn=1"), ("sge", "-pe mpi 2")])
+def test_several_machines_of_other_queues_go_by_mpirun(
+    tmp_path: Path, ready: Path, queue, backend: str, asked: str
+) -> None:
+    path = queue(backend)
+    mpirun = tmp_path / "bin" / "mpirun"
+    mpirun.write_text('#!/bin/sh\n[ "$1 $2" = "-np 2" ] && shift 2 && exec "$@"\n')
+    mpirun.chmod(0o755)
+    (tmp_path / "exp" / "two" / "q" / "sync").mkdir(parents=True)
+    more = ["--tag", "two", "--num_nodes", "2", "--python", str(ready)]
+    done = run(tmp_path, *STAGE, *more, cmd_backend=backend, PATH=path)
+    log = tmp_path / "exp" / "two" / "train.log"
+    assert done.returncode == 0, done.stderr
+    assert "--dist_launcher mpi --dist_init_method file://" in log.read_text()
+    assert asked in (tmp_path / "bin" / "submitted").read_text()
+
+
+def test_several_machines_need_a_cluster(tmp_path: Path) -> None:
+    done = run(tmp_path, *STAGE, "--num_nodes", "2")
+    assert done.returncode == 1
+    assert "--num_nodes 2 needs a cluster: cmd_backend=slurm ./run.sh" in done.stderr
+    assert run(tmp_path, *STAGE, "--num_nodes", "0").returncode == 1
+
+
+def test_a_queue_that_refuses_is_told(tmp_path: Path, ready: Path, queue) -> None:
+    path = queue("pbs")
+    (tmp_path / "bin" / "qsub").write_text("#!/bin/sh\necho 'qsub: error: no such queue'; exit 1\n")
+    (tmp_path / "exp" / "two" / "q").mkdir(parents=True)
+    more = ["--tag", "two", "--num_nodes", "2", "--python", str(ready)]
+    done = run(tmp_path, *STAGE, *more, cmd_backend="pbs", PATH=path)
+    assert done.returncode == 1
+    assert "no such queue" in done.stderr, done.stderr
+    assert "Traceback" not in done.stderr

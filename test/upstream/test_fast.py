@@ -1,0 +1,159 @@
+"""Our own arithmetic on s3prl's weights: the experts' outputs and gradients, with less kept."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+from signals import LARGE, WAVEFORM, batch, noise
+
+from featnorm_se.upstream import attention, load_upstream
+from featnorm_se.upstream.convolutions import _StridedProduct
+
+VARIANTS = [(family, changes) for family in WAVEFORM for changes in ({}, LARGE)]
+SIZES = {"alone": (12345,), "together": (16000, 9001, 801)}
+
+
+def gradients(model, output, lengths) -> dict[str, torch.Tensor]:
+    """Gradients by name of a loss that no layer norm makes constant, over valid frames."""
+    model.zero_grad(set_to_none=True)
+    weights = torch.randn(output.shape[1:], generator=torch.Generator().manual_seed(7))
+    loss = sum((output[row, :n] * weights[:n]).sum() for row, n in enumerate(lengths.tolist()))
+    loss.backward()
+    return {n: p.grad for n, p in model.named_parameters() if p.grad is not None}
+
+
+def assert_same(ours, theirs) -> None:
+    """To a millionth or so of the largest gradient; a bias of keys, say, has none but noise."""
+    largest = max(value.abs().max() for value in theirs.values())
+    assert ours.keys() == theirs.keys() and largest > 0
+    for name, value in theirs.items():
+        allowed = 2e-5 * value.abs().max() + 1e-7 * largest
+        assert (ours[name] - value).abs().max() <= allowed, name
+
+
+@pytest.mark.parametrize("sizes", SIZES.values(), ids=SIZES)
+@pytest.mark.parametrize("family,changes", VARIANTS)
+def test_outputs_and_gradients_of_the_genuine_expert(pair, family, changes, sizes):
+    upstream, expert = pair(family, **changes)
+    upstream.padding = "s3prl"
+    expert.model.feature_grad_mult = 1.0
+    waves = noise(*sizes)
+    theirs = expert(waves)["hidden_states"][-1]
+    ours, lengths = upstream(*batch(waves))
+    for row, n in enumerate(lengths.tolist()):
+        torch.testing.assert_close(ours[row, :n], theirs[row, :n], atol=2e-5, rtol=0)
+    mine = gradients(upstream.model, ours, lengths)
+    assert_same(mine, gradients(expert.model, theirs, lengths))
+
+
+@pytest.mark.parametrize("family,changes", VARIANTS)
+def test_exact_batches_as_by_the_modules_of_s3prl(make_checkpoint, family, changes):
+    """``fast: false`` runs them: each utterance of a ragged batch alone where that matters."""
+    upstream = load_upstream(f"{family}_tiny", make_checkpoint(family, **changes))
+    found = []
+    for fast in (True, False):
+        upstream.configure(dropout=0.0, fast=fast)
+        upstream.train()
+        feats, lengths = upstream(*batch(noise(16000, 9001, 300)))
+        found.append((feats.detach(), gradients(upstream.model, feats, lengths)))
+    torch.testing.assert_close(found[0][0], found[1][0], atol=2e-5, rtol=0)
+    assert_same(found[0][1], found[1][1])
+
+
+@pytest.mark.parametrize("kernel,stride", [(3, 2), (2, 2), (5, 2), (4, 3), (10, 5), (3, 1)])
+def test_a_strided_convolution_as_products(kernel, stride):
+    torch.manual_seed(0)
+    rows = 12
+    x = torch.randn(1, rows * stride, 4, dtype=torch.double, requires_grad=True)
+    weight = torch.randn(6, 4, kernel, dtype=torch.double, requires_grad=True)
+    bias = torch.randn(6, dtype=torch.double, requires_grad=True)
+    theirs = F.conv1d(F.gelu(x).transpose(1, 2), weight, bias, stride=stride).transpose(1, 2)
+    flat = weight.permute(2, 1, 0).flatten(0, 1)
+    ours = _StridedProduct.apply(x.flatten(0, 1), flat, bias, stride)[: theirs.shape[1]]
+    factor = torch.randn_like(ours)
+    wanted = torch.autograd.grad((theirs[0] * factor).sum(), (x, weight, bias))
+    found = torch.autograd.grad((ours * factor).sum(), (x, weight, bias))
+    torch.testing.assert_close(ours, theirs[0])
+    torch.testing.assert_close(found, wanted)
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.3])
+@pytest.mark.parametrize("gated", [True, False])
+@pytest.mark.parametrize("padded", [True, False])
+def test_attention_written_out(monkeypatch, dropout, gated, padded):
+    torch.manual_seed(0)
+    batches, heads, size, width = 2, 3, 7, 4
+    shape = (batches * heads, size)
+    kept = (torch.rand(*shape, size) > dropout).to(torch.uint8)
+    monkeypatch.setattr(attention, "_kept", lambda x, rate: kept)
+    q, k, v = (torch.randn(*shape, width, dtype=torch.double) for _ in range(3))
+    parts = [q, k, v]
+    if gated:
+        parts += [torch.rand(*shape, 1, dtype=torch.double)]
+        parts += [torch.randn(heads, size, size, dtype=torch.double)]
+    for part in parts:
+        part.requires_grad_(True)
+    gate, position = parts[3:] or (None, None)
+    mask = torch.arange(size)[None] >= torch.tensor([[7], [4]]) if padded else None
+    scores = q @ k.transpose(1, 2) / width**0.5
+    if gated:
+        scores = scores + gate * position.repeat(batches, 1, 1)
+    if padded:
+        scores = scores.masked_fill(mask.repeat_interleave(heads, 0)[:, None], -torch.inf)
+    weights = scores.softmax(-1)
+    theirs = (weights * kept / (1 - dropout) if dropout else weights) @ v
+    ours = attention._Attention.apply(q, k, v, gate, position, mask, dropout)
+    factor = torch.randn_like(theirs)
+    torch.testing.assert_close(ours, theirs)
+    torch.testing.assert_close(
+        torch.autograd.grad((ours * factor).sum(), parts),
+        torch.autograd.grad((theirs * factor).sum(), parts),
+    )
+
+
+@pytest.mark.parametrize("rate", [0.001, 0.1, 0.5, 0.95])
+def test_dropout_loses_its_share_and_no_more(rate):
+    torch.manual_seed(0)
+    kept = attention._kept(torch.empty(1001, 1003), rate)
+    lost = 1.0 - kept.double().mean().item()
+    assert abs(lost - rate) < 5 * (rate * (1 - rate) / kept.numel()) ** 0.5 + 1e-5
+    together = (1 - kept[:, 1:].double()) * (1 - kept[:, :-1].double())
+    assert abs(together.mean().item() - rate**2) < 2e-3  # neighbours know nothing of each other
+
+
+def kept_bytes(upstream) -> int:
+    """Bytes that a forward pass keeps for the gradients, weights apart."""
+    own = {p.untyped_storage().data_ptr() for p in upstream.parameters()}
+    storages = {}
+
+    def pack(x):
+        storages[x.untyped_storage().data_ptr()] = x.untyped_storage()
+        return x
+
+    upstream.train()
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda x: x):
+        upstream(*batch(noise(32000, 32000)))
+    return sum(store.nbytes() for at, store in storages.items() if at not in own)
+
+
+@pytest.mark.parametrize("family", WAVEFORM)
+def test_less_is_kept_than_by_the_modules_of_s3prl(make_checkpoint, family):
+    upstream = load_upstream(f"{family}_tiny", make_checkpoint(family))
+    fast = kept_bytes(upstream)
+    upstream.configure(fast=False)
+    assert fast < 0.75 * kept_bytes(upstream)
+
+
+@pytest.mark.parametrize("family", WAVEFORM)
+def test_gradients_in_bfloat16_point_the_same_way(make_checkpoint, family):
+    upstream = load_upstream(f"{family}_tiny", make_checkpoint(family))
+    upstream.configure(dropout=0.0)
+    upstream.train()
+    flat = []
+    for half in (False, True):
+        with torch.autocast("cpu", torch.bfloat16, enabled=half):
+            feats, lengths = upstream(*batch(noise(16000, 9001)))
+        found = gradients(upstream.model, feats.float(), lengths)
+        flat.append(torch.cat([value.flatten().float() for value in found.values()]))
+    assert F.cosine_similarity(flat[0], flat[1], dim=0) > 0.99
