@@ -1,0 +1,65 @@
+#!/usr/bin/env bash
+# All tables of conf/tables with one command: data, pre-training, rows, tables. What is done is
+# not done again, so that the same command goes on after a break.
+set -euo pipefail
+cd "$(dirname "$0")"
+
+# Options: each is a line "name=default  # help", and --name value sets it.
+tables="upstreams sites norms drift"    # which, parted by blanks
+seeds="0 1 2 3 4"               # seeds of every row, parted by blanks
+config=conf/mini_grid.yaml      # training configuration of all rows
+jobs=2                          # rows at once, a thread each
+speech_root=                    # folder of clean speech to mix; empty: the mini corpus
+noise_root=                     # folder of noise to mix; empty: made
+test_root=                      # test pairs: a folder with clean/ and noisy/; empty: the mini corpus's
+ssl_root=                       # folders of clean speech to pre-train on, parted by blanks; empty: the mini corpus
+ckpt_dir=                       # folder of tera.pt, tera_raw.pt and mockingjay.pt; empty: they are made
+metrics="PESQ_WB STOI"          # metrics to score
+expdir=exp/grid                 # where experiments go
+datadir=data/grid               # where data directories go
+dumpdir=dump/grid               # where statistics and converted audio go
+output=tables                   # where the tables go
+python=                         # python to use; empty: the one set up by make
+# End of options.
+
+prog=./grid.sh
+. ./path.sh
+# shellcheck disable=SC2034  # options.sh prints it
+help_end="see conf/tables/README.md"
+. ./options.sh
+python="${python:-${FEATNORM_SE_PYTHON:-python3}}"
+export OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
+
+data=(--speech_root "${speech_root}" --noise_root "${noise_root}" --test_root "${test_root}"
+    --dumpdir "${dumpdir}" --metrics "${metrics}" --nj 1 --inference_nj 1)
+[ -s "${datadir}/prepare.json" ] ||
+    ./run.sh "${data[@]}" --expdir "${expdir}" --datadir "${datadir}" --nj 2 --upstream tera --stop_stage 1
+
+if [ -z "${ckpt_dir}" ]; then
+    ckpt_dir="${dumpdir}/ssl"
+    # Who validates the fine-tuning is not heard in pre-training.
+    held="$("${python}" -c 'import json, sys
+counts = json.load(open(sys.argv[1], encoding="utf-8"))["counts"]
+print(*sorted(name for names in counts["valid"]["speakers"].values() for name in names))' "${dumpdir}/mini/mini.json")"
+    mkdir -p "${ckpt_dir}"
+    for upstream in tera_raw tera mockingjay; do
+        folder="$(realpath "${ckpt_dir}")/${upstream}"
+        if [ -n "${ssl_root}" ]; then
+            read -r -a roots <<< "${ssl_root}"
+            ssl=(--speech_root "$(realpath "${roots[@]}" | tr '\n' ' ')" --valid_speakers "${held}")
+        else
+            ssl=(--speech_root "$(realpath "${dumpdir}")/mini/clean_trainset_28spk_wav" --valid_speakers "p226 p287")
+        fi
+        ../ssl1/run.sh --upstream "${upstream}" --expdir "$(dirname "${folder}")" \
+            --tag "${upstream}" --python "${python}" "${ssl[@]}"
+        cp -u "${folder}/${upstream}.pt" "${ckpt_dir}/"
+    done
+fi
+
+status=0
+for table in ${tables}; do
+    ./tables.sh --table "${table}" --seeds "${seeds}" --config "${config}" --jobs "${jobs}" \
+        --ckpt_dir "$(realpath "${ckpt_dir}")" --expdir "${expdir}" --datadir "${datadir}" \
+        --output "${output}" --python "${python}" -- "${data[@]}" || status=1
+done
+exit "${status}"

@@ -1,0 +1,78 @@
+#!/usr/bin/env bash
+# Pre-trains a small TERA or Mockingjay on clean speech. What comes out, exp/<tag>/<upstream>.pt,
+# is a checkpoint like the official ones: ../enh1/run.sh --upstream tera --upstream_ckpt it.
+set -euo pipefail
+cd "$(dirname "$0")"
+
+# Options: each is a line "name=default  # help", and --name value sets it.
+stage=1                         # first stage to run
+stop_stage=2                    # last stage to run
+upstream=tera                   # tera, tera_raw or mockingjay (../enh1/conf/upstream)
+config=                         # objective and training; empty: conf/tera.yaml or conf/mockingjay.yaml
+speech_root=                    # folders of clean speech, parted by blanks; empty: the mini corpus, made here
+valid_speakers=                 # speakers to hold out, parted by blanks; empty: drawn
+steps=                          # steps; empty: those of the configuration
+seed=0                          # of everything random
+device=cpu                      # cpu or cuda
+threads=2                       # of the processor
+nj=2                            # jobs to make the corpus with
+expdir=exp                      # where pre-trainings go
+dumpdir=dump                    # where the mini corpus goes
+tag=                            # name of the pre-training; empty: made from the options
+python=                         # python to use; empty: the one set up by make
+# End of options.
+
+die() {
+    echo "${prog}: error: $*" >&2
+    exit 1
+}
+
+log() {
+    echo "$(date '+%H:%M:%S') $*"
+}
+
+prog=./run.sh
+. ./path.sh
+# shellcheck disable=SC2034  # options.sh prints it
+help_end="stages: 1 speech, 2 pre-training"
+. ./options.sh
+python="${python:-${FEATNORM_SE_PYTHON:-python3}}"
+for number in stage stop_stage seed threads nj; do
+    [[ "${!number}" =~ ^[0-9]+$ ]] || die "--${number} is '${!number}', a whole number is wanted"
+done
+[ "${threads}" -ge 1 ] || die "--threads must be at least 1"
+case "${upstream}" in
+    mockingjay*) config="${config:-conf/mockingjay.yaml}" ;;
+    *) config="${config:-conf/tera.yaml}" ;;
+esac
+tag="${tag:-${upstream}_$(basename "${config%.*}")_seed${seed}}"
+case "${tag}" in
+    */* | .* | -*) die "--tag '${tag}' cannot be the name of a folder" ;;
+esac
+
+runs() {
+    [ "${stage}" -le "$1" ] && [ "$1" -le "${stop_stage}" ]
+}
+
+if [ -z "${speech_root}" ]; then
+    if runs 1; then
+        log "stage 1: making the mini corpus in ${dumpdir}/mini"
+        "${python}" -m featnorm_se.bin.make_mini --output "${dumpdir}/mini" --nj "${nj}"
+    fi
+    roots=("${dumpdir}/mini/clean_trainset_28spk_wav")
+    [ -d "${roots[0]}" ] || die "stage 2 needs ${roots[0]}: run stage 1 first, or give --speech_root"
+else
+    ! runs 1 || log "stage 1: nothing to do, the speech is in ${speech_root}"
+    read -r -a roots <<< "${speech_root}"
+fi
+
+if runs 2; then
+    log "stage 2: pre-training ${expdir}/${tag}"
+    pretrain_options=()
+    [ -z "${steps}" ] || pretrain_options+=(--steps "${steps}")
+    env "OMP_NUM_THREADS=${threads}" "MKL_NUM_THREADS=${threads}" \
+        "${python}" -m featnorm_se.bin.pretrain --speech_root "${roots[@]}" \
+        --upstream "${upstream}" --upstream_conf_dir ../enh1/conf/upstream --config "${config}" \
+        --expdir "${expdir}/${tag}" --seed "${seed}" --device "${device}" \
+        --valid_speakers "${valid_speakers}" "${pretrain_options[@]}"
+fi

@@ -1,0 +1,154 @@
+"""Pre-train a small Mockingjay or TERA on clean speech by masked reconstruction."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from featnorm_se.bin import Parser, run
+from featnorm_se.errors import FeatnormError
+
+if TYPE_CHECKING:
+    from featnorm_se.pretraining.speech import Piece
+    from featnorm_se.pretraining.trainer import Trainer
+
+
+def get_parser() -> argparse.ArgumentParser:
+    """Return the command's parser."""
+    parser = Parser(
+        prog="python -m featnorm_se.bin.pretrain",
+        description="Pre-train a Mockingjay or TERA on clean speech. The same command again goes"
+        " on where a run was cut. What comes out, EXPDIR/<upstream>.pt, is a checkpoint for"
+        " --upstream_ckpt.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    add = parser.add_argument
+    add("--speech_root", nargs="+", required=True, help="folders of clean speech")
+    add("--expdir", required=True, help="folder of this pre-training")
+    add("--config", required=True, help="YAML of the objective and the training")
+    add("--upstream", default="tera", help="whose card says the architecture")
+    add("--upstream_conf_dir", help="folder of a recipe's upstream cards")
+    add("--valid_speakers", default="", help="speakers to hold out, parted by blanks; none: drawn")
+    add("--steps", type=int, help="steps in place of the configuration's; 0: random weights")
+    add("--seed", type=int, default=0, help="of everything random")
+    add("--device", default="cpu", help="cpu or cuda")
+    return parser
+
+
+def main(argv: Sequence[str]) -> None:
+    """Parse, train, draw the curve."""
+    args = get_parser().parse_args(argv)
+    if args.seed < 0 or (args.steps is not None and args.steps < 0):
+        raise FeatnormError("--seed and --steps must not be negative")
+    from featnorm_se.data.folder import one_writer
+
+    with one_writer(args.expdir):
+        trainer = prepare(args)
+        if trainer is None:
+            print(f"{args.expdir} is pre-trained already")
+            return
+        path = trainer.run()
+        draw(trainer)
+    rows = trainer.rows
+    print(
+        f"held-out loss {rows[0]['valid']:.4f} before, {rows[-1]['valid']:.4f} after"
+        f" {trainer.step} steps in {rows[-1]['seconds'] / 60:.1f} minutes"
+    )
+    print(f"written: {path}")
+
+
+def prepare(args: argparse.Namespace) -> Trainer | None:
+    """Gather speech, features and model, and what tells this run from another; nothing: done."""
+    import torch
+
+    from featnorm_se.pretraining import speech
+    from featnorm_se.pretraining.model import MaskedReconstruction, seeded
+    from featnorm_se.pretraining.plan import read_plan
+    from featnorm_se.pretraining.trainer import Trainer, is_finished
+    from featnorm_se.upstream import load_upstream, upstream_card
+    from featnorm_se.upstream.mockingjay import MelUpstream
+
+    plan = read_plan(Path(args.config), args.steps)
+    folder = Path(args.upstream_conf_dir) if args.upstream_conf_dir else None
+    card = upstream_card(args.upstream, folder)
+    if card["family"] not in ("mockingjay", "tera"):
+        raise FeatnormError(
+            f"--upstream {args.upstream} is of the family {card['family']}: only mockingjay and"
+            " tera are pre-trained by masked reconstruction"
+        )
+    if args.device == "cuda" and not torch.cuda.is_available():
+        raise FeatnormError("--device cuda: this torch sees no GPU")
+    pieces = speech.find_pieces(args.speech_root, plan.piece_seconds)
+    train, valid = speech.hold_out(pieces, args.valid_speakers.split(), plan.valid_share, args.seed)
+    settings = {
+        "upstream": args.upstream,
+        "architecture": card["architecture"],
+        "plan": vars(plan),
+        "seed": args.seed,
+        "speech": {
+            "train": told(train),
+            "valid": told(valid) | {"names": sorted({piece.speaker for piece in valid})},
+        },
+    }
+    if is_finished(Path(args.expdir), args.upstream, settings):
+        return None
+    upstream = load_upstream(args.upstream, "scratch", seed=args.seed, conf_dir=folder)
+    assert isinstance(upstream, MelUpstream)
+    upstream.set_dropout(plan.dropout)
+    features = speech.take_features(train + valid, upstream.mel)
+    width = upstream.mel.width
+    mean, deviation = torch.zeros(width), torch.ones(width)
+    if not upstream.mel.cmvn:  # those that are not normalized per utterance are by the corpus
+        mean, deviation = speech.mean_and_deviation(features[: len(train)])
+    with seeded(args.seed, 4):
+        model = MaskedReconstruction(upstream, plan.objective, mean, deviation)
+    return Trainer(
+        Path(args.expdir),
+        model.to(args.device),
+        upstream,
+        plan,
+        features[: len(train)],
+        features[len(train) :],
+        settings,
+        args.seed,
+    )
+
+
+def told(pieces: Sequence[Piece]) -> dict[str, object]:
+    """Return what the settings say of some speech."""
+    from featnorm_se.pretraining.speech import fingerprint
+
+    return {
+        "minutes": round(sum(piece.seconds for piece in pieces) / 60, 2),
+        "pieces": len(pieces),
+        "speakers": len({piece.speaker for piece in pieces}),
+        "fingerprint": fingerprint(pieces),
+    }
+
+
+def draw(trainer: Trainer) -> None:
+    """Draw ``curve.png``."""
+    from featnorm_se.report.figure import color, new_figure, to_png
+
+    with new_figure(6.4, 3.4) as figure:
+        axes = figure.subplots()
+        for number, name in enumerate(("train", "valid")):
+            rows = [row for row in trainer.rows if row["step"] or name == "valid"]
+            axes.plot(
+                [row["step"] for row in rows],
+                [row[name] for row in rows],
+                "-" if name == "valid" else "--",
+                color=color(number),
+                label="held-out speakers" if name == "valid" else "training speech",
+            )
+        objective = trainer.plan.objective["loss"]
+        axes.set(xlabel="step", ylabel=f"masked reconstruction, {objective}")
+        axes.grid(True)
+        axes.legend()
+        to_png(figure, trainer.folder / "curve.png")
+
+
+if __name__ == "__main__":
+    raise SystemExit(run(main))

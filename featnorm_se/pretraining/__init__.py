@@ -1,0 +1,1 @@
+"""Self-supervised pre-training of small Mockingjay and TERA models on clean speech."""

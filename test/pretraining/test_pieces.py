@@ -1,0 +1,107 @@
+"""Pieces of speech: cut, joined, held out by speaker, and never another order."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from featnorm_se.errors import FeatnormError
+from featnorm_se.pretraining import speech
+from featnorm_se.upstream import load_upstream
+
+
+def write(path: Path, seconds: float, pitch: float = 200.0) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    time = np.arange(round(seconds * 16000)) / 16000
+    soundfile.write(path, 0.1 * np.sin(2 * np.pi * pitch * time * (1 + 0.1 * time)), 16000)
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    write(tmp_path / "speech" / "anna" / "long.wav", 7.0)
+    for number, seconds in enumerate((1.5, 0.1, 1.0, 1.2)):
+        write(tmp_path / "speech" / "bert" / f"{number}.wav", seconds, 150)
+    write(tmp_path / "speech" / "carl" / "scrap.wav", 0.5)
+    return tmp_path / "speech"
+
+
+def test_long_files_are_cut_and_short_ones_joined(root: Path) -> None:
+    pieces = speech.find_pieces([root], 3.0)
+    told = [(p.speaker, len(p.clips), round(p.seconds, 2)) for p in pieces]
+    # 0.1 s is no speech; 1.5 + 1.0 s fit in 3, the next 1.2 s do not; carl has under a second.
+    assert told == [
+        ("anna", 1, 2.33),
+        ("anna", 1, 2.33),
+        ("anna", 1, 2.33),
+        ("bert", 2, 2.5),
+        ("bert", 1, 1.2),
+    ]
+    places = [clip.start for piece in pieces[:3] for clip in piece.clips]
+    assert places == sorted(set(places))
+
+
+def test_features_are_the_upstreams_own(root: Path) -> None:
+    upstream = load_upstream("tera_tiny", "scratch")
+    (piece,) = [p for p in speech.find_pieces([root], 3.0) if len(p.clips) == 2]
+    (features,) = speech.take_features([piece], upstream.mel)
+    parts = [soundfile.read(c.path, dtype="float32")[0] for c in piece.clips]
+    samples = torch.from_numpy(np.concatenate(parts))
+    with torch.no_grad():
+        sites, _ = upstream.extract(samples[None], torch.tensor([len(samples)]), ["frontend"])
+    assert torch.equal(features, sites["frontend"][0])
+    assert features.requires_grad is False and not features.is_inference()
+
+
+def test_mean_and_deviation_are_those_of_all_frames() -> None:
+    features = [torch.randn(n, 5) * 3 + 1 for n in (7, 40, 2)]
+    mean, deviation = speech.mean_and_deviation(features)
+    every = torch.cat(features).double()
+    assert torch.allclose(mean, every.mean(0))
+    assert torch.allclose(deviation, every.std(0, correction=0))
+
+
+def pieces_of(seconds: dict[str, float]) -> list[speech.Piece]:
+    from featnorm_se.data.sources import Clip
+
+    return [
+        speech.Piece(name, (Clip(f"{name}.wav", 0, round(length * 16000), 16000),))
+        for name, length in seconds.items()
+    ]
+
+
+def test_whole_speakers_are_held_out() -> None:
+    pieces = pieces_of({f"s{k:02d}": 5.0 for k in range(40)} | {"giant": 400.0})
+    train, valid = speech.hold_out(pieces, [], 0.05, seed=1)
+    assert {p.speaker for p in train}.isdisjoint(p.speaker for p in valid)
+    assert len(train) + len(valid) == len(pieces)
+    # 5 % of 600 s are 30 s: six of the small ones, never the giant alone.
+    assert len(valid) == 6 and "giant" not in {p.speaker for p in valid}
+    again = speech.hold_out(pieces, [], 0.05, seed=1)[1]
+    assert again == valid and speech.hold_out(pieces, [], 0.05, seed=2)[1] != valid
+
+
+def test_named_speakers_are_held_out() -> None:
+    pieces = pieces_of({"anna": 5, "bert": 5, "carl": 5})
+    train, valid = speech.hold_out(pieces, ["bert"], 0.9, seed=0)
+    assert [p.speaker for p in valid] == ["bert"] and len(train) == 2
+    with pytest.raises(FeatnormError, match="speaker dora to hold out is not there"):
+        speech.hold_out(pieces, ["dora"], 0.1, seed=0)
+    with pytest.raises(FeatnormError, match="leave none to train on"):
+        speech.hold_out(pieces[:1], [], 0.1, seed=0)
+
+
+def test_the_fingerprint_knows_speech_not_places(root: Path) -> None:
+    pieces = speech.find_pieces([root], 3.0)
+    moved = root.rename(root.with_name("elsewhere"))
+    assert speech.fingerprint(speech.find_pieces([moved], 3.0)) == speech.fingerprint(pieces)
+    assert speech.fingerprint(pieces[1:]) != speech.fingerprint(pieces)
+
+
+def test_no_speech_is_told(tmp_path: Path) -> None:
+    write(tmp_path / "one" / "scrap.wav", 0.5)
+    with pytest.raises(FeatnormError, match="no speech of a second or more"):
+        speech.find_pieces([tmp_path], 3.0)

@@ -1,0 +1,257 @@
+"""Masked reconstruction: it learns, goes on bit by bit, and its checkpoint is an official one."""
+
+from __future__ import annotations
+
+import copy
+import importlib
+import random
+import warnings
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from featnorm_se.errors import FeatnormError
+from featnorm_se.pretraining.model import OBJECTIVE, MaskedReconstruction, fuse, seeded
+from featnorm_se.pretraining.plan import Plan, read_plan
+from featnorm_se.pretraining.speech import mean_and_deviation
+from featnorm_se.pretraining.trainer import CURVE, Trainer, is_finished
+from featnorm_se.upstream import load_upstream, upstream_card
+
+TERA = dict(
+    zip(OBJECTIVE, ("L1", 0.15, 7, 7, True, 1.2, 0.2, 0.15), strict=True)
+)  # s3prl's for TERA
+PLAN = Plan(TERA, crop_seconds=(0.6, 0.8), batch_seconds=2.4, steps=6, interval=2, lr=2e-3)
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+def config(cmvn: bool) -> dict:
+    architecture = copy.deepcopy(upstream_card("tera_tiny")["architecture"])
+    architecture["audio"]["input"]["cmvn"] = cmvn
+    return architecture
+
+
+def features(count: int, width: int, offset: float) -> list[torch.Tensor]:
+    """Rows that swing together, so that what is masked can be told from what is not."""
+    with seeded(count):
+        rows = []
+        for _ in range(count):
+            time = torch.arange(90.0)[:, None] * (0.05 + 0.1 * torch.rand(1))
+            rows.append(4 * torch.sin(time + torch.linspace(0, 3, width)) + offset)
+        return rows
+
+
+def make(folder: Path, plan: Plan = PLAN, cmvn: bool = False, **settings: object) -> Trainer:
+    upstream = load_upstream("tera_tiny", config=config(cmvn))
+    upstream.set_dropout(plan.dropout)
+    width = upstream.mel.width
+    train, valid = features(12, width, -6.0), features(3, width, -6.0)
+    with seeded(5):
+        model = MaskedReconstruction(upstream, plan.objective, *mean_and_deviation(train))
+    return Trainer(folder, model, upstream, plan, train, valid, settings, seed=0)
+
+
+def test_it_learns_on_speakers_it_has_not_heard(tmp_path: Path) -> None:
+    trainer = make(
+        tmp_path, Plan(TERA, crop_seconds=(0.6,), batch_seconds=4.8, steps=60, interval=60, lr=1e-2)
+    )
+    trainer.run()
+    first, last = trainer.rows[0]["valid"], trainer.rows[-1]["valid"]
+    assert last < 0.8 * first
+
+
+@pytest.mark.parametrize("cut", [1, 3, 4, 5])
+def test_a_cut_run_ends_with_the_same_bits(tmp_path: Path, monkeypatch, cut: int) -> None:
+    whole = make(tmp_path / "whole").run()
+    step = Trainer._one_step
+
+    def killed(self: Trainer) -> float:
+        if self.step == cut:
+            raise KeyboardInterrupt
+        return step(self)
+
+    monkeypatch.setattr(Trainer, "_one_step", killed)
+    with pytest.raises(KeyboardInterrupt):
+        make(tmp_path / "cut").run()
+    assert not (tmp_path / "cut" / whole.name).exists()
+    monkeypatch.undo()
+    torch.rand(7)  # what else has been drawn must not matter
+    random.random()
+    resumed = make(tmp_path / "cut")
+    assert resumed.step == cut // 2 * 2
+    first, second = (torch.load(p, weights_only=True) for p in (whole, resumed.run()))
+    for part in ("Transformer", "SpecHead"):
+        for name, value in first[part].items():
+            assert torch.equal(value, second[part][name]), name
+    curves = [(tmp_path / name / CURVE).read_text().splitlines() for name in ("whole", "cut")]
+    without_seconds = [[line.rsplit(",", 1)[0] for line in curve] for curve in curves]
+    assert without_seconds[0] == without_seconds[1] and len(curves[0]) == 5
+
+
+def test_a_finished_run_is_not_run_again(tmp_path: Path, monkeypatch) -> None:
+    trainer = make(tmp_path, seed=1)
+    assert not is_finished(tmp_path, "tera_tiny", {"seed": 1})
+    path = trainer.run()
+    assert is_finished(tmp_path, "tera_tiny", {"seed": 1})
+    assert not is_finished(tmp_path, "tera_tiny", {"seed": 2})
+    before = path.read_bytes()
+    path.unlink()  # cut just before its end
+    monkeypatch.setattr(Trainer, "_one_step", None)
+    assert make(tmp_path, seed=1).run() == path
+    # The same file: statistics know the checkpoint by its hash.
+    assert path.read_bytes() == before
+
+
+def test_another_run_in_the_same_folder_is_refused(tmp_path: Path) -> None:
+    make(tmp_path, seed=0, upstream="a")
+    with pytest.raises(FeatnormError, match="holds a run with another seed, upstream"):
+        make(tmp_path, seed=1, upstream="b")
+    (tmp_path / "state.pt").write_bytes(b"PK\x03\x04 cut")
+    with pytest.raises(FeatnormError, match="cut short"):
+        make(tmp_path, seed=0, upstream="a")
+
+
+def test_the_random_state_of_the_caller_is_left_alone(tmp_path: Path) -> None:
+    torch.manual_seed(3)
+    random.seed(3)
+    before = torch.get_rng_state(), random.getstate()
+    make(tmp_path).run()
+    assert torch.equal(before[0], torch.get_rng_state()) and before[1] == random.getstate()
+
+
+def test_what_is_masked_follows_the_objective() -> None:
+    upstream = load_upstream("tera_tiny", config=config(True))
+    width = upstream.mel.width
+    frames_only = TERA | {"mask_frequency": 0.0, "noise_proportion": 0.0}
+    model = MaskedReconstruction(upstream, frames_only, torch.zeros(width), torch.ones(width))
+    rows = [torch.randn(100, width), torch.randn(60, width)]
+    with seeded(1):
+        masked, positions, chosen, valid, target = model.mask(rows)
+    assert masked.shape == chosen.shape == target.shape == (2, 100, width)
+    assert positions.shape == (100, upstream.width)
+    assert valid.sum(1).tolist() == [100, 60]
+    assert torch.equal(target[0], rows[0]) and torch.equal(target[1, :60], rows[1])
+    # Whole frames, nothing in the padding, about the proportion that was asked for.
+    assert (chosen.all(-1) == chosen.any(-1)).all() and not chosen[1, 60:].any()
+    assert 0.05 < chosen[0].float().mean() < 0.16
+    assert torch.equal(masked[~chosen], target[~chosen])
+
+
+def test_fused_layers_are_the_same_functions() -> None:
+    upstream = load_upstream("tera_tiny", "scratch")
+    twin = load_upstream("tera_tiny", "scratch")
+    fuse(twin.model)
+    x, positions = torch.randn(2, 30, upstream.mel.width), torch.randn(30, upstream.width)
+    outputs = [
+        model(x, positions.expand(2, -1, -1), torch.ones(2, 30), output_all_encoded_layers=False)
+        for model in (upstream.model, twin.model)
+    ]
+    assert torch.allclose(*outputs, atol=1e-6)
+    assert list(upstream.model.state_dict()) == list(twin.model.state_dict())
+
+
+def test_folded_weights_take_the_features_as_they_are(tmp_path: Path) -> None:
+    trainer = make(tmp_path)
+    path = trainer.run()
+    model = trainer.model.eval()
+    raw = trainer.valid_set[0]
+    with torch.no_grad():
+        from featnorm_se.upstream.mockingjay import sinusoids
+
+        positions = sinusoids(len(raw), model.width)[None]
+        ones = torch.ones(1, len(raw))
+        normal = ((raw - model.mean) / model.deviation).float()[None]
+        states = model.transformer(normal, positions, ones, output_all_encoded_layers=False)
+        wanted = model.head(states)[0].double() * model.deviation + model.mean
+        told = torch.load(path, weights_only=True)
+        model.transformer.load_state_dict(told["Transformer"])
+        model.head.load_state_dict(told["SpecHead"])
+        folded = model.transformer(raw[None], positions, ones, output_all_encoded_layers=False)
+        found = model.head(folded)[0]
+    assert model.deviation.mean() > 1.5  # there was something to fold
+    assert torch.allclose(folded, states, atol=1e-4)
+    assert torch.allclose(found.double(), wanted, atol=1e-3)
+
+
+@pytest.mark.parametrize("cmvn", [True, False])
+def test_the_checkpoint_is_an_official_one(tmp_path: Path, monkeypatch, cmvn: bool) -> None:
+    from s3prl.upstream.mockingjay import builder
+
+    from featnorm_se.upstream.mockingjay import sinusoids
+
+    path = make(tmp_path, cmvn=cmvn, upstream="tera_tiny").run()
+    upstream = load_upstream("tera_tiny", path)
+    assert upstream.lowest_site == ("projection" if cmvn else "frontend")
+    monkeypatch.setattr(builder, "get_sinusoid_table", lambda width: sinusoids(3000, width))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        expert = importlib.import_module("s3prl.upstream.tera.expert").UpstreamExpert(str(path))
+    wave = 0.1 * torch.randn(12000)
+    with torch.no_grad():
+        theirs = expert.eval()([wave])["hidden_states"][-1]
+        ours, _ = upstream(wave[None], torch.tensor([12000]))
+    assert torch.allclose(ours, theirs, atol=1e-5)
+    scratch = load_upstream("tera_tiny", config=config(cmvn))
+    with torch.no_grad():
+        assert not torch.allclose(ours, scratch(wave[None], torch.tensor([12000]))[0], atol=1e-2)
+
+
+def test_no_steps_write_the_random_weights(tmp_path: Path) -> None:
+    trainer = make(tmp_path, Plan(TERA, steps=0))
+    weights = torch.load(trainer.run(), weights_only=True)["Transformer"]
+    scratch = load_upstream("tera_tiny", config=config(False)).model.state_dict()
+    untouched = [name for name in scratch if "spec_transform" not in name]
+    assert all(torch.equal(weights[name], scratch[name]) for name in untouched)
+    assert [row["step"] for row in trainer.rows] == [0]
+
+
+def test_crops_of_every_length_are_drawn(tmp_path: Path) -> None:
+    trainer = make(tmp_path)
+    seen = set()
+    for trainer.step in range(20):
+        crops = trainer._draw()
+        (length,) = {len(crop) for crop in crops}
+        seen.add((length, len(crops)))
+    assert seen == {(60, 4), (80, 3)}
+
+
+def test_the_rate_rises_and_falls(tmp_path: Path) -> None:
+    trainer = make(tmp_path, Plan(TERA, steps=100, warmup=0.1, lr=1.0))
+    rates = [trainer.rate(step) for step in range(100)]
+    assert rates[:3] == pytest.approx([0.1, 0.2, 0.3]) and max(rates) == rates[9] == 1.0
+    assert rates[10:] == sorted(rates[10:], reverse=True) and 0 < rates[-1] < 0.02
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"step": 3}, "step: the keys are"),
+        ({"lr": "fast"}, "lr is 'fast', a positive number"),
+        ({"batch_seconds": 0}, "batch_seconds is 0"),
+        ({"crop_seconds": 3}, "crop_seconds is 3, a list of lengths"),
+        ({"crop_seconds": [3, 0.1]}, "half a second at least"),
+        ({"piece_seconds": 60}, "piece_seconds is more than"),
+        ({"objective": {"loss": "L1"}}, "objective needs the keys loss, mask_proportion"),
+        ({"objective": TERA | {"mask_proportion": 0}}, "mask_proportion must be above 0"),
+        ({"objective": TERA | {"loss": "L3"}}, "loss is 'L3': L1 or MSE"),
+    ],
+)
+def test_a_wrong_configuration_is_told_in_one_line(tmp_path: Path, change: dict, told: str) -> None:
+    path = tmp_path / "some.yaml"
+    path.write_text(yaml.safe_dump({"objective": TERA, "lr": 1e-3} | change))
+    with pytest.raises(FeatnormError, match="some.yaml") as error:
+        read_plan(path)
+    assert told in str(error.value) and "\n" not in str(error.value)
+
+
+def test_the_recipes_own_configurations_are_read() -> None:
+    folder = Path(__file__).parents[2] / "egs" / "mini" / "ssl1" / "conf"
+    plans = {path.stem: read_plan(path, steps=7) for path in folder.glob("*.yaml")}
+    assert plans["tera"].steps == 7
+    assert plans["tera"].objective["mask_frequency"] > 0
+    assert plans["mockingjay"].objective["mask_frequency"] == 0
