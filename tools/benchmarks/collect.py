@@ -24,7 +24,10 @@ def main() -> None:
     parser.add_argument("--utterances", type=int, default=6)
     parser.add_argument("--seconds", type=float, default=4.0)
     parser.add_argument("--repetitions", type=int, default=5)
+    parser.add_argument("--quick", action="store_true", help="one second, once")
     args = parser.parse_args()
+    if args.quick:
+        args.utterances, args.seconds, args.repetitions = 1, 1.0, 1
     upstream = load_upstream(args.upstream, "scratch").eval()
     model = upstream.model
     with tempfile.TemporaryDirectory() as folder:

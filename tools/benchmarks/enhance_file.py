@@ -1,10 +1,13 @@
 """Time and peak memory of enhancing one file: ours beside ESPnet's SeparateSpeech.
 
-The same model, the same file, each in a process of its own, in turn. On a busy machine look at
-the CPU time and not at the seconds.
+The same model, the same file, each side in a process of its own, in turn; what is timed is
+reading, enhancing and writing, and the peak is the whole process's. SeparateSpeech (``espnet``)
+takes the whole file at once, which a long file does not allow; with its own ``segment_size``
+(``segments``) it takes any. On a busy machine look at the CPU time and not at the seconds.
 
-    python tools/benchmarks/enhance_file.py --upstream wavlm --seconds 60
-    python tools/benchmarks/enhance_file.py --model exp/... --seconds 600 --only ours
+    python tools/benchmarks/enhance_file.py --seconds 60 --repeat 3
+    python tools/benchmarks/enhance_file.py --seconds 600 --sides ours segments --repeat 3
+    python tools/benchmarks/enhance_file.py --seconds 3600 --sides ours
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ import argparse
 import json
 import os
 import resource
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -20,29 +24,37 @@ import time
 from pathlib import Path
 from typing import Any
 
+from timing import Cost, print_table
+
 STFT = {"n_fft": 512, "hop_length": 160, "win_length": 400}
+SIDES = ("ours", "bf16", "espnet", "segments")
+SEGMENT_SECONDS, HOP_SECONDS = 20.0, 17.0  # as our windows are
+Row = dict[str, float]
 
 
 def get_parser() -> argparse.ArgumentParser:
     """Return the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--model", help="experiment's folder (default: random weights)")
-    parser.add_argument("--upstream", default="wavlm", help="of the model with random weights")
-    parser.add_argument("--norm", default="utterance", help="of the model with random weights")
-    parser.add_argument("--seconds", type=float, default=60.0, help="length of the file")
-    parser.add_argument("--rate", type=int, default=16000, help="of the file, in Hz")
-    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
-    parser.add_argument("--repeat", type=int, default=1, help="rounds; the least time counts")
-    parser.add_argument("--only", choices=["ours", "espnet"], help="one side only")
-    parser.add_argument("--stats", default="file", help="file or window")
-    parser.add_argument("--bf16", action="store_true", help="ours in bfloat16")
-    parser.add_argument("--worker", nargs=2, metavar=("SIDE", "FILE"), help=argparse.SUPPRESS)
+    add = parser.add_argument
+    add("--model", help="experiment's folder (default: random weights)")
+    add("--upstream", default="wavlm", help="of the model with random weights")
+    add("--norm", default="utterance", help="of the model with random weights")
+    add("--seconds", type=float, nargs="+", default=[60.0], help="lengths of the files")
+    add("--rate", type=int, default=16000, help="of the file, in Hz")
+    add("--threads", type=int, default=len(os.sched_getaffinity(0)))
+    add("--repeat", type=int, default=1, help="rounds, every side in each; medians are printed")
+    add("--sides", choices=SIDES, nargs="+", default=["ours", "espnet"])
+    add("--stats", default="file", help="of ours: file or window")
+    add("--quick", action="store_true", help="two seconds of a small model, once")
+    add("--worker", nargs=2, metavar=("SIDE", "FILE"), help=argparse.SUPPRESS)
     return parser
 
 
 def main() -> None:
     """Run each side in its own process and print the table."""
     args = get_parser().parse_args()
+    if args.quick:
+        args.upstream, args.seconds, args.repeat = "tera", [2.0], 1
     if args.worker:
         print(json.dumps(work(args.worker[0], args.worker[1], args)))
         return
@@ -50,40 +62,38 @@ def main() -> None:
         if args.model is None:
             args.model = str(random_model(Path(folder) / "exp", args.upstream, args.norm))
         source = Path(folder) / "noisy.wav"
-        write_noise(source, args.seconds, args.rate)
-        sides = [args.only] if args.only else ["ours", "espnet"]
-        rows: dict[str, dict[str, float]] = {}
-        for _ in range(args.repeat):
-            for side in sides:
-                row = start(side, source, args)
-                if side not in rows or row["seconds"] < rows[side]["seconds"]:
-                    rows[side] = row
-    show(rows, args)
+        for seconds in args.seconds:
+            write_noise(source, seconds, args.rate)
+            rounds: dict[str, list[Row]] = {side: [] for side in args.sides}
+            for _ in range(args.repeat):
+                for side in args.sides:
+                    rounds[side].append(start(side, source, args))
+            show(rounds, seconds, args)
 
 
-def start(side: str, source: Path, args: argparse.Namespace) -> dict[str, float]:
+def start(side: str, source: Path, args: argparse.Namespace) -> Row:
     """Run one side in a process of its own."""
     command = [sys.executable, __file__, "--model", args.model, "--stats", args.stats]
-    command += ["--worker", side, str(source)] + (["--bf16"] if args.bf16 else [])
+    command += ["--worker", side, str(source)]
     threads = {f"{name}_NUM_THREADS": str(args.threads) for name in ("OMP", "MKL")}
     done = subprocess.run(
         command, env={**os.environ, **threads}, stdout=subprocess.PIPE, text=True, check=True
     )
-    row: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
-    return row
+    row: Row = json.loads(done.stdout.splitlines()[-1])
+    return row | {"load": os.getloadavg()[0]}
 
 
-def work(side: str, file: str, args: argparse.Namespace) -> dict[str, float]:
-    """Enhance the file; what is timed is reading, enhancing and writing, not loading the model."""
+def work(side: str, file: str, args: argparse.Namespace) -> Row:
+    """Enhance the file, and return what it took without loading the model."""
     source, target = Path(file), Path(file).with_name(f"{side}.wav")
     model = Path(args.model)
-    if side == "ours":
+    if side in ("ours", "bf16"):
         from featnorm_se.enhancement.audio_file import enhance_file
         from featnorm_se.enhancement.audio_stream import AudioInput
         from featnorm_se.enhancement.enhancer import Enhancer
         from featnorm_se.enhancement.longform import Windowing
 
-        enhancer = Enhancer.from_pretrained(model, bf16=args.bf16)
+        enhancer = Enhancer.from_pretrained(model, bf16=side == "bf16")
         began, busy = time.perf_counter(), time.process_time()
         enhance_file(enhancer, AudioInput(source), target, windowing=Windowing(stats=args.stats))
     else:
@@ -93,7 +103,10 @@ def work(side: str, file: str, args: argparse.Namespace) -> dict[str, float]:
         from featnorm_se.enhancement.task import register
 
         register()
-        stock: Any = SeparateSpeech(str(model / "config.yaml"), str(weights(model)))
+        cut = {"segment_size": SEGMENT_SECONDS, "hop_size": HOP_SECONDS}
+        stock: Any = SeparateSpeech(
+            str(model / "config.yaml"), str(weights(model)), **(cut if side == "segments" else {})
+        )
         began, busy = time.perf_counter(), time.process_time()
         noisy, rate = soundfile.read(source, dtype="float32")
         (enhanced,) = stock(noisy[None], fs=rate)
@@ -155,22 +168,36 @@ def write_noise(path: Path, seconds: float, rate: int) -> None:
             left -= part
 
 
-def show(rows: dict[str, dict[str, float]], args: argparse.Namespace) -> None:
-    """Print the table and the ratios."""
-    print(f"\n{args.seconds:g} s at {args.rate} Hz, {args.threads} threads, stats {args.stats}")
-    print(f"{'':8}{'seconds':>10}{'x real time':>13}{'CPU s':>8}{'peak MiB':>10}")
+def show(rounds: dict[str, list[Row]], seconds: float, args: argparse.Namespace) -> None:
+    """Print medians, then ratios to our float32, round by round: median, least and most."""
+    rows = {
+        side: {key: statistics.median(row[key] for row in found) for key in found[0]}
+        for side, found in rounds.items()
+    }
+    print(f"\n{seconds:g} s at {args.rate} Hz, {args.threads} threads, stats {args.stats}")
+    print(f"{'':9}{'seconds':>9}{'x real time':>13}{'CPU s':>9}{'peak MiB':>10}{'load':>7}")
     for side, row in rows.items():
-        speed = args.seconds / row["seconds"]
         print(
-            f"{side:8}{row['seconds']:10.2f}{speed:13.2f}{row['cpu']:8.1f}{row['peak_mib']:10.0f}"
+            f"{side:9}{row['seconds']:9.1f}{seconds / row['seconds']:13.2f}{row['cpu']:9.1f}"
+            f"{row['peak_mib']:10.0f}{row['load']:7.2f}"
         )
-    if len(rows) == 2:
-        ours, theirs = rows["ours"], rows["espnet"]
-        print(
-            f"ours / espnet: time {ours['seconds'] / theirs['seconds']:.2f},"
-            f" CPU time {ours['cpu'] / theirs['cpu']:.2f},"
-            f" peak memory {ours['peak_mib'] / theirs['peak_mib']:.2f}"
-        )
+    for side in rows:
+        if side == "ours" or "ours" not in rows:
+            continue
+        told = []
+        for key, name in (("seconds", "time"), ("cpu", "CPU time"), ("peak_mib", "peak memory")):
+            ratios = [a[key] / b[key] for a, b in zip(rounds["ours"], rounds[side], strict=True)]
+            middle, least, most = statistics.median(ratios), min(ratios), max(ratios)
+            told.append(f"{name} {middle:.2f} ({least:.2f} to {most:.2f})")
+        print(f"ours / {side}: " + ", ".join(told), flush=True)
+    if "ours" in rounds:
+        costs = {
+            side: [Cost(row["seconds"], row["cpu"], row["peak_mib"]) for row in found]
+            for side, found in rounds.items()
+        }
+        what = f"enhancing {seconds:g} s, ours / "
+        print()
+        print_table(costs, {what + side: ("ours", side) for side in rounds if side != "ours"})
 
 
 if __name__ == "__main__":

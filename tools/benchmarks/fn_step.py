@@ -28,7 +28,10 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=4)
     parser.add_argument("--seconds", type=float, default=4.0)
     parser.add_argument("--repetitions", type=int, default=5)
+    parser.add_argument("--quick", action="store_true", help="one second of a small model, once")
     args = parser.parse_args()
+    if args.quick:
+        args.upstream, args.batch, args.seconds, args.repetitions = "tera", 1, 1.0, 1
     samples = int(16000 * args.seconds)
     window = torch.hann_window(400)
     wav = torch.randn(args.batch, samples) * 0.05
