@@ -160,8 +160,8 @@ def _run(
         raise FeatnormError(_told_memory(watched, what)) from error
     if watched.steps == 0:
         raise FeatnormError(
-            f"the {what} set gives no batch: are all utterances shorter than chunk_length (then"
-            " set chunk_discard_short_samples: false or a shorter chunk_length)?"
+            f"the {what} set gives no batch: are there fewer pieces than batch_size, or are all"
+            " utterances shorter than chunk_length (then set chunk_discard_short_samples: false)?"
         )
     return result
 
