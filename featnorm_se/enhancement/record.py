@@ -8,6 +8,7 @@ import platform
 import re
 import subprocess
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -97,9 +98,10 @@ class RunRecord:
         write_json(self.path, self.fields)
 
     def fail(self, reason: str) -> None:
-        """Write the record of a run that has ended with an error."""
+        """Write the record of a run that has ended with an error, if there is room for it."""
         self.fields["result"] = {"status": "failed", "reason": reason, "ended": _now()}
-        write_json(self.path, self.fields)
+        with suppress(FeatnormError):  # a full disk must not hide what went wrong
+            write_json(self.path, self.fields)
 
 
 def process_rank(launcher: Mapping[str, str]) -> int:

@@ -122,6 +122,8 @@ def test_a_run_that_fails_says_why(tmp_path):
     assert (told["result"]["status"], told["finished"]) == ("failed", None)
     assert told["result"]["reason"] == "FeatnormError: the loss was not finite"
     assert told["result"]["ended"]
+    # Where it cannot be written, the reason itself is what the caller goes on to tell.
+    RunRecord(tmp_path / "run.json" / "no_folder", {}).fail("FeatnormError: no room")
 
 
 def test_a_folder_of_another_experiment_is_refused(tmp_path):
