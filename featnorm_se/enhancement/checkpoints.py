@@ -14,6 +14,7 @@ import torch
 
 from featnorm_se.errors import FeatnormError
 from featnorm_se.files import atomic_path, remove_temporary
+from featnorm_se.upstream.checkpoint import save_states
 
 CHECKPOINT = "checkpoint.pth"
 
@@ -40,22 +41,9 @@ def _whole_save(save: Callable[..., None]) -> Callable[..., None]:
     def whole(obj: object, f: Any, *args: Any, **kwargs: Any) -> None:
         if not isinstance(f, str | os.PathLike):
             return save(obj, f, *args, **kwargs)
-        with atomic_path(f) as temporary:
-            _save(save, obj, temporary, *args, **kwargs)
+        save_states(obj, Path(f), save, *args, **kwargs)
 
     return whole
-
-
-def _save(save: Callable[..., None], obj: object, path: Path, *args: Any, **kwargs: Any) -> None:
-    # Through a handle the archive does not hold the file's name: the same states, the same bytes.
-    with open(path, "wb") as handle:
-        try:
-            save(obj, handle, *args, **kwargs)
-        except RuntimeError as error:
-            # torch's zip writer tells a full disk so, and hides the system's error behind it.
-            if isinstance(error.__context__, OSError):
-                raise error.__context__ from error
-            raise
 
 
 def _whole_dump(dump: Callable[..., Any]) -> Callable[..., Any]:
@@ -135,8 +123,7 @@ def _mend(folder: Path, reporter: Any, weights: Any, options: Any) -> None:
     epoch = reporter.get_epoch()
     last = folder / f"{epoch}epoch.pth"
     if not last.is_file():
-        with atomic_path(last) as temporary:
-            _save(torch.save, weights, temporary)
+        save_states(weights, last)
     _link(folder / "latest.pth", last.name)
     most = options.keep_nbest_models
     most = most if isinstance(most, int) else max(most, default=1)

@@ -11,8 +11,8 @@ from typing import Any
 import torch
 
 from featnorm_se.errors import FeatnormError
-from featnorm_se.files import atomic_path
 from featnorm_se.names import SAMPLE_RATE
+from featnorm_se.upstream.checkpoint import save_states
 
 Batch = tuple[list[str], dict[str, torch.Tensor]]
 
@@ -84,8 +84,7 @@ class WatchedBatches:
     def _told_bad(self, what: str) -> str:
         ids, batch = self.last
         kept = self.folder / f"bad_batch{_rank_suffix()}.pt"
-        with atomic_path(kept) as temporary:
-            torch.save({"utt_id": ids, **batch}, temporary)
+        save_states({"utt_id": ids, **batch}, kept)
         broken = [key for row, key in enumerate(ids) if not _finite_row(batch, row)]
         mend = "lower optim_conf.lr or grad_clip, or train without use_amp"
         if broken:

@@ -16,10 +16,10 @@ import torch
 from torch import Tensor
 
 from featnorm_se.errors import FeatnormError
-from featnorm_se.files import atomic_path, write_json, write_text
+from featnorm_se.files import write_json, write_text
 from featnorm_se.pretraining.model import MaskedReconstruction, seeded
 from featnorm_se.pretraining.plan import Plan
-from featnorm_se.upstream.checkpoint import read_checkpoint
+from featnorm_se.upstream.checkpoint import read_checkpoint, save_states
 from featnorm_se.upstream.mockingjay import MelUpstream
 
 _SECONDS_BETWEEN_LINES = 10.0
@@ -126,15 +126,13 @@ class Trainer:
         print(f"pretrain: going on after step {self.step}", file=sys.stderr, flush=True)
 
     def _save(self) -> None:
-
         state = {
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "step": self.step,
             "rows": self.rows,
         }
-        with atomic_path(self.folder / _STATE) as temporary:
-            torch.save(state, temporary)
+        save_states(state, self.folder / _STATE)
         self.write_curve()
 
     def write_curve(self) -> None:
@@ -225,7 +223,6 @@ class Trainer:
         return max(1, round(self.plan.batch_seconds / seconds))
 
     def _one_step(self) -> float:
-
         self.model.train()
         for group in self.optimizer.param_groups:
             group["lr"] = self.rate(self.step)
@@ -244,7 +241,6 @@ class Trainer:
         return value
 
     def _loss(self, crops: Sequence[Tensor]) -> Tensor:
-
         batch = [part.to(self.device) for part in self.model.mask(crops)]
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.plan.bf16):
             loss: Tensor = self.model(*batch)
@@ -267,7 +263,6 @@ class Trainer:
         return total / frames
 
     def _write_checkpoint(self) -> Path:
-
         body, head = self.model.folded()
         config = self.upstream.config
         states = {
@@ -283,9 +278,5 @@ class Trainer:
             "SpecHead": head,
         }
         path = self.folder / f"{self.upstream.name}.pt"
-        # Saved to a file, it would have the temporary file's name inside and never the same hash.
-        whole = io.BytesIO()
-        torch.save(states, whole)
-        with atomic_path(path) as temporary:
-            temporary.write_bytes(whole.getbuffer())
+        save_states(states, path)
         return path

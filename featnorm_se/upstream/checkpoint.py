@@ -5,7 +5,7 @@ from __future__ import annotations
 import pickle
 import re
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from featnorm_se.errors import FeatnormError
+from featnorm_se.files import atomic_path
 
 
 class _Inert:
@@ -111,6 +112,42 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
             f"the checkpoint {path} holds no dictionary but a {type(states).__name__}"
         )
     return states
+
+
+def save_states(
+    states: object,
+    path: Path,
+    save: Callable[..., None] = torch.save,
+    *args: Any,
+    **kwargs: Any,
+) -> None:
+    """Save what ``torch.save`` takes, whole or not at all; the same states give the same bytes.
+
+    Args:
+        states: what is saved.
+        path: the file.
+        save: ``torch.save``, as it was where somebody has replaced it.
+        *args, **kwargs: its other arguments.
+
+    Raises:
+        FeatnormError: the disk is full or the file cannot be written.
+    """
+    with atomic_path(path) as temporary:
+        _write(save, states, temporary, *args, **kwargs)
+
+
+def _write(
+    save: Callable[..., None], states: object, path: Path, *args: Any, **kwargs: Any
+) -> None:
+    # Through a handle the archive does not hold the temporary file's name.
+    with open(path, "wb") as handle:
+        try:
+            save(states, handle, *args, **kwargs)
+        except RuntimeError as error:
+            # torch's zip writer tells a full disk so, and hides the system's error behind it.
+            if isinstance(error.__context__, OSError):
+                raise error.__context__ from error
+            raise
 
 
 def check_size(path: Path) -> None:

@@ -215,7 +215,7 @@ def test_what_espnet_saves_is_whole_or_as_it_was(tmp_path):
 def test_a_full_disk_says_so_when_a_checkpoint_is_saved(tmp_path):
     if not os.path.exists("/dev/full"):
         pytest.skip("no /dev/full")
-    from featnorm_se.enhancement.checkpoints import _save
+    from featnorm_se.upstream.checkpoint import _write
 
     with pytest.raises(OSError, match="No space left"):
-        _save(torch.save, {"w": torch.zeros(100_000)}, Path("/dev/full"))
+        _write(torch.save, {"w": torch.zeros(100_000)}, Path("/dev/full"))
