@@ -158,7 +158,8 @@ def read_config(path: Path) -> dict[str, Any]:
     """Read a training YAML.
 
     ``base: other.yaml`` in it names a file beside it whose keys it changes or adds to, group by
-    group.
+    group. A part that it replaces (``scheduler: tristagelr``) does not get the base's
+    ``scheduler_conf``, which is another part's.
 
     Raises:
         FeatnormError: the file or its base is missing, is no YAML or no mapping, or is its own
@@ -184,6 +185,9 @@ def _read_over(path: Path, readers: tuple[Path, ...]) -> dict[str, Any]:
 
 def _merged(base: dict[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     """Return ``base`` with the keys of ``over``; groups are merged, lists are not."""
+    for key in over:
+        if f"{key}_conf" in base and over[key] != base.get(key):
+            del base[f"{key}_conf"]
     for key, value in over.items():
         if isinstance(value, dict) and isinstance(base.get(key), dict):
             base[key] = _merged(base[key], value)
