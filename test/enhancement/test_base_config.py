@@ -29,8 +29,8 @@ def test_groups_are_merged_and_lists_are_replaced(tmp_path: Path) -> None:
 
 
 def test_another_part_does_not_get_the_conf_of_the_base_s(tmp_path: Path) -> None:
-    base = "scheduler: warmuplr\nscheduler_conf: {warmup_steps: 400}\noptim: adam\noptim_conf: {lr: 1}\n"
-    write(tmp_path, "a.yaml", base)
+    base = "scheduler: warmuplr\nscheduler_conf: {warmup_steps: 400}\n"
+    write(tmp_path, "a.yaml", base + "optim: adam\noptim_conf: {lr: 1}\n")
     text = "base: a.yaml\nscheduler: tristagelr\nscheduler_conf: {max_steps: 3}\noptim: adam\n"
     assert read_config(write(tmp_path, "b.yaml", text)) == {
         "scheduler": "tristagelr",
