@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from featnorm_se.errors import FeatnormError
-from featnorm_se.names import FEATURE_NORMS
+from featnorm_se.names import FEATURE_NORMS, NEED_NOISY
 from featnorm_se.statistics import SiteStats
 
 
@@ -32,21 +32,25 @@ class FeatureNorm(nn.Module):
     Kinds (``norm``): ``utterance`` takes (m, s) from the frames of each utterance; ``corpus``
     from the noisy training speech, which makes it a fixed affine map; ``instance`` is
     ``utterance`` with mu_c = 0 and sigma_c = 1; ``mix`` is h + w (FN(h) - h), with one
-    learnable weight w a channel that starts at 1.
+    learnable weight w a channel that starts at 1; ``shrink`` takes (m, s) from the frames of the
+    utterance and ``prior`` frames more that have the noisy training speech's statistics, so that
+    a short utterance's own count for less.
 
     Args:
         stats: the clean statistics at this site, D channels.
         norm: the kind, one of ``FEATURE_NORMS``.
-        noisy_stats: the noisy training speech's statistics; ``corpus`` needs them.
+        noisy_stats: the noisy training speech's statistics; ``corpus`` and ``shrink`` need them.
         eps: the least deviation divided by, in the features' own unit.
+        prior: frames that ``shrink`` adds.
 
     Attributes:
         given: (m, s) to use instead of those of the frames at hand, each (D,) or (B, 1, D), as
             when an utterance comes in pieces; ``None``: take them from the frames.
+        given_frames: how many frames those are of; ``shrink`` asks.
 
     Raises:
-        FeatnormError: an unknown kind, ``corpus`` without ``noisy_stats``, or widths that
-            differ.
+        FeatnormError: an unknown kind, no ``noisy_stats`` for a kind that needs them, or widths
+            that differ.
     """
 
     mean: Tensor
@@ -60,15 +64,16 @@ class FeatureNorm(nn.Module):
         norm: str = "utterance",
         noisy_stats: SiteStats | None = None,
         eps: float = 1e-5,
+        prior: float = 100.0,
     ) -> None:
         super().__init__()
         if norm not in FEATURE_NORMS:
             raise FeatnormError(
                 f"no such feature normalization: {norm!r}; there are {', '.join(FEATURE_NORMS)}"
             )
-        if norm == "corpus":
+        if norm in NEED_NOISY:
             if noisy_stats is None:
-                raise FeatnormError("norm 'corpus' needs the noisy statistics too: run stage 2")
+                raise FeatnormError(f"norm {norm!r} needs the noisy statistics too: run stage 2")
             if noisy_stats.width != stats.width:
                 raise FeatnormError(
                     f"the clean statistics have {stats.width} channels, the noisy ones"
@@ -76,13 +81,15 @@ class FeatureNorm(nn.Module):
                 )
         self.norm = norm
         self.eps = eps
+        self.prior = prior
         self.given: tuple[Tensor, Tensor] | None = None
+        self.given_frames = float("inf")
         clean = (stats.mean, stats.std)
         if norm == "instance":
             clean = (np.zeros(stats.width), np.ones(stats.width))
         self.register_buffer("mean", torch.as_tensor(clean[0], dtype=torch.float32))
         self.register_buffer("std", torch.as_tensor(clean[1], dtype=torch.float32))
-        if noisy_stats is not None and norm == "corpus":
+        if noisy_stats is not None and norm in NEED_NOISY:
             self.register_buffer(
                 "noisy_mean", torch.as_tensor(noisy_stats.mean, dtype=torch.float32)
             )
@@ -90,10 +97,10 @@ class FeatureNorm(nn.Module):
         self.weight = nn.Parameter(torch.ones(stats.width)) if norm == "mix" else None
 
     @classmethod
-    def empty(cls, width: int, norm: str) -> FeatureNorm:
+    def empty(cls, width: int, norm: str, prior: float = 100.0) -> FeatureNorm:
         """Return one of ``width`` channels whose buffers wait for ``load_state_dict``."""
         blank = SiteStats(frames=1, mean=np.zeros(width), m2=np.ones(width))
-        return cls(blank, norm, noisy_stats=blank)
+        return cls(blank, norm, noisy_stats=blank, prior=prior)
 
     def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Normalize a batch.
@@ -126,18 +133,37 @@ class FeatureNorm(nn.Module):
         if self.norm == "corpus":
             return h - self.noisy_mean.to(h.dtype), self.noisy_std.to(h.dtype).clamp_min(self.eps)
         if self.given is not None:
-            mean, deviation = self.given
-            return h - mean.to(h.dtype), deviation.to(h.dtype).clamp_min(self.eps)
+            mean, deviation = (moment.to(h.dtype) for moment in self.given)
+            if self.norm == "shrink":
+                count = torch.tensor(self.given_frames, dtype=h.dtype, device=h.device)
+                mean, variance = self._shrunk(mean, deviation.square(), count)
+                deviation = variance.sqrt()
+            return h - mean, deviation.clamp_min(self.eps)
         if mask is None or lengths is None:
-            centred = h - h.mean(dim=1, keepdim=True)
+            count = torch.tensor(float(h.shape[1]), dtype=h.dtype, device=h.device)
+            mean = h.mean(dim=1, keepdim=True)
+            centred = h - mean
             variance = centred.square().mean(dim=1, keepdim=True)
         else:
             count = lengths.to(h.device).clamp_min(1).to(h.dtype)[:, None, None]
             mean = (h * mask).sum(dim=1, keepdim=True) / count
             centred = (h - mean) * mask
             variance = centred.square().sum(dim=1, keepdim=True) / count
+        if self.norm == "shrink":
+            mean, variance = self._shrunk(mean, variance, count)
+            centred = h - mean
         # Clamping before the root keeps the gradient finite where a channel does not vary.
         return centred, variance.clamp_min(self.eps**2).sqrt()
+
+    def _shrunk(self, mean: Tensor, variance: Tensor, count: Tensor) -> tuple[Tensor, Tensor]:
+        """Return mean and variance of ``count`` frames and ``prior`` of the noisy corpus's.
+
+        The merging formula is that of Chan, Golub and LeVeque 1979 (see ``SiteStats.merge``).
+        """
+        other = self.prior / (count + self.prior)
+        delta = self.noisy_mean.to(mean.dtype) - mean
+        spread = self.noisy_std.to(mean.dtype).square() - variance + (1 - other) * delta.square()
+        return mean + other * delta, variance + other * spread
 
     def extra_repr(self) -> str:
         return f"norm={self.norm}, width={self.mean.shape[0]}, eps={self.eps}"

@@ -31,6 +31,27 @@ def batch(seed: int = 0, dtype: torch.dtype = torch.float32) -> tuple[torch.Tens
     return x, lengths
 
 
+def with_prior(h: np.ndarray, frames: int) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and deviation of frames (T, D) and so many that have exactly the noisy statistics."""
+    own = SiteStats.of(h)
+    noisy = SiteStats(frames, NOISY.mean, NOISY.std**2 * frames)
+    merged = own.merge(noisy)
+    return merged.mean, merged.std
+
+
+def test_shrink_goes_from_the_corpus_to_the_utterance():
+    x, lengths = batch()
+    for prior, like in ((1e-6, "utterance"), (1e9, "corpus")):
+        y = FeatureNorm(CLEAN, "shrink", NOISY, prior=prior)(x, lengths)
+        wanted = FeatureNorm(CLEAN, like, NOISY)(x, lengths)
+        torch.testing.assert_close(y, wanted, atol=1e-4, rtol=1e-4)
+    given = FeatureNorm(CLEAN, "shrink", NOISY)
+    h = x[:1, :40]
+    given.given = (h.mean(1, keepdim=True), h.std(1, keepdim=True, correction=0))
+    given.given_frames = 40.0
+    torch.testing.assert_close(given(h), FeatureNorm(CLEAN, "shrink", NOISY)(h))
+
+
 @pytest.mark.parametrize("norm", FEATURE_NORMS)
 def test_equation_against_numpy(norm):
     x, lengths = batch()
@@ -38,6 +59,8 @@ def test_equation_against_numpy(norm):
     for row, out, length in zip(x.numpy().astype(np.float64), y, lengths, strict=True):
         h = row[:length]
         m, s = (NOISY.mean, NOISY.std) if norm == "corpus" else (h.mean(0), h.std(0))
+        if norm == "shrink":
+            m, s = with_prior(h, 100)
         mu, sigma = (0, 1) if norm == "instance" else (CLEAN.mean, CLEAN.std)
         np.testing.assert_allclose(out[:length], sigma * (h - m) / s + mu, atol=2e-5, rtol=1e-4)
 

@@ -33,6 +33,7 @@ class FeatNormSeparator(AbsSeparator):
         upstream_conf: its architecture (``Upstream.config``); ``None``: that of the name.
         norm: kind of feature normalization, one of ``NORMS``.
         norm_site: the sites to normalize at, e.g. ``auto`` or ``["frontend", "layer.3"]``.
+        norm_prior: frames of the noisy corpus that the norm ``shrink`` adds to each utterance's.
         feature: what the head gets: the ``last`` layer, or the ``weighted_sum`` of all of them
             and of what goes into the first, with learnt weights.
         feature_layer_norm: each layer has a layer norm of its own before the weighted sum.
@@ -63,6 +64,7 @@ class FeatNormSeparator(AbsSeparator):
         upstream_conf: Mapping[str, Any] | None = None,
         norm: str = "utterance",
         norm_site: str | Sequence[str] = "auto",
+        norm_prior: float = 100.0,
         feature: str = "last",
         feature_layer_norm: bool = False,
         use_spectrum: bool = True,
@@ -97,14 +99,14 @@ class FeatNormSeparator(AbsSeparator):
         self.upstream.configure(
             freeze, upstream_dropout, layer_drop, spec_augment, gradient_checkpointing, fast
         )
-        self.norm = check_norm(norm)
+        self.norm, self.norm_prior = check_norm(norm), norm_prior
         names = norm_site if isinstance(norm_site, str) else ",".join(norm_site)
         self.norm_sites = self.upstream.resolve_sites(names)
         self.level_norm = LevelNorm() if norm == "level" else None
         if norm not in ("none", "level"):
             for site in self.norm_sites:
                 width = self.upstream.sites[site]
-                self.upstream.set_norm(site, FeatureNorm.empty(width, norm))
+                self.upstream.set_norm(site, FeatureNorm.empty(width, norm, norm_prior))
         layers_from = 1 if self.upstream.num_layers else 0
         self.feature_sites = list(self.upstream.sites)[layers_from:]
         self.weighted_sum = None
@@ -132,7 +134,7 @@ class FeatNormSeparator(AbsSeparator):
         Args:
             weights: the state of an upstream of the same architecture.
             clean: clean statistics at every site of ``norm_sites``; ``level`` reads its own.
-            noisy: noisy ones; the norm ``corpus`` needs them.
+            noisy: noisy ones; the norms ``corpus`` and ``shrink`` need them.
         """
         own = {key for key in self.upstream.state_dict() if not key.startswith("norms.")}
         if own != set(weights):
@@ -147,7 +149,12 @@ class FeatNormSeparator(AbsSeparator):
             self.level_norm.level_db.fill_(float(clean[LEVEL_SITE].mean[0]))
             return
         for site in self.norm_sites:
-            filled = FeatureNorm(clean[site], self.norm, noisy[site] if noisy else None)
+            filled = FeatureNorm(
+                clean[site],
+                self.norm,
+                noisy[site] if noisy else None,
+                prior=self.norm_prior,
+            )
             self.upstream.set_norm(site, filled)
 
     def forward(

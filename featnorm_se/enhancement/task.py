@@ -23,7 +23,7 @@ from featnorm_se.enhancement.peers import Peers, check_shares
 from featnorm_se.enhancement.separator import FeatNormSeparator
 from featnorm_se.enhancement.trainer import FeatNormTrainer
 from featnorm_se.errors import FeatnormError
-from featnorm_se.names import LEVEL_SITE, SAMPLE_RATE
+from featnorm_se.names import LEVEL_SITE, NEED_NOISY, SAMPLE_RATE
 from featnorm_se.statistics import FeatureStats
 from featnorm_se.upstream import load_upstream
 
@@ -136,7 +136,7 @@ class FeatNormTask(EnhancementTask):
         clean = noisy = None
         if norm != "none":
             clean = _load_stats(args.clean_stats, "clean", upstream.identity, sites)
-        if norm == "corpus":
+        if norm in NEED_NOISY:
             noisy = _load_stats(args.noisy_stats, "noisy", upstream.identity, sites)
         separator.start_from(upstream.state_dict(), clean, noisy)
         logging.info(f"The upstream starts from {upstream.identity}, norm {norm} at {list(sites)}")

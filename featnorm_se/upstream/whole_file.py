@@ -168,6 +168,7 @@ class WholeFile:
             self._give_level(undo)
             for point in self._points:
                 means, stds = self._moments(point)
+                self._frames = float(self.known[point.name][0].frames)
                 give[point.kind](point.module, means, stds, undo)
             yield
 
@@ -254,6 +255,7 @@ class WholeFile:
             like = norm.mean
             norm.given = (self._pick(means, like)[:, None], self._pick(stds, like)[:, None])
 
+        norm.given_frames = self._frames
         undo.callback(norm.register_forward_pre_hook(give).remove)
         undo.callback(setattr, norm, "given", None)
 

@@ -8,7 +8,7 @@ stage=1                         # first stage to run
 stop_stage=5                    # last stage to run
 upstream=wavlm                  # mockingjay, tera, wav2vec2, hubert, wavlm, ... (featnorm_se/upstream/conf)
 upstream_ckpt=                  # checkpoint: a path, a URL, scratch (random weights); empty: the official one
-norm=utterance                  # none, utterance, corpus, instance, mix, level
+norm=utterance                  # none, utterance, corpus, instance, mix, shrink, level
 norm_site=auto                  # auto, frontend, projection, layer.K, last; several with commas
 config=conf/train.yaml          # training configuration, in the keys of ESPnet
 set=                            # key=value over the configuration, several with blanks
@@ -167,6 +167,10 @@ if runs 1; then
     "${python}" -m featnorm_se.bin.prepare --corpus "${prepare}" --db_root "${db_root}" "${prepare_options[@]}"
 fi
 
+needs_noisy() { # the norms that take the noisy training speech's statistics
+    [ "${norm}" = corpus ] || [ "${norm}" = shrink ]
+}
+
 needs() {
     [ -s "$2" ] || die "stage $1 needs $2: run stage $3 first"
 }
@@ -197,7 +201,7 @@ if runs 2; then
         log "stage 2: --norm none needs no statistics"
     else
         collect clean "${datadir}/train/spk1.scp"
-        [ "${norm}" != corpus ] || collect noisy "${datadir}/train/wav.scp"
+        ! needs_noisy || collect noisy "${datadir}/train/wav.scp"
     fi
 fi
 
@@ -237,7 +241,7 @@ if runs 3; then
         needs 3 "${stats}/clean.npz" 2
         train_options+=(--clean_stats "${stats}/clean.npz")
     fi
-    if [ "${norm}" = corpus ]; then
+    if needs_noisy; then
         needs 3 "${stats}/noisy.npz" 2
         train_options+=(--noisy_stats "${stats}/noisy.npz")
     fi
