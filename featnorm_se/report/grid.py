@@ -15,9 +15,8 @@ from featnorm_se.report.experiments import (
     read_experiments,
 )
 from featnorm_se.report.grid_rows import Row, Setting, drift_file, tag_of
-from featnorm_se.report.paired import compare
+from featnorm_se.report.paired import contrast
 
-Scores = dict[str, dict[str, float]]
 Runs = Mapping[int, Experiment]
 DELTAS = ("PESQ_WB", "STOI")
 DRIFT = ("cka", "cosine")
@@ -40,7 +39,7 @@ class Line:
         row: what it is about.
         seeds: how many of its runs were scored.
         metrics: over seeds, by metric.
-        deltas: paired difference to the baseline over utterances, by metric.
+        deltas: paired difference to the baseline over seeds and utterances, by metric.
         drift: over seeds, ``cka`` and ``cosine`` (means over layers) and those of the last layer.
         parameters: of the model.
         seconds: mean training time.
@@ -65,8 +64,8 @@ def gather(
     """Gather what there is of every row; a row that was not run has no values.
 
     The interval of a metric is Student's t over the means of the seeds. A difference is taken
-    utterance by utterance, between the means of a row and of its baseline over the seeds that both
-    have; its interval is the bootstrap's over utterances.
+    seed by seed and utterance by utterance, over the seeds that a row and its baseline both have;
+    its interval is the bootstrap's over both (``paired.crossed_interval``).
 
     Raises:
         FeatnormError: a score file is broken.
@@ -84,20 +83,6 @@ def gather(
         for row in rows
     }
     return [_line(row, runs[row.name], runs.get(row.baseline, {}), testset) for row in rows]
-
-
-def mean_scores(tables: Sequence[Scores]) -> Scores:
-    """Return the mean over tables of every utterance and metric that all of them have."""
-    if not tables:
-        return {}
-    names = set.intersection(*(set(table) for table in tables))
-    return {
-        name: {
-            metric: sum(table[name][metric] for table in tables) / len(tables)
-            for metric in set.intersection(*(set(table[name]) for table in tables))
-        }
-        for name in names
-    }
 
 
 def _line(row: Row, by_seed: Runs, baseline: Runs, testset: str) -> Line:
@@ -136,16 +121,17 @@ def _over_seeds(values: Sequence[float]) -> Estimate:
 def _differences(baseline: Runs, judged: Runs, testset: str) -> dict[str, Estimate]:
     # Seeds that only one side has would be told as a difference of the two.
     common = [seed for seed in judged if seed in baseline]
-    first, second = (
-        mean_scores([runs[seed].scores(testset) for seed in common]) for runs in (baseline, judged)
-    )
+    terms = [
+        (weight, {seed: runs[seed].scores(testset) for seed in common})
+        for weight, runs in ((1.0, judged), (-1.0, baseline))
+    ]
     found = {}
     for metric in DELTAS:
         try:
-            told = compare(first, second, metric)
+            told = contrast(terms, metric)
         except FeatnormError:
             continue
-        found[metric] = Estimate(told.mean, told.low, told.high)
+        found[metric] = Estimate(told.mean, *told.interval())
     return found
 
 

@@ -29,9 +29,11 @@ _LATEX = {
 }
 
 NOTE = (
-    "Mean over seeds ± half of its 95 % interval (Student's t; none from one seed). Δ: paired"
-    " difference to the baseline over utterances, means over the seeds of both, with its"
-    " 95 % bootstrap interval. Training time: mean over seeds. An empty cell was not measured."
+    "Mean over seeds ± half of its 95 % interval (Student's t; none from one seed). Δ: difference"
+    " to the baseline, paired by seed and utterance, over the seeds of both, with its 95 %"
+    " bootstrap interval over seeds and utterances (from one seed: over utterances alone, which"
+    " says nothing about other seeds). Training time: mean over seeds. An empty cell was not"
+    " measured."
 )
 
 

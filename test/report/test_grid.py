@@ -13,10 +13,10 @@ import pytest
 
 from featnorm_se.errors import FeatnormError
 from featnorm_se.report.experiments import read_scores
-from featnorm_se.report.grid import Estimate, Line, gather, mean_scores
+from featnorm_se.report.grid import Estimate, Line, gather
 from featnorm_se.report.grid_rows import Setting, arguments_of, plan_runs, read_rows, tag_of
 from featnorm_se.report.grid_text import cells, to_csv, to_latex, to_markdown
-from featnorm_se.report.paired import compare
+from featnorm_se.report.paired import compare, contrast
 
 # By its path: other folders' tests have a conftest too.
 _spec = importlib.util.spec_from_file_location("grids", Path(__file__).with_name("conftest.py"))
@@ -108,22 +108,36 @@ def test_values_are_means_over_seeds_and_differences_are_paired(rows_dir, exp) -
     # Student's t for two degrees of freedom.
     half = 4.302653 * np.std(means, ddof=1) / np.sqrt(3)
     assert told.high - told.mean == pytest.approx(half, rel=1e-4)
-    tables = {
-        norm: mean_scores(
-            [
-                read_scores(exp / f"tera_scratch_{norm}_tiny_seed{s}/scores_test/scores.csv")
-                for s in range(count)
-            ]
+    # The seeds that both have.
+    terms = [
+        (
+            weight,
+            {
+                s: read_scores(exp / f"tera_scratch_{norm}_tiny_seed{s}/scores_test/scores.csv")
+                for s in range(2)
+            },
         )
-        # The seeds that both have.
-        for norm, count in (("none", 2), ("utterance_auto", 2))
-    }
-    paired = compare(tables["none"], tables["utterance_auto"], "PESQ_WB")
+        for weight, norm in ((1, "utterance_auto"), (-1, "none"))
+    ]
+    paired = contrast(terms, "PESQ_WB")
     delta = fn.deltas["PESQ_WB"]
-    assert (delta.mean, delta.low, delta.high) == (paired.mean, paired.low, paired.high)
-    assert 0.05 < delta.mean < 0.2 and delta.low > 0
+    assert (delta.mean, delta.low, delta.high) == (paired.mean, *paired.interval())
+    assert 0.05 < delta.mean < 0.2
+    # Two seeds, 0.15 and 0.07 apart from the baseline's: they leave its sign open.
+    assert delta.low < 0 < delta.high
     assert lines["00_noisy"].metrics["PESQ_WB"].low is None
     assert none.parameters == 41234 and none.seconds == pytest.approx(101.0)
+
+
+def test_with_one_seed_a_difference_has_the_interval_over_utterances(rows_dir, exp) -> None:
+    lines = {ln.row.name: ln for ln in gather(read_rows(rows_dir, SETTING), SETTING, [0], exp)}
+    first, second = (
+        read_scores(exp / f"tera_scratch_{norm}_tiny_seed0/scores_test/scores.csv")
+        for norm in ("none", "utterance_auto")
+    )
+    told, delta = compare(first, second, "PESQ_WB"), lines["02_fn"].deltas["PESQ_WB"]
+    ends = (delta.mean, delta.low, delta.high)
+    assert ends == pytest.approx((told.mean, told.low, told.high), abs=1e-12)
 
 
 def test_cells_that_were_not_run_stay_empty(rows_dir, exp) -> None:

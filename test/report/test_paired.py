@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from featnorm_se.errors import FeatnormError
-from featnorm_se.report.paired import compare
+from featnorm_se.report import paired
+from featnorm_se.report.paired import Contrast, compare, contrast, crossed_interval
 
 
 def test_only_common_utterances_count() -> None:
@@ -35,3 +36,58 @@ def test_the_interval_is_that_of_the_mean_and_repeats() -> None:
 def test_nothing_in_common_is_told() -> None:
     with pytest.raises(FeatnormError, match="no utterance has STOI in both"):
         compare({"a": {"STOI": 1.0}}, {"b": {"STOI": 1.0}}, "STOI")
+
+
+def simulate(rng: np.random.Generator, seeds: int, of_seed: float, utterances: int = 60):
+    """Differences whose true mean is 0: a part of the seed, one of the utterance, and a rest."""
+    return (
+        rng.normal(0.0, of_seed, (seeds, 1))
+        + rng.normal(0.0, 0.30, (1, utterances))
+        + rng.normal(0.0, 0.10, (seeds, utterances))
+    )
+
+
+@pytest.mark.parametrize(("seeds", "of_seed"), [(5, 0.05), (3, 0.1)])
+def test_an_interval_over_seeds_and_utterances_covers_the_truth(
+    monkeypatch, seeds, of_seed
+) -> None:
+    monkeypatch.setattr(paired, "RESAMPLES", 400)
+    rng = np.random.default_rng(2)
+    hits = 0
+    for _ in range(120):
+        low, high = crossed_interval(simulate(rng, seeds, of_seed))
+        hits += low <= 0.0 <= high
+    assert 0.90 <= hits / 120 <= 0.995
+
+
+def test_seeds_that_differ_widen_the_interval_and_equal_ones_do_not() -> None:
+    values = simulate(np.random.default_rng(4), 5, 0.1)
+    low, high = crossed_interval(values)
+    over_utterances = crossed_interval(values.mean(axis=0, keepdims=True))
+    assert high - low > 1.5 * (over_utterances[1] - over_utterances[0])
+    same = np.repeat(values[:1], 5, axis=0)
+    assert crossed_interval(same) == pytest.approx(crossed_interval(values[:1]), abs=1e-12)
+    assert (low, high) == crossed_interval(values)
+
+
+def test_a_contrast_is_paired_by_seed_and_utterance() -> None:
+    def table(**values):
+        return {name: {"STOI": value} for name, value in values.items()}
+
+    fn = {0: table(a=0.5, b=0.7, x=1.0), 1: table(a=0.6, b=0.9), 7: table(a=0.0, b=0.0)}
+    none = {1: table(a=0.5, b=0.6), 0: table(b=0.6, a=0.5)}
+    told = contrast([(1, fn), (-1, none)], "STOI")
+    assert (told.seeds, told.utterances) == ([0, 1], ["a", "b"])
+    assert told.values == pytest.approx(np.array([[0.0, 0.1], [0.1, 0.3]]))
+    assert told.mean == pytest.approx(0.125)
+    assert told.among(["b", "z"]).values == pytest.approx(np.array([[0.1], [0.3]]))
+    twice = contrast([(1, fn), (-1, none), (-1, fn), (1, none)], "STOI")
+    assert twice.values == pytest.approx(np.zeros((2, 2)))
+    assert isinstance(told.among([]), Contrast)
+
+
+def test_rows_without_a_common_seed_or_metric_are_told() -> None:
+    with pytest.raises(FeatnormError, match="no seed in common"):
+        contrast([(1, {0: {}}), (-1, {1: {}})], "STOI")
+    with pytest.raises(FeatnormError, match="no utterance has STOI"):
+        contrast([(1, {0: {"a": {}}}), (-1, {0: {"a": {"STOI": 1.0}}})], "STOI")
