@@ -23,10 +23,11 @@ from featnorm_se.data.audio import FloatArray, read_audio
 from featnorm_se.data.parallel import parallel_map
 from featnorm_se.data.scp import read_scp
 from featnorm_se.errors import FeatnormError
-from featnorm_se.names import LEVEL_SITE, SAMPLE_RATE
+from featnorm_se.names import LEVEL_SITE, LOUD, SAMPLE_RATE
 from featnorm_se.statistics import FeatureStats, SiteStats
 from featnorm_se.upstream import load_upstream
 from featnorm_se.upstream.base import Upstream
+from featnorm_se.upstream.loud import loud_frames
 
 
 def part_versions() -> dict[str, str]:
@@ -63,6 +64,10 @@ def collect(
         shard: (k, n): every n-th utterance, from the k-th on, 1 <= k <= n.
         device: where the upstream runs.
         progress: print a line every few seconds.
+
+    Returns:
+        Statistics of every site, of the louder half of its frames (``<site>:loud``), and
+        of the level.
 
     Raises:
         FeatnormError: an unreadable or silent utterance, or a shard with no utterance.
@@ -116,7 +121,8 @@ def _origin(upstream: Upstream) -> dict[str, Any]:
 
 def warn_of_idle_sites(stats: FeatureStats) -> None:
     """Say in one line at which sites feature normalization can do nothing."""
-    idle = [site for site in stats if site != LEVEL_SITE and not stats.acts(site)]
+    named = [site for site in stats if site != LEVEL_SITE and not site.endswith(LOUD)]
+    idle = [site for site in named if not stats.acts(site)]
     if idle:
         print(
             f"note: at {', '.join(idle)} every utterance has the same mean and deviation already,"
@@ -137,12 +143,18 @@ def _of_utterance(
     found = {LEVEL_SITE: SiteStats.of(np.array([[20 * np.log10(rms)]]))}
     with torch.inference_mode():
         features, frames = upstream.extract(batch, lengths, sites, apply_norms=False)
+    loud = loud_frames(batch, lengths, frames, upstream.hop, upstream.offset)[0, :, 0]
     for site in sites:
         x = features[site][0, : int(frames[0])].double()
-        mean = x.mean(dim=0)
-        m2 = (x - mean).square().sum(dim=0)
-        found[site] = SiteStats(len(x), mean.cpu().numpy(), m2.cpu().numpy())
+        found[site] = _of_frames(x)
+        found[site + LOUD] = _of_frames(x[loud])
     return found
+
+
+def _of_frames(x: torch.Tensor) -> SiteStats:
+    mean = x.mean(dim=0)
+    m2 = (x - mean).square().sum(dim=0)
+    return SiteStats(len(x), mean.cpu().numpy(), m2.cpu().numpy())
 
 
 def _tell(

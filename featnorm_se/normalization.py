@@ -34,7 +34,8 @@ class FeatureNorm(nn.Module):
     ``utterance`` with mu_c = 0 and sigma_c = 1; ``mix`` is h + w (FN(h) - h), with one
     learnable weight w a channel that starts at 1; ``shrink`` takes (m, s) from the frames of the
     utterance and ``prior`` frames more that have the noisy training speech's statistics, so that
-    a short utterance's own count for less.
+    a short utterance's own count for less; ``speech`` takes all statistics, the clean ones too,
+    from the louder half of each utterance's frames, where pauses count for less.
 
     Args:
         stats: the clean statistics at this site, D channels.
@@ -102,12 +103,20 @@ class FeatureNorm(nn.Module):
         blank = SiteStats(frames=1, mean=np.zeros(width), m2=np.ones(width))
         return cls(blank, norm, noisy_stats=blank, prior=prior)
 
-    def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
+    @property
+    def asks_loud(self) -> bool:
+        """Whether ``forward`` wants to know the louder half of the frames."""
+        return self.norm == "speech"
+
+    def forward(
+        self, x: Tensor, lengths: Tensor | None = None, loud: Tensor | None = None
+    ) -> Tensor:
         """Normalize a batch.
 
         Args:
             x: features (B, T, D); half and bfloat16 are computed in float32.
             lengths: valid frames of each utterance (B,); ``None``: all frames are valid.
+            loud: (B, T, 1) booleans, the frames that ``speech`` takes statistics from.
 
         Returns:
             (B, T, D) in x's type; frames beyond ``lengths`` are exactly zero.
@@ -120,16 +129,22 @@ class FeatureNorm(nn.Module):
         dtype = x.dtype
         h = x.float() if dtype in (torch.float16, torch.bfloat16) else x
         mask = None if lengths is None else frame_mask(h, lengths).to(h.dtype)
-        centred, deviation = self._centre(h, mask, lengths)
+        counted = mask
+        if self.asks_loud and self.given is None:
+            if loud is None:
+                raise FeatnormError("norm 'speech' must be told the loud frames")
+            counted = loud[:, : h.shape[1]].to(h.dtype)
+        centred, deviation = self._centre(h, counted)
         y = centred * (self.std.to(h.dtype) / deviation) + self.mean.to(h.dtype)
         if self.weight is not None:
             y = h + self.weight.to(h.dtype) * (y - h)
         return (y if mask is None else y * mask).to(dtype)
 
-    def _centre(
-        self, h: Tensor, mask: Tensor | None, lengths: Tensor | None
-    ) -> tuple[Tensor, Tensor]:
-        """Return h - m (B, T, D) and max(s, eps), which broadcasts to it."""
+    def _centre(self, h: Tensor, counted: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Return h - m (B, T, D) and max(s, eps), which broadcasts to it.
+
+        ``counted`` (B, T, 1) is 1 at the frames whose statistics are taken; ``None``: at all.
+        """
         if self.norm == "corpus":
             return h - self.noisy_mean.to(h.dtype), self.noisy_std.to(h.dtype).clamp_min(self.eps)
         if self.given is not None:
@@ -139,16 +154,16 @@ class FeatureNorm(nn.Module):
                 mean, variance = self._shrunk(mean, deviation.square(), count)
                 deviation = variance.sqrt()
             return h - mean, deviation.clamp_min(self.eps)
-        if mask is None or lengths is None:
+        if counted is None:
             count = torch.tensor(float(h.shape[1]), dtype=h.dtype, device=h.device)
             mean = h.mean(dim=1, keepdim=True)
             centred = h - mean
             variance = centred.square().mean(dim=1, keepdim=True)
         else:
-            count = lengths.to(h.device).clamp_min(1).to(h.dtype)[:, None, None]
-            mean = (h * mask).sum(dim=1, keepdim=True) / count
-            centred = (h - mean) * mask
-            variance = centred.square().sum(dim=1, keepdim=True) / count
+            count = counted.sum(dim=1, keepdim=True).clamp_min(1)
+            mean = (h * counted).sum(dim=1, keepdim=True) / count
+            centred = h - mean
+            variance = (centred * counted).square().sum(dim=1, keepdim=True) / count
         if self.norm == "shrink":
             mean, variance = self._shrunk(mean, variance, count)
             centred = h - mean

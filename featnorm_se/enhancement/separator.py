@@ -13,7 +13,7 @@ from torch import Tensor
 from featnorm_se.enhancement.framing import STFTConfig, to_stft_rate
 from featnorm_se.enhancement.head import MaskHead, WeightedSum
 from featnorm_se.errors import FeatnormError
-from featnorm_se.names import LEVEL_SITE, check_norm
+from featnorm_se.names import LEVEL_SITE, LOUD, check_norm
 from featnorm_se.normalization import FeatureNorm, LevelNorm
 from featnorm_se.statistics import FeatureStats
 from featnorm_se.upstream import load_upstream
@@ -148,9 +148,10 @@ class FeatNormSeparator(AbsSeparator):
         if self.level_norm is not None:
             self.level_norm.level_db.fill_(float(clean[LEVEL_SITE].mean[0]))
             return
+        of_loud = LOUD if self.norm == "speech" else ""
         for site in self.norm_sites:
             filled = FeatureNorm(
-                clean[site],
+                clean[site + of_loud],
                 self.norm,
                 noisy[site] if noisy else None,
                 prior=self.norm_prior,

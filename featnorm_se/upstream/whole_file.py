@@ -61,7 +61,7 @@ def find_points(upstream: Any) -> Iterator[Point]:
     sites, norms = [], dict(upstream.norms.items())
     for site in upstream.sites:
         norm = norms.get(site.replace(".", "_"))
-        if isinstance(norm, FeatureNorm) and norm.norm != "corpus":
+        if isinstance(norm, FeatureNorm) and norm.norm not in ("corpus", "speech"):
             sites.append(Point(site, norm, "site", upstream.hop, site != "frontend"))
     mel = getattr(upstream, "mel", None)
     # Only plain log-mels can have their normalization taken off (see LogMel).

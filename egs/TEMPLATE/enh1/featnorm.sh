@@ -8,7 +8,7 @@ stage=1                         # first stage to run
 stop_stage=5                    # last stage to run
 upstream=wavlm                  # mockingjay, tera, wav2vec2, hubert, wavlm, ... (featnorm_se/upstream/conf)
 upstream_ckpt=                  # checkpoint: a path, a URL, scratch (random weights); empty: the official one
-norm=utterance                  # none, utterance, corpus, instance, mix, shrink, level
+norm=utterance                  # none, utterance, corpus, instance, mix, shrink, speech, level
 norm_site=auto                  # auto, frontend, projection, layer.K, last; several with commas
 config=conf/train.yaml          # training configuration, in the keys of ESPnet
 set=                            # key=value over the configuration, several with blanks
