@@ -227,7 +227,8 @@ def _collect_job(job: tuple[Any, ...], before: Path | None = None) -> FeatureSta
     model = load_upstream(name, checkpoint, seed=seed, conf_dir=conf_dir)
     sites = model.resolve_sites(norm_site)
     entries = read_scp(wav_scp)
-    request = _request_hash(entries, [model.identity, sites, kind, shard])
+    # With what is collected beside the sites, so that older statistics are not taken for these.
+    request = _request_hash(entries, [model.identity, sites, kind, shard, LOUD])
     if before is not None and before.is_file():
         with suppress(FeatnormError):
             there = FeatureStats.load(before)
