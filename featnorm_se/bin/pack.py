@@ -15,20 +15,33 @@ def get_parser() -> argparse.ArgumentParser:
         prog="featnorm-se pack",
         description="Pack an experiment into one .zip: weights (safetensors), config.yaml, clean"
         " statistics, results and a model card (README.md). It gives the experiment's output to"
-        " the bit, and loading it runs no code from it.",
+        " the bit (but for --half), and loading it runs no code from it.",
     )
     parser.add_argument("experiment", help="the experiment's folder, exp/...")
     parser.add_argument("output", help="the .zip to write")
     parser.add_argument("--model_file", help="weights in the folder (default: the best)")
+    parser.add_argument(
+        "--half",
+        action="store_true",
+        help="keep the matrices as float16: half the bytes, 11 bits; computed in float32",
+    )
+    parser.add_argument(
+        "--notes",
+        metavar="FILE.md",
+        help="text for the model card: training commands, the data and their licences",
+    )
+    parser.add_argument("--licence", help="of these weights, for the card, e.g. cc-by-4.0")
     return parser
 
 
 def main(argv: Sequence[str]) -> None:
     """Pack, load the result once, and list what is in it."""
     args = get_parser().parse_args(argv)
-    from featnorm_se.enhancement.pack import pack
+    from featnorm_se.enhancement.pack import PackOptions, pack
 
-    sizes = pack(Path(args.experiment), Path(args.output), args.model_file)
+    notes = Path(args.notes) if args.notes else None
+    options = PackOptions(args.model_file, args.half, notes, args.licence)
+    sizes = pack(Path(args.experiment), Path(args.output), options)
     for name, size in sizes.items():
         print(f"{size:>12,} bytes  {name}")
     if "clean_stats.npz" not in sizes:

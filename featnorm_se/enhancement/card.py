@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,26 +18,40 @@ _PAPER = """@inproceedings{yang23_interspeech,
 }"""
 
 
-def model_card(config: Mapping[str, Any], results: Mapping[str, Any], parameters: int) -> str:
+_LICENCE = re.compile(r"[a-z0-9][a-z0-9.-]{0,60}")
+
+
+def model_card(
+    config: Mapping[str, Any],
+    results: Mapping[str, Any],
+    parameters: int,
+    notes: str = "",
+    weights_licence: str | None = None,
+) -> str:
     """Return the card in Markdown, with the header that Hugging Face reads.
 
     Args:
         config: ESPnet's configuration of the model.
         results: from ``pack.read_results``.
         parameters: number of weights.
+        notes: Markdown of the one who packs: training commands, data and their licences.
+        weights_licence: of the trained weights, as Hugging Face names it.
+
+    Raises:
+        FeatnormError: the licence is no such name.
     """
+    if weights_licence is not None and not _LICENCE.fullmatch(weights_licence):
+        raise FeatnormError(
+            f"a licence is named as on Hugging Face, cc-by-4.0 say, not {weights_licence!r}"
+        )
     conf = config["separator_conf"]
     run = results["run"]
     name = run.get("name", "a featnorm_se model")
-    sites = conf.get("norm_site", "auto")
-    site = sites if isinstance(sites, str) else ", ".join(sites)
     version = run.get("versions", {}).get("featnorm_se", __version__)
-    trained = ", ".join(
-        f"{key} {run[key]}" for key in ("epochs", "best_epoch", "seed") if run.get(key) is not None
-    )
     parts = [
         "---\nlibrary_name: featnorm_se\npipeline_tag: audio-to-audio\n"
-        "tags:\n- speech-enhancement\n---",
+        + (f"license: {weights_licence}\n" if weights_licence else "")
+        + "tags:\n- speech-enhancement\n---",
         f"# {name}",
         "Speech enhancement (noise reduction) at 16 kHz: a self-supervised speech model,"
         " fine-tuned with normalized features, and a BLSTM that estimates a magnitude mask.",
@@ -45,16 +60,13 @@ def model_card(config: Mapping[str, Any], results: Mapping[str, Any], parameters
         "or, in Python,\n\n"
         "    from featnorm_se import Enhancer\n"
         '    enhanced = Enhancer.from_pretrained("model.zip")(noisy, sample_rate)',
-        "## Model\n\n"
-        f"- upstream: {conf.get('upstream')}, started from"
-        f" {run.get('upstream_identity', 'weights that were not recorded')}\n"
-        f"- feature normalization: {conf.get('norm', 'utterance')} at {site}\n"
-        f"- parameters: {parameters:,}\n"
-        f"- training: {trained or 'not recorded'}",
+        "## Model\n\n" + _model(conf, run, parameters),
         "## Data\n\n" + _data(run.get("data") or {}),
+        *([notes] if notes else []),
         "## Scores\n\n" + _scores(results["scores"]),
         _LIMITS,
         "## Licence\n\n"
+        f"- these weights: {weights_licence or 'not stated by the one who packed them'}\n"
         f"- code: Apache-2.0\n- the weights it started from: {licence(conf, run)}\n"
         "- the training data have licences of their own; check them before you pass this on",
         "## How to cite\n\n"
@@ -71,6 +83,27 @@ _LIMITS = """## Limits
 - One talker, one channel at a time; channels are enhanced by themselves, so the differences
   between them are not kept exactly.
 - It knows the noises and languages of its training data. Elsewhere it can do harm: listen."""
+
+
+def _model(conf: Mapping[str, Any], run: Mapping[str, Any], parameters: int) -> str:
+    sites = conf.get("norm_site", "auto")
+    site = sites if isinstance(sites, str) else ", ".join(sites)
+    trained = ", ".join(
+        f"{key} {run[key]}" for key in ("epochs", "best_epoch", "seed") if run.get(key) is not None
+    )
+    lines = [
+        f"- upstream: {conf.get('upstream')}, started from"
+        f" {run.get('upstream_identity', 'weights that were not recorded')}",
+        f"- feature normalization: {conf.get('norm', 'utterance')} at {site}",
+        f"- parameters: {parameters:,}",
+        f"- training: {trained or 'not recorded'}",
+    ]
+    if run.get("weights_stored_as") == "float16":
+        lines.append(
+            "- weights: the matrices were rounded to float16 to halve the file, and are computed"
+            " in float32: the output is near the experiment's, not the same to the bit"
+        )
+    return "\n".join(lines)
 
 
 def _data(data: Mapping[str, Any]) -> str:
@@ -109,6 +142,8 @@ def licence(conf: Mapping[str, Any], run: Mapping[str, Any]) -> str:
 
     if str(run.get("upstream_identity", "")).startswith("scratch"):
         return "random ones, nobody's"
+    if run.get("own_checkpoint"):
+        return "those of the checkpoint that it was given, see how that came to be"
     try:
         return str(upstream_card(str(conf.get("upstream")))["licence"])
     except (FeatnormError, KeyError):

@@ -17,6 +17,8 @@ from featnorm_se.files import parse_yaml
 from featnorm_se.upstream.checkpoint import check_size
 
 WEIGHTS, CONFIG = "model.safetensors", "config.yaml"
+# A file of the package, and not of a folder that happens to be the current one.
+SHIPPED = Path(__file__).resolve().parents[1] / "models" / "default.zip"
 # name: the most bytes that it may have unpacked
 MEMBERS = {
     WEIGHTS: 16 << 30,
@@ -55,6 +57,20 @@ def read_model(
     if not path.is_dir():
         raise FeatnormError(f"{path}: there is no such experiment's folder or packed model")
     return read_folder(path, model_file)
+
+
+def shipped_model() -> Path:
+    """Return the packed model that comes with the package, used when none is named.
+
+    Raises:
+        FeatnormError: this installation lacks it.
+    """
+    if not SHIPPED.is_file():
+        raise FeatnormError(
+            f"this installation has no model of its own ({SHIPPED} is missing): name one"
+            " (--model), or install featnorm_se whole"
+        )
+    return SHIPPED
 
 
 def read_folder(
@@ -104,6 +120,8 @@ def parse_config(data: bytes, where: str) -> dict[str, Any]:
 def parse_weights(data: bytes, where: str) -> dict[str, torch.Tensor]:
     """Read weights in the safetensors format, which holds arrays and nothing else.
 
+    Those that ``pack`` has halved come as float32, which holds every float16 exactly.
+
     Raises:
         FeatnormError: it is another format or cut short; ``where`` names the file.
     """
@@ -111,9 +129,13 @@ def parse_weights(data: bytes, where: str) -> dict[str, torch.Tensor]:
     from safetensors.torch import load
 
     try:
-        return load(data)
+        weights = load(data)
     except (SafetensorError, ValueError, KeyError) as error:
         raise FeatnormError(f"{where} is no whole file of weights: {error}") from error
+    return {
+        key: value.float() if value.dtype == torch.float16 else value
+        for key, value in weights.items()
+    }
 
 
 def fetch_from_hub(name: str) -> Path:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import zipfile
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,13 +31,33 @@ _TRAINED = (
 )
 
 
-def pack(experiment: Path, output: Path, model_file: str | None = None) -> dict[str, int]:
+_LONGEST_NOTES = 1 << 20  # bytes
+
+
+@dataclass(frozen=True)
+class PackOptions:
+    """How an experiment is packed.
+
+    Attributes:
+        model_file: weights in the folder; ``None``: the best on validation.
+        half: keep the matrices as float16, in half the bytes; they come back as float32.
+        notes: Markdown for the model card, such as the training commands and the data's licences.
+        licence: of these weights, as Hugging Face names it, e.g. ``cc-by-4.0``.
+    """
+
+    model_file: str | None = None
+    half: bool = False
+    notes: Path | None = None
+    licence: str | None = None
+
+
+def pack(experiment: Path, output: Path, options: PackOptions | None = None) -> dict[str, int]:
     """Pack an experiment.
 
     Args:
         experiment: its folder.
         output: the ``.zip`` to write.
-        model_file: weights in the folder; ``None``: the best on validation.
+        options: what is packed, and what the card says beside; ``None``: the best weights.
 
     Returns:
         The packed files' names and sizes in bytes.
@@ -47,7 +68,7 @@ def pack(experiment: Path, output: Path, model_file: str | None = None) -> dict[
     """
     if output.suffix != ".zip":
         raise FeatnormError(f"a packed model is a .zip, {output} is none")
-    members = contents(experiment, model_file)
+    members = contents(experiment, options or PackOptions())
     _write_archive(output, members)
     Enhancer.from_pretrained(output)
     return {name: len(data) for name, data in members.items()}
@@ -62,11 +83,17 @@ def _write_archive(path: Path, members: dict[str, bytes]) -> None:
             archive.writestr(info, data)
 
 
-def contents(experiment: Path, model_file: str | None = None) -> dict[str, bytes]:
-    """Return the packed files of an experiment, by name."""
+def contents(experiment: Path, options: PackOptions) -> dict[str, bytes]:
+    """Return the packed files of an experiment, by name.
+
+    Raises:
+        FeatnormError: something is missing or broken, or the weights do not fit the
+            configuration.
+    """
     from safetensors.torch import save
 
-    config, weights = read_folder(experiment, model_file)
+    notes = read_notes(options.notes) if options.notes else ""
+    config, weights = read_folder(experiment, options.model_file)
     if config.get("separator") != "featnorm":
         raise FeatnormError(f"{experiment}: separator {config.get('separator')!r} is not ours")
     try:
@@ -77,8 +104,9 @@ def contents(experiment: Path, model_file: str | None = None) -> dict[str, bytes
     plain = {key: value.detach().clone().contiguous() for key, value in weights.items()}
     kept = {key: config[key] for key in (*_BUILDS, *_TRAINED) if key in config}
     results = read_results(experiment)
+    results["run"]["weights_stored_as"] = "float16" if options.half else "float32"
     members = {
-        WEIGHTS: save(plain),
+        WEIGHTS: save(halve(plain) if options.half else plain),
         CONFIG: yaml.safe_dump(kept, sort_keys=False).encode(),
         "results.json": json.dumps(results, indent=2).encode(),
     }
@@ -86,8 +114,41 @@ def contents(experiment: Path, model_file: str | None = None) -> dict[str, bytes
     if statistics is not None:
         members["clean_stats.npz"] = statistics
     parameters = sum(value.numel() for key, value in plain.items() if _is_weight(key, value))
-    members["README.md"] = model_card(kept, results, parameters).encode()
+    card = model_card(kept, results, parameters, notes, options.licence)
+    members["README.md"] = card.encode()
     return members
+
+
+def halve(weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Return the weights with the matrices in float16.
+
+    Vectors and the norms' statistics are a hundredth of all bytes: they stay as they are, and so
+    does a matrix with a number beyond float16's range.
+    """
+    halved = {}
+    for key, value in weights.items():
+        half = value
+        if value.dtype == torch.float32 and value.dim() > 1 and ".norms." not in key:
+            half = value.half()
+        halved[key] = half if torch.isfinite(half).all() else value
+    return halved
+
+
+def read_notes(path: Path) -> str:
+    """Return the text that is to go into the model card.
+
+    Raises:
+        FeatnormError: it cannot be read, is no UTF-8, empty, or too long for a card.
+    """
+    try:
+        text = path.read_bytes().decode("utf-8").strip()
+    except OSError as error:
+        raise FeatnormError(f"cannot read the notes {path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise FeatnormError(f"the notes {path} are no UTF-8 text (byte {error.start})") from error
+    if not 0 < len(text) <= _LONGEST_NOTES:
+        raise FeatnormError(f"the notes {path} have {len(text)} characters: no text for a card")
+    return text
 
 
 def _is_weight(key: str, value: torch.Tensor) -> bool:
@@ -112,6 +173,8 @@ def read_results(experiment: Path) -> dict[str, Any]:
     )
     kept += ("epochs", "best_epoch", "training_seconds", "versions", "machine", "finished")
     run = {key: record[key] for key in kept if key in record}
+    # Its path says nothing elsewhere; that there was one says that it is not the official one.
+    run["own_checkpoint"] = record.get("upstream_ckpt") not in (None, "scratch")
     run["data"] = {key: data[key] for key in ("counts", "sources", "resampler") if key in data}
     scores = {}
     for folder in sorted(experiment.glob("scores_*")):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import runpy
+import zipfile
 from pathlib import Path
 
 from featnorm_se.bin.main import main
@@ -17,6 +18,24 @@ def test_it_packs_and_lists(tmp_path, capsys):
     assert "model.safetensors" in printed and "README.md" in printed
     assert "statistics' file was not found" in printed
     assert (tmp_path / "m.zip").is_file()
+
+
+def test_notes_and_licence_go_into_the_card(tmp_path, capsys):
+    folder, notes = TINY["save_tiny"](tmp_path / "exp"), tmp_path / "notes.md"
+    notes.write_text("## How it was made\n\n    ./run.sh --stage 3\n", encoding="utf-8")
+    output = tmp_path / "m.zip"
+    options = ["--half", "--notes", str(notes), "--licence", "cc-by-sa-4.0"]
+    assert main(["pack", str(folder), str(output), *options]) == 0
+    with zipfile.ZipFile(output) as archive:
+        card = archive.read("README.md").decode()
+    assert "\nlicense: cc-by-sa-4.0\n" in card.split("---")[1]
+    assert "\n## How it was made\n\n    ./run.sh --stage 3\n\n## Scores" in card
+    assert "- these weights: cc-by-sa-4.0" in card and "rounded to float16" in card
+    capsys.readouterr()
+    for odd in (["--licence", "mine: all"], ["--notes", str(tmp_path / "gone.md")]):
+        assert main(["pack", str(folder), str(tmp_path / "n.zip"), *odd]) == 1
+        assert capsys.readouterr().err.count("\n") == 1
+        assert not (tmp_path / "n.zip").exists()
 
 
 def test_bad_input_is_one_line(tmp_path, capsys):

@@ -18,7 +18,7 @@ from safetensors.torch import save
 from featnorm_se import Enhancer
 from featnorm_se.enhancement.loading import MEMBERS, Archive
 from featnorm_se.enhancement.longform import Windowing
-from featnorm_se.enhancement.pack import pack
+from featnorm_se.enhancement.pack import PackOptions, contents, halve, pack
 from featnorm_se.errors import FeatnormError
 
 
@@ -107,6 +107,51 @@ def test_clean_statistics_are_found_from_the_recipe(tmp_path):
     pack(folder, tmp_path / "model.zip")
     with closing(Archive(tmp_path / "model.zip")) as archive:
         assert archive.read("clean_stats.npz") == path.read_bytes()
+
+
+def test_halved_weights_come_back_as_float32_and_near(tmp_path):
+    folder = save_tiny(tmp_path / "exp")
+    whole, half = tmp_path / "whole.zip", tmp_path / "half.zip"
+    pack(folder, whole)
+    pack(folder, half, PackOptions(half=True))
+    assert half.stat().st_size < 0.7 * whole.stat().st_size  # a tiny model has many vectors
+    one, other = Enhancer.from_pretrained(whole), Enhancer.from_pretrained(half)
+    for (key, a), b in zip(
+        one.separator.state_dict().items(), other.separator.state_dict().values(), strict=True
+    ):
+        assert a.dtype == b.dtype
+        exact = a.dim() < 2 or ".norms." in key or a.dtype != torch.float32
+        torch.testing.assert_close(a if exact else a.half().float(), b, rtol=0, atol=0)
+    x = noise(16000)
+    difference = one(x) - other(x)
+    assert np.square(difference).sum() < 1e-4 * np.square(one(x)).sum()
+    with closing(Archive(half)) as archive:
+        assert json.loads(archive.read("results.json"))["run"]["weights_stored_as"] == "float16"
+
+
+def test_what_float16_cannot_hold_stays_float32():
+    large, small = torch.full((2, 2), 1e6), torch.ones(2, 2)
+    halved = halve({"a": large, "b": small, "c": torch.ones(2), "d": torch.ones(2, 2).long()})
+    kinds = [halved[key].dtype for key in "abcd"]
+    assert kinds == [torch.float32, torch.float16, torch.float32, torch.int64]
+
+
+def test_the_card_does_not_take_an_own_checkpoint_for_the_official_one(tmp_path):
+    folder = save_tiny(tmp_path / "exp", "tera_tiny")
+    for named, told in ((None, "the weights it started from: "), ("/x/best.ckpt", "checkpoint")):
+        (folder / "run.json").write_text(json.dumps({"name": "m", "upstream_ckpt": named}))
+        card = contents(folder, PackOptions())["README.md"].decode()
+        line = next(row for row in card.splitlines() if "started from:" in row)
+        assert told in line and "/x/" not in card
+    assert "of the checkpoint that it was given" in line
+
+
+@pytest.mark.parametrize("data", [b"", b" \n", b"\xff\xfe"])
+def test_notes_that_are_no_text_are_told(tmp_path, tiny_experiment, data):
+    (tmp_path / "notes.md").write_bytes(data)
+    with pytest.raises(FeatnormError, match=r"notes\.md"):
+        pack(tiny_experiment, tmp_path / "m.zip", PackOptions(notes=tmp_path / "notes.md"))
+    assert not (tmp_path / "m.zip").exists()
 
 
 def repacked(packed, path, **changes):
