@@ -30,7 +30,12 @@ def get_parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("inputs", nargs="+", metavar="INPUT", help="files, folders, or - for stdin")
     add("-o", "--output", required=True, help="a file for one file, else a folder; - is stdout")
-    add("--model", required=True, help="experiment's folder, packed .zip or Hugging Face name")
+    add(
+        "--model",
+        help="experiment's folder, packed .zip or Hugging Face name (default: the small model"
+        " shipped inside the package, featnorm_se/models/default.zip; its card, README.md in the"
+        " zip, says how it was trained, on what, and under which licence it is)",
+    )
     add("--model_file", help="weights in the experiment's folder (default: the best)")
     add("--device", default="auto", help="auto (a GPU if there is one), cpu or cuda")
     add("--nj", type=int, default=1, help="processes for many files, one thread each (default: 1)")
@@ -58,12 +63,14 @@ def main(argv: Sequence[str]) -> None:
     if args.nj < 1:
         raise FeatnormError(f"--nj {args.nj}: at least one process is needed")
     from featnorm_se.enhancement.jobs import Settings
+    from featnorm_se.enhancement.loading import shipped_model
     from featnorm_se.enhancement.longform import Windowing
     from featnorm_se.enhancement.windows import plan_windows
 
     windowing = Windowing(args.window, stats=args.stats, batch=args.batch)
     plan_windows(1, windowing.seconds, windowing.overlap)  # tells bad lengths before any work
-    settings = Settings(args.model, args.model_file, args.device, args.bf16, windowing)
+    model = str(shipped_model()) if args.model is None else args.model
+    settings = Settings(model, args.model_file, args.device, args.bf16, windowing)
     began = time.monotonic()
     if "-" in (*args.inputs, args.output):
         outcomes = _piped(args, settings)
@@ -81,6 +88,7 @@ def _files(args: argparse.Namespace, settings: Settings) -> list[Outcome]:
     if is_folder(inputs, output):
         claim_folder(output, settings.made_with(), jobs, args.overwrite)
         settings = replace(settings, skip_done=True)
+    _tell_model(args.model, settings)
     return enhance_files(jobs, settings, args.nj)
 
 
@@ -104,12 +112,19 @@ def _piped(args: argparse.Namespace, settings: Settings) -> list[Outcome]:
         noise = noise_path(target) if args.save_noise else None
         name = "stdin" if args.inputs[0] == "-" else ""
         job = Job(source, target, noise, name)
+        _tell_model(args.model, settings)
         outcomes = enhance_files([job], replace(settings, tell_failed=False))
         if args.output == "-" and target.is_file():
             with open(target, "rb") as handle:
                 shutil.copyfileobj(handle, sys.stdout.buffer)
             sys.stdout.buffer.flush()
         return outcomes
+
+
+def _tell_model(named: str | None, settings: Settings) -> None:
+    """Say which model nobody has named, once the files are known to be good to begin with."""
+    if named is None:
+        print(f"model: {settings.model}, shipped with featnorm_se", file=sys.stderr, flush=True)
 
 
 def _report(outcomes: Sequence[Outcome], spent: float) -> None:

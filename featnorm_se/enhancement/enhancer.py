@@ -70,16 +70,17 @@ class Enhancer:
     @classmethod
     def from_pretrained(
         cls,
-        source: str | os.PathLike[str],
+        source: str | os.PathLike[str] | None = None,
         device: str = "cpu",
         model_file: str | None = None,
         bf16: bool = False,
     ) -> Enhancer:
-        """Load an experiment's folder, a packed model, or one on Hugging Face.
+        """Load an experiment's folder, a packed model, one on Hugging Face, or the shipped one.
 
         Args:
             source: the folder, with ``config.yaml`` and the weights; a ``.zip`` that
-                ``featnorm-se pack`` wrote; or ``owner/name`` on Hugging Face.
+                ``featnorm-se pack`` wrote; or ``owner/name`` on Hugging Face; ``None``: the
+                small model that comes with the package.
             device: where to compute, see the class.
             model_file: the weights' file in a folder; ``None``: the best on validation.
             bf16: see the class.
@@ -87,9 +88,10 @@ class Enhancer:
         Raises:
             FeatnormError: a file is missing, broken, or would run code when loaded.
         """
-        from featnorm_se.enhancement.loading import read_model
+        from featnorm_se.enhancement.loading import read_model, shipped_model
 
-        config, weights = read_model(source, model_file)
+        named = shipped_model() if source is None else source
+        config, weights = read_model(named, model_file)
         return cls(config, weights, device, bf16)
 
     def precision(self) -> AbstractContextManager[Any]:

@@ -266,6 +266,38 @@ def test_bfloat16_is_near_or_told_of(model, tmp_path, capsys):
     assert told != bool((y != z).any())
 
 
+def test_without_a_model_the_shipped_one_is_used_and_told(model, tmp_path, capsys, monkeypatch):
+    from featnorm_se.enhancement import loading, pack
+
+    shipped = tmp_path / "models" / "default.zip"
+    shipped.parent.mkdir()
+    pack.pack(model, shipped)
+    monkeypatch.setattr(loading, "SHIPPED", shipped)
+    source = write(tmp_path / "in" / "a.wav")
+    assert main(["enhance", str(source), "-o", str(tmp_path / "y.wav")]) == 0
+    told = capsys.readouterr().err.splitlines()
+    assert told[0] == f"model: {shipped}, shipped with featnorm_se"
+    assert enhance(shipped, source, "-o", tmp_path / "z.wav") == 0
+    assert "shipped" not in capsys.readouterr().err
+    assert (tmp_path / "y.wav").read_bytes() == (tmp_path / "z.wav").read_bytes()
+    # A folder remembers the weights, not how they were named.
+    assert main(["enhance", str(source.parent), "-o", str(tmp_path / "out")]) == 0
+    assert enhance(shipped, source.parent, "-o", tmp_path / "out") == 0
+    assert "1 skipped" in capsys.readouterr().err
+    assert main(["enhance", str(tmp_path / "gone.wav"), "-o", str(tmp_path / "y.wav")]) == 1
+    assert capsys.readouterr().err.count("\n") == 1
+    assert main(["enhance", str(source), "-o", "y.wav", "--model", ""]) == 1
+
+
+def test_an_installation_without_the_shipped_model_is_told(tmp_path, capsys, monkeypatch):
+    from featnorm_se.enhancement import loading
+
+    monkeypatch.setattr(loading, "SHIPPED", tmp_path / "default.zip")
+    assert main(["enhance", str(write(tmp_path / "a.wav")), "-o", str(tmp_path / "y.wav")]) == 1
+    told = capsys.readouterr().err
+    assert told.count("\n") == 1 and "has no model of its own" in told and "--model" in told
+
+
 def test_help_is_quick_to_come():
     code = (
         "import sys; from featnorm_se.bin.enhance import get_parser; get_parser().format_help();"
