@@ -74,7 +74,10 @@ def cells(lines: Sequence[Line], drift: bool = False) -> list[list[str]]:
                 *(_value(line.metrics.get(name), METRICS[name].decimals) for name in metrics),
                 *(_value(line.drift.get(name), 3) for name in drifts),
                 titles.get(row.baseline, ""),
-                *(_difference(line.deltas.get(name), METRICS[name].decimals) for name in DELTAS),
+                *(
+                    format_difference(line.deltas.get(name), METRICS[name].decimals)
+                    for name in DELTAS
+                ),
                 format_count(line.parameters),
                 format_duration(line.seconds),
             ]
@@ -90,7 +93,8 @@ def _value(told: Estimate | None, decimals: int) -> str:
     return f"{told.mean:.{decimals}f} ± {(told.high - told.low) / 2:.{decimals}f}"
 
 
-def _difference(told: Estimate | None, decimals: int) -> str:
+def format_difference(told: Estimate | None, decimals: int) -> str:
+    """Write a difference with its interval, one decimal more than its metric has."""
     if told is None:
         return ""
     mean, low, high = (_signed(value, decimals + 1) for value in (told.mean, told.low, told.high))

@@ -1,0 +1,140 @@
+"""What lies beside the scores of a grid's runs, by row: losses by epoch, drift by layer."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from featnorm_se.errors import FeatnormError
+from featnorm_se.metrics.summary import describe
+from featnorm_se.report.curves import read_curves
+from featnorm_se.report.grid import Estimate
+from featnorm_se.report.grid_rows import drift_file
+
+_NAME = re.compile(r"(?P<row>.+)_seed(?P<seed>\d+)")
+_START = re.compile(r"(?P<start>.+?_(?:pretrained|scratch))_(?P<rest>.+)")
+
+
+@dataclass(frozen=True)
+class Point:
+    """A mean over a row's seeds at one place of a line.
+
+    Attributes:
+        row: the runs' name without the seed.
+        place: an epoch, or a layer.
+        seeds: how many runs it is of.
+        estimate: with Student's interval over seeds.
+    """
+
+    row: str
+    place: str
+    seeds: int
+    estimate: Estimate
+
+
+def split_row(row: str) -> tuple[str, str]:
+    """Return a row's upstream with its weights, and the rest of its name."""
+    found = _START.fullmatch(row)
+    return (found["start"], found["rest"]) if found else ("", row)
+
+
+def rows_of(expdir: Path, seeds: Sequence[int]) -> dict[str, dict[int, Path]]:
+    """Return the folders of experiments by row and seed, of the seeds wanted."""
+    rows: dict[str, dict[int, Path]] = {}
+    for folder in sorted(path for path in expdir.iterdir() if path.is_dir()):
+        found = _NAME.fullmatch(folder.name)
+        if found and int(found["seed"]) in seeds:
+            rows.setdefault(found["row"], {})[int(found["seed"])] = folder
+    return rows
+
+
+def validation_losses(rows: Mapping[str, Mapping[int, Path]]) -> list[Point]:
+    """Return the mean validation loss of every row and epoch.
+
+    Raises:
+        FeatnormError: a checkpoint is broken.
+    """
+    points = []
+    for row, folders in rows.items():
+        by_epoch: dict[int, list[float]] = {}
+        for folder in folders.values():
+            for epoch, loss in _losses(folder):
+                by_epoch.setdefault(epoch, []).append(loss)
+        for epoch in sorted(by_epoch):
+            points.append(_point(row, str(epoch), by_epoch[epoch]))
+    return points
+
+
+def _losses(folder: Path) -> list[tuple[int, float]]:
+    """Read the checkpoint's losses: the log, which serves where there is none, rounds them."""
+    path = folder / "checkpoint.pth"
+    if not path.is_file():
+        return read_curves(folder).get("valid", [])
+    from featnorm_se.enhancement.checkpoints import read_checkpoint
+
+    stats = read_checkpoint(path)["reporter"]["stats"]
+    return [(epoch, float(told["valid"]["loss"])) for epoch, told in sorted(stats.items())]
+
+
+def layer_drift(rows: Mapping[str, Mapping[int, Path]]) -> list[Point]:
+    """Return the mean CKA of every row and layer, of the runs whose drift was measured.
+
+    Raises:
+        FeatnormError: a ``drift.csv`` is no table of layers.
+    """
+    points = []
+    for row, folders in rows.items():
+        by_layer: dict[str, list[float]] = {}
+        for folder in folders.values():
+            path = drift_file(folder)
+            for layer, value in _read_drift(path) if path else []:
+                by_layer.setdefault(layer, []).append(value)
+        points += [_point(row, layer, values) for layer, values in by_layer.items()]
+    return points
+
+
+def mean_drift(rows: Mapping[str, Mapping[int, Path]]) -> dict[str, dict[int, float]]:
+    """Return the mean CKA over layers of every run whose drift was measured, by row and seed."""
+    found: dict[str, dict[int, float]] = {}
+    for row, folders in rows.items():
+        for seed, folder in folders.items():
+            path = drift_file(folder)
+            layers = _read_drift(path) if path else []
+            if layers:
+                found.setdefault(row, {})[seed] = sum(cka for _, cka in layers) / len(layers)
+    return found
+
+
+def _read_drift(path: Path) -> list[tuple[str, float]]:
+    try:
+        with open(path, encoding="utf-8", newline="") as handle:
+            return [(line["layer"], float(line["cka"])) for line in csv.DictReader(handle)]
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        raise FeatnormError(f"{path} is no table of layer,cka,cosine ({error!r})") from error
+
+
+def _point(row: str, place: str, values: Sequence[float]) -> Point:
+    told = describe(values)
+    low, high = told["ci95"] or (None, None)
+    return Point(row, place, len(values), Estimate(told["mean"], low, high))
+
+
+def to_csv(points: Sequence[Point], place: str, value: str) -> str:
+    """Return points as CSV; one run has no interval.
+
+    Args:
+        points: what to write.
+        place, value: headings, such as ``layer`` and ``cka``.
+    """
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["row", place, "seeds", value, f"{value}_low", f"{value}_high"])
+    for point in points:
+        told = point.estimate
+        numbers = ["" if v is None else f"{v:.6f}" for v in (told.mean, told.low, told.high)]
+        writer.writerow([point.row, point.place, point.seeds, *numbers])
+    return text.getvalue()
