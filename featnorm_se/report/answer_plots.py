@@ -23,7 +23,8 @@ _LEGEND: dict[str, Any] = {"fontsize": 8, "loc": "outside lower center"}
 def plot_answers(answers: Sequence[Answer], path: Path) -> None:
     """Draw every answer's difference with its interval, a panel a metric, by groups.
 
-    A filled marker: the interval has no zero in it.
+    A filled marker: the interval has no zero in it. A dotted line: one seed, so that the interval
+    is over utterances alone.
     """
     lines: list[Answer | str] = []
     for group in dict.fromkeys(answer.question.group for answer in answers):
@@ -61,7 +62,8 @@ def _draw_answer(axes: Axes, i: int, answer: Answer, metric: str) -> None:
         axes.text(0.0, i, " not run", color=GREY, fontsize=7, va="center")
         return
     sure = told.low > 0 or told.high < 0
-    axes.plot([told.low, told.high], [i, i], color=color(0), linewidth=2.0)
+    shape = "-" if len(answer.seeds) > 1 else ":"
+    axes.plot([told.low, told.high], [i, i], shape, color=color(0), linewidth=2.0)
     face = color(0) if sure else "white"
     axes.plot(told.mean, i, "o", color=color(0), markerfacecolor=face, markersize=5.5)
 

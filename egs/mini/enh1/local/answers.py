@@ -6,6 +6,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from featnorm_se.bin import Parser, run
 from featnorm_se.errors import FeatnormError
@@ -80,7 +81,7 @@ def default_pairs() -> list[tuple[str, str]]:
 
 
 def write_conditions(
-    args: argparse.Namespace, runs: dict, pairs: Sequence[Sequence[str]], output: Path
+    args: argparse.Namespace, runs: dict[str, Any], pairs: Sequence[Sequence[str]], output: Path
 ) -> None:
     """Write and draw the gain of each pair by SNR, noise and length."""
     import soundfile
@@ -95,7 +96,7 @@ def write_conditions(
     lengths = {
         name: soundfile.info(path).duration for name, path in read_listing(args.audio).items()
     }
-    found = []
+    found: list[conditions.Gain] = []
     for a, b in pairs:
         for metric in DELTAS:
             try:
