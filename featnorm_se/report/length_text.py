@@ -90,7 +90,9 @@ def plot_lengths(entries: Sequence[Entry], noisy: Mapping[str, float], path: Pat
                     points = sorted((e.seconds, e.score) for e in mine if e.cut != "utterance")
                     stars = [(e.seconds, e.score) for e in mine if e.cut == "utterance"]
                     count = max((e.seeds for e in mine), default=0)
-                    label = f"{row}, statistics of the {stats} ({count} seeds)"
+                    label = (
+                        f"{row}, statistics of the {stats} ({count} seed{'s' if count > 1 else ''})"
+                    )
                     shape = {"color": color(number), "linestyle": line, "label": label}
                     axes.plot(*zip(*points, strict=True), marker=marker(number), **shape)
                     face = color(number) if stats == "piece" else "white"
@@ -101,8 +103,11 @@ def plot_lengths(entries: Sequence[Entry], noisy: Mapping[str, float], path: Pat
             seconds = sorted({round(e.seconds, 2) for e in entries if e.cut != "utterance"})
             axes.set_xticks(seconds, [f"{s:.3g}" for s in seconds])
             axes.minorticks_off()
-            axes.set(xlabel="length of the pieces (s)", ylabel=axis_label(metric))
+            axes.set(
+                xlabel="length of the pieces (s); star: each utterance a piece",
+                ylabel=axis_label(metric),
+            )
             axes.grid(True)
         handles, names = panels[0].get_legend_handles_labels()
-        figure.legend(handles, names, loc="outside lower center", fontsize=8)
+        figure.legend(handles, names, loc="outside lower center", fontsize=8, handlelength=4.0)
         to_png(figure, path)

@@ -44,8 +44,9 @@ def main(argv: Sequence[str]) -> None:
     from featnorm_se.report.grid import DELTAS
 
     torch.set_num_threads(1)
-    files = [read_listing(args.clean_dir), read_listing(args.noisy_dir)]
-    signals = lengths.join_utterances(*files, read_conditions(args.log_testset), args.utterances)
+    clean, noisy = read_listing(args.clean_dir), read_listing(args.noisy_dir)
+    known = read_conditions(args.log_testset)
+    signals = lengths.join_utterances(clean, noisy, known, args.utterances)
     count = sum(len(joined.names) for joined in signals)
     seconds = sum(joined.edges[-1] for joined in signals) / 16000
     print(f"{len(signals)} joined signals of {count} utterances, {seconds:.0f} s")
@@ -64,8 +65,9 @@ def main(argv: Sequence[str]) -> None:
                 f"{name}: pieces {told.cut} ({told.seconds:.2f} s), statistics of the {told.stats}"
             )
     entries = [e for row, runs in rows.items() for e in length_text.summarize(row, runs)]
-    noisy = [s for j in signals for s in lengths.score_utterances(j, j.noisy).values()]
-    means = {m: sum(s[m] for s in noisy if m in s) / len(noisy) for m in DELTAS}
+    unchanged = [s for j in signals for s in lengths.score_utterances(j, j.noisy).values()]
+    scored = {m: [s[m] for s in unchanged if m in s] for m in DELTAS}
+    means = {m: sum(values) / len(values) for m, values in scored.items() if values}
     output = Path(args.output)
     write_text(output / "lengths.csv", length_text.to_csv(entries))
     length_text.plot_lengths(entries, means, output / "lengths.png")
