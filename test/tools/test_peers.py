@@ -18,7 +18,7 @@ def peers(monkeypatch):
     import peers
 
     yield peers
-    for name in ("peers", "peer_models"):
+    for name in ("peers", "peer_models", "peer_run"):
         del sys.modules[name]
 
 
@@ -90,6 +90,25 @@ def test_a_models_delay_is_taken_off_and_a_second_call_does_nothing_again(
     )
     table(peers, capsys, folders, "--rows", "dtln")
     assert len(more) == 4  # of other weights nothing is kept
+
+
+def test_a_model_of_48_khz_gets_the_originals_where_they_are_named(
+    peers, folders, capsys, monkeypatch
+):
+    (folders / "wide").mkdir()
+    x, _ = soundfile.read(folders / "clean" / "u1.flac")
+    soundfile.write(folders / "wide" / "u1.wav", np.repeat(x, 3), 48000)
+    wide, calls = fake(peers)
+    narrow, others = fake(peers, rate=16000)
+    monkeypatch.setitem(peers.PEERS, "rnnoise", wide)
+    monkeypatch.setitem(peers.PEERS, "dtln", narrow)
+    options = ("--noisy_48k_dir", str(folders / "wide"), "--rows", "noisy", "rnnoise", "dtln")
+    rows, told = table(peers, capsys, folders, *options)
+    assert len(calls) == len(others) == 2  # of the utterance that all folders have, and clean
+    # What this "original" holds is clean speech.
+    assert float(rows[3][1]) > 4 > float(rows[2][1])
+    assert float(rows[4][1]) == pytest.approx(float(rows[2][1]), abs=0.01)
+    assert (folders / "work" / "rnnoise_48k" / "enhanced" / "u1.flac").is_file()
 
 
 def test_no_common_utterance_is_told(peers, folders):

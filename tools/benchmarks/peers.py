@@ -10,6 +10,9 @@ ours. A model whose package is missing is left out, and how to install it is tol
 the same 16 kHz files; those of 48 kHz get them resampled there and back by soxr. What a model
 delays is measured on clean speech and taken off, else PESQ and STOI would blame it for that.
 
+An empty band above 8 kHz is not what a model of 48 kHz knows, and costs DeepFilterNet3 0.7 PESQ.
+``--noisy_48k_dir`` gives such models the originals, and takes only utterances that are there too.
+
 The work folder keeps what was enhanced and scored: a second call computes only what is new.
 """
 
@@ -19,7 +22,6 @@ import argparse
 import json
 import shutil
 import sys
-import time
 from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
@@ -27,9 +29,9 @@ from typing import Any
 
 import numpy as np
 import soundfile
-import soxr
 from numpy.typing import NDArray
 from peer_models import PEERS, MissingError, Model, Peer
+from peer_run import RATE, enhance, measure_delay
 
 from featnorm_se.bin import Parser, run
 from featnorm_se.data.audio import read_audio
@@ -38,10 +40,9 @@ from featnorm_se.files import atomic_path, sha256_file, write_json, write_text
 from featnorm_se.metrics.listing import read_listing
 from featnorm_se.metrics.scoring import score_set
 
-RATE = 16000
+WIDE_RATE = 48000
 METRICS = ("PESQ_WB", "STOI", "CSIG", "CBAK", "COVL")
 DNSMOS = ("DNSMOS_OVRL", "DNSMOS_SIG", "DNSMOS_BAK")
-MOST_DELAY = 0.2  # seconds that are searched for a model's delay
 # Raise this when what is done around the models changes: cached files are then made anew.
 VERSION = 1
 
@@ -52,6 +53,7 @@ def get_parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--clean_dir", required=True, help="clean speech, 16 kHz")
     add("--noisy_dir", required=True, help="the same utterances with noise")
+    add("--noisy_48k_dir", help="the noisy originals, 48 kHz, for the models that work at 48 kHz")
     add("--work", required=True, type=Path, help="folder for the enhanced files and the scores")
     add("--model", help="ours: an experiment's folder or packed model (default: the shipped one)")
     rows = ("noisy", *PEERS, "ours")
@@ -70,7 +72,8 @@ def main(argv: Sequence[str]) -> None:
     """
     args = get_parser().parse_args(argv)
     clean, noisy = read_listing(args.clean_dir), read_listing(args.noisy_dir)
-    names = sorted(clean.keys() & noisy.keys())[: args.limit]
+    wide = read_listing(args.noisy_48k_dir) if args.noisy_48k_dir else {}
+    names = sorted(clean.keys() & noisy.keys() & (wide or noisy).keys())[: args.limit]
     if not names:
         raise FeatnormError(f"{args.clean_dir} and {args.noisy_dir} have no utterance in common")
     clean, noisy = ({name: paths[name] for name in names} for paths in (clean, noisy))
@@ -79,11 +82,11 @@ def main(argv: Sequence[str]) -> None:
     lines.append(_line(["---", *["---:"] * (len(metrics) + 2), "---"]))
     for row in args.rows:
         try:
-            made, facts = _row(row, args, clean, noisy)
+            made, facts = _row(row, args, clean, noisy, wide)
         except MissingError as error:
             _tell(f"{row} is left out: {error}")
             continue
-        scores = _score(args.work / row, clean, made, metrics, args.nj)
+        scores = _score(_folder(args, row), clean, made, metrics, args.nj)
         lines.append(_line([facts["title"], *scores, *_cost(facts)]))
         _tell(lines[-1])
     print("\n".join(lines))
@@ -91,25 +94,33 @@ def main(argv: Sequence[str]) -> None:
 
 
 FOOTNOTE = (
-    "The real-time factor is processor time over the audio's time, one thread, from 16 kHz samples"
-    " to 16 kHz samples, loading left out; latency is the model's own."
+    "The real-time factor is processor time over the audio's time, one thread, with"
+    " resampling, without loading; latency is the model's own."
 )
 
 
+def _folder(args: argparse.Namespace, row: str) -> Path:
+    """A row's folder; what the originals give has one of its own."""
+    folder: Path = args.work / (f"{row}_48k" if args.noisy_48k_dir else row)
+    return folder
+
+
 def _row(
-    row: str, args: argparse.Namespace, clean: dict[str, str], noisy: dict[str, str]
+    row: str,
+    args: argparse.Namespace,
+    clean: dict[str, str],
+    noisy: dict[str, str],
+    wide: dict[str, str],
 ) -> tuple[dict[str, str], dict[str, Any]]:
     """Return a row's files by utterance and what is known of its model."""
     if row == "noisy":
         return noisy, {"title": "noisy input"}
     peer = _ours(args.model) if row == "ours" else PEERS[row]
-    folder: Path = args.work / row
+    folder = _folder(args, row)
+    source = str(Path(args.noisy_48k_dir or args.noisy_dir).resolve())
     try:
-        _claim(
-            folder,
-            {"version": VERSION, "noisy": str(Path(args.noisy_dir).resolve()), **_made_by(peer)},
-        )
-        facts = _enhance_all(peer, folder, clean, noisy)
+        _claim(folder, {"version": VERSION, "noisy": source, **_made_by(peer)})
+        facts = _enhance_all(peer, folder, clean, noisy, wide)
     except MissingError as error:
         if not peer.packages:
             raise
@@ -167,7 +178,11 @@ def _claim(folder: Path, made_by: dict[str, Any]) -> None:
 
 
 def _enhance_all(
-    peer: Peer, folder: Path, clean: dict[str, str], noisy: dict[str, str]
+    peer: Peer,
+    folder: Path,
+    clean: dict[str, str],
+    noisy: dict[str, str],
+    wide: dict[str, str],
 ) -> dict[str, Any]:
     """Enhance what is not there yet; return the model's facts, with its real-time factor."""
     todo = [name for name in noisy if not _target(folder, name).is_file()]
@@ -178,68 +193,26 @@ def _enhance_all(
         facts = {"title": peer.title, "latency": peer.latency, "parameters": model.parameters}
         write_json(facts_file, {**facts, "delay_samples": delay, "rate": model.rate})
         _tell(f"{peer.title}: delay {delay} samples at {model.rate} Hz; {len(todo)} files to do")
+        sources, rate = (wide, WIDE_RATE) if wide and model.rate == WIDE_RATE else (noisy, RATE)
         for name in todo:
-            _enhance_one(model, delay, noisy[name], folder, name)
+            _enhance_one(model, delay, read_audio(sources[name], rate), rate, folder, name)
     times = [line.split("\t") for line in (folder / "times.tsv").read_text().splitlines()]
     spent, audio = (sum(float(line[column]) for line in times) for column in (1, 2))
     return {**json.loads(facts_file.read_text(encoding="utf-8")), "factor": spent / audio}
 
 
-def _enhance_one(model: Model, delay: int, source: str, folder: Path, name: str) -> None:
-    x = read_audio(source, RATE)
-    y, spent = enhance(model, delay, x)
+def _enhance_one(
+    model: Model, delay: int, x: NDArray[np.float32], rate: int, folder: Path, name: str
+) -> None:
+    y, spent = enhance(model, delay, x, rate)
     with atomic_path(_target(folder, name)) as temporary:
         soundfile.write(temporary, np.clip(y, -1, 1), RATE, subtype="PCM_16")
     with open(folder / "times.tsv", "a", encoding="utf-8") as handle:
-        handle.write(f"{name}\t{spent:.6f}\t{len(x) / RATE:.6f}\n")
+        handle.write(f"{name}\t{spent:.6f}\t{len(x) / rate:.6f}\n")
 
 
 def _target(folder: Path, name: str) -> Path:
     return folder / "enhanced" / f"{name}.flac"
-
-
-def enhance(model: Model, delay: int, x: NDArray[np.float32]) -> tuple[NDArray[np.float32], float]:
-    """Enhance one signal and take the delay off.
-
-    Args:
-        model: which, in its first state.
-        delay: in samples at the model's rate.
-        x: (N,) at 16 kHz.
-
-    Returns:
-        (N,) at 16 kHz, and the seconds of processor time that it took.
-    """
-    process = model.fresh()
-    began = time.process_time()
-    # At the end as many samples more, to get out what the model still holds.
-    y = process(np.pad(_resample(x, RATE, model.rate), (0, delay)))[delay:]
-    y = _resample(np.asarray(y, dtype=np.float32), model.rate, RATE)[: len(x)]
-    spent = time.process_time() - began
-    return np.pad(y, (0, len(x) - len(y))), spent
-
-
-def _resample(x: NDArray[np.float32], rate: int, target: int) -> NDArray[np.float32]:
-    return x if rate == target else soxr.resample(x, rate, target, "VHQ").astype(np.float32)
-
-
-def measure_delay(model: Model, speech: Sequence[NDArray[np.float32]]) -> int:
-    """Return a model's delay in samples at its rate: the median over some clean speech.
-
-    It is where the cross-correlation of output and input is largest, of 0 to 200 ms.
-
-    Args:
-        model: which.
-        speech: some (N,) at 16 kHz.
-    """
-    most = round(MOST_DELAY * model.rate)
-    found = []
-    for x in speech:
-        at_rate = np.pad(_resample(x, RATE, model.rate), (0, most))
-        y = np.asarray(model.fresh()(at_rate), dtype=np.float32)[: len(at_rate)]
-        size = 2 * len(at_rate)
-        product = np.fft.rfft(y, size) * np.conj(np.fft.rfft(at_rate, size))
-        found.append(int(np.argmax(np.fft.irfft(product, size)[: most + 1])))
-    return int(np.median(found))
 
 
 def _lacks_dnsmos() -> bool:
