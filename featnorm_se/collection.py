@@ -53,8 +53,8 @@ def collect(
 ) -> FeatureStats:
     """Collect the statistics of one shard of a corpus.
 
-    The upstream runs without normalization and only as far as the deepest site, one utterance
-    at a time: that is exact for every model, and on a processor as fast as batches.
+    The upstream runs without normalization, as far as the deepest site, one utterance at a time:
+    that is exact for every model, and on a processor as fast as batches.
 
     Args:
         upstream: in evaluation mode afterwards.
@@ -66,16 +66,13 @@ def collect(
         progress: print a line every few seconds.
 
     Returns:
-        Statistics of every site, of the louder half of its frames (``<site>:loud``), and
-        of the level.
+        Statistics of sites, of the louder half of their frames (``<site>:loud``), of the level.
 
     Raises:
         FeatnormError: an unreadable or silent utterance, or a shard with no utterance.
     """
     index, shards = shard
-    keys = list(islice(sorted(entries), index - 1, None, shards))
-    if not keys:
-        raise FeatnormError(f"shard {index} of {shards} has no utterance: take a smaller --nj")
+    keys = _shard_keys(entries, index, shards)
     if device != "cpu" and not torch.cuda.is_available():
         raise FeatnormError(f"--device {device}: torch finds no GPU here; cpu is wanted")
     upstream.to(device).eval()
@@ -98,14 +95,16 @@ def collect(
         if progress and (time.monotonic() - told > 5 or done == len(keys)):
             told = time.monotonic()
             _tell(kind, index, shards, done, len(keys), samples, told - started)
-    meta = {
-        "kind": kind,
-        **_origin(upstream),
-        "corpus": f"{corpus % (1 << 256):064x}",
-        "utterances": len(keys),
-        "samples": samples,
-    }
+    meta = {"kind": kind, **_origin(upstream), "corpus": f"{corpus % (1 << 256):064x}"}
+    meta |= {"utterances": len(keys), "samples": samples}
     return FeatureStats(totals, meta, spread)
+
+
+def _shard_keys(entries: Mapping[str, str], index: int, shards: int) -> list[str]:
+    keys = list(islice(sorted(entries), index - 1, None, shards))
+    if not keys:
+        raise FeatnormError(f"shard {index} of {shards} has no utterance: take a smaller --nj")
+    return keys
 
 
 def _origin(upstream: Upstream) -> dict[str, Any]:

@@ -158,8 +158,7 @@ def read_config(path: Path) -> dict[str, Any]:
     """Read a training YAML.
 
     ``base: other.yaml`` in it names a file beside it whose keys it changes or adds to, group by
-    group. A part that it replaces (``scheduler: tristagelr``) does not get the base's
-    ``scheduler_conf``, which is another part's.
+    group; a part that it replaces (``scheduler: tristagelr``) gets no ``scheduler_conf`` of it.
 
     Raises:
         FeatnormError: the file or its base is missing, is no YAML or no mapping, or is its own
@@ -185,9 +184,8 @@ def _read_over(path: Path, readers: tuple[Path, ...]) -> dict[str, Any]:
 
 def _merged(base: dict[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     """Return ``base`` with the keys of ``over``; groups are merged, lists are not."""
-    for key in over:
-        if f"{key}_conf" in base and over[key] != base.get(key):
-            del base[f"{key}_conf"]
+    for key in [name for name in over if over[name] != base.get(name)]:
+        base.pop(f"{key}_conf", None)
     for key, value in over.items():
         if isinstance(value, dict) and isinstance(base.get(key), dict):
             base[key] = _merged(base[key], value)
@@ -287,12 +285,11 @@ def describe(
 
 def _config_hash(config: Mapping[str, Any]) -> str:
     """Return a hash of what is trained; how long it is trained may change when it goes on."""
-    free = {"max_epoch", "patience", "num_workers", "ngpu", "log_interval"}
-    free |= {"deterministic", "max_bad_steps"}
+    free = {"max_epoch", "patience", "num_workers", "ngpu", "log_interval", "deterministic"}
     # Where things lie says nothing of what they are; the record keeps hashes of them.
     free |= {"output_dir", "clean_stats", "noisy_stats", "upstream_ckpt", "upstream_conf_dir"}
     free |= {"train_data_path_and_name_and_type", "valid_data_path_and_name_and_type"}
-    free |= {"valid_shape_file"}
+    free |= {"valid_shape_file", "max_bad_steps"}
     kept = {key: value for key, value in config.items() if key not in free}
     return hashlib.sha256(json.dumps(kept, sort_keys=True, default=str).encode()).hexdigest()
 
