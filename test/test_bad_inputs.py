@@ -308,7 +308,7 @@ CASES = [
     ("score: no such folder", "score --ref none", nothing, "none", "no such folder"),
     # --- any command line ---
     ("options: unknown", "pack --fast", nothing, "--fast", "--help"),
-    ("options: missing", "enhance = a.wav", nothing, "--model", "--help"),
+    ("options: missing", "enhance = a.wav", nothing, "--output", "--help"),
     ("options: no number", "score --nj many", nothing, "--nj", "'many'"),
     ("options: no choice", "collect_stats --kind loud", nothing, "--kind", "'loud'"),
     ("download: over http", "download --server http://example.org", nothing, "https"),
