@@ -92,8 +92,10 @@ def _attend(
     if position is not None:
         gate = _gate(attention, x) if attention.gru_rel_pos else x.new_ones(batch * heads, size, 1)
     dropout = float(attention.dropout_module.p) if training else 0.0
-    unfused = x.device.type == "cpu" and torch.is_grad_enabled()
-    if unfused and (dropout or position is not None):
+    # Gradient checkpointing runs a layer first without gradients: with dropout, the same code and
+    # so the same random numbers are wanted then.
+    unfused = dropout or (position is not None and torch.is_grad_enabled())
+    if unfused and x.device.type == "cpu":
         y: Tensor = _Attention.apply(q, k, v, gate, position, mask, dropout)
     else:
         y = _fused(q, k, v, gate, position, mask, dropout)

@@ -207,7 +207,7 @@ class Upstream(nn.Module):
             layer_drop: probability of leaving out a layer in training. A left-out layer gets
                 zero gradients, not none.
             spec_augment: mask time and channels in training (see ``masking.py``).
-            gradient_checkpointing: recompute the layers in the backward pass to save memory.
+            gradient_checkpointing: recompute layers and convolutions when their gradients are due.
             fast: run the waveform models by our own arithmetic on s3prl's weights, the same to
                 rounding; ``False`` runs s3prl's modules (to compare).
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import torch
@@ -15,7 +16,7 @@ from featnorm_se.errors import FeatnormError
 from featnorm_se.upstream import attention, convolutions, masking
 from featnorm_se.upstream.base import Count, Steps, Upstream
 from featnorm_se.upstream.convolutions import ConvLayers
-from featnorm_se.upstream.layers import call_layer
+from featnorm_se.upstream.layers import call_layer, recomputed
 from featnorm_se.upstream.padding import check_batch, pad_frames, padding_mask
 
 
@@ -132,9 +133,10 @@ class WaveformUpstream(Upstream):
         x = F.dropout(pad_frames(x, padded), p=encoder.dropout, training=model.training)
         bias = None
         for number, layer in enumerate(encoder.layers, start=1):
-            x, bias = call_layer(self, layer, pad_frames(x, padded), mask, bias)
+            last = number == self.num_layers
+            x, bias = call_layer(self, layer, pad_frames(x, padded), mask, bias, last=last)
             x = x[:, :size]
-            if number == self.num_layers and encoder.layer_norm_first:
+            if last and encoder.layer_norm_first:
                 x = encoder.layer_norm(x)
             x = yield f"layer.{number}", x, lengths
 
@@ -178,18 +180,33 @@ class WaveformUpstream(Upstream):
         """Run the convolutions on waveforms (B, N) at the model's level; return (B, T, C).
 
         With group norm the statistics run over the padding too, so there s3prl's own get each
-        utterance of a ragged batch alone.
+        utterance of a ragged batch alone. Gradient checkpointing takes one at a time as well, so
+        that only one's features are in memory when their gradients are computed.
         """
+        size, exact = wav.size(1), self.padding == "exact"
+        sizes = wav_lengths.clamp(min=self.shortest, max=size)
+        ours = self.fast and self._convolutions_fit
+        cut = exact and self.group_norm and not ours and int(sizes.min()) < size
+        normed = sizes if exact else torch.full_like(sizes, size)
+        trained = [p for p in self.model.feature_extractor.parameters() if p.requires_grad]
+        checkpointing = self.gradient_checkpointing and self.model.training
+        recompute = checkpointing and torch.is_grad_enabled() and bool(trained)
+        if not (cut or recompute):
+            return self._convolve(normed, self.given_first, wav)
+        parts = []
+        for row, valid in enumerate(sizes.tolist()):
+            one = slice(row, row + 1)
+            given = self.given_first and (self.given_first[0][one], self.given_first[1][one])
+            run = partial(self._convolve, normed[one], given)
+            part = wav[one, : valid if cut else size]
+            parts.append(recomputed(run, [part], trained) if recompute else run(part))
+        return pad_sequence([part[0] for part in parts], batch_first=True)
+
+    def _convolve(self, normed: Tensor, given: tuple[Tensor, Tensor] | None, wav: Tensor) -> Tensor:
+        """Run the convolutions on all of wav (B, N); see ``convolutions.encode``."""
         extract = self.model.feature_extractor
-        sizes = wav_lengths.clamp(min=self.shortest, max=wav.size(1))
-        exact = self.padding == "exact"
         if self.fast and self._convolutions_fit:
-            normed = sizes if exact else torch.full_like(sizes, wav.size(1))
-            return convolutions.encode(extract, wav, normed, self.given_first)
-        if self.group_norm and exact and int(sizes.min()) < wav.size(1):
-            rows = zip(wav, sizes.tolist(), strict=True)
-            parts = [extract(row[None, :n])[0].t() for row, n in rows]
-            return pad_sequence(parts, batch_first=True)
+            return convolutions.encode(extract, wav, normed, given)
         x: Tensor = extract(wav).transpose(1, 2)
         return x
 
