@@ -9,8 +9,8 @@ end with the genuine thing:
   module, such as ``inspect`` takes at all modules when torch makes its first optimizer.)
 * a function or class that ESPnet takes by ``from m import f`` and does nothing with but call it
   is bound to a function that imports ``m`` and calls its ``f``;
-* a function under ``@typechecked`` gets its checks at its first call: typeguard parses the whole
-  file anew for each of them, and most of an ESPnet task's functions are never called.
+* a function under ``@typechecked`` gets its checks at its first call, and without typeguard's
+  parsing of the whole file anew for each of them.
 
 Modules that are loaded already are left alone, and after the block ``sys.modules`` and the import
 system are as they would be without it: whoever imports ``m`` then gets ``m``.
@@ -18,6 +18,7 @@ system are as they would be without it: whoever imports ``m`` then gets ``m``.
 
 from __future__ import annotations
 
+import inspect
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -27,7 +28,7 @@ from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
 from threading import RLock
 from types import FunctionType, ModuleType
-from typing import Any
+from typing import Any, get_type_hints
 
 import typeguard
 
@@ -36,6 +37,7 @@ LAZY = ("ci_sdr", "fast_bss_eval", "h5py", "librosa", "scipy.integrate", "scipy.
 
 # Modules of ESPnet, and the names that its trainer, tasks and preprocessors only call.
 CALLED: Mapping[str, Sequence[str]] = {
+    "distutils.util": ["strtobool"],
     "espnet2.layers.augmentation": ["DataAugmentation"],
     "espnet2.layers.create_adapter": ["create_adapter"],
     "espnet2.main_funcs.calculate_all_attentions": ["calculate_all_attentions"],
@@ -114,7 +116,7 @@ class _LazyModule(ModuleType):
 
     def __getattr__(self, name: str) -> Any:
         with _LOCK:  # which this thread may hold already, when the module asks for itself
-            if self.__class__ is _LazyModule:
+            if isinstance(self, _LazyModule):  # or another thread has loaded it meanwhile
                 if "__executing__" in self.__dict__:
                     raise AttributeError(f"module {self.__name__!r} has no attribute {name!r} yet")
                 self._execute()
@@ -155,15 +157,104 @@ _typechecked = typeguard.typechecked
 
 
 def _checked_later(target: Any = None, **options: Any) -> Any:
-    """Stand in for typeguard's decorator: a function is recompiled when it is called first."""
+    """Stand in for typeguard's decorator: hold arguments and result against their types.
+
+    What typeguard makes of a function also checks its local variables, and to make it the whole
+    file is parsed and compiled for each function: most of a second for an ESPnet task.
+    """
     if not isinstance(target, FunctionType) or options:
         return _typechecked(target, **options)
-    checked: list[Callable[..., Any]] = []
+    found: list[Callable[..., Any]] = []
 
     @wraps(target)
     def call(*args: Any, **kwargs: Any) -> Any:
-        if not checked:
-            checked.append(_typechecked(target))
-        return checked[0](*args, **kwargs)
+        if not found:
+            found.append(_checked(target))
+        return found[0](*args, **kwargs)
 
     return call
+
+
+def _checked(target: FunctionType) -> Callable[..., Any]:
+    """Return the function with checks of its arguments and its result by typeguard."""
+    try:
+        hints = get_type_hints(target)
+    except (NameError, TypeError, AttributeError):  # names that only a type checker sees
+        checked: Callable[..., Any] = _typechecked(target)
+        return checked
+    signature = inspect.signature(target)
+    parameters = [p for p in signature.parameters.values() if p.name in hints]
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        try:
+            given = signature.bind(*args, **kwargs).arguments
+        except TypeError:
+            return target(*args, **kwargs)  # which says what is wrong
+        for parameter in parameters:
+            if parameter.name in given:
+                _check_argument(parameter, given[parameter.name], hints[parameter.name])
+        result = target(*args, **kwargs)
+        return typeguard.check_type(result, hints["return"]) if "return" in hints else result
+
+    return call
+
+
+def _check_argument(parameter: inspect.Parameter, value: Any, hint: Any) -> None:
+    if value is parameter.default:
+        return
+    values = [value]
+    if parameter.kind is parameter.VAR_POSITIONAL:
+        values = list(value)
+    elif parameter.kind is parameter.VAR_KEYWORD:
+        values = list(value.values())
+    for one in values:
+        try:
+            typeguard.check_type(one, hint)
+        except typeguard.TypeCheckError as error:
+            error.append_path_element(f'argument "{parameter.name}"')
+            raise
+
+
+def postpone_compiler() -> None:
+    """Put off torch's compiler until it is asked for more than every training asks it for.
+
+    An optimizer calls ``torch._dynamo.disable`` on functions that are not to be compiled and
+    ``graph_break`` in each step, and so imports a second or two of Python and 100 MiB. As long as
+    nothing is compiled both have nothing to do. Any other use of the module, or of one inside
+    it, loads it first, and then those functions are handed to the genuine ``disable``.
+    """
+    if _COMPILER in sys.modules:
+        return
+    finder = _LazyFinder([_COMPILER])
+    sys.meta_path.insert(0, finder)
+    try:
+        module = import_module(_COMPILER)
+    finally:
+        sys.meta_path.remove(finder)
+    module.__class__ = _LazyCompiler
+    # A submodule's import asks its package for this, and gets it when the package is loaded.
+    vars(module).pop("__path__")
+    vars(module).update(disable=_leave_alone, graph_break=lambda msg="": None)
+
+
+_COMPILER = "torch._dynamo"
+_left_alone: list[Any] = []
+
+
+def _leave_alone(target: Any = None, *args: Any, **options: Any) -> Any:
+    """Stand in for ``torch._dynamo.disable`` while nothing is compiled."""
+    if target is None:
+        return _leave_alone
+    _left_alone.append(target)
+    return target
+
+
+class _LazyCompiler(_LazyModule):
+    """``torch._dynamo``, not executed yet."""
+
+    def _execute(self) -> None:
+        assert self.__spec__ is not None
+        vars(self)["__path__"] = self.__spec__.submodule_search_locations
+        super()._execute()
+        while _left_alone:  # torch's own wrappers keep here what ``disable`` gave them
+            vars(_left_alone.pop()).pop("__dynamo_disable", None)

@@ -20,6 +20,7 @@ from espnet2.utils.types import str2bool
 from featnorm_se.enhancement.checkpoints import CHECKPOINT, whole_files
 from featnorm_se.enhancement.loss import LogMagnitudeL1
 from featnorm_se.enhancement.peers import Peers, check_shares
+from featnorm_se.enhancement.postponed import postpone_compiler
 from featnorm_se.enhancement.separator import FeatNormSeparator
 from featnorm_se.enhancement.trainer import FeatNormTrainer
 from featnorm_se.errors import FeatnormError
@@ -57,6 +58,7 @@ class FeatNormTask(EnhancementTask):
         with Peers.of(args) as peers, whole_files():
             check_shares(args, peers.size)
             make_deterministic(args)
+            postpone_compiler()
             super().main_worker(args)
             peers.leave()
 

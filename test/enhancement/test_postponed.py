@@ -142,6 +142,58 @@ def test_checks_come_with_the_first_call(monkeypatch):
         checked("3")
 
 
+# Optimizers of torch without its compiler, then with it, and a submodule asked for first.
+COMPILER = """
+import sys, torch
+from featnorm_se.enhancement.postponed import postpone_compiler
+postpone_compiler()
+weight = torch.nn.Parameter(torch.ones(3))
+for kind in (torch.optim.Adam, torch.optim.SGD, torch.optim.AdamW, torch.optim.Adadelta):
+    optimizer = kind([weight], lr=0.1)
+    weight.sum().backward()
+    optimizer.step()
+    optimizer.zero_grad()
+    optimizer.load_state_dict(optimizer.state_dict())
+print("moved:", bool((weight < 1).all()))
+print("loaded:", [name for name in ("torch._dynamo.eval_frame", "sympy") if name in sys.modules])
+from torch._dynamo.eval_frame import OptimizedModule
+print("executed:", "torch._dynamo.decorators" in sys.modules, torch._dynamo.__path__ != [])
+print("genuine:", torch._dynamo.disable.__module__, torch._dynamo.graph_break.__module__)
+kept = vars(torch.optim.Optimizer.zero_grad.__wrapped__)
+print("given back:", "__dynamo_disable" not in kept)
+optimizer.zero_grad()
+print("disabled:", getattr(kept["__dynamo_disable"], "_torchdynamo_disable", None))
+compiled = torch.compile(lambda x: x * 2, backend="eager")
+print("compiles:", bool((compiled(weight.detach()) == weight * 2).all()))
+"""
+
+
+def test_an_optimizer_needs_no_compiler_until_something_is_compiled():
+    done = subprocess.run([sys.executable, "-c", COMPILER], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    told = dict(line.split(": ", 1) for line in done.stdout.splitlines() if ": " in line)
+    assert told["loaded"] == "[]" and told["executed"] == "True True"
+    assert told["genuine"] == "torch._dynamo.decorators torch._dynamo.decorators"
+    assert all(told[what] == "True" for what in ("moved", "given back", "disabled", "compiles"))
+
+
+def test_checks_of_every_kind_of_argument():
+    with postponed_imports([], {}):
+        from typeguard import typechecked
+
+    @typechecked
+    def total(first: int, *rest: int, scale: float = None, **named: str) -> int:  # noqa: RUF013
+        return first + sum(rest)
+
+    assert total(1, 2, 3, scale=2.0, a="x") == 6 and total(1, scale=None) == 1
+    wrong = [(("1",), {}), ((1, "2"), {}), ((1,), {"scale": "s"}), ((1,), {"a": 1}), ((1, 0.5), {})]
+    for args, named in wrong:
+        with pytest.raises(typeguard.TypeCheckError, match="argument"):
+            total(*args, **named)
+    with pytest.raises(TypeError, match="missing"):
+        total()
+
+
 def test_every_postponed_name_exists():
     """The lists name what the installed ESPnet has."""
     for name in LAZY:
