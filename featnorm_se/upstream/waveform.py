@@ -16,7 +16,7 @@ from featnorm_se.errors import FeatnormError
 from featnorm_se.upstream import attention, convolutions, masking
 from featnorm_se.upstream.base import Count, Steps, Upstream
 from featnorm_se.upstream.convolutions import ConvLayers
-from featnorm_se.upstream.layers import call_layer, recomputed
+from featnorm_se.upstream.layers import call_layer, give_memory_back, recomputed
 from featnorm_se.upstream.padding import check_batch, pad_frames, padding_mask
 
 
@@ -193,6 +193,8 @@ class WaveformUpstream(Upstream):
         recompute = checkpointing and torch.is_grad_enabled() and bool(trained)
         if not (cut or recompute):
             return self._convolve(normed, self.given_first, wav)
+        if recompute and wav.device.type == "cpu":
+            give_memory_back()  # of the last step's gradients, whose places nothing here fits
         parts = []
         for row, valid in enumerate(sizes.tolist()):
             one = slice(row, row + 1)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import resource
+from pathlib import Path
+
 import pytest
 import torch
 from signals import FAMILIES, LARGE, WAVEFORM, batch, noise
 from torch import nn
 
 from featnorm_se.errors import FeatnormError
-from featnorm_se.upstream import load_upstream
+from featnorm_se.upstream import layers, load_upstream
 
 VARIANTS = [*[(f, {}) for f in FAMILIES], *[(f, LARGE) for f in WAVEFORM]]
 
@@ -219,6 +222,26 @@ def test_checkpointing_keeps_little_more_than_the_signal(make, fast):
             upstream.extract(*batch(noise(32000, 24000)), ["projection"])
         kept.append(sum(store.nbytes() for at, store in stores.items() if at not in own))
     assert kept[1] < 0.3 * kept[0], kept
+
+
+def resident() -> float:
+    """MiB of this process in memory."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * resource.getpagesize() / 2**20
+
+
+@pytest.mark.skipif(layers._trim() is None, reason="not glibc")
+def test_memory_between_tensors_that_stay_is_given_back():
+    held = [torch.ones(15_000) for _ in range(4000)]  # of 60 kB, from the heap
+    kept, full = held[::8], resident()
+    del held
+    layers.give_memory_back()
+    assert resident() < full - 100 and all(float(x.sum()) == 15_000 for x in kept)
+
+
+def test_another_c_library_keeps_what_it_keeps(monkeypatch):
+    monkeypatch.setattr(layers, "_trim", lambda: None)
+    layers.give_memory_back()
 
 
 @pytest.mark.parametrize("wrong", [{"freeze": "some"}, {"dropout": 1.0}, {"layer_drop": -0.1}])
