@@ -219,7 +219,7 @@ def postpone_compiler() -> None:
     """Put off torch's compiler until it is asked for more than every training asks it for.
 
     An optimizer calls ``torch._dynamo.disable`` on functions that are not to be compiled and
-    ``graph_break`` in each step, and so imports a second or two of Python and 100 MiB. As long as
+    ``graph_break`` in each step, and so imports a second or two of Python and 70 MiB. As long as
     nothing is compiled both have nothing to do. Any other use of the module, or of one inside
     it, loads it first, and then those functions are handed to the genuine ``disable``.
     """

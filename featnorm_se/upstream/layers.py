@@ -77,7 +77,7 @@ def recomputed(
 ) -> Any:
     """Return ``run(*inputs)``, of which only the inputs are kept: the gradients run it again.
 
-    As ``torch.utils.checkpoint`` does, and with the same random numbers, but without the 100 MiB
+    As ``torch.utils.checkpoint`` does, and with the same random numbers, but without the 70 MiB
     of torch's compiler that it imports, and with no weight cast for autocast that outlives its
     use. Gradients of gradients are not to be had.
 
