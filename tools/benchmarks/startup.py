@@ -30,7 +30,8 @@ except ModuleNotFoundError as error:
         raise
 """
 ENH_TRAIN = "import espnet2.bin.enh_train"
-# What any training in torch takes: making the first optimizer imports torch's compiler.
+# What plain torch takes before a training: its first optimizer imports torch's compiler, which
+# stage 3 does without.
 FLOOR = "import torch; torch.optim.Adam([torch.nn.Parameter(torch.zeros(1))])"
 # s3prl's hub tries to fetch NLTK's data; with this it fails at once, as without a network.
 OFFLINE = {name: "http://127.0.0.1:9" for name in ("http_proxy", "https_proxy", "all_proxy")}
