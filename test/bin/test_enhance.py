@@ -18,7 +18,7 @@ import soundfile
 from featnorm_se import Enhancer
 from featnorm_se.bin.main import main
 
-TINY = runpy.run_path(str(Path(__file__).parents[1] / "enhancement" / "conftest.py"))
+TINY = runpy.run_path(str(Path(__file__).parents[1] / "enhancement" / "tiny_experiments.py"))
 
 
 @pytest.fixture(scope="module")

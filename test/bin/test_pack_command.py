@@ -8,7 +8,7 @@ from pathlib import Path
 
 from featnorm_se.bin.main import main
 
-TINY = runpy.run_path(str(Path(__file__).parents[1] / "enhancement" / "conftest.py"))
+TINY = runpy.run_path(str(Path(__file__).parents[1] / "enhancement" / "tiny_experiments.py"))
 
 
 def test_it_packs_and_lists(tmp_path, capsys):

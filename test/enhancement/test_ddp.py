@@ -10,7 +10,7 @@ from typing import Any
 import ddp_worker
 import numpy as np
 import pytest
-from conftest import tiny_config
+from tiny_experiments import tiny_config
 
 from featnorm_se.names import NORMS
 

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from conftest import save_tiny
 from safetensors.torch import save
+from tiny_experiments import save_tiny
 
 from featnorm_se import Enhancer
 from featnorm_se.enhancement.loading import MEMBERS, Archive

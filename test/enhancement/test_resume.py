@@ -13,7 +13,7 @@ import pytest
 import soundfile
 import torch
 import yaml
-from conftest import tiny_config
+from tiny_experiments import tiny_config
 
 from featnorm_se.data.datadir import Utterance, write_data_dir
 from featnorm_se.enhancement.checkpoints import epochs_to_do, read_checkpoint, whole_files

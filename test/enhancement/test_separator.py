@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from conftest import tiny_config
+from tiny_experiments import tiny_config
 
 from featnorm_se.enhancement.separator import FeatNormSeparator
 from featnorm_se.errors import FeatnormError

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from conftest import save_tiny, tiny_config
+from tiny_experiments import save_tiny, tiny_config
 
 from featnorm_se import Enhancer
 from featnorm_se.errors import FeatnormError

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from conftest import save_tiny
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tiny_experiments import save_tiny
 
 from featnorm_se import Enhancer
 from featnorm_se.data.resample import resample, resample_blocks, resampled_length
