@@ -86,7 +86,7 @@ def _models() -> None:
 
     helpers = Path(__file__).parent
     make = runpy.run_path(str(helpers / "tiny_checkpoints.py"))["make"]
-    save_tiny = runpy.run_path(str(helpers / "enhancement" / "conftest.py"))["save_tiny"]
+    save_tiny = runpy.run_path(str(helpers / "enhancement" / "tiny_experiments.py"))["save_tiny"]
     save_tiny(Path("exp/tiny"))
     Path("exp/tiny/run.json").write_text(json.dumps({"name": "tiny", "upstream": "tera_tiny"}))
     pack(Path("exp/tiny"), Path("model.zip"))

@@ -44,7 +44,7 @@ def pairs(tmp_path: Path) -> Path:
 @pytest.fixture
 def model(tmp_path: Path) -> Path:
     torch.set_num_threads(1)
-    helpers = load(ROOT / "test" / "enhancement" / "conftest.py")
+    helpers = load(ROOT / "test" / "enhancement" / "tiny_experiments.py")
     sites = {"norm_site": "projection,layer.1"}
     return helpers.save_tiny(tmp_path / "tera_scratch_utterance_seed3", **sites)
 
