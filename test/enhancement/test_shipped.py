@@ -56,7 +56,8 @@ def test_the_shipped_model_is_small_and_has_its_papers():
 def test_the_shipped_model_makes_real_recordings_better():
     enhance = Enhancer.from_pretrained()
     gains = []
-    for path in sorted((PAIRS / "noisy").iterdir())[::24]:
+    # Conditions come round by fours: a step that four divides would meet one SNR only.
+    for path in sorted((PAIRS / "noisy").iterdir())[::23]:
         clean, noisy = read_audio(PAIRS / "clean" / path.name), read_audio(path)
         before, after = (
             score_pair(clean, x, metrics=["PESQ_WB", "SI_SDR"]) for x in (noisy, enhance(noisy))
