@@ -73,7 +73,10 @@ def _run(
 
 
 def recomputed(
-    run: Callable[..., Any], inputs: Sequence[Tensor], parameters: Iterable[nn.Parameter]
+    run: Callable[..., Any],
+    inputs: Sequence[Tensor],
+    parameters: Iterable[nn.Parameter],
+    trim: bool = False,
 ) -> Any:
     """Return ``run(*inputs)``, of which only the inputs are kept: the gradients run it again.
 
@@ -85,9 +88,11 @@ def recomputed(
         run: returns a tensor or a tuple of tensors and ``None``.
         inputs: the tensors that it depends on, its parameters apart.
         parameters: all that it may use.
+        trim: give freed memory back to the system before the gradients run it again, which pays
+            where it is the peak and costs the pages' zeroing everywhere.
     """
     trained = [parameter for parameter in parameters if parameter.requires_grad]
-    return _Recomputed.apply(run, len(inputs), *inputs, *trained)
+    return _Recomputed.apply(run, trim, len(inputs), *inputs, *trained)
 
 
 def give_memory_back() -> None:
@@ -115,9 +120,9 @@ class _Recomputed(torch.autograd.Function):
     """``run`` on the first ``count`` tensors; the others are the parameters that it uses."""
 
     @staticmethod
-    def forward(ctx: Any, run: Callable[..., Any], count: int, *tensors: Tensor) -> Any:
+    def forward(ctx: Any, run: Callable[..., Any], trim: bool, count: int, *tensors: Tensor) -> Any:
         kind = tensors[0].device.type
-        ctx.run, ctx.count = run, count
+        ctx.run, ctx.trim, ctx.count = run, trim, count
         enabled, dtype = torch.is_autocast_enabled(kind), torch.get_autocast_dtype(kind)
         ctx.autocast = partial(torch.autocast, kind, dtype, enabled, cache_enabled=False)
         ctx.random = torch.get_rng_state(), *get_device_states(*tensors[:count])
@@ -128,11 +133,11 @@ class _Recomputed(torch.autograd.Function):
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
-        tensors, needed = list(ctx.saved_tensors), ctx.needs_input_grad[2:]
+        tensors, needed = list(ctx.saved_tensors), ctx.needs_input_grad[3:]
         for place in range(ctx.count):
             tensors[place] = tensors[place].detach().requires_grad_(needed[place])
         state, devices, device_states = ctx.random
-        if tensors[0].device.type == "cpu":
+        if ctx.trim and tensors[0].device.type == "cpu":
             give_memory_back()
         with (
             torch.random.fork_rng(devices),
@@ -158,4 +163,4 @@ class _Recomputed(torch.autograd.Function):
                 allow_unused=True,
             )
         )
-        return None, None, *(next(found) if need else None for need in needed)
+        return None, None, None, *(next(found) if need else None for need in needed)
