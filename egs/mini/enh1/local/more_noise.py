@@ -10,16 +10,18 @@ far more than twenty by a network that would otherwise learn them by heart.
 
 from __future__ import annotations
 
-import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
+from featnorm_se.bin import Parser, run
 from featnorm_se.data.audio import read_audio
 from featnorm_se.data.noise import NoiseStudio
 from featnorm_se.data.sources import find_audio
+from featnorm_se.files import atomic_path
 
 RATE = 16000
 SECONDS = 30.0  # of babble
@@ -42,15 +44,15 @@ def unit(x: Array) -> Array:
     return x * 0.05 / max(float(np.sqrt(np.mean(x**2))), 1e-6)
 
 
-def main() -> None:
+def main(argv: Sequence[str]) -> None:
     """Write recordings, variants and babble."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = Parser(prog="local/more_noise.py", description=__doc__.splitlines()[0])
     parser.add_argument("noise_root", type=Path)
     parser.add_argument("speech_root", type=Path)
     parser.add_argument("output", type=Path)
     parser.add_argument("--variants", type=int, default=5, help="of each recording")
     parser.add_argument("--babbles", type=int, default=15)
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     rng = np.random.default_rng(0)
     args.output.mkdir(parents=True, exist_ok=True)
     noises = {path.stem: unit(read_audio(path, RATE)) for path in find_audio(args.noise_root)}
@@ -70,9 +72,10 @@ def main() -> None:
         made[f"babble-{number}"] = variant(babble, rng)
     for name, x in made.items():
         x = unit(x)
-        soundfile.write(args.output / f"{name}.flac", x / max(1.0, np.abs(x).max()), RATE)
+        with atomic_path(args.output / f"{name}.flac") as path:
+            soundfile.write(path, x / max(1.0, np.abs(x).max()), RATE, format="FLAC")
     print(f"{args.output}: {len(made)} noises")
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(run(main))

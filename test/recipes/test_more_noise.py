@@ -1,0 +1,45 @@
+"""egs/mini/enh1/local/more_noise.py: recordings, their variants and babble."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import soundfile
+
+SCRIPT = Path(__file__).parents[2] / "egs" / "mini" / "enh1" / "local" / "more_noise.py"
+
+
+def call(*words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, str(SCRIPT), *words], capture_output=True, text=True)
+
+
+def test_every_recording_comes_with_variants_and_babble(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for folder, names in (("noise", "ab"), ("speech", "cdefghijklmno")):
+        (tmp_path / folder).mkdir()
+        for name in names:
+            samples = rng.normal(size=16000) * 0.02
+            soundfile.write(tmp_path / folder / f"{name}.flac", samples, 16000)
+    words = [str(tmp_path / folder) for folder in ("noise", "speech", "out")]
+    done = call(*words, "--variants", "2", "--babbles", "1")
+    assert done.returncode == 0, done.stderr
+    made = {path.stem: soundfile.read(path)[0] for path in (tmp_path / "out").iterdir()}
+    assert set(made) == {"a", "b", "a-v0", "a-v1", "b-v0", "b-v1", "babble-0"}
+    for name, samples in made.items():
+        assert abs(20 * np.log10(np.sqrt(np.mean(samples**2)) / 0.05)) < 1.5, name
+    assert not np.array_equal(made["a"][:8000], made["a-v0"][:8000])
+    again = call(*words[:2], str(tmp_path / "again"), "--variants", "2", "--babbles", "1")
+    assert again.returncode == 0
+    for name, samples in made.items():
+        np.testing.assert_array_equal(
+            soundfile.read(tmp_path / "again" / f"{name}.flac")[0], samples
+        )
+
+
+def test_a_missing_folder_is_told_in_one_line(tmp_path: Path) -> None:
+    done = call(str(tmp_path / "gone"), str(tmp_path), str(tmp_path / "out"))
+    assert done.returncode == 1 and len(done.stderr.splitlines()) == 1, done.stderr
+    assert "gone" in done.stderr
