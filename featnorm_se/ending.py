@@ -31,7 +31,7 @@ def ended_by_sigterm() -> Iterator[None]:
         return
     ending = _Ending()
     before = signal.signal(signal.SIGTERM, ending.handle)
-    told = sys.unraisablehook
+    told, thread_told = sys.unraisablehook, threading.excepthook
     sys.unraisablehook = ending.swallowed
     try:
         yield
@@ -42,7 +42,7 @@ def ended_by_sigterm() -> Iterator[None]:
     finally:
         if ending.timer is not None:
             ending.timer.cancel()
-        sys.unraisablehook = told
+        sys.unraisablehook, threading.excepthook = told, thread_told
         signal.signal(signal.SIGTERM, before)
 
 
@@ -65,6 +65,8 @@ class _Ending:
             self.timer = threading.Timer(_GRACE, os._exit, (128 + number,))
             self.timer.daemon = True
             self.timer.start()
+        # Threads of pools stumble over what is cancelled now; nobody is to read of it.
+        threading.excepthook = _say_nothing
         # PyTorch's handler would raise when the processes that load data go, now or below.
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         if "multiprocessing" in sys.modules:
@@ -79,3 +81,7 @@ class _Ending:
             return
         self._again = True
         threading.Timer(0.05, os.kill, (self.owner, signal.SIGTERM)).start()
+
+
+def _say_nothing(_: threading.ExceptHookArgs) -> None:
+    """Stand in for the hook that prints what ends a thread."""

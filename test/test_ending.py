@@ -54,6 +54,20 @@ STUBBORN = """
 POOL = """
     parallel_map(told, range(4), 2, "sleeping")
 """
+LATE = """
+    import threading
+    gone = threading.Event()
+    def fail():
+        gone.wait()
+        raise ValueError("what this thread waited for was cancelled")
+    thread = threading.Thread(target=fail)
+    thread.start()
+    try:
+        told(0)
+    finally:
+        gone.set()
+        thread.join()
+"""
 TAIL = """
 if __name__ == "__main__":
     raise SystemExit(run(main))
@@ -75,7 +89,7 @@ def group_of(pid: int) -> list[int]:
 
 
 @pytest.mark.parametrize("to_all", [True, False], ids=["group", "process"])
-@pytest.mark.parametrize("body", [WRITE, POOL], ids=["write", "pool"])
+@pytest.mark.parametrize("body", [WRITE, POOL, LATE], ids=["write", "pool", "thread"])
 def test_sigterm_ends_it_promptly_and_cleanly(tmp_path, body, to_all):
     process = start(tmp_path, body)
     assert process.stdout and process.stdout.readline() == "ready\n"
