@@ -1,4 +1,4 @@
-"""egs/mini/enh1/local/more_noise.py: recordings, their variants and babble."""
+"""egs/mini/enh1/local: more_noise.py (recordings, variants, babble) and more_tests.sh."""
 
 from __future__ import annotations
 
@@ -43,3 +43,13 @@ def test_a_missing_folder_is_told_in_one_line(tmp_path: Path) -> None:
     done = call(str(tmp_path / "gone"), str(tmp_path), str(tmp_path / "out"))
     assert done.returncode == 1 and len(done.stderr.splitlines()) == 1, done.stderr
     assert "gone" in done.stderr
+
+
+def test_more_tests_tells_its_use_and_a_missing_list(tmp_path: Path) -> None:
+    script = SCRIPT.with_name("more_tests.sh")
+    done = subprocess.run([str(script)], capture_output=True, text=True)
+    assert done.returncode == 1 and done.stderr.startswith("usage: local/more_tests.sh NAME")
+    words = ["x", str(tmp_path / "gone.scp"), str(tmp_path / "gone.scp"), str(tmp_path / "exp")]
+    done = subprocess.run([str(script), *words], capture_output=True, text=True)
+    assert done.returncode == 1 and "gone.scp" in done.stderr.splitlines()[-1]
+    assert not (tmp_path / "exp").exists()

@@ -12,6 +12,7 @@ if [ $# -lt 4 ]; then
     echo "usage: local/more_tests.sh NAME NOISY CLEAN EXPERIMENT..." >&2
     exit 1
 fi
+# shellcheck disable=SC1091
 . ./path.sh
 python="${FEATNORM_SE_PYTHON:-python3}"
 name=$1 noisy=$2 clean=$3
