@@ -11,9 +11,8 @@ from pathlib import Path
 from featnorm_se.errors import FeatnormError
 from featnorm_se.files import parse_yaml
 from featnorm_se.metrics.names import METRICS
-from featnorm_se.metrics.summary import describe
 from featnorm_se.report.experiments import NOISY, SCORES_PREFIX, read_scores
-from featnorm_se.report.grid import DELTAS, Estimate
+from featnorm_se.report.grid import DELTAS, Estimate, over_seeds
 from featnorm_se.report.grid_text import format_difference
 from featnorm_se.report.paired import Scores, contrast
 
@@ -157,9 +156,9 @@ def reply(question: Question, runs: Runs, drifts: Drifts | None = None) -> Answe
 def _drift(question: Question, drifts: Drifts) -> Estimate | None:
     rows = [(weight, drifts.get(tag, {})) for weight, tag in question.weights]
     seeds = set.intersection(*(set(row) for _, row in rows))
-    told = describe([sum(weight * row[seed] for weight, row in rows) for seed in sorted(seeds)])
-    low, high = told["ci95"] or (None, None)
-    return Estimate(told["mean"], low, high) if seeds else None
+    if not seeds:
+        return None
+    return over_seeds([sum(weight * row[seed] for weight, row in rows) for seed in sorted(seeds)])
 
 
 def tell_missing(runs: Runs, seeds: Sequence[int]) -> list[str]:

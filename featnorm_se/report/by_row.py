@@ -10,9 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from featnorm_se.errors import FeatnormError
-from featnorm_se.metrics.summary import describe
 from featnorm_se.report.curves import read_curves
-from featnorm_se.report.grid import Estimate
+from featnorm_se.report.grid import Estimate, over_seeds
 from featnorm_se.report.grid_rows import drift_file
 
 _NAME = re.compile(r"(?P<row>.+)_seed(?P<seed>\d+)")
@@ -118,9 +117,7 @@ def _read_drift(path: Path) -> list[tuple[str, float]]:
 
 
 def _point(row: str, place: str, values: Sequence[float]) -> Point:
-    told = describe(values)
-    low, high = told["ci95"] or (None, None)
-    return Point(row, place, len(values), Estimate(told["mean"], low, high))
+    return Point(row, place, len(values), over_seeds(values))
 
 
 def to_csv(points: Sequence[Point], place: str, value: str) -> str:

@@ -104,7 +104,7 @@ def _line(row: Row, by_seed: Runs, baseline: Runs, testset: str) -> Line:
     return Line(
         row,
         len(runs),
-        {name: _over_seeds(values) for name, values in full.items()},
+        {name: over_seeds(values) for name, values in full.items()},
         _differences(baseline, by_seed, testset),
         _drift(runs),
         counts.pop() if len(counts) == 1 else None,
@@ -112,7 +112,8 @@ def _line(row: Row, by_seed: Runs, baseline: Runs, testset: str) -> Line:
     )
 
 
-def _over_seeds(values: Sequence[float]) -> Estimate:
+def over_seeds(values: Sequence[float]) -> Estimate:
+    """Return the mean over seeds with Student's interval; one value has none."""
     told = describe(values)
     low, high = told["ci95"] or (None, None)
     return Estimate(told["mean"], low, high)
@@ -151,4 +152,4 @@ def _drift(runs: Sequence[Experiment]) -> dict[str, Estimate]:
                 found.setdefault(f"last_{name}", []).append(values[-1])
         except (OSError, KeyError, TypeError, ValueError, ZeroDivisionError) as error:
             raise FeatnormError(f"{path} is no table of layer,cka,cosine ({error!r})") from error
-    return {name: _over_seeds(values) for name, values in found.items()}
+    return {name: over_seeds(values) for name, values in found.items()}

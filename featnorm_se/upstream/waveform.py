@@ -201,10 +201,13 @@ class WaveformUpstream(Upstream):
             given = self.given_first and (self.given_first[0][one], self.given_first[1][one])
             run = partial(self._convolve, normed[one], given)
             part = wav[one, : valid if cut else size]
-            # The last comes first in the gradients: the step's peak, all weights' gradients and the
-            # widest tensors together.
-            again = partial(recomputed, run, [part], trained, trim=row == len(sizes) - 1)
-            parts.append(again() if recompute else run(part))
+            if recompute:
+                # The last comes first in the gradients: the step's peak, all weights' gradients
+                # and the widest tensors together.
+                last = row == len(sizes) - 1
+                parts.append(recomputed(run, [part], trained, trim=last))
+            else:
+                parts.append(run(part))
         return pad_sequence([part[0] for part in parts], batch_first=True)
 
     def _convolve(self, normed: Tensor, given: tuple[Tensor, Tensor] | None, wav: Tensor) -> Tensor:

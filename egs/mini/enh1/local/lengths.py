@@ -40,6 +40,7 @@ def main(argv: Sequence[str]) -> None:
     from featnorm_se.enhancement.enhancer import Enhancer
     from featnorm_se.files import write_text
     from featnorm_se.metrics.listing import read_conditions, read_listing
+    from featnorm_se.names import SAMPLE_RATE
     from featnorm_se.report import length_text, lengths
     from featnorm_se.report.grid import DELTAS
 
@@ -48,7 +49,7 @@ def main(argv: Sequence[str]) -> None:
     known = read_conditions(args.log_testset)
     signals = lengths.join_utterances(clean, noisy, known, args.utterances)
     count = sum(len(joined.names) for joined in signals)
-    seconds = sum(joined.edges[-1] for joined in signals) / 16000
+    seconds = sum(joined.edges[-1] for joined in signals) / SAMPLE_RATE
     print(f"{len(signals)} joined signals of {count} utterances, {seconds:.0f} s")
     rows: dict[str, dict[int, list[lengths.Outcome]]] = {}
     for number, model in enumerate(args.model):
