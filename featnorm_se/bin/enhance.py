@@ -41,6 +41,13 @@ def get_parser() -> argparse.ArgumentParser:
     add("--nj", type=int, default=1, help="processes for many files, one thread each (default: 1)")
     add("--batch", type=int, default=1, help="windows computed at once (default: 1)")
     add("--bf16", action="store_true", help="bfloat16, if the processor has it: faster, coarser")
+    add(
+        "--atten_lim",
+        type=float,
+        metavar="DB",
+        help="take away so many decibels at most, by leaving some of the input in; 20 spares"
+        " breaths and quiet speech that the model takes for noise (default: no limit)",
+    )
     add("--save_noise", action="store_true", help="also write what was taken away, x.noise.wav")
     add(
         "--stats",
@@ -62,15 +69,18 @@ def main(argv: Sequence[str]) -> None:
     args = get_parser().parse_args(argv)
     if args.nj < 1:
         raise FeatnormError(f"--nj {args.nj}: at least one process is needed")
+    from featnorm_se.enhancement.enhancer import share_left_in
     from featnorm_se.enhancement.jobs import Settings
     from featnorm_se.enhancement.loading import shipped_model
     from featnorm_se.enhancement.longform import Windowing
     from featnorm_se.enhancement.windows import plan_windows
 
     windowing = Windowing(args.window, stats=args.stats, batch=args.batch)
-    plan_windows(1, windowing.seconds, windowing.overlap)  # tells bad lengths before any work
+    # Bad values are told before any work.
+    plan_windows(1, windowing.seconds, windowing.overlap)
+    share_left_in(args.atten_lim)
     model = str(shipped_model()) if args.model is None else args.model
-    settings = Settings(model, args.model_file, args.device, args.bf16, windowing)
+    settings = Settings(model, args.model_file, args.device, args.bf16, args.atten_lim, windowing)
     began = time.monotonic()
     if "-" in (*args.inputs, args.output):
         outcomes = _piped(args, settings)

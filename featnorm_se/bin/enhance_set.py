@@ -14,6 +14,7 @@ from featnorm_se.errors import FeatnormError
 SETTINGS: dict[str, tuple[type, Any]] = {
     "model_file": (str, None),
     "bf16": (bool, False),
+    "atten_lim": (float, None),
     "window": (float, 20.0),
     "overlap": (float, 3.0),
     "stats": (str, "file"),
@@ -66,6 +67,7 @@ def main(argv: Sequence[str]) -> None:
         device=args.device,
         model_file=args.model_file or told["model_file"],
         bf16=told["bf16"],
+        atten_lim=told["atten_lim"],
         windowing=windowing,
         newer_than=Path(args.config).stat().st_mtime if args.config else 0.0,
     )

@@ -30,10 +30,12 @@ class Enhancer:
         weights: the state of ESPnet's model.
         device: where to compute: ``cpu``, ``cuda``, or ``auto``, a GPU if there is one.
         bf16: compute the network in bfloat16 where the processor has it, else in float32.
+        atten_lim: take away 20 dB of anything at most, say, by leaving a tenth of the input in;
+            ``None``: what the model says, without a limit.
 
     Raises:
-        FeatnormError: the configuration is none of this project's, or the weights are not
-            those of the model it describes; nothing is loaded in part.
+        FeatnormError: the limit is not above 0 dB; the configuration is none of this project's,
+            or the weights are not those of the model it describes; nothing is loaded in part.
     """
 
     def __init__(
@@ -42,7 +44,9 @@ class Enhancer:
         weights: dict[str, torch.Tensor],
         device: str = "cpu",
         bf16: bool = False,
+        atten_lim: float | None = None,
     ) -> None:
+        self.left_in = share_left_in(atten_lim)
         if config.get("separator") != "featnorm":
             raise FeatnormError(
                 f"the model's separator is {config.get('separator')!r}, 'featnorm' is wanted"
@@ -74,6 +78,7 @@ class Enhancer:
         device: str = "cpu",
         model_file: str | None = None,
         bf16: bool = False,
+        atten_lim: float | None = None,
     ) -> Enhancer:
         """Load an experiment's folder, a packed model, one on Hugging Face, or the shipped one.
 
@@ -83,7 +88,7 @@ class Enhancer:
                 small model that comes with the package.
             device: where to compute, see the class.
             model_file: the weights' file in a folder; ``None``: the best on validation.
-            bf16: see the class.
+            bf16, atten_lim: see the class.
 
         Raises:
             FeatnormError: a file is missing, broken, or would run code when loaded.
@@ -92,7 +97,7 @@ class Enhancer:
 
         named = shipped_model() if source is None else source
         config, weights = read_model(named, model_file)
-        return cls(config, weights, device, bf16)
+        return cls(config, weights, device, bf16, atten_lim)
 
     def precision(self) -> AbstractContextManager[Any]:
         """The context that the model computes in: bfloat16 where asked for."""
@@ -106,7 +111,8 @@ class Enhancer:
         spectrum, frames = self.encoder(wav, lengths)
         with self.precision():
             enhanced, _, _ = self.separator(spectrum, frames)
-        return self.decoder(enhanced[0], lengths)[0].cpu()
+        y = self.decoder(enhanced[0], lengths)[0]
+        return (torch.lerp(y, wav, self.left_in) if self.left_in else y).cpu()
 
     def __call__(
         self, x: NDArray[Any], sample_rate: int = SAMPLE_RATE, windowing: Windowing | None = None
@@ -153,6 +159,22 @@ def _build(config: dict[str, Any]) -> tuple[Any, FeatNormSeparator, Any]:
     encoder = STFTEncoder(**config["encoder_conf"])
     separator = FeatNormSeparator(encoder.output_dim, **config["separator_conf"])
     return encoder, separator, STFTDecoder(**config["decoder_conf"])
+
+
+def share_left_in(atten_lim: float | None) -> float:
+    """Return how much of the input stays, 0 to 1, so that no more than the limit is taken away.
+
+    Args:
+        atten_lim: in dB; ``None``: no limit.
+
+    Raises:
+        FeatnormError: it is not above 0.
+    """
+    if atten_lim is None:
+        return 0.0
+    if not atten_lim > 0:  # NaN is not either
+        raise FeatnormError(f"an attenuation limit of {atten_lim:g} dB: above 0 is wanted")
+    return float(10 ** (-atten_lim / 20))
 
 
 def choose_device(name: str) -> torch.device:

@@ -27,6 +27,7 @@ def enhance_set(
     device: str = "cpu",
     model_file: str | None = None,
     bf16: bool = False,
+    atten_lim: float | None = None,
     windowing: Windowing | None = None,
     newer_than: float = 0.0,
 ) -> None:
@@ -43,6 +44,7 @@ def enhance_set(
         device: where to compute.
         model_file: weights in the experiment's folder; ``None``: the best.
         bf16: compute in bfloat16 where the processor has it.
+        atten_lim: dB that are taken away at most; ``None``: no limit.
         windowing: how a long utterance is cut; ``None``: as ``Enhancer`` does by itself.
         newer_than: when the settings were last changed, in seconds since 1970.
 
@@ -50,7 +52,7 @@ def enhance_set(
         FeatnormError: the model or an utterance cannot be read.
     """
     entries = read_scp(wav_scp)
-    enhancer = Enhancer.from_pretrained(model, device, model_file, bf16)
+    enhancer = Enhancer.from_pretrained(model, device, model_file, bf16, atten_lim)
     trained = max(find_weights(model, model_file).stat().st_mtime, newer_than)
     index, shards = shard
     keys = list(islice(sorted(entries), index - 1, None, shards))

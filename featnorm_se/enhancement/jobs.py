@@ -176,6 +176,7 @@ class Settings:
         model_file: weights in the folder; ``None``: the best.
         device: ``auto``, ``cpu`` or ``cuda``.
         bf16: compute in bfloat16 where the processor has it.
+        atten_lim: dB that are taken away at most; ``None``: no limit.
         windowing: how long files are cut.
         skip_done: leave files alone that are done.
         tell_failed: tell of a bad file at once, and not only in its outcome.
@@ -185,6 +186,7 @@ class Settings:
     model_file: str | None = None
     device: str = "auto"
     bf16: bool = False
+    atten_lim: float | None = None
     windowing: Windowing = field(default_factory=Windowing)
     skip_done: bool = False
     tell_failed: bool = True
@@ -200,6 +202,7 @@ class Settings:
         return {
             "model": model,
             "bf16": self.bf16,
+            "atten_lim": self.atten_lim,
             "stats": cut.stats,
             "window": cut.seconds,
         }
@@ -240,7 +243,9 @@ def enhance_one(settings: Settings, job: Job) -> Outcome:
     name = job.name or str(job.source)
     if settings.skip_done and is_done(job):
         return Outcome(name, "skipped")
-    enhancer = load_once(settings.model, settings.model_file, settings.device, settings.bf16)
+    enhancer = load_once(
+        settings.model, settings.model_file, settings.device, settings.bf16, settings.atten_lim
+    )
     try:
         source = AudioInput(job.source, name)
         header = source.header
@@ -256,9 +261,11 @@ def enhance_one(settings: Settings, job: Job) -> Outcome:
 
 
 @lru_cache(maxsize=1)
-def load_once(model: str, model_file: str | None, device: str, bf16: bool) -> Enhancer:
+def load_once(
+    model: str, model_file: str | None, device: str, bf16: bool, atten_lim: float | None
+) -> Enhancer:
     """Load a model at the first file of a process and keep it for the others."""
-    enhancer = Enhancer.from_pretrained(model, device, model_file, bf16)
+    enhancer = Enhancer.from_pretrained(model, device, model_file, bf16, atten_lim)
     if bf16 and not enhancer.bf16:
         _tell("warning: this processor has no bfloat16, computing in float32")
     return enhancer

@@ -95,6 +95,8 @@ def test_files_of_another_model_are_not_taken_for_done(model, tmp_path, capsys):
     assert "made with another model" in capsys.readouterr().err
     assert enhance(model, top, "-o", out, "--stats", "window") == 1
     assert "made with another stats" in capsys.readouterr().err
+    assert enhance(model, top, "-o", out, "--atten_lim", "20") == 1
+    assert "made with another atten_lim" in capsys.readouterr().err
     assert enhance(other, top, "-o", out, "--overwrite") == 0
 
 
@@ -264,6 +266,18 @@ def test_bfloat16_is_near_or_told_of(model, tmp_path, capsys):
     assert np.square(y - z).sum() < 1e-3 * np.square(y).sum()
     told = "no bfloat16" in capsys.readouterr().err
     assert told != bool((y != z).any())
+
+
+def test_an_attenuation_limit_leaves_so_much_of_the_input_in(model, tmp_path, capsys):
+    source = write(tmp_path / "x.wav", 2.0)
+    assert enhance(model, source, "-o", tmp_path / "y.wav") == 0
+    assert enhance(model, source, "-o", tmp_path / "z.wav", "--atten_lim", "20") == 0
+    x, y, z = (soundfile.read(tmp_path / f"{name}.wav")[0] for name in "xyz")
+    np.testing.assert_allclose(z, 0.9 * y + 0.1 * x, atol=2e-4)
+    capsys.readouterr()
+    assert enhance(model, source, "-o", tmp_path / "w.wav", "--atten_lim", "0") == 1
+    assert capsys.readouterr().err.count("\n") == 1
+    assert not (tmp_path / "w.wav").exists()
 
 
 def test_without_a_model_the_shipped_one_is_used_and_told(model, tmp_path, capsys, monkeypatch):

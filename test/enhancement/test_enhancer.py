@@ -8,6 +8,7 @@ import torch
 import yaml
 
 from featnorm_se import Enhancer
+from featnorm_se.data.resample import resample
 from featnorm_se.errors import FeatnormError
 
 
@@ -44,6 +45,25 @@ def test_short_signals(enhancer, samples):
 
 def test_silence_stays_silent(enhancer):
     assert np.abs(enhancer(np.zeros(8000, np.float32))).max() < 1e-6
+
+
+@pytest.mark.parametrize("rate", [16000, 48000])
+def test_an_attenuation_limit_leaves_so_much_of_the_input_in(enhancer, tiny_experiment, rate):
+    limited = Enhancer.from_pretrained(tiny_experiment, atten_lim=20.0)
+    x = noise(9000, 2)
+    kept = enhancer(x, rate)
+    if rate == 16000:
+        np.testing.assert_allclose(limited(x, rate), 0.9 * kept + 0.1 * x, atol=1e-6)
+    else:  # what is above 8 kHz is not left in: the model does not hear it
+        back = [resample(resample(row, 48000, 16000), 16000, 48000) for row in x.T]
+        low = np.stack(back, axis=1)[: len(x)]
+        np.testing.assert_allclose(limited(x, rate), 0.9 * kept + 0.1 * low, atol=1e-5)
+
+
+@pytest.mark.parametrize("limit", [0.0, -3.0, float("nan")])
+def test_a_limit_that_lets_nothing_be_taken_away_is_refused(tiny_experiment, limit):
+    with pytest.raises(FeatnormError, match="attenuation limit"):
+        Enhancer.from_pretrained(tiny_experiment, atten_lim=limit)
 
 
 @pytest.mark.parametrize(

@@ -86,22 +86,24 @@ def test_every_key_of_the_decoding_yaml_does_something(tiny_experiment, scp, tmp
     called = enhancer.Enhancer.__call__
 
     def listening(self, x, sample_rate=16000, windowing=None):
-        asked.append((windowing.seconds, windowing.overlap, windowing.stats, self.bf16))
+        asked.append(
+            (windowing.seconds, windowing.overlap, windowing.stats, self.bf16, self.left_in)
+        )
         return called(self, x, sample_rate, windowing)
 
     monkeypatch.setattr(inference.Enhancer, "__call__", listening)
     config = tmp_path / "decode.yaml"
-    config.write_text("window: 9\noverlap: 1.5\nstats: window\nbf16: true\n")
+    config.write_text("window: 9\noverlap: 1.5\nstats: window\nbf16: true\natten_lim: 20\n")
     output = tmp_path / "out"
     enhance_set.main(options(tiny_experiment, scp, output, "--config", str(config)))
-    assert asked == [(9, 1.5, "window", True)] * 3
+    assert asked == [(9, 1.5, "window", True, pytest.approx(0.1))] * 3
     coarse = sounds(output)
     # Another setting makes the files anew, and bfloat16 is not float32.
     os.utime(config, (2**31, 2**31))
     config.write_text("bf16: false\n")
     os.utime(config, (2**31, 2**31))
     enhance_set.main(options(tiny_experiment, scp, output, "--config", str(config)))
-    assert asked[3:] == [(20.0, 3.0, "file", False)] * 3
+    assert asked[3:] == [(20.0, 3.0, "file", False, 0.0)] * 3
     assert any(not np.array_equal(coarse[key], sound) for key, sound in sounds(output).items())
     config.write_text("model_file: other.pth\n")
     with pytest.raises(FeatnormError, match=r"other\.pth"):
@@ -111,7 +113,7 @@ def test_every_key_of_the_decoding_yaml_does_something(tiny_experiment, scp, tmp
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("fs: 16000\n", "no such key: 'fs'; there are model_file, bf16, window"),
+        ("fs: 16000\n", "no such key: 'fs'; there are model_file, bf16, atten_lim, window"),
         ("bf16: 1\n", "bf16 is 1: bool is wanted"),
         ("window: true\n", "window is True: float is wanted"),
         ("window: 2\noverlap: 3\n", "overlap"),
