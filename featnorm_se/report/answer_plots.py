@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from featnorm_se.report.answers import Answer
 from featnorm_se.report.by_row import Point, split_row
 from featnorm_se.report.conditions import Gain
+from featnorm_se.report.experiments import count_seeds
 from featnorm_se.report.figure import GREY, INK, color, marker, new_figure, to_png
 from featnorm_se.report.grid import DELTAS, Estimate
 from featnorm_se.report.plots import axis_label
@@ -49,11 +50,7 @@ def plot_answers(answers: Sequence[Answer], path: Path) -> None:
 def _told(line: Answer | str) -> str:
     if isinstance(line, str):
         return line
-    return f"{line.question.name}  ({_seeds(len(line.seeds))})"
-
-
-def _seeds(count: int) -> str:
-    return f"{count} seed{'s' if count > 1 else ''}" if count else "not run"
+    return f"{line.question.name}  ({count_seeds(len(line.seeds))})"
 
 
 def _draw_answer(axes: Axes, i: int, answer: Answer, metric: str) -> None:
@@ -93,7 +90,12 @@ def _draw_gains(axes: Axes, found: Sequence[Gain], labels: Sequence[str]) -> Non
         places = [values.index(gain.value) + shift for gain in mine]
         count = max((gain.seeds for gain in mine), default=0)
         _bars(
-            axes, places, [g.estimate for g in mine], number, f"{label} ({_seeds(count)})", "none"
+            axes,
+            places,
+            [g.estimate for g in mine],
+            number,
+            f"{label} ({count_seeds(count)})",
+            "none",
         )
     axes.set_xticks(range(len(values)), values)
     axes.axhline(0.0, color=INK, linewidth=1.0, linestyle=":")
@@ -159,7 +161,7 @@ def _draw_rows(axes: Axes, points: Sequence[Point], place: str) -> None:
         # Side by side, or the intervals would hide each other.
         spread = 0.08 * (number - (len(rows) - 1) / 2) if place != "epoch" else 0.0
         count = max(point.seeds for point in mine)
-        label = f"{split_row(row)[1]} ({_seeds(count)})"
+        label = f"{split_row(row)[1]} ({count_seeds(count)})"
         _bars(axes, [x + spread for x in at], [p.estimate for p in mine], number, label)
     if place == "epoch":
         axes.locator_params(axis="x", integer=True)

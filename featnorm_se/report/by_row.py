@@ -9,12 +9,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from featnorm_se.errors import FeatnormError
 from featnorm_se.report.curves import read_curves
+from featnorm_se.report.experiments import read_drift, split_seed
 from featnorm_se.report.grid import Estimate, over_seeds
-from featnorm_se.report.grid_rows import drift_file
 
-_NAME = re.compile(r"(?P<row>.+)_seed(?P<seed>\d+)")
 _START = re.compile(r"(?P<start>.+?_(?:pretrained|scratch))_(?P<rest>.+)")
 
 
@@ -45,9 +43,9 @@ def rows_of(expdir: Path, seeds: Sequence[int]) -> dict[str, dict[int, Path]]:
     """Return the folders of experiments by row and seed, of the seeds wanted."""
     rows: dict[str, dict[int, Path]] = {}
     for folder in sorted(path for path in expdir.iterdir() if path.is_dir()):
-        found = _NAME.fullmatch(folder.name)
-        if found and int(found["seed"]) in seeds:
-            rows.setdefault(found["row"], {})[int(found["seed"])] = folder
+        found = split_seed(folder.name)
+        if found and found[1] in seeds:
+            rows.setdefault(found[0], {})[found[1]] = folder
     return rows
 
 
@@ -89,9 +87,8 @@ def layer_drift(rows: Mapping[str, Mapping[int, Path]]) -> list[Point]:
     for row, folders in rows.items():
         by_layer: dict[str, list[float]] = {}
         for folder in folders.values():
-            path = drift_file(folder)
-            for layer, value in _read_drift(path) if path else []:
-                by_layer.setdefault(layer, []).append(value)
+            for told in read_drift(folder):
+                by_layer.setdefault(told.layer, []).append(told.cka)
         points += [_point(row, layer, values) for layer, values in by_layer.items()]
     return points
 
@@ -101,19 +98,10 @@ def mean_drift(rows: Mapping[str, Mapping[int, Path]]) -> dict[str, dict[int, fl
     found: dict[str, dict[int, float]] = {}
     for row, folders in rows.items():
         for seed, folder in folders.items():
-            path = drift_file(folder)
-            layers = _read_drift(path) if path else []
+            layers = read_drift(folder)
             if layers:
-                found.setdefault(row, {})[seed] = sum(cka for _, cka in layers) / len(layers)
+                found.setdefault(row, {})[seed] = sum(told.cka for told in layers) / len(layers)
     return found
-
-
-def _read_drift(path: Path) -> list[tuple[str, float]]:
-    try:
-        with open(path, encoding="utf-8", newline="") as handle:
-            return [(line["layer"], float(line["cka"])) for line in csv.DictReader(handle)]
-    except (OSError, KeyError, TypeError, ValueError) as error:
-        raise FeatnormError(f"{path} is no table of layer,cka,cosine ({error!r})") from error
 
 
 def _point(row: str, place: str, values: Sequence[float]) -> Point:

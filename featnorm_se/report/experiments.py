@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from featnorm_se.errors import FeatnormError
 
 NOISY = "noisy"
 SCORES_PREFIX = "scores_"
+_SEEDED = re.compile(r"(?P<row>.+)_seed(?P<seed>\d+)")
 
 
 @dataclass
@@ -77,6 +79,62 @@ def read_scores(path: str | os.PathLike[str]) -> dict[str, dict[str, float]]:
         }
     except (OSError, UnicodeDecodeError, csv.Error, KeyError, TypeError, ValueError) as error:
         raise FeatnormError(f"{path} is no table of scores ({error!r}): run stage 4") from error
+
+
+def split_seed(name: str) -> tuple[str, int] | None:
+    """Return row and seed of an experiment ``<row>_seed<N>``; ``None``: it is named otherwise."""
+    found = _SEEDED.fullmatch(name)
+    return (found["row"], int(found["seed"])) if found else None
+
+
+def count_seeds(count: int) -> str:
+    """Return ``1 seed``, ``3 seeds``, or ``not run``."""
+    return f"{count} seed{'s' if count > 1 else ''}" if count else "not run"
+
+
+@dataclass(frozen=True)
+class Drift:
+    """How alike a layer's clean features are before and after fine-tuning; 1: nothing moved.
+
+    Attributes:
+        layer: its site.
+        cka: linear centred kernel alignment.
+        cosine: mean cosine of the frames.
+    """
+
+    layer: str
+    cka: float
+    cosine: float
+
+
+def drift_file(folder: Path) -> Path | None:
+    """Return an experiment's table of layer, cka and cosine, when there is one."""
+    places = (folder / "features" / "drift.csv", folder / "drift.csv")
+    return next((path for path in places if path.is_file()), None)
+
+
+def read_drift(folder: Path) -> list[Drift]:
+    """Read an experiment's drift, a line a layer; none where it was not measured.
+
+    Raises:
+        FeatnormError: the file is no such table, or an empty one.
+    """
+    path = drift_file(folder)
+    if path is None:
+        return []
+    try:
+        with open(path, encoding="utf-8", newline="") as handle:
+            lines = [
+                Drift(line["layer"], float(line["cka"]), float(line["cosine"]))
+                for line in csv.DictReader(handle)
+            ]
+    except (OSError, UnicodeDecodeError, csv.Error, KeyError, TypeError, ValueError) as error:
+        raise FeatnormError(
+            f"{path} is no table of layer,cka,cosine ({error!r}): run stage 5 again"
+        ) from error
+    if not lines:
+        raise FeatnormError(f"{path} is no table of layer,cka,cosine: run stage 5 again")
+    return lines
 
 
 def read_experiments(expdir: str | os.PathLike[str]) -> list[Experiment]:

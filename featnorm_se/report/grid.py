@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import csv
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,9 +12,10 @@ from featnorm_se.metrics.summary import describe
 from featnorm_se.report.experiments import (
     SCORES_PREFIX,
     Experiment,
+    read_drift,
     read_experiments,
 )
-from featnorm_se.report.grid_rows import Row, Setting, drift_file, tag_of
+from featnorm_se.report.grid_rows import Row, Setting, tag_of
 from featnorm_se.report.paired import contrast
 
 Runs = Mapping[int, Experiment]
@@ -119,6 +120,22 @@ def over_seeds(values: Sequence[float]) -> Estimate:
     return Estimate(told["mean"], low, high)
 
 
+def one_more(told: Estimate | None, seeds: int) -> tuple[float, float] | None:
+    """Return where one more run falls 95 times of 100; one run does not tell.
+
+    Student's prediction interval is mean ± t s sqrt(1 + 1/n), and that of the mean over n seeds
+    mean ± t s / sqrt(n): sqrt(n + 1) times as close.
+
+    Args:
+        told: the mean over seeds.
+        seeds: how many it is of.
+    """
+    if told is None or told.low is None or told.high is None:
+        return None
+    wide = math.sqrt(seeds + 1)
+    return told.mean - wide * (told.mean - told.low), told.mean + wide * (told.high - told.mean)
+
+
 def _differences(baseline: Runs, judged: Runs, testset: str) -> dict[str, Estimate]:
     # Seeds that only one side has would be told as a difference of the two.
     common = [seed for seed in judged if seed in baseline]
@@ -137,19 +154,13 @@ def _differences(baseline: Runs, judged: Runs, testset: str) -> dict[str, Estima
 
 
 def _drift(runs: Sequence[Experiment]) -> dict[str, Estimate]:
-    """Read ``drift.csv`` (layer, cka, cosine) of every run; nothing unless all have one."""
-    found: dict[str, list[float]] = {}
-    for run in runs:
-        path = drift_file(run.folder)
-        if path is None:
-            return {}
-        try:
-            with open(path, encoding="utf-8", newline="") as handle:
-                layers = list(csv.DictReader(handle))
-            for name in DRIFT:
-                values = [float(layer[name]) for layer in layers]
-                found.setdefault(name, []).append(sum(values) / len(values))
-                found.setdefault(f"last_{name}", []).append(values[-1])
-        except (OSError, KeyError, TypeError, ValueError, ZeroDivisionError) as error:
-            raise FeatnormError(f"{path} is no table of layer,cka,cosine ({error!r})") from error
-    return {name: over_seeds(values) for name, values in found.items()}
+    """Average every run's drift over layers; nothing unless all runs have it."""
+    tables = [read_drift(run.folder) for run in runs]
+    if not all(tables):
+        return {}
+    found = {}
+    for name in DRIFT:
+        values = [[getattr(layer, name) for layer in table] for table in tables]
+        found[name] = over_seeds([sum(layers) / len(layers) for layers in values])
+        found[f"last_{name}"] = over_seeds([layers[-1] for layers in values])
+    return found

@@ -12,7 +12,7 @@ from typing import Any
 from featnorm_se.errors import FeatnormError
 from featnorm_se.files import parse_yaml
 from featnorm_se.names import check_norm, check_sites
-from featnorm_se.report.experiments import NOISY
+from featnorm_se.report.experiments import NOISY, drift_file
 from featnorm_se.upstream.registry import upstream_card
 
 _NUMBER = re.compile(r"^\d+_(?=.)")
@@ -183,12 +183,6 @@ def plan_runs(
             arguments = arguments_of(row, setting, seed)
             runs[tag] = {"tag": tag, "stage": stage, "drift": drift, "arguments": arguments}
     return list(runs.values())
-
-
-def drift_file(folder: Path) -> Path | None:
-    """Return an experiment's table of layer, cka and cosine, when there is one."""
-    places = (folder / "features" / "drift.csv", folder / "drift.csv")
-    return next((path for path in places if path.is_file()), None)
 
 
 def _first_stage(folder: Path, testset: str) -> int:

@@ -8,7 +8,7 @@ import re
 from collections.abc import Sequence
 
 from featnorm_se.metrics.names import METRICS
-from featnorm_se.report.grid import DELTAS, Estimate, Line
+from featnorm_se.report.grid import DELTAS, Estimate, Line, one_more
 from featnorm_se.report.tables import INTERNAL, format_count, format_duration
 
 _DRIFT = {
@@ -29,11 +29,12 @@ _LATEX = {
 }
 
 NOTE = (
-    "Mean over seeds ± half of its 95 % interval (Student's t; none from one seed). Δ: difference"
-    " to the baseline, paired by seed and utterance, over the seeds of both, with its 95 %"
-    " bootstrap interval over seeds and utterances (from one seed: over utterances alone, which"
-    " says nothing about other seeds). Training time: mean over seeds. An empty cell was not"
-    " measured."
+    "Mean over seeds ± half of its 95 % interval (Student's t; none from one seed). One more run:"
+    " where a run with another seed falls 95 times of 100; the same seed on another machine is such"
+    " a run too. Δ: difference to the baseline, paired by seed and utterance, over the seeds of"
+    " both, with its 95 % bootstrap interval over seeds and utterances (from one seed: over"
+    " utterances alone, which says nothing about other seeds). Training time: mean over seeds. An"
+    " empty cell was not measured."
 )
 
 
@@ -58,6 +59,7 @@ def cells(lines: Sequence[Line], drift: bool = False) -> list[list[str]]:
     metrics = shown(lines)
     drifts = list(_DRIFT) if drift else []
     heading = ["row", "upstream", "weights", "norm", "site", "seeds", *metrics]
+    heading += [f"one more run: {name}" for name in DELTAS if name in metrics]
     heading += [_DRIFT[name] for name in drifts]
     heading += ["baseline", *(f"Δ {name}" for name in DELTAS), "parameters", "training"]
     titles = {line.row.name: line.row.title for line in lines}
@@ -72,6 +74,11 @@ def cells(lines: Sequence[Line], drift: bool = False) -> list[list[str]]:
             [
                 *words,
                 *(_value(line.metrics.get(name), METRICS[name].decimals) for name in metrics),
+                *(
+                    _range(one_more(line.metrics.get(name), line.seeds), METRICS[name].decimals)
+                    for name in DELTAS
+                    if name in metrics
+                ),
                 *(_value(line.drift.get(name), 3) for name in drifts),
                 titles.get(row.baseline, ""),
                 *(
@@ -91,6 +98,10 @@ def _value(told: Estimate | None, decimals: int) -> str:
     if told.low is None or told.high is None:
         return f"{told.mean:.{decimals}f}"
     return f"{told.mean:.{decimals}f} ± {(told.high - told.low) / 2:.{decimals}f}"
+
+
+def _range(ends: tuple[float, float] | None, decimals: int) -> str:
+    return f"{ends[0]:.{decimals}f} to {ends[1]:.{decimals}f}" if ends else ""
 
 
 def format_difference(told: Estimate | None, decimals: int) -> str:
@@ -150,7 +161,8 @@ def to_csv(lines: Sequence[Line], drift: bool = False) -> str:
     writer = csv.writer(text, lineterminator="\n")
     head = ["row", "upstream", "weights", "norm", "norm_site", "baseline", "seeds"]
     spread = [f"{name}{end}" for name in columns for end in ("", "_low", "_high")]
-    writer.writerow([*head, *spread, "parameters", "training_seconds"])
+    ends = [f"{name}_one_more_{end}" for name in DELTAS for end in ("low", "high")]
+    writer.writerow([*head, *spread, *ends, "parameters", "training_seconds"])
     for line in lines:
         row = line.row
         told = [line.metrics.get(name) for name in metrics]
@@ -161,6 +173,9 @@ def to_csv(lines: Sequence[Line], drift: bool = False) -> str:
             for estimate in told
             for value in ((estimate.mean, estimate.low, estimate.high) if estimate else (None,) * 3)
         ]
+        for name in DELTAS:
+            more = one_more(line.metrics.get(name), line.seeds)
+            numbers += [f"{value:.6f}" for value in more] if more else ["", ""]
         words = [row.name, row.upstream, row.weights, row.norm, row.site, row.baseline]
         last = ["" if v is None else v for v in (line.parameters, line.seconds)]
         writer.writerow([*words, line.seeds or "", *numbers, *last])

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import base64
-import csv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from featnorm_se.errors import FeatnormError
 from featnorm_se.report import markup
-from featnorm_se.report.experiments import Experiment
+from featnorm_se.report.experiments import Drift, Experiment, read_drift
 from featnorm_se.report.figure import color, marker, new_figure, to_svg
 from featnorm_se.report.labels import series_numbers
 
@@ -27,15 +25,16 @@ def inside(experiments: Sequence[Experiment], labels: Mapping[str, str]) -> str:
         experiments: as from ``read_experiments``.
         labels: their short names.
     """
-    groups: dict[str, dict[str, list[tuple[str, float]]]] = {}
+    groups: dict[str, dict[str, list[Drift]]] = {}
     folds = []
     for experiment in experiments:
         folder = experiment.folder / "features"
-        if not (folder / "drift.csv").is_file():
+        drift = read_drift(experiment.folder)
+        if not drift:
             continue
         upstream = str(experiment.run.get("upstream") or "")
         label = labels[experiment.name]
-        groups.setdefault(upstream, {})[label] = read_drift(folder / "drift.csv")
+        groups.setdefault(upstream, {})[label] = drift
         pictures = [
             markup.figure(_picture(folder / f"{name}.png", f"{label}: {told}"), told)
             for name, told in PICTURES.items()
@@ -54,30 +53,15 @@ def inside(experiments: Sequence[Experiment], labels: Mapping[str, str]) -> str:
     return markup.figures(drawn) + "".join(folds)
 
 
-def read_drift(path: Path) -> list[tuple[str, float]]:
-    """Return layer and alignment of each line of a ``drift.csv``.
-
-    Raises:
-        FeatnormError: the file is not of that form.
-    """
-    with open(path, encoding="utf-8", newline="") as handle:
-        try:
-            return [(row["layer"], float(row["cka"])) for row in csv.DictReader(handle)]
-        except (KeyError, TypeError, ValueError) as error:
-            raise FeatnormError(f"{path} is no drift.csv: run stage 5 again") from error
-
-
-def draw_drift(
-    members: Mapping[str, list[tuple[str, float]]], numbers: Mapping[str, int], title: str
-) -> str:
+def draw_drift(members: Mapping[str, list[Drift]], numbers: Mapping[str, int], title: str) -> str:
     """Draw alignment by layer, a line an experiment of one upstream."""
     with new_figure(7, 3.4) as figure:
         axis = figure.subplots()
         for label, rows in members.items():
             number = numbers.get(label, 0)
             style: dict[str, Any] = {"color": color(number), "marker": marker(number)}
-            axis.plot(range(len(rows)), [value for _, value in rows], label=label, **style)
-        layers = [layer for layer, _ in next(iter(members.values()))]
+            axis.plot(range(len(rows)), [layer.cka for layer in rows], label=label, **style)
+        layers = [told.layer for told in next(iter(members.values()))]
         axis.set_xticks(range(len(layers)), layers, rotation=60, ha="right")
         axis.set_ylabel("alignment with the start")
         axis.grid(axis="y")

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from featnorm_se.report.experiments import count_seeds
 from featnorm_se.report.figure import GREY, color, marker, new_figure, to_png
 from featnorm_se.report.grid import DELTAS, Estimate
 from featnorm_se.report.lengths import Outcome, Scores
@@ -90,9 +91,7 @@ def plot_lengths(entries: Sequence[Entry], noisy: Mapping[str, float], path: Pat
                     points = sorted((e.seconds, e.score) for e in mine if e.cut != "utterance")
                     stars = [(e.seconds, e.score) for e in mine if e.cut == "utterance"]
                     count = max((e.seeds for e in mine), default=0)
-                    label = (
-                        f"{row}, statistics of the {stats} ({count} seed{'s' if count > 1 else ''})"
-                    )
+                    label = f"{row}, statistics of the {stats} ({count_seeds(count)})"
                     shape = {"color": color(number), "linestyle": line, "label": label}
                     axes.plot(*zip(*points, strict=True), marker=marker(number), **shape)
                     face = color(number) if stats == "piece" else "white"

@@ -13,7 +13,7 @@ import pytest
 
 from featnorm_se.errors import FeatnormError
 from featnorm_se.report.experiments import read_scores
-from featnorm_se.report.grid import Estimate, Line, gather
+from featnorm_se.report.grid import Estimate, Line, gather, one_more
 from featnorm_se.report.grid_rows import Setting, arguments_of, plan_runs, read_rows, tag_of
 from featnorm_se.report.grid_text import cells, to_csv, to_latex, to_markdown
 from featnorm_se.report.paired import compare, contrast
@@ -108,6 +108,11 @@ def test_values_are_means_over_seeds_and_differences_are_paired(rows_dir, exp) -
     # Student's t for two degrees of freedom.
     half = 4.302653 * np.std(means, ddof=1) / np.sqrt(3)
     assert told.high - told.mean == pytest.approx(half, rel=1e-4)
+    # A fourth run would be within t s sqrt(1 + 1/3).
+    low, high = one_more(told, 3)
+    reach = 4.302653 * np.std(means, ddof=1) * np.sqrt(1 + 1 / 3)
+    assert (told.mean - low, high - told.mean) == pytest.approx((reach, reach), rel=1e-4)
+    assert one_more(lines["00_noisy"].metrics["PESQ_WB"], 1) is None
     # The seeds that both have.
     terms = [
         (
@@ -146,9 +151,13 @@ def test_cells_that_were_not_run_stay_empty(rows_dir, exp) -> None:
     empty = body[3]
     assert empty[:6] == ["low", "tera", "pretrained", "utterance", "projection", ""]
     assert all(cell == "" for cell in empty[5:])
+    ends = body[1][heading.index("one more run: PESQ_WB")].split(" to ")
+    assert float(ends[0]) < lines[1].metrics["PESQ_WB"].low < float(ends[1])
     table = list(csv.DictReader(io.StringIO(to_csv(lines))))
     assert table[3]["PESQ_WB"] == "" and table[3]["parameters"] == ""
     assert float(table[1]["PESQ_WB"]) == pytest.approx(lines[1].metrics["PESQ_WB"].mean, abs=1e-6)
+    assert table[0]["PESQ_WB_one_more_low"] == ""
+    assert float(table[1]["PESQ_WB_one_more_low"]) == pytest.approx(float(ends[0]), abs=0.001)
     assert table[0]["PESQ_WB_low"] == "" and table[1]["delta_PESQ_WB_low"] != ""
 
 

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import argparse
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -42,6 +41,7 @@ def main(argv: Sequence[str]) -> None:
     from featnorm_se.metrics.listing import read_conditions, read_listing
     from featnorm_se.names import SAMPLE_RATE
     from featnorm_se.report import length_text, lengths
+    from featnorm_se.report.experiments import split_seed
     from featnorm_se.report.grid import DELTAS
 
     torch.set_num_threads(1)
@@ -54,8 +54,7 @@ def main(argv: Sequence[str]) -> None:
     rows: dict[str, dict[int, list[lengths.Outcome]]] = {}
     for number, model in enumerate(args.model):
         name = Path(model).resolve().name
-        found = re.fullmatch(r"(.+)_seed(\d+)", name)
-        row, seed = (found[1], int(found[2])) if found else (name, number)
+        row, seed = split_seed(name) or (name, number)
         enhancer = Enhancer.from_pretrained(model)
         outcomes = rows.setdefault(row, {}).setdefault(seed, [])
         for told in lengths.measure(
