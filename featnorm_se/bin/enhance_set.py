@@ -46,13 +46,13 @@ def main(argv: Sequence[str]) -> None:
     from featnorm_se.bin.collect_stats import parse_shard
 
     shard = parse_shard(args.shard)
-    from featnorm_se.data.scp import read_scp
-    from featnorm_se.enhancement.inference import enhance_set, list_enhanced
+    from featnorm_se.data.scp import list_enhanced, read_scp
 
     output = Path(args.output)
     if args.list:
         list_enhanced(read_scp(args.wav_scp), output)
         return
+    from featnorm_se.enhancement.inference import enhance_set
     from featnorm_se.enhancement.longform import Windowing
     from featnorm_se.enhancement.windows import plan_windows
 

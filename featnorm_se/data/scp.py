@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from featnorm_se.errors import FeatnormError
@@ -82,3 +82,19 @@ def check_key(key: str, where: str) -> None:
         )
     if key.startswith("/") or ".." in key.split("/"):
         raise FeatnormError(f"{where}: the utterance name {key!r} leads out of a folder: rename it")
+
+
+def list_enhanced(keys: Iterable[str], output: Path) -> None:
+    """Write ``output/spk1.scp`` with every enhanced utterance.
+
+    Raises:
+        FeatnormError: one is missing; the message says how many are.
+    """
+    files = {key: output / "wav" / f"{key}.wav" for key in keys}
+    missing = [key for key, path in files.items() if not path.is_file()]
+    if missing:
+        raise FeatnormError(
+            f"{len(missing)} of {len(files)} utterances were not enhanced, {missing[0]} first:"
+            " run stage 4 again"
+        )
+    write_scp(output / "spk1.scp", {key: os.path.abspath(path) for key, path in files.items()})

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import time
-from collections.abc import Iterable
 from itertools import islice
 from pathlib import Path
 
 from featnorm_se.data.audio import audio_info, read_audio, write_audio
-from featnorm_se.data.scp import read_scp, write_scp
+from featnorm_se.data.scp import list_enhanced, read_scp
 from featnorm_se.enhancement.enhancer import Enhancer
 from featnorm_se.enhancement.loading import find_weights
 from featnorm_se.enhancement.longform import Windowing
@@ -79,22 +77,6 @@ def enhance_set(
             )
     if shards == 1:
         list_enhanced(entries, output)
-
-
-def list_enhanced(keys: Iterable[str], output: Path) -> None:
-    """Write ``output/spk1.scp`` with every enhanced utterance.
-
-    Raises:
-        FeatnormError: one is missing; the message says how many are.
-    """
-    files = {key: output / "wav" / f"{key}.wav" for key in keys}
-    missing = [key for key, path in files.items() if not path.is_file()]
-    if missing:
-        raise FeatnormError(
-            f"{len(missing)} of {len(files)} utterances were not enhanced, {missing[0]} first:"
-            " run stage 4 again"
-        )
-    write_scp(output / "spk1.scp", {key: os.path.abspath(path) for key, path in files.items()})
 
 
 def _is_done(target: Path, source: str, trained: float) -> bool:
