@@ -45,8 +45,8 @@ def get_parser() -> argparse.ArgumentParser:
         "--atten_lim",
         type=float,
         metavar="DB",
-        help="take away so many decibels at most, by leaving some of the input in; 20 spares"
-        " breaths and quiet speech that the model takes for noise (default: no limit)",
+        help="take away so many decibels at most, by leaving some of the input in; 26, say,"
+        " where breaths and quiet speech are taken for noise (default: no limit)",
     )
     add("--save_noise", action="store_true", help="also write what was taken away, x.noise.wav")
     add(
