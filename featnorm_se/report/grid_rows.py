@@ -16,7 +16,7 @@ from featnorm_se.report.experiments import NOISY, drift_file
 from featnorm_se.upstream.registry import upstream_card
 
 _NUMBER = re.compile(r"^\d+_(?=.)")
-_KEYS = {"upstream", "weights", "norm", "norm_site", "baseline"}
+_KEYS = {"upstream", "weights", "norm", "norm_site", "baseline", "config"}
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,7 @@ class Row:
         norm, norm_site: as ``run.sh`` takes them; ``norm_site`` is ``auto`` where that is the same.
         site: where it is normalized, ``auto`` and ``last`` resolved; empty: nowhere.
         baseline: name of the row to compare with; empty: none.
+        config: the row's own training YAML; empty: that of the setting.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Row:
     norm_site: str = ""
     site: str = ""
     baseline: str = ""
+    config: str = ""
 
     @property
     def title(self) -> str:
@@ -59,7 +61,7 @@ class Setting:
         upstream: takes the place of the rows' upstream (tables of one upstream only).
         suffix: goes after every upstream's name, such as ``_tiny``.
         ckpt_dir: folder of ``<upstream>.pt`` for pre-trained rows; empty: the official ones.
-        config: the training YAML.
+        config: the training YAML of rows that name none.
         conf_dir: the recipe's own upstream cards.
     """
 
@@ -120,8 +122,8 @@ def _read_row(file: Path, setting: Setting) -> Row:
         site = _site(str(told.get("norm_site", "auto")), card)
         acting = site.replace("auto", str(card.get("lowest_site", "auto")))
         acting = acting.replace("last", f"layer.{card['layers']}")
-    baseline = str(told.get("baseline", ""))
-    return Row(file.stem, upstream, told["weights"], norm, site, acting, baseline)
+    baseline, config = str(told.get("baseline", "")), str(told.get("config", ""))
+    return Row(file.stem, upstream, told["weights"], norm, site, acting, baseline, config)
 
 
 def _site(site: str, card: dict[str, Any]) -> str:
@@ -138,7 +140,7 @@ def tag_of(row: Row, setting: Setting, seed: int) -> str:
     if row.is_noisy:
         return NOISY
     site = f"_{row.norm_site.replace(',', '+')}" if row.norm_site else ""
-    config = Path(setting.config).stem
+    config = Path(row.config or setting.config).stem
     return f"{row.upstream}_{row.weights}_{row.norm}{site}_{config}_seed{seed}"
 
 
@@ -152,7 +154,7 @@ def arguments_of(row: Row, setting: Setting, seed: int) -> list[str]:
         "upstream_ckpt": checkpoint,
         "norm": row.norm,
         "norm_site": row.norm_site or "auto",
-        "config": setting.config,
+        "config": row.config or setting.config,
         "seed": str(seed),
         "tag": tag_of(row, setting, seed),
     }

@@ -13,6 +13,7 @@ import pytest
 import soundfile
 
 from featnorm_se.data.scp import read_scp
+from featnorm_se.report.grid_rows import Setting, read_rows
 from featnorm_se.statistics import FeatureStats
 
 RECIPE = Path(__file__).parents[2] / "egs" / "mini" / "enh1"
@@ -145,3 +146,34 @@ def test_values_are_never_run(tmp_path):
     done = run("--upstream", f"$(touch {marker})", "--tag", f"`touch {marker}`")
     assert done.returncode != 0
     assert not marker.exists()
+
+
+def grid(*options: str) -> subprocess.CompletedProcess[str]:
+    command = ["./grid.sh", *options]
+    return subprocess.run(command, cwd=RECIPE, capture_output=True, text=True, check=False)
+
+
+def test_the_grid_tells_what_it_would_run_and_touches_nothing(tmp_path):
+    places = []
+    for name in ("expdir", "datadir", "dumpdir", "output"):
+        places += [f"--{name}", str(tmp_path / name)]
+    done = grid(*places, "--dry_run", "true", "--tables", "claim", "--seeds", "0 1")
+    assert done.returncode == 0, done.stderr
+    first, *rows = done.stdout.splitlines()
+    # No other upstream than those that the tables ask for.
+    assert first == "to be pre-trained, unless they are there: tera_raw"
+    assert len(rows) == 12 and all("--upstream_ckpt" in row for row in rows)
+    assert sum("conf/mini_frozen.yaml" in row for row in rows) == 6
+    assert list(tmp_path.iterdir()) == []
+    done = grid("--tables", "claim odd")
+    assert done.returncode == 1
+    told = "./grid.sh: error: no such table: odd; there are claim drift norms sites upstreams"
+    assert done.stderr.splitlines() == [told]
+
+
+def test_every_row_of_the_grid_is_a_model():
+    for folder in sorted((RECIPE / "conf" / "tables").iterdir()):
+        if folder.is_dir():
+            setting = Setting(conf_dir=str(RECIPE / "conf" / "upstream"))
+            for row in read_rows(folder, setting):
+                assert not row.config or (RECIPE / row.config).is_file()

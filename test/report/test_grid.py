@@ -76,6 +76,16 @@ def test_tags_are_those_of_a_single_run_and_doubles_fall_together(rows_dir: Path
     assert "" in arguments_of(rows["03_low"], SETTING, 0)
 
 
+def test_a_row_may_have_a_training_configuration_of_its_own(rows_dir: Path) -> None:
+    (rows_dir / "05_frozen.yaml").write_text(
+        "upstream: tera\nweights: scratch\nnorm: none\nconfig: conf/frozen.yaml\n"
+    )
+    row = read_rows(rows_dir, SETTING)[-1]
+    assert tag_of(row, SETTING, 0) == "tera_scratch_none_frozen_seed0"
+    told = arguments_of(row, SETTING, 0)
+    assert told[told.index("--config") + 1] == "conf/frozen.yaml"
+
+
 def test_only_what_is_missing_is_planned(rows_dir: Path, exp: Path) -> None:
     (exp / "tera_pretrained_utterance_auto_tiny_seed0").mkdir()
     record = exp / "tera_pretrained_utterance_auto_tiny_seed0" / "run.json"

@@ -5,7 +5,7 @@ set -euo pipefail
 cd "$(dirname "$0")"
 
 # Options: each is a line "name=default  # help", and --name value sets it.
-tables="upstreams sites norms drift"    # which, parted by blanks
+tables="claim upstreams sites norms drift"      # which, parted by blanks; claim is the short one
 seeds="0 1 2 3 4"               # seeds of every row, parted by blanks
 config=conf/mini_grid.yaml      # training configuration of all rows
 jobs=2                          # rows at once, a thread each
@@ -20,6 +20,7 @@ datadir=data/grid               # where data directories go
 dumpdir=dump/grid               # where statistics and converted audio go
 output=tables                   # where the tables go
 python=                         # python to use; empty: the one set up by make
+dry_run=false                   # true: only say what would be run
 # End of options.
 
 prog=./grid.sh
@@ -30,19 +31,37 @@ help_end="see conf/tables/README.md"
 python="${python:-${FEATNORM_SE_PYTHON:-python3}}"
 export OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 
+die() {
+    echo "${prog}: error: $*" >&2
+    exit 1
+}
+
+[[ "${dry_run}" =~ ^(true|false)$ ]] || die "--dry_run is '${dry_run}', true or false is wanted"
+for table in ${tables}; do
+    [ -d "conf/tables/${table}" ] || die "no such table: ${table}; there are $(cd conf/tables && echo */ | tr -d /)"
+done
+# The upstreams of which a table has pre-trained rows.
+upstreams="$(for table in ${tables}; do
+    awk '/^upstream:/ { name = $2 } /^weights: *pretrained/ { print name }' "conf/tables/${table}"/*.yaml
+done | sort -u)"
+
 data=(--speech_root "${speech_root}" --noise_root "${noise_root}" --test_root "${test_root}"
     --dumpdir "${dumpdir}" --metrics "${metrics}" --nj 1 --inference_nj 1)
-[ -s "${datadir}/prepare.json" ] ||
+"${dry_run}" || [ -s "${datadir}/prepare.json" ] ||
     ./run.sh "${data[@]}" --expdir "${expdir}" --datadir "${datadir}" --nj 2 --upstream tera --stop_stage 1
 
-if [ -z "${ckpt_dir}" ]; then
-    ckpt_dir="${dumpdir}/ssl"
+pretrain=false
+[ -n "${ckpt_dir}" ] || pretrain=true
+ckpt_dir="${ckpt_dir:-${dumpdir}/ssl}"
+if "${pretrain}" && "${dry_run}"; then
+    echo "to be pre-trained, unless they are there: ${upstreams//$'\n'/ }"
+elif "${pretrain}"; then
     # Who validates the fine-tuning is not heard in pre-training.
     held="$("${python}" -c 'import json, sys
 counts = json.load(open(sys.argv[1], encoding="utf-8"))["counts"]
 print(*sorted(name for names in counts["valid"]["speakers"].values() for name in names))' "${dumpdir}/mini/mini.json")"
     mkdir -p "${ckpt_dir}"
-    for upstream in tera_raw tera mockingjay; do
+    for upstream in ${upstreams}; do
         folder="$(realpath "${ckpt_dir}")/${upstream}"
         if [ -n "${ssl_root}" ]; then
             read -r -a roots <<< "${ssl_root}"
@@ -58,8 +77,8 @@ fi
 
 status=0
 for table in ${tables}; do
-    ./tables.sh --table "${table}" --seeds "${seeds}" --config "${config}" --jobs "${jobs}" \
-        --ckpt_dir "$(realpath "${ckpt_dir}")" --expdir "${expdir}" --datadir "${datadir}" \
+    ./tables.sh --table "${table}" --dry_run "${dry_run}" --seeds "${seeds}" --config "${config}" --jobs "${jobs}" \
+        --ckpt_dir "$(realpath -m "${ckpt_dir}")" --expdir "${expdir}" --datadir "${datadir}" \
         --output "${output}" --python "${python}" -- "${data[@]}" || status=1
 done
 exit "${status}"
