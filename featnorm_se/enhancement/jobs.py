@@ -243,9 +243,7 @@ def enhance_one(settings: Settings, job: Job) -> Outcome:
     name = job.name or str(job.source)
     if settings.skip_done and is_done(job):
         return Outcome(name, "skipped")
-    enhancer = load_once(
-        settings.model, settings.model_file, settings.device, settings.bf16, settings.atten_lim
-    )
+    enhancer = load_once(settings)
     try:
         source = AudioInput(job.source, name)
         header = source.header
@@ -261,12 +259,12 @@ def enhance_one(settings: Settings, job: Job) -> Outcome:
 
 
 @lru_cache(maxsize=1)
-def load_once(
-    model: str, model_file: str | None, device: str, bf16: bool, atten_lim: float | None
-) -> Enhancer:
+def load_once(how: Settings) -> Enhancer:
     """Load a model at the first file of a process and keep it for the others."""
-    enhancer = Enhancer.from_pretrained(model, device, model_file, bf16, atten_lim)
-    if bf16 and not enhancer.bf16:
+    enhancer = Enhancer.from_pretrained(
+        how.model, how.device, how.model_file, how.bf16, how.atten_lim
+    )
+    if how.bf16 and not enhancer.bf16:
         _tell("warning: this processor has no bfloat16, computing in float32")
     return enhancer
 
