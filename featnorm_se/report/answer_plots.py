@@ -127,7 +127,7 @@ def _bars(
 
 
 def plot_points(points: Sequence[Point], path: Path, place: str, value: str) -> None:
-    """Draw a panel for each upstream and its weights, with a line for each of its rows.
+    """Draw a panel for each upstream, its weights and its training, with a line for each row.
 
     Args:
         points: from ``by_row``.
@@ -136,13 +136,15 @@ def plot_points(points: Sequence[Point], path: Path, place: str, value: str) -> 
         value: for the other axis.
     """
     starts = list(dict.fromkeys(split_row(point.row)[0] for point in points)) or [""]
+    # A norm looks the same in all panels.
+    norms = list(dict.fromkeys(split_row(point.row)[1] for point in points))
     columns = min(3, len(starts))
     height = -(-len(starts) // columns)
     with new_figure(4.4 * columns, 4.6 * height) as figure:
         panels = figure.subplots(height, columns, squeeze=False, sharey=True).ravel()
         for axes, start in zip(panels, starts, strict=False):
             mine = [point for point in points if split_row(point.row)[0] == start]
-            _draw_rows(axes, mine, place)
+            _draw_rows(axes, mine, place, norms)
             axes.set(title=start, xlabel=place)
             axes.grid(True)
         for axes in panels[len(starts) :]:
@@ -152,7 +154,7 @@ def plot_points(points: Sequence[Point], path: Path, place: str, value: str) -> 
         to_png(figure, path)
 
 
-def _draw_rows(axes: Axes, points: Sequence[Point], place: str) -> None:
+def _draw_rows(axes: Axes, points: Sequence[Point], place: str, norms: Sequence[str]) -> None:
     names = list(dict.fromkeys(point.place for point in points))
     rows = list(dict.fromkeys(point.row for point in points))
     for number, row in enumerate(rows):
@@ -161,11 +163,13 @@ def _draw_rows(axes: Axes, points: Sequence[Point], place: str) -> None:
         # Side by side, or the intervals would hide each other.
         spread = 0.08 * (number - (len(rows) - 1) / 2) if place != "epoch" else 0.0
         count = max(point.seeds for point in mine)
-        label = f"{split_row(row)[1]} ({count_seeds(count)})"
-        _bars(axes, [x + spread for x in at], [p.estimate for p in mine], number, label)
+        norm = split_row(row)[1]
+        label = f"{norm} ({count_seeds(count)})"
+        style = norms.index(norm)
+        _bars(axes, [x + spread for x in at], [p.estimate for p in mine], style, label)
     if place == "epoch":
         axes.locator_params(axis="x", integer=True)
     else:
         axes.set_xticks(range(len(names)), names)
     if rows:
-        axes.legend(fontsize=7, loc="upper center", bbox_to_anchor=(0.5, -0.16))
+        axes.legend(fontsize=7, loc="upper center", bbox_to_anchor=(0.5, -0.19))

@@ -9,11 +9,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from featnorm_se.names import NORMS
 from featnorm_se.report.curves import read_curves
 from featnorm_se.report.experiments import read_drift, split_seed
 from featnorm_se.report.grid import Estimate, over_seeds
 
-_START = re.compile(r"(?P<start>.+?_(?:pretrained|scratch))_(?P<rest>.+)")
+_SITE = r"(?:auto|frontend|projection|last|layer\.\d+)"
+_ROW = re.compile(
+    r"(?P<start>.+?_(?:pretrained|scratch))"
+    rf"_(?P<norm>(?:{'|'.join(NORMS)})(?:_{_SITE}(?:\+{_SITE})*)?)_(?P<config>.+)"
+)
 
 
 @dataclass(frozen=True)
@@ -34,9 +39,9 @@ class Point:
 
 
 def split_row(row: str) -> tuple[str, str]:
-    """Return a row's upstream with its weights, and the rest of its name."""
-    found = _START.fullmatch(row)
-    return (found["start"], found["rest"]) if found else ("", row)
+    """Return what a row's name says of upstream, weights and training, and of norm and site."""
+    found = _ROW.fullmatch(row)
+    return (f"{found['start']}, {found['config']}", found["norm"]) if found else ("", row)
 
 
 def rows_of(expdir: Path, seeds: Sequence[int]) -> dict[str, dict[int, Path]]:

@@ -19,6 +19,7 @@ from featnorm_se.report.answers import (
     tell_missing,
     to_markdown,
 )
+from featnorm_se.report.by_row import split_row
 
 MINI = Path(__file__).parents[2] / "egs" / "mini" / "enh1"
 UTTERANCES = [f"p257_{i:03d}" for i in range(24)]
@@ -184,3 +185,15 @@ def test_the_script_writes_all_of_it(grid: Path, capsys) -> None:
     assert [line["layer"] for line in drift] == ["layer.1", "layer.2"]
     assert "Δ CKA" in said
     assert float(drift[0]["cka"]) == pytest.approx(0.91) and drift[0]["seeds"] == "2"
+
+
+@pytest.mark.parametrize(
+    ("row", "told"),
+    [
+        ("tera_raw_pretrained_none_mini_grid", ("tera_raw_pretrained, mini_grid", "none")),
+        ("tera_scratch_mix_layer.2+last_train", ("tera_scratch, train", "mix_layer.2+last")),
+        ("my_own_tag", ("", "my_own_tag")),
+    ],
+)
+def test_a_row_s_name_is_taken_apart(row, told):
+    assert split_row(row) == told
