@@ -38,6 +38,7 @@ def plot_answers(answers: Sequence[Answer], path: Path) -> None:
                     _draw_answer(axes, i, line, metric)
             axes.axvline(0.0, color=INK, linewidth=1.0, linestyle=":")
             axes.set(xlabel=f"difference in {axis_label(metric)}")
+            axes.locator_params(axis="x", nbins=5)
             axes.grid(True, axis="x")
         panels[0].set_yticks(range(len(lines)), [_told(line) for line in lines])
         panels[0].set_ylim(len(lines) - 0.4, -0.6)
