@@ -22,8 +22,8 @@ from featnorm_se.data.audio import read_audio
 from featnorm_se.data.noise import NoiseStudio
 from featnorm_se.data.sources import find_audio
 from featnorm_se.files import atomic_path
+from featnorm_se.names import SAMPLE_RATE
 
-RATE = 16000
 SECONDS = 30.0  # of babble
 Array = NDArray[np.float64]
 
@@ -33,7 +33,7 @@ def variant(noise: Array, rng: np.random.Generator) -> Array:
     speed = rng.uniform(0.7, 1.4)
     place = np.arange(int(len(noise) / speed)) * speed
     x = np.interp(place, np.arange(len(noise)), noise)
-    spectrum, bins = np.fft.rfft(x), np.fft.rfftfreq(len(x), 1 / RATE)
+    spectrum, bins = np.fft.rfft(x), np.fft.rfftfreq(len(x), 1 / SAMPLE_RATE)
     knots = np.geomspace(60, 8000, 7)
     decibels = np.interp(np.log(np.maximum(bins, 1)), np.log(knots), rng.uniform(-8, 8, 7))
     return np.fft.irfft(spectrum * 10 ** (decibels / 20), len(x))
@@ -55,7 +55,9 @@ def main(argv: Sequence[str]) -> None:
     args = parser.parse_args(argv)
     rng = np.random.default_rng(0)
     args.output.mkdir(parents=True, exist_ok=True)
-    noises = {path.stem: unit(read_audio(path, RATE)) for path in find_audio(args.noise_root)}
+    noises = {
+        path.stem: unit(read_audio(path, SAMPLE_RATE)) for path in find_audio(args.noise_root)
+    }
     made = dict(noises)
     for name, noise in noises.items():
         for number in range(args.variants):
@@ -67,13 +69,13 @@ def main(argv: Sequence[str]) -> None:
     speech = find_audio(args.speech_root)
     for number in range(args.babbles):
         chosen = rng.choice(len(speech), size=int(rng.integers(3, 13)), replace=False)
-        voices = [np.asarray(read_audio(speech[k], RATE), np.float64) for k in chosen]
-        babble = NoiseStudio(SECONDS, RATE, rng, voices).babble()
+        voices = [np.asarray(read_audio(speech[k], SAMPLE_RATE), np.float64) for k in chosen]
+        babble = NoiseStudio(SECONDS, SAMPLE_RATE, rng, voices).babble()
         made[f"babble-{number}"] = variant(babble, rng)
     for name, x in made.items():
         x = unit(x)
         with atomic_path(args.output / f"{name}.flac") as path:
-            soundfile.write(path, x / max(1.0, np.abs(x).max()), RATE, format="FLAC")
+            soundfile.write(path, x / max(1.0, np.abs(x).max()), SAMPLE_RATE, format="FLAC")
     print(f"{args.output}: {len(made)} noises")
 
 
