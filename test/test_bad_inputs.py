@@ -366,8 +366,9 @@ def test_the_same_command_on_good_files_ends_well(here: Path, word: str, capsys)
     ("line", "spoil", "words"), [pytest.param(c[1], c[2], c[3:], id=c[0]) for c in CASES]
 )
 def test_one_line_tells_the_culprit_and_nothing_is_touched(
-    here: Path, line: str, spoil, words, capsys
+    here: Path, line: str, spoil, words, capsys, monkeypatch
 ) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     spoil()
     before = world.tree()
     word, arguments = command_line(line)

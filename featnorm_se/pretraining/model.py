@@ -33,12 +33,16 @@ OBJECTIVE = (
 def seeded(*words: int) -> Iterator[None]:
     """Draw from a state that these numbers alone decide; put the caller's back afterwards.
 
-    A step seeded by its own number needs no random state in a checkpoint to be done again.
+    A step seeded by its own number needs no random state in a checkpoint to be done again. A GPU
+    that this process has begun to use draws from the same seed.
     """
     seed = int(np.random.SeedSequence(words).generate_state(1)[0])
     kept = random.getstate()
-    with torch.random.fork_rng(devices=[]):
+    gpus = [torch.cuda.current_device()] if torch.cuda.is_initialized() else []
+    with torch.random.fork_rng(devices=gpus):
         torch.default_generator.manual_seed(seed)
+        if gpus:
+            torch.cuda.manual_seed(seed)
         random.seed(seed)
         try:
             yield

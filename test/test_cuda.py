@@ -1,0 +1,263 @@
+"""What only a GPU shows; without one all of this is skipped. CPU and CUDA must tell the same."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+import yaml
+
+from featnorm_se import Enhancer
+from featnorm_se.collection import collect
+from featnorm_se.data.datadir import Utterance, write_data_dir
+from featnorm_se.data.scp import read_scp
+from featnorm_se.enhancement.experiment import Experiment, train
+from featnorm_se.names import FEATURE_NORMS, LEVEL_SITE
+from featnorm_se.normalization import FeatureNorm
+from featnorm_se.statistics import SiteStats
+from featnorm_se.upstream import load_upstream
+
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
+
+TEST = Path(__file__).parent
+UPSTREAMS = ["fbank", "mockingjay_tiny", "tera_tiny", "wav2vec2_tiny", "hubert_tiny", "wavlm_tiny"]
+
+
+def helper(path: Path) -> Any:
+    """Import a helper that another folder's tests keep."""
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(autouse=True)
+def exact_products(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Full float32, so that a difference to the CPU is a fault and no rounding to TF32."""
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
+    monkeypatch.setattr(torch.backends.cuda.matmul, "allow_tf32", False)
+
+
+def speech(samples: int, seed: int) -> np.ndarray:
+    return 0.1 * np.random.default_rng(seed).normal(size=samples).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Data directories train and valid below data/, and a training YAML."""
+    root = tmp_path_factory.mktemp("cuda")
+    for part, count in (("train", 8), ("valid", 3)):
+        utterances = []
+        for number in range(count):
+            name, clean = f"{part}_{number}", speech(12000 + 900 * number, number)
+            paths = [str(root / f"{name}.{kind}.wav") for kind in ("noisy", "clean")]
+            soundfile.write(paths[0], clean + speech(len(clean), 99 + number), 16000)
+            soundfile.write(paths[1], clean, 16000)
+            utterances.append(Utterance(name, *paths, part, len(clean) / 16000))
+        write_data_dir(root / "data" / part, utterances)
+    config = helper(TEST / "enhancement" / "tiny_experiments.py").tiny_config("x")
+    config |= {"optim": "adam", "max_epoch": 2, "iterator_type": "chunk", "chunk_length": 8000}
+    config |= {"batch_size": 2, "num_workers": 0, "num_cache_chunks": 4, "seed": 0}
+    config |= {"valid_iterator_type": "sequence", "valid_batch_type": "sorted"}
+    config |= {"best_model_criterion": [["valid", "loss", "min"]], "keep_nbest_models": 1}
+    config |= {"use_matplotlib": False, "use_tensorboard": False}
+    for key in ("upstream", "norm"):
+        del config["separator_conf"][key]
+    (root / "train.yaml").write_text(yaml.safe_dump(config))
+    return root
+
+
+def fine_tune(
+    corpus: Path, expdir: Path, upstream: str, *overrides: str, **more: Any
+) -> list[float]:
+    """Train on the GPU with FN and return the validation loss of every epoch."""
+    stats = expdir.parent / f"{expdir.name}.npz"
+    model = load_upstream(upstream, "scratch", seed=0)
+    clean = read_scp(corpus / "data" / "train" / "spk1.scp")
+    sites = model.resolve_sites("auto")
+    collect(model, clean, sites, device="cuda", progress=False).save(stats)
+    train(
+        Experiment(
+            expdir=expdir,
+            config=corpus / "train.yaml",
+            train_dir=corpus / "data" / "train",
+            valid_dir=corpus / "data" / "valid",
+            upstream=upstream,
+            upstream_ckpt="scratch",
+            norm="utterance",
+            clean_stats=stats,
+            ngpu=1,
+            overrides=overrides,
+            **more,
+        )
+    )
+    states = torch.load(expdir / "checkpoint.pth", map_location="cpu", weights_only=False)
+    epochs = states["reporter"]["stats"]
+    losses = [float(epochs[number]["valid"]["loss"]) for number in sorted(epochs)]
+    assert all(math.isfinite(loss) for loss in losses)
+    return losses
+
+
+@pytest.mark.parametrize("norm", FEATURE_NORMS)
+def test_normalization(norm: str) -> None:
+    torch.manual_seed(0)
+    x, lengths = 3 + 2 * torch.randn(3, 40, 5), torch.tensor([40, 17, 1])
+    rng = np.random.default_rng(0)
+    clean, noisy = (SiteStats.of(rng.normal(size=(99, 5))) for _ in range(2))
+    loud = torch.rand(3, 40, 1) > 0.5
+    module = FeatureNorm(clean, norm, noisy)
+    wanted = module(x, lengths, loud)
+    found = module.cuda()(x.cuda(), lengths.cuda(), loud.cuda())
+    torch.testing.assert_close(found.cpu(), wanted, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("fast", [True, False])
+@pytest.mark.parametrize("upstream", UPSTREAMS)
+def test_features_and_gradients(upstream: str, fast: bool) -> None:
+    model = load_upstream(upstream, "scratch", seed=1)
+    model.configure(fast=fast)
+    waves = [torch.from_numpy(speech(size, size)) for size in (16000, 9001)]
+    wav = torch.nn.utils.rnn.pad_sequence(waves, batch_first=True)
+    lengths = torch.tensor([16000, 9001])
+    found: dict[str, tuple[torch.Tensor, dict[str, torch.Tensor]]] = {}
+    for device in ("cpu", "cuda"):
+        model.to(device).eval()
+        model.zero_grad(set_to_none=True)
+        features, frames = model(wav.to(device), lengths.to(device))
+        if features.requires_grad:
+            weights = torch.linspace(-1, 1, features.shape[-1], device=device)
+            sum(
+                (row[:n] * weights).sum() for row, n in zip(features, frames, strict=True)
+            ).backward()
+        grads = {n: p.grad.cpu().clone() for n, p in model.named_parameters() if p.grad is not None}
+        valid = [row[:n] for row, n in zip(features.detach().cpu(), frames.tolist(), strict=True)]
+        found[device] = (torch.cat(valid), grads)
+    torch.testing.assert_close(found["cuda"][0], found["cpu"][0], atol=5e-4, rtol=1e-3)
+    assert found["cuda"][1].keys() == found["cpu"][1].keys()
+    largest = max((g.abs().max() for g in found["cpu"][1].values()), default=torch.tensor(0.0))
+    for name, wanted in found["cpu"][1].items():
+        off = (found["cuda"][1][name] - wanted).abs().max()
+        assert off <= 5e-3 * wanted.abs().max() + 1e-4 * largest, name
+
+
+@pytest.mark.parametrize("upstream", UPSTREAMS)
+def test_statistics(corpus: Path, upstream: str) -> None:
+    clean = read_scp(corpus / "data" / "train" / "spk1.scp")
+    model = load_upstream(upstream, "scratch", seed=1)
+    sites = model.resolve_sites("auto")
+    cpu, gpu = (
+        collect(model, clean, sites, device=device, progress=False) for device in ("cpu", "cuda")
+    )
+    for site in sites:
+        assert cpu[site].frames == gpu[site].frames
+        np.testing.assert_allclose(gpu[site].mean, cpu[site].mean, atol=1e-4 * cpu[site].std.max())
+        np.testing.assert_allclose(gpu[site].std, cpu[site].std, rtol=1e-3)
+    assert gpu[LEVEL_SITE].mean == pytest.approx(cpu[LEVEL_SITE].mean)
+
+
+@pytest.mark.parametrize("upstream", UPSTREAMS)
+def test_it_trains_and_enhances_as_on_the_processor(
+    corpus: Path, tmp_path: Path, upstream: str
+) -> None:
+    losses = fine_tune(corpus, tmp_path / "exp", upstream, "max_epoch=6", "optim_conf.lr=0.01")
+    assert losses[-1] < losses[0]
+    record = json.loads((tmp_path / "exp" / "run.json").read_text())
+    assert record["finished"] and torch.cuda.get_device_name(0) in json.dumps(record)
+    noisy = speech(30000, 5)
+    cpu, gpu = (
+        Enhancer.from_pretrained(tmp_path / "exp", device=device)(noisy)
+        for device in ("cpu", "cuda")
+    )
+    assert 10 * np.log10(np.square(cpu).sum() / np.square(cpu - gpu).sum()) > 50
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "use_amp=true",
+        "separator_conf.bf16=true",
+        "separator_conf.gradient_checkpointing=true",
+        "separator_conf.spec_augment=true",
+        "separator_conf.layer_drop=0.3",
+        "separator_conf.freeze=all",
+        "separator_conf.feature=weighted_sum",
+        "num_workers=2",
+    ],
+)
+@pytest.mark.parametrize("upstream", ["tera_tiny", "wavlm_tiny", "hubert_tiny"])
+def test_every_way_to_train(corpus: Path, tmp_path: Path, upstream: str, override: str) -> None:
+    assert len(fine_tune(corpus, tmp_path / "exp", upstream, override)) == 2
+
+
+@pytest.mark.parametrize("upstream", ["tera_tiny", "wavlm_tiny"])
+def test_checkpointing_changes_no_gradient(corpus: Path, upstream: str) -> None:
+    wav = torch.from_numpy(speech(16000, 1))[None].cuda()
+    lengths = torch.tensor([16000], device="cuda")
+    found = []
+    for checkpointing in (False, True):
+        model = load_upstream(upstream, "scratch", seed=1).cuda()
+        model.configure(dropout=0.1, gradient_checkpointing=checkpointing)
+        model.train()
+        torch.manual_seed(3)
+        features, _ = model(wav, lengths)
+        (features * torch.linspace(-1, 1, features.shape[-1], device="cuda")).sum().backward()
+        found.append({n: p.grad for n, p in model.named_parameters() if p.grad is not None})
+    assert found[0].keys() == found[1].keys()
+    largest = max(grad.abs().max() for grad in found[0].values())
+    for name, grad in found[0].items():
+        assert (found[1][name] - grad).abs().max() <= 1e-3 * largest, name
+
+
+@pytest.mark.parametrize("upstream", ["tera_tiny", "wavlm_tiny"])
+def test_a_deterministic_run_gives_the_same_bits_again(
+    corpus: Path, tmp_path: Path, upstream: str
+) -> None:
+    found = []
+    for name in ("one", "two"):
+        fine_tune(corpus, tmp_path / name, upstream, deterministic=True)
+        weights = torch.load(tmp_path / name / "valid.loss.best.pth", map_location="cpu")
+        found.append(weights)
+    torch.use_deterministic_algorithms(False)
+    for key, value in found[0].items():
+        assert torch.equal(value, found[1][key]), key
+
+
+def test_a_cut_training_goes_on(corpus: Path, tmp_path: Path) -> None:
+    whole = fine_tune(corpus, tmp_path / "whole", "tera_tiny", "max_epoch=3")
+    fine_tune(corpus, tmp_path / "cut", "tera_tiny", "max_epoch=2")
+    gone_on = fine_tune(corpus, tmp_path / "cut", "tera_tiny", "max_epoch=3")
+    assert gone_on == pytest.approx(whole, rel=1e-2)
+
+
+@pytest.mark.parametrize("upstream", ["tera_tiny", "mockingjay_tiny"])
+def test_pre_training(tmp_path: Path, upstream: str) -> None:
+    from featnorm_se.bin import run
+    from featnorm_se.bin.pretrain import main
+
+    for name in ("anna", "bert", "carl"):
+        (tmp_path / "speech" / name).mkdir(parents=True)
+        soundfile.write(tmp_path / "speech" / name / "a.flac", speech(48000, len(name)), 16000)
+    objective = {"loss": "L1", "mask_proportion": 0.15, "mask_consecutive_min": 7}
+    objective |= {"mask_consecutive_max": 7, "mask_allow_overlap": True, "mask_bucket_ratio": 1.2}
+    objective |= {"mask_frequency": 0.2, "noise_proportion": 0.15}
+    plan = {"objective": objective, "crop_seconds": [1], "batch_seconds": 4}
+    plan |= {"steps": 6, "interval": 3, "dropout": 0.1}
+    (tmp_path / "plan.yaml").write_text(yaml.safe_dump(plan))
+    curves = []
+    for tag in ("one", "two"):
+        options = ["--speech_root", str(tmp_path / "speech"), "--upstream", upstream]
+        options += ["--config", str(tmp_path / "plan.yaml"), "--expdir", str(tmp_path / tag)]
+        assert run(main, [*options, "--device", "cuda", "--valid_speakers", "bert"]) == 0
+        lines = (tmp_path / tag / "curve.csv").read_text().splitlines()
+        curves.append([[float(v or 0) for v in line.split(",")[:3]] for line in lines[1:]])
+        load_upstream(upstream, tmp_path / tag / f"{upstream}.pt")
+    # Every step draws from its own number, on the GPU too.
+    np.testing.assert_allclose(curves[0], curves[1], rtol=1e-4)
