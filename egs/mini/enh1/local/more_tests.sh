@@ -24,7 +24,11 @@ score() { # scp output
         "${python}" -m featnorm_se.bin.score --ref "${clean}" --inf "$1" --output "$2" --metrics "${metrics[@]}"
 }
 
+# Calls that share the noisy scores make them once: the others wait.
+exec 6> "$(dirname "$1")/.noisy.lock"
+flock 6
 score "${noisy}" "$(dirname "$1")/noisy/scores_${name}"
+exec 6>&-
 for experiment in "$@"; do
     [ ! -s "${experiment}/scores_${name}/summary.json" ] || continue
     echo "== ${experiment}"
