@@ -58,7 +58,7 @@ class Worker:
 
     def __init__(self, name: str, args: argparse.Namespace, checkpoint: Path) -> None:
         command = [sys.executable, __file__, "--worker", name, "--checkpoint", str(checkpoint)]
-        for option in ("upstream", "batch", "seconds", "threads"):
+        for option in ("upstream", "batch", "seconds", "threads", "device"):
             command += [f"--{option}", str(getattr(args, option))]
         self.process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -93,10 +93,10 @@ def batch(args: argparse.Namespace) -> tuple[Any, Any, Any]:
     import torch
 
     torch.manual_seed(0)
-    wav = torch.randn(args.batch, int(16000 * args.seconds)) * 0.05
-    window = torch.hann_window(400)
+    wav = (torch.randn(args.batch, int(16000 * args.seconds)) * 0.05).to(args.device)
+    window = torch.hann_window(400, device=args.device)
     spectrum = torch.stft(wav, 512, 160, 400, window, return_complex=True).transpose(1, 2)
-    return wav, spectrum, torch.full((args.batch,), spectrum.shape[1])
+    return wav, spectrum, torch.full((args.batch,), spectrum.shape[1], device=args.device)
 
 
 def short_hub(upstream: str) -> None:
@@ -122,7 +122,7 @@ def peer_features(peer: str, upstream: str, checkpoint: str) -> tuple[Any, Calla
         from espnet2.asr.frontend.s3prl import S3prlFrontend
 
         module: Any = S3prlFrontend(frontend_conf=local)
-        return module, lambda wav: module(wav, torch.full((len(wav),), wav.shape[1]))[0]
+        return module, lambda wav: module(wav, _lengths(wav))[0]
     from s3prl.nn import Featurizer, S3PRLUpstream
 
     whole = S3PRLUpstream(local["upstream"], path_or_url=checkpoint)
@@ -130,10 +130,17 @@ def peer_features(peer: str, upstream: str, checkpoint: str) -> tuple[Any, Calla
     module = torch.nn.ModuleDict({"upstream": whole, "featurizer": Featurizer(whole)})
 
     def features(wav: Any) -> Any:
-        states, sizes = whole(wav, torch.full((len(wav),), wav.shape[1]))
+        states, sizes = whole(wav, _lengths(wav))
         return module["featurizer"](states[-1:], sizes[-1:])[0]
 
     return module, features
+
+
+def _lengths(x: Any) -> Any:
+    """Return the sizes (B,) of a batch (B, N, ...) without padding."""
+    import torch
+
+    return torch.full((len(x),), x.shape[1], device=x.device)
 
 
 def build(name: str, args: argparse.Namespace) -> tuple[Any, Callable[[], Any]]:
@@ -150,16 +157,16 @@ def build(name: str, args: argparse.Namespace) -> tuple[Any, Callable[[], Any]]:
     if peer is None:
         norm = how.pop("norm", "none")
         separator = FeatNormSeparator(257, upstream=args.upstream, norm=norm, **how).train()
+        separator.to(args.device)
         return separator, lambda: separator(spectrum, lengths)[0][0].abs().mean()
     source, features = peer_features(peer, args.upstream, args.checkpoint)
     head = MaskHead(768, 257)
-    module = torch.nn.ModuleDict({"source": source, "head": head}).train()
+    module = torch.nn.ModuleDict({"source": source, "head": head}).train().to(args.device)
 
     def loss() -> Any:
-        with torch.autocast("cpu", torch.bfloat16, enabled=bool(how.get("bf16"))):
+        with torch.autocast(args.device, torch.bfloat16, enabled=bool(how.get("bf16"))):
             x = features(wav)
-            sizes = torch.full((len(x),), x.shape[1])
-            x = to_stft_rate(x, sizes, 320, 200, 160, spectrum.shape[1])
+            x = to_stft_rate(x, _lengths(x), 320, 200, 160, spectrum.shape[1])
             mask = head(x, spectrum.abs(), lengths)
         return (spectrum * mask).abs().mean()
 
@@ -179,17 +186,24 @@ def work(args: argparse.Namespace) -> None:
 
     torch.set_num_threads(args.threads)
     module, loss = build(args.worker, args)
-    print(json.dumps({"mib": memory("VmRSS")}), flush=True)
+    on_gpu = args.device == "cuda"
+    base = torch.cuda.memory_allocated() / 2**20 if on_gpu else memory("VmRSS")
+    print(json.dumps({"mib": base}), flush=True)
     reset = Path("/proc/self/clear_refs")
     for _ in sys.stdin:
         module.zero_grad(set_to_none=True)
         if reset.exists():
             reset.write_text("5", encoding="utf-8")  # the peak begins anew
+        if on_gpu:
+            torch.cuda.reset_peak_memory_stats()
+            torch.cuda.synchronize()
         began, busy = time.perf_counter(), time.process_time()
         loss().backward()
+        if on_gpu:
+            torch.cuda.synchronize()
         seconds, cpu = time.perf_counter() - began, time.process_time() - busy
-        told = {"seconds": seconds, "cpu": cpu, "peak_mib": memory("VmHWM")}
-        print(json.dumps(told), flush=True)
+        peak = torch.cuda.max_memory_allocated() / 2**20 if on_gpu else memory("VmHWM")
+        print(json.dumps({"seconds": seconds, "cpu": cpu, "peak_mib": peak}), flush=True)
 
 
 def write_checkpoint(folder: Path, upstream: str) -> Path:
@@ -215,6 +229,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--batch", type=int, default=4)
     parser.add_argument("--seconds", type=float, default=4.0)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="cpu or cuda")
     parser.add_argument("--repetitions", type=int, default=5)
     parser.add_argument(
         "--group",

@@ -14,7 +14,7 @@ config=conf/train.yaml          # training configuration, in the keys of ESPnet
 set=                            # key=value over the configuration, several with blanks
 seed=0                          # of everything random
 deterministic=false             # true: only algorithms that give the same bits every time, at some speed
-ngpu=0                          # GPUs to train and enhance with, on each machine; 0: the processor
+ngpu=0                          # GPUs on each machine, for stages 2 to 4; 0: the processor
 num_nodes=1                     # machines to train on, through the cluster's queue (cmd_backend)
 nj=2                            # jobs to prepare data, to collect statistics and to score with
 inference_nj=2                  # jobs to enhance with
@@ -176,19 +176,21 @@ needs() {
 }
 
 collect() { # kind scp
-    local done_files=()
+    local done_files=() shards="${nj}" cmd="${train_cmd}"
     log "stage 2: ${1} statistics of ${upstream} at ${norm_site} (${stats}/log)"
+    # One process keeps a GPU busy.
+    [ "${ngpu}" -eq 0 ] || { shards=1 cmd="${cuda_cmd}"; }
     # Runs that share statistics collect them once: the others wait.
     mkdir -p "${stats}"
     exec 7> "${stats}/.lock"
     flock 7
     # Every shard writes its own file, and one that is there is not collected again.
     for_job "${one_thread[@]}" "${python}" -m featnorm_se.bin.collect_stats "${upstream_options[@]}" \
-        --kind "${1}" --wav_scp "${2}"
-    "${train_cmd}" JOB=1:"${nj}" "${stats}/log/${1}.JOB.log" \
-        "${job_words[@]}" --shard JOB/"${nj}" --output "${stats}/${1}.JOB.npz" ||
+        --kind "${1}" --wav_scp "${2}" --device "${device}"
+    "${cmd}" "${gpu_option[@]}" JOB=1:"${shards}" "${stats}/log/${1}.JOB.log" \
+        "${job_words[@]}" --shard JOB/"${shards}" --output "${stats}/${1}.JOB.npz" ||
         die "stage 2: $(grep -h 'error:' "${stats}"/log/"${1}".*.log | tail -n 1)"
-    for job in $(seq "${nj}"); do
+    for job in $(seq "${shards}"); do
         done_files+=("${stats}/${1}.${job}.npz")
     done
     "${python}" -m featnorm_se.bin.collect_stats --merge "${done_files[@]}" --output "${stats}/${1}.npz"

@@ -9,6 +9,7 @@ tables="claim upstreams sites norms drift"      # which, parted by blanks; claim
 seeds="0 1 2 3 4"               # seeds of every row, parted by blanks
 config=conf/mini_grid.yaml      # training configuration of all rows
 jobs=2                          # rows at once, a thread each
+ngpu=0                          # GPUs of each row, and 1 or more to pre-train on one; 0: the processor
 speech_root=                    # folder of clean speech to mix; empty: the mini corpus
 noise_root=                     # folder of noise to mix; empty: made
 test_root=                      # test pairs: a folder with clean/ and noisy/; empty: the mini corpus's
@@ -37,6 +38,8 @@ die() {
 }
 
 [[ "${dry_run}" =~ ^(true|false)$ ]] || die "--dry_run is '${dry_run}', true or false is wanted"
+[[ "${ngpu}" =~ ^[0-9]+$ ]] || die "--ngpu is '${ngpu}', a whole number is wanted"
+device=$([ "${ngpu}" -eq 0 ] && echo cpu || echo cuda)
 for table in ${tables}; do
     [ -d "conf/tables/${table}" ] || die "no such table: ${table}; there are $(cd conf/tables && echo */ | tr -d /)"
 done
@@ -69,7 +72,7 @@ print(*sorted(name for names in counts["valid"]["speakers"].values() for name in
         else
             ssl=(--speech_root "$(realpath "${dumpdir}")/mini/clean_trainset_28spk_wav" --valid_speakers "p226 p287")
         fi
-        ../ssl1/run.sh --upstream "${upstream}" --expdir "$(dirname "${folder}")" \
+        ../ssl1/run.sh --upstream "${upstream}" --device "${device}" --expdir "$(dirname "${folder}")" \
             --tag "${upstream}" --python "${python}" "${ssl[@]}"
         cp -u "${folder}/${upstream}.pt" "${ckpt_dir}/"
     done
@@ -77,7 +80,7 @@ fi
 
 status=0
 for table in ${tables}; do
-    ./tables.sh --table "${table}" --dry_run "${dry_run}" --seeds "${seeds}" --config "${config}" --jobs "${jobs}" \
+    ./tables.sh --table "${table}" --dry_run "${dry_run}" --seeds "${seeds}" --config "${config}" --jobs "${jobs}" --ngpu "${ngpu}" \
         --ckpt_dir "$(realpath -m "${ckpt_dir}")" --expdir "${expdir}" --datadir "${datadir}" \
         --output "${output}" --python "${python}" -- "${data[@]}" || status=1
 done

@@ -7,8 +7,8 @@ cd "$(dirname "$0")"
 # Options: each is a line "name=default  # help", and --name value sets it.
 stage=1                         # first stage to run
 stop_stage=2                    # last stage to run
-upstream=tera                   # tera, tera_raw or mockingjay (../enh1/conf/upstream)
-config=                         # objective and training; empty: conf/tera.yaml or conf/mockingjay.yaml
+upstream=tera                   # tera, tera_raw, tera_raw_base or mockingjay (../enh1/conf/upstream)
+config=                         # objective and training; empty: conf/tera.yaml, tera_base.yaml or mockingjay.yaml
 speech_root=                    # folders of clean speech, parted by blanks; empty: the mini corpus, made here
 valid_speakers=                 # speakers to hold out, parted by blanks; empty: drawn
 steps=                          # steps; empty: those of the configuration
@@ -43,6 +43,7 @@ done
 [ "${threads}" -ge 1 ] || die "--threads must be at least 1"
 case "${upstream}" in
     mockingjay*) config="${config:-conf/mockingjay.yaml}" ;;
+    *_base) config="${config:-conf/tera_base.yaml}" ;;
     *) config="${config:-conf/tera.yaml}" ;;
 esac
 tag="${tag:-${upstream}_$(basename "${config%.*}")_seed${seed}}"
