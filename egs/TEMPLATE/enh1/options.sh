@@ -3,8 +3,18 @@
 #   name=default  # help
 # before the line "# End of options.". Values are assigned, never evaluated, so that $(...) or
 # quotes in one stay what they are. prog is what users call; help_end ends the text of --help.
+# It also gives what every script needs: die, log, and the words of jobs.
 
 prog="${prog:-$0}"
+
+die() {
+    echo "${prog}: error: $*" >&2
+    exit 1
+}
+
+log() {
+    echo "$(date '+%H:%M:%S') $*"
+}
 
 declare -A option_help
 option_names=()
@@ -34,19 +44,14 @@ while [ $# -gt 0 ]; do
             option="${option//-/_}"
             # The shape first: a subscript is evaluated, and could hold $(...).
             if [[ ! "${option}" =~ ^[a-z_]+$ || ! -v "option_help[${option}]" ]]; then
-                echo "${prog}: error: unknown option $1; ${prog} --help lists them all" >&2
-                exit 1
+                die "unknown option $1; ${prog} --help lists them all"
             fi
-            if [ $# -lt 2 ]; then
-                echo "${prog}: error: $1 needs a value" >&2
-                exit 1
-            fi
+            [ $# -ge 2 ] || die "$1 needs a value"
             printf -v "${option}" '%s' "$2"
             shift 2
             ;;
         *)
-            echo "${prog}: error: unexpected argument '$1'; options are --name value, ${prog} --help lists them" >&2
-            exit 1
+            die "unexpected argument '$1'; options are --name value, ${prog} --help lists them"
             ;;
     esac
 done
@@ -57,8 +62,7 @@ check_places() {
     local name odd='[][:space:][:cntrl:]"'\''\\$`;&|<>(){}*?!#~^[]|^-|JOB'
     for name in "$@"; do
         if [[ "${!name}" =~ ${odd} ]]; then
-            echo "${prog}: error: --${name} '${!name}' cannot be in the path of a log: choose one without blanks, quotes, \$, JOB and the like" >&2
-            exit 1
+            die "--${name} '${!name}' cannot be in the path of a log: choose one without blanks, quotes, \$, JOB and the like"
         fi
     done
 }

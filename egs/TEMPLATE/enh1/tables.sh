@@ -22,11 +22,6 @@ python=                         # python to use; empty: the one set up by make
 dry_run=false                   # true: only say what would be run
 # End of options.
 
-die() {
-    echo "./tables.sh: error: $*" >&2
-    exit 1
-}
-
 own=()
 while [ $# -gt 0 ] && [ "$1" != -- ]; do
     own+=("$1")

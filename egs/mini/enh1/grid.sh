@@ -32,11 +32,6 @@ help_end="see conf/tables/README.md"
 python="${python:-${FEATNORM_SE_PYTHON:-python3}}"
 export OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 
-die() {
-    echo "${prog}: error: $*" >&2
-    exit 1
-}
-
 [[ "${dry_run}" =~ ^(true|false)$ ]] || die "--dry_run is '${dry_run}', true or false is wanted"
 [[ "${ngpu}" =~ ^[0-9]+$ ]] || die "--ngpu is '${ngpu}', a whole number is wanted"
 device=$([ "${ngpu}" -eq 0 ] && echo cpu || echo cuda)

@@ -22,15 +22,6 @@ tag=                            # name of the pre-training; empty: made from the
 python=                         # python to use; empty: the one set up by make
 # End of options.
 
-die() {
-    echo "${prog}: error: $*" >&2
-    exit 1
-}
-
-log() {
-    echo "$(date '+%H:%M:%S') $*"
-}
-
 prog=./run.sh
 . ./path.sh
 # shellcheck disable=SC2034  # options.sh prints it
