@@ -99,6 +99,7 @@ CASES = [
     # --- data directories ---
     ("train: no wav.scp", "train", drop("data/train/wav.scp"), "data/train has no wav.scp",
      "stage 1"),
+    ("train: no GPU", "train --ngpu 1", nothing, "--ngpu 1", "no GPU"),
     ("train: unsorted", "train", put("data/train/wav.scp", f"b {WAV}\na {WAV}\n"), "not sorted"),
     ("train: twins differ", "train",
      wav("corpus/clean_trainset_28spk_wav/p227_001.wav", noise(0.1)), "p227_001", "6400 samples",

@@ -10,6 +10,7 @@ from contextlib import nullcontext
 from pathlib import Path
 
 from featnorm_se.bin import Parser, run
+from featnorm_se.errors import FeatnormError
 
 # What ESPnet's launcher adds to a training command for each process that it starts.
 LAUNCHER = (
@@ -67,6 +68,13 @@ def get_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str]) -> None:
     """Parse and train."""
     args = get_parser().parse_args(argv)
+    if args.ngpu:
+        import torch
+
+        if not torch.cuda.is_available():
+            raise FeatnormError(
+                f"--ngpu {args.ngpu}: torch finds no GPU here; --ngpu 0 trains on the processor"
+            )
     from featnorm_se.data.folder import one_writer
     from featnorm_se.enhancement.experiment import Experiment, train
     from featnorm_se.enhancement.record import process_rank
