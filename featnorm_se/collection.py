@@ -23,11 +23,10 @@ from featnorm_se.data.audio import FloatArray, read_audio
 from featnorm_se.data.parallel import parallel_map
 from featnorm_se.data.scp import read_scp
 from featnorm_se.errors import FeatnormError
-from featnorm_se.names import LEVEL_SITE, LOUD, SAMPLE_RATE
+from featnorm_se.names import LEVEL_SITE, SAMPLE_RATE
 from featnorm_se.statistics import FeatureStats, SiteStats
 from featnorm_se.upstream import load_upstream
 from featnorm_se.upstream.base import Upstream
-from featnorm_se.upstream.loud import loud_frames
 
 
 def part_versions() -> dict[str, str]:
@@ -66,7 +65,7 @@ def collect(
         progress: print a line every few seconds.
 
     Returns:
-        Statistics of sites, of the louder half of their frames (``<site>:loud``), of the level.
+        Statistics of the sites and of the level.
 
     Raises:
         FeatnormError: an unreadable or silent utterance, or a shard with no utterance.
@@ -120,8 +119,7 @@ def _origin(upstream: Upstream) -> dict[str, Any]:
 
 def warn_of_idle_sites(stats: FeatureStats) -> None:
     """Say in one line at which sites feature normalization can do nothing."""
-    named = [site for site in stats if site != LEVEL_SITE and not site.endswith(LOUD)]
-    idle = [site for site in named if not stats.acts(site)]
+    idle = [site for site in stats if site != LEVEL_SITE and not stats.acts(site)]
     if idle:
         print(
             f"note: at {', '.join(idle)} every utterance has the same mean and deviation already,"
@@ -142,18 +140,12 @@ def _of_utterance(
     found = {LEVEL_SITE: SiteStats.of(np.array([[20 * np.log10(rms)]]))}
     with torch.inference_mode():
         features, frames = upstream.extract(batch, lengths, sites, apply_norms=False)
-    loud = loud_frames(batch, lengths, frames, upstream.hop, upstream.offset)[0, :, 0]
     for site in sites:
         x = features[site][0, : int(frames[0])].double()
-        found[site] = _of_frames(x)
-        found[site + LOUD] = _of_frames(x[loud])
+        mean = x.mean(dim=0)
+        m2 = (x - mean).square().sum(dim=0)
+        found[site] = SiteStats(len(x), mean.cpu().numpy(), m2.cpu().numpy())
     return found
-
-
-def _of_frames(x: torch.Tensor) -> SiteStats:
-    mean = x.mean(dim=0)
-    m2 = (x - mean).square().sum(dim=0)
-    return SiteStats(len(x), mean.cpu().numpy(), m2.cpu().numpy())
 
 
 def _tell(
@@ -226,8 +218,7 @@ def _collect_job(job: tuple[Any, ...], before: Path | None = None) -> FeatureSta
     model = load_upstream(name, checkpoint, seed=seed, conf_dir=conf_dir)
     sites = model.resolve_sites(norm_site)
     entries = read_scp(wav_scp)
-    # With what is collected beside the sites, so that older statistics are not taken for these.
-    request = _request_hash(entries, [model.identity, sites, kind, shard, LOUD])
+    request = _request_hash(entries, [model.identity, sites, kind, shard])
     if before is not None and before.is_file():
         with suppress(FeatnormError):
             there = FeatureStats.load(before)

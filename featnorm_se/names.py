@@ -5,10 +5,8 @@ from __future__ import annotations
 from featnorm_se.errors import FeatnormError
 
 SAMPLE_RATE = 16000  # Hz; every upstream here was pre-trained at it
-FEATURE_NORMS = ("utterance", "corpus", "instance", "mix", "shrink", "speech")
-NEED_NOISY = ("corpus", "shrink")  # those that take the noisy training speech's statistics too
+FEATURE_NORMS = ("utterance", "corpus", "instance", "mix")
 NORMS = ("none", *FEATURE_NORMS, "level")
-LOUD = ":loud"  # after a site's name: statistics of the louder half of each utterance's frames
 LEVEL_SITE = "level"  # not a layer: RMS of each waveform in dB relative to full scale
 
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from featnorm_se.errors import FeatnormError
-from featnorm_se.names import FEATURE_NORMS, NEED_NOISY
+from featnorm_se.names import FEATURE_NORMS
 from featnorm_se.statistics import SiteStats
 
 
@@ -32,26 +32,21 @@ class FeatureNorm(nn.Module):
     Kinds (``norm``): ``utterance`` takes (m, s) from the frames of each utterance; ``corpus``
     from the noisy training speech, which makes it a fixed affine map; ``instance`` is
     ``utterance`` with mu_c = 0 and sigma_c = 1; ``mix`` is h + w (FN(h) - h), with one
-    learnable weight w a channel that starts at 1; ``shrink`` takes (m, s) from the frames of the
-    utterance and ``prior`` frames more that have the noisy training speech's statistics, so that
-    a short utterance's own count for less; ``speech`` takes all statistics, the clean ones too,
-    from the louder half of each utterance's frames, where pauses count for less.
+    learnable weight w a channel that starts at 1.
 
     Args:
         stats: the clean statistics at this site, D channels.
         norm: the kind, one of ``FEATURE_NORMS``.
-        noisy_stats: the noisy training speech's statistics; ``corpus`` and ``shrink`` need them.
+        noisy_stats: the noisy training speech's statistics; ``corpus`` needs them.
         eps: the least deviation divided by, in the features' own unit.
-        prior: frames that ``shrink`` adds.
 
     Attributes:
         given: (m, s) to use instead of those of the frames at hand, each (D,) or (B, 1, D), as
             when an utterance comes in pieces; ``None``: take them from the frames.
-        given_frames: how many frames those are of; ``shrink`` asks.
 
     Raises:
-        FeatnormError: an unknown kind, no ``noisy_stats`` for a kind that needs them, or widths
-            that differ.
+        FeatnormError: an unknown kind, ``corpus`` without ``noisy_stats``, or widths that
+            differ.
     """
 
     mean: Tensor
@@ -65,16 +60,15 @@ class FeatureNorm(nn.Module):
         norm: str = "utterance",
         noisy_stats: SiteStats | None = None,
         eps: float = 1e-5,
-        prior: float = 100.0,
     ) -> None:
         super().__init__()
         if norm not in FEATURE_NORMS:
             raise FeatnormError(
                 f"no such feature normalization: {norm!r}; there are {', '.join(FEATURE_NORMS)}"
             )
-        if norm in NEED_NOISY:
+        if norm == "corpus":
             if noisy_stats is None:
-                raise FeatnormError(f"norm {norm!r} needs the noisy statistics too: run stage 2")
+                raise FeatnormError("norm 'corpus' needs the noisy statistics too: run stage 2")
             if noisy_stats.width != stats.width:
                 raise FeatnormError(
                     f"the clean statistics have {stats.width} channels, the noisy ones"
@@ -82,15 +76,13 @@ class FeatureNorm(nn.Module):
                 )
         self.norm = norm
         self.eps = eps
-        self.prior = prior
         self.given: tuple[Tensor, Tensor] | None = None
-        self.given_frames = float("inf")
         clean = (stats.mean, stats.std)
         if norm == "instance":
             clean = (np.zeros(stats.width), np.ones(stats.width))
         self.register_buffer("mean", torch.as_tensor(clean[0], dtype=torch.float32))
         self.register_buffer("std", torch.as_tensor(clean[1], dtype=torch.float32))
-        if noisy_stats is not None and norm in NEED_NOISY:
+        if noisy_stats is not None and norm == "corpus":
             self.register_buffer(
                 "noisy_mean", torch.as_tensor(noisy_stats.mean, dtype=torch.float32)
             )
@@ -98,25 +90,17 @@ class FeatureNorm(nn.Module):
         self.weight = nn.Parameter(torch.ones(stats.width)) if norm == "mix" else None
 
     @classmethod
-    def empty(cls, width: int, norm: str, prior: float = 100.0) -> FeatureNorm:
+    def empty(cls, width: int, norm: str) -> FeatureNorm:
         """Return one of ``width`` channels whose buffers wait for ``load_state_dict``."""
         blank = SiteStats(frames=1, mean=np.zeros(width), m2=np.ones(width))
-        return cls(blank, norm, noisy_stats=blank, prior=prior)
+        return cls(blank, norm, noisy_stats=blank)
 
-    @property
-    def asks_loud(self) -> bool:
-        """Whether ``forward`` wants to know the louder half of the frames."""
-        return self.norm == "speech"
-
-    def forward(
-        self, x: Tensor, lengths: Tensor | None = None, loud: Tensor | None = None
-    ) -> Tensor:
+    def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Normalize a batch.
 
         Args:
             x: features (B, T, D); half and bfloat16 are computed in float32.
             lengths: valid frames of each utterance (B,); ``None``: all frames are valid.
-            loud: (B, T, 1) booleans, the frames that ``speech`` takes statistics from.
 
         Returns:
             (B, T, D) in x's type; frames beyond ``lengths`` are exactly zero.
@@ -129,56 +113,31 @@ class FeatureNorm(nn.Module):
         dtype = x.dtype
         h = x.float() if dtype in (torch.float16, torch.bfloat16) else x
         mask = None if lengths is None else frame_mask(h, lengths).to(h.dtype)
-        counted = mask
-        if self.asks_loud and self.given is None:
-            if loud is None:
-                raise FeatnormError("norm 'speech' must be told the loud frames")
-            counted = loud[:, : h.shape[1]].to(h.dtype)
-        centred, deviation = self._centre(h, counted)
+        centred, deviation = self._centre(h, mask, lengths)
         y = centred * (self.std.to(h.dtype) / deviation) + self.mean.to(h.dtype)
         if self.weight is not None:
             y = h + self.weight.to(h.dtype) * (y - h)
         return (y if mask is None else y * mask).to(dtype)
 
-    def _centre(self, h: Tensor, counted: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Return h - m (B, T, D) and max(s, eps), which broadcasts to it.
-
-        ``counted`` (B, T, 1) is 1 at the frames whose statistics are taken; ``None``: at all.
-        """
+    def _centre(
+        self, h: Tensor, mask: Tensor | None, lengths: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """Return h - m (B, T, D) and max(s, eps), which broadcasts to it."""
         if self.norm == "corpus":
             return h - self.noisy_mean.to(h.dtype), self.noisy_std.to(h.dtype).clamp_min(self.eps)
         if self.given is not None:
-            mean, deviation = (moment.to(h.dtype) for moment in self.given)
-            if self.norm == "shrink":
-                count = torch.tensor(self.given_frames, dtype=h.dtype, device=h.device)
-                mean, variance = self._shrunk(mean, deviation.square(), count)
-                deviation = variance.sqrt()
-            return h - mean, deviation.clamp_min(self.eps)
-        if counted is None:
-            count = torch.tensor(float(h.shape[1]), dtype=h.dtype, device=h.device)
-            mean = h.mean(dim=1, keepdim=True)
-            centred = h - mean
+            mean, deviation = self.given
+            return h - mean.to(h.dtype), deviation.to(h.dtype).clamp_min(self.eps)
+        if mask is None or lengths is None:
+            centred = h - h.mean(dim=1, keepdim=True)
             variance = centred.square().mean(dim=1, keepdim=True)
         else:
-            count = counted.sum(dim=1, keepdim=True).clamp_min(1)
-            mean = (h * counted).sum(dim=1, keepdim=True) / count
-            centred = h - mean
-            variance = (centred * counted).square().sum(dim=1, keepdim=True) / count
-        if self.norm == "shrink":
-            mean, variance = self._shrunk(mean, variance, count)
-            centred = h - mean
+            count = lengths.to(h.device).clamp_min(1).to(h.dtype)[:, None, None]
+            mean = (h * mask).sum(dim=1, keepdim=True) / count
+            centred = (h - mean) * mask
+            variance = centred.square().sum(dim=1, keepdim=True) / count
         # Clamping before the root keeps the gradient finite where a channel does not vary.
         return centred, variance.clamp_min(self.eps**2).sqrt()
-
-    def _shrunk(self, mean: Tensor, variance: Tensor, count: Tensor) -> tuple[Tensor, Tensor]:
-        """Return mean and variance of ``count`` frames and ``prior`` of the noisy corpus's.
-
-        The merging formula is that of Chan, Golub and LeVeque 1979 (see ``SiteStats.merge``).
-        """
-        other = self.prior / (count + self.prior)
-        delta = self.noisy_mean.to(mean.dtype) - mean
-        spread = self.noisy_std.to(mean.dtype).square() - variance + (1 - other) * delta.square()
-        return mean + other * delta, variance + other * spread
 
     def extra_repr(self) -> str:
         return f"norm={self.norm}, width={self.mean.shape[0]}, eps={self.eps}"

@@ -31,47 +31,13 @@ def batch(seed: int = 0, dtype: torch.dtype = torch.float32) -> tuple[torch.Tens
     return x, lengths
 
 
-def every_second(x: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-    """Call every second frame loud, the first one of all utterances among them."""
-    loud = torch.zeros(*x.shape[:2], 1, dtype=torch.bool)
-    for row, length in zip(loud, lengths, strict=True):
-        row[:length:2] = True
-    return loud
-
-
-def with_prior(h: np.ndarray, frames: int) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and deviation of frames (T, D) and so many that have exactly the noisy statistics."""
-    own = SiteStats.of(h)
-    noisy = SiteStats(frames, NOISY.mean, NOISY.std**2 * frames)
-    merged = own.merge(noisy)
-    return merged.mean, merged.std
-
-
-def test_shrink_goes_from_the_corpus_to_the_utterance():
-    x, lengths = batch()
-    for prior, like in ((1e-6, "utterance"), (1e9, "corpus")):
-        y = FeatureNorm(CLEAN, "shrink", NOISY, prior=prior)(x, lengths)
-        wanted = FeatureNorm(CLEAN, like, NOISY)(x, lengths)
-        torch.testing.assert_close(y, wanted, atol=1e-4, rtol=1e-4)
-    given = FeatureNorm(CLEAN, "shrink", NOISY)
-    h = x[:1, :40]
-    given.given = (h.mean(1, keepdim=True), h.std(1, keepdim=True, correction=0))
-    given.given_frames = 40.0
-    torch.testing.assert_close(given(h), FeatureNorm(CLEAN, "shrink", NOISY)(h))
-
-
 @pytest.mark.parametrize("norm", FEATURE_NORMS)
 def test_equation_against_numpy(norm):
     x, lengths = batch()
-    loud = every_second(x, lengths)
-    y = FeatureNorm(CLEAN, norm, NOISY)(x, lengths, loud).detach().numpy()
+    y = FeatureNorm(CLEAN, norm, NOISY)(x, lengths).detach().numpy()
     for row, out, length in zip(x.numpy().astype(np.float64), y, lengths, strict=True):
         h = row[:length]
         m, s = (NOISY.mean, NOISY.std) if norm == "corpus" else (h.mean(0), h.std(0))
-        if norm == "shrink":
-            m, s = with_prior(h, 100)
-        if norm == "speech":
-            m, s = h[::2].mean(0), np.maximum(h[::2].std(0), 1e-5)
         mu, sigma = (0, 1) if norm == "instance" else (CLEAN.mean, CLEAN.std)
         np.testing.assert_allclose(out[:length], sigma * (h - m) / s + mu, atol=2e-5, rtol=1e-4)
 
@@ -80,7 +46,7 @@ def test_equation_against_numpy(norm):
 def test_padding_stays_exactly_zero(norm):
     x, lengths = batch()
     x[1, 23:] = 7.0
-    y = FeatureNorm(CLEAN, norm, NOISY)(x, lengths, every_second(x, lengths))
+    y = FeatureNorm(CLEAN, norm, NOISY)(x, lengths)
     assert y[1, 23:].abs().max() == 0
     assert y[2, 2:].abs().max() == 0
 
@@ -89,10 +55,9 @@ def test_padding_stays_exactly_zero(norm):
 def test_batch_equals_utterances_alone(norm):
     x, lengths = batch()
     fn = FeatureNorm(CLEAN, norm, NOISY)
-    loud = every_second(x, lengths)
-    together = fn(x, lengths, loud)
+    together = fn(x, lengths)
     for index, length in enumerate(lengths.tolist()):
-        alone = fn(x[index : index + 1, :length], loud=loud[index : index + 1, :length])
+        alone = fn(x[index : index + 1, :length])
         torch.testing.assert_close(together[index, :length], alone[0], atol=1e-5, rtol=1e-5)
 
 
@@ -131,15 +96,13 @@ def test_gradients_against_finite_differences(norm):
     fn = FeatureNorm(CLEAN, norm, NOISY).double()
     x = torch.randn(2, 7, WIDTH, dtype=torch.float64, requires_grad=True)
     lengths = torch.tensor([7, 4])
-    loud = every_second(x, lengths)
-    assert torch.autograd.gradcheck(lambda z: fn(z, lengths, loud), (x,))
+    assert torch.autograd.gradcheck(lambda z: fn(z, lengths), (x,))
 
 
 @pytest.mark.parametrize("norm", FEATURE_NORMS)
 def test_constant_channels_and_single_frames_stay_finite(norm):
     x = torch.full((2, 5, WIDTH), 3.0, requires_grad=True)
-    lengths = torch.tensor([5, 1])
-    y = FeatureNorm(CLEAN, norm, NOISY)(x, lengths, every_second(x, lengths))
+    y = FeatureNorm(CLEAN, norm, NOISY)(x, torch.tensor([5, 1]))
     y.sum().backward()
     assert torch.isfinite(y).all()
     assert torch.isfinite(x.grad).all()
@@ -175,8 +138,6 @@ def test_bad_input_is_named():
         FeatureNorm(CLEAN, "corpus")
     with pytest.raises(FeatnormError, match="6 channels, the noisy ones 2"):
         FeatureNorm(CLEAN, "corpus", SiteStats.of(np.ones((4, 2))))
-    with pytest.raises(FeatnormError, match="must be told the loud frames"):
-        FeatureNorm(CLEAN, "speech")(torch.ones(1, 3, WIDTH))
     with pytest.raises(FeatnormError, match="9 channels, the statistics 6"):
         FeatureNorm(CLEAN, "utterance")(torch.ones(1, 3, 9))
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from featnorm_se.enhancement.framing import STFTConfig, to_stft_rate
 from featnorm_se.enhancement.head import MaskHead, WeightedSum
 from featnorm_se.errors import FeatnormError
-from featnorm_se.names import LEVEL_SITE, LOUD, check_norm
+from featnorm_se.names import LEVEL_SITE, check_norm
 from featnorm_se.normalization import FeatureNorm, LevelNorm
 from featnorm_se.statistics import FeatureStats
 from featnorm_se.upstream import load_upstream
@@ -33,7 +33,6 @@ class FeatNormSeparator(AbsSeparator):
         upstream_conf: its architecture (``Upstream.config``); ``None``: that of the name.
         norm: kind of feature normalization, one of ``NORMS``.
         norm_site: the sites to normalize at, e.g. ``auto`` or ``["frontend", "layer.3"]``.
-        norm_prior: frames of the noisy corpus that the norm ``shrink`` adds to each utterance's.
         feature: what the head gets: the ``last`` layer, or the ``weighted_sum`` of all of them
             and of what goes into the first, with learnt weights.
         feature_layer_norm: each layer has a layer norm of its own before the weighted sum.
@@ -64,7 +63,6 @@ class FeatNormSeparator(AbsSeparator):
         upstream_conf: Mapping[str, Any] | None = None,
         norm: str = "utterance",
         norm_site: str | Sequence[str] = "auto",
-        norm_prior: float = 100.0,
         feature: str = "last",
         feature_layer_norm: bool = False,
         use_spectrum: bool = True,
@@ -99,14 +97,14 @@ class FeatNormSeparator(AbsSeparator):
         self.upstream.configure(
             freeze, upstream_dropout, layer_drop, spec_augment, gradient_checkpointing, fast
         )
-        self.norm, self.norm_prior = check_norm(norm), norm_prior
+        self.norm = check_norm(norm)
         names = norm_site if isinstance(norm_site, str) else ",".join(norm_site)
         self.norm_sites = self.upstream.resolve_sites(names)
         self.level_norm = LevelNorm() if norm == "level" else None
         if norm not in ("none", "level"):
             for site in self.norm_sites:
                 width = self.upstream.sites[site]
-                self.upstream.set_norm(site, FeatureNorm.empty(width, norm, norm_prior))
+                self.upstream.set_norm(site, FeatureNorm.empty(width, norm))
         layers_from = 1 if self.upstream.num_layers else 0
         self.feature_sites = list(self.upstream.sites)[layers_from:]
         self.weighted_sum = None
@@ -134,7 +132,7 @@ class FeatNormSeparator(AbsSeparator):
         Args:
             weights: the state of an upstream of the same architecture.
             clean: clean statistics at every site of ``norm_sites``; ``level`` reads its own.
-            noisy: noisy ones; the norms ``corpus`` and ``shrink`` need them.
+            noisy: noisy ones; the norm ``corpus`` needs them.
         """
         own = {key for key in self.upstream.state_dict() if not key.startswith("norms.")}
         if own != set(weights):
@@ -148,14 +146,8 @@ class FeatNormSeparator(AbsSeparator):
         if self.level_norm is not None:
             self.level_norm.level_db.fill_(float(clean[LEVEL_SITE].mean[0]))
             return
-        of_loud = LOUD if self.norm == "speech" else ""
         for site in self.norm_sites:
-            filled = FeatureNorm(
-                clean[site + of_loud],
-                self.norm,
-                noisy[site] if noisy else None,
-                prior=self.norm_prior,
-            )
+            filled = FeatureNorm(clean[site], self.norm, noisy[site] if noisy else None)
             self.upstream.set_norm(site, filled)
 
     def forward(

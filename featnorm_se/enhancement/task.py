@@ -25,7 +25,7 @@ from featnorm_se.enhancement.postponed import postpone_compiler
 from featnorm_se.enhancement.separator import FeatNormSeparator
 from featnorm_se.enhancement.trainer import FeatNormTrainer
 from featnorm_se.errors import FeatnormError
-from featnorm_se.names import LEVEL_SITE, LOUD, NEED_NOISY, SAMPLE_RATE
+from featnorm_se.names import LEVEL_SITE, SAMPLE_RATE
 from featnorm_se.statistics import FeatureStats
 from featnorm_se.upstream import load_upstream
 
@@ -138,12 +138,10 @@ class FeatNormTask(EnhancementTask):
         sites = {site: upstream.sites[site] for site in separator.norm_sites}
         if norm == "level":
             sites = {LEVEL_SITE: 1}
-        if norm == "speech":
-            sites = {site + LOUD: width for site, width in sites.items()}
         clean = noisy = None
         if norm != "none":
             clean = _load_stats(args.clean_stats, "clean", upstream.identity, sites)
-        if norm in NEED_NOISY:
+        if norm == "corpus":
             noisy = _load_stats(args.noisy_stats, "noisy", upstream.identity, sites)
         separator.start_from(upstream.state_dict(), clean, noisy)
         logging.info(f"The upstream starts from {upstream.identity}, norm {norm} at {list(sites)}")

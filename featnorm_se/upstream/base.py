@@ -8,7 +8,6 @@ from typing import Any, TypeVar
 from torch import Tensor, nn
 
 from featnorm_se.errors import FeatnormError
-from featnorm_se.upstream.loud import loud_frames
 from featnorm_se.upstream.padding import zero_padding
 from featnorm_se.upstream.pieces import Part
 
@@ -161,24 +160,13 @@ class Upstream(nn.Module):
         while True:
             key = site.replace(".", "_")
             if apply_norms and key in self.norms:
-                x = self._normalize(self.norms[key], x, lengths, wav, wav_lengths)
+                x = self.norms[key](x, lengths)
             if site in wanted:
                 kept[site] = zero_padding(x, lengths)
             if site == wanted[-1]:
                 steps.close()
                 return kept, lengths
             site, x, lengths = steps.send(x)
-
-    def _normalize(
-        self, norm: Any, x: Tensor, lengths: Tensor, wav: Tensor, wav_lengths: Tensor
-    ) -> Tensor:
-        """Apply a site's normalization, and tell it the loud frames if it asks for them."""
-        if not getattr(norm, "asks_loud", False):
-            normed: Tensor = norm(x, lengths)
-            return normed
-        loud = loud_frames(wav, wav_lengths, lengths, self.hop, self.offset)
-        normed = norm(x, lengths, loud)
-        return normed
 
     def forward(self, wav: Tensor, wav_lengths: Tensor) -> tuple[Tensor, Tensor]:
         """Return the last layer's features (B, T, D), zero in the padding, and lengths (B,)."""

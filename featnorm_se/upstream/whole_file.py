@@ -61,7 +61,7 @@ def find_points(upstream: Any) -> Iterator[Point]:
     sites, norms = [], dict(upstream.norms.items())
     for site in upstream.sites:
         norm = norms.get(site.replace(".", "_"))
-        if isinstance(norm, FeatureNorm) and norm.norm not in ("corpus", "speech"):
+        if isinstance(norm, FeatureNorm) and norm.norm != "corpus":
             sites.append(Point(site, norm, "site", upstream.hop, site != "frontend"))
     mel = getattr(upstream, "mel", None)
     # Only plain log-mels can have their normalization taken off (see LogMel).
@@ -168,7 +168,6 @@ class WholeFile:
             self._give_level(undo)
             for point in self._points:
                 means, stds = self._moments(point)
-                self._frames = float(self.known[point.name][0].frames)
                 give[point.kind](point.module, means, stds, undo)
             yield
 
@@ -255,7 +254,6 @@ class WholeFile:
             like = norm.mean
             norm.given = (self._pick(means, like)[:, None], self._pick(stds, like)[:, None])
 
-        norm.given_frames = self._frames
         undo.callback(norm.register_forward_pre_hook(give).remove)
         undo.callback(setattr, norm, "given", None)
 

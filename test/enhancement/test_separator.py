@@ -9,7 +9,7 @@ from tiny_experiments import tiny_config
 
 from featnorm_se.enhancement.separator import FeatNormSeparator
 from featnorm_se.errors import FeatnormError
-from featnorm_se.names import LEVEL_SITE, LOUD, NORMS
+from featnorm_se.names import LEVEL_SITE, NORMS
 from featnorm_se.normalization import FeatureNorm
 from featnorm_se.statistics import FeatureStats, SiteStats
 from featnorm_se.upstream import load_upstream
@@ -34,9 +34,8 @@ def spectra(samples=(6400, 4800)) -> tuple[torch.Tensor, torch.Tensor]:
 def fake_stats(separator: FeatNormSeparator) -> FeatureStats:
     rng = np.random.default_rng(0)
     sites = {
-        site + part: SiteStats.of(rng.normal(size=(50, separator.upstream.sites[site])) * 3 + 1)
+        site: SiteStats.of(rng.normal(size=(50, separator.upstream.sites[site])) * 3 + 1)
         for site in separator.norm_sites
-        for part in ("", LOUD)
     }
     sites[LEVEL_SITE] = SiteStats.of(np.array([[-26.0], [-20.0]]))
     return FeatureStats(sites, {})

@@ -8,7 +8,7 @@ stage=1                         # first stage to run
 stop_stage=5                    # last stage to run
 upstream=wavlm                  # mockingjay, tera, wav2vec2, hubert, wavlm, ... (featnorm_se/upstream/conf)
 upstream_ckpt=                  # checkpoint: a path, a URL, scratch (random weights); empty: the official one
-norm=utterance                  # none, utterance, corpus, instance, mix, shrink, speech, level
+norm=utterance                  # none, utterance, corpus, instance, mix, level
 norm_site=auto                  # auto, frontend, projection, layer.K, last; several with commas
 config=conf/train.yaml          # training configuration, in the keys of ESPnet
 set=                            # key=value over the configuration, several with blanks
@@ -37,15 +37,6 @@ speech_root=                    # mini: folder of real clean speech; empty: it i
 noise_root=                     # mini: folder of real noise; empty: it is made
 copies=1                        # mini: how often each training utterance is mixed
 # End of options.
-
-die() {
-    echo "${prog}: error: $*" >&2
-    exit 1
-}
-
-log() {
-    echo "$(date '+%H:%M:%S') $*"
-}
 
 prog=./run.sh
 printf -v command_line ' %q' "$@"
@@ -167,10 +158,6 @@ if runs 1; then
     "${python}" -m featnorm_se.bin.prepare --corpus "${prepare}" --db_root "${db_root}" "${prepare_options[@]}"
 fi
 
-needs_noisy() { # the norms that take the noisy training speech's statistics
-    [ "${norm}" = corpus ] || [ "${norm}" = shrink ]
-}
-
 needs() {
     [ -s "$2" ] || die "stage $1 needs $2: run stage $3 first"
 }
@@ -203,7 +190,7 @@ if runs 2; then
         log "stage 2: --norm none needs no statistics"
     else
         collect clean "${datadir}/train/spk1.scp"
-        ! needs_noisy || collect noisy "${datadir}/train/wav.scp"
+        [ "${norm}" != corpus ] || collect noisy "${datadir}/train/wav.scp"
     fi
 fi
 
@@ -243,7 +230,7 @@ if runs 3; then
         needs 3 "${stats}/clean.npz" 2
         train_options+=(--clean_stats "${stats}/clean.npz")
     fi
-    if needs_noisy; then
+    if [ "${norm}" = corpus ]; then
         needs 3 "${stats}/noisy.npz" 2
         train_options+=(--noisy_stats "${stats}/noisy.npz")
     fi
