@@ -102,16 +102,17 @@ def next_stats(folder: Path) -> Path:
 
 @pytest.fixture
 def ready(tmp_path: Path) -> Path:
-    """A python that tells a training's arguments, and files that stage 3 looks for."""
+    """A python that tells the arguments of stages 2 and 3, and files that they look for."""
     python = os.environ.get("FEATNORM_SE_PYTHON", "python3")
     script = tmp_path / "python"
     script.write_text(
-        f'#!/bin/bash\nif [ "$2" = featnorm_se.bin.train ]; then echo "told: $*"\n'
-        f'else exec {python} "$@"; fi\n'
+        f"#!/bin/bash\ncase $2 in featnorm_se.bin.train | featnorm_se.bin.collect_stats)"
+        f' echo "told: $*" ;; *) exec {python} "$@" ;; esac\n'
     )
     script.chmod(0o755)
     (tmp_path / "data" / "train").mkdir(parents=True)
-    (tmp_path / "data" / "train" / "wav.scp").write_text("a a.wav\n")
+    for scp in ("wav.scp", "spk1.scp"):
+        (tmp_path / "data" / "train" / scp).write_text("a a.wav\n")
     return script
 
 
@@ -128,6 +129,19 @@ def test_several_gpus_go_through_the_launcher_of_espnet(tmp_path: Path, ready: P
     one = run(tmp_path, *STAGE, "--tag", "one", "--ngpu", "1", "--python", str(ready))
     assert one.returncode == 0 and not (tmp_path / "exp" / "one" / "launch.log").exists()
     assert "--ngpu 1" in (tmp_path / "exp" / "one" / "train.log").read_text()
+
+
+def test_a_gpu_collects_the_statistics_in_one_process(tmp_path: Path, ready: Path) -> None:
+    options = ["--stage", "2", "--stop_stage", "2", "--nj", "3", "--python", str(ready)]
+    for ngpu, shards, device in (("1", 1, "cuda"), ("0", 3, "cpu")):
+        dump = ["--dumpdir", str(tmp_path / ngpu)]
+        done = run(tmp_path, *options, "--ngpu", ngpu, *dump)
+        assert done.returncode == 0, done.stderr
+        logs = sorted((tmp_path / ngpu / "stats").glob("*/log/clean.*.log"))
+        assert len(logs) == shards
+        for number, log in enumerate(logs, start=1):
+            told = log.read_text()
+            assert f"--device {device} " in told and f"--shard {number}/{shards} " in told
 
 
 @pytest.mark.parametrize(("backend", "asked"), [("pbs", "-l nodes=2:ppn=1"), ("sge", "-pe mpi 2")])
