@@ -8,7 +8,7 @@ from pathlib import Path
 
 from featnorm_se.errors import FeatnormError
 from featnorm_se.metrics.names import METRICS
-from featnorm_se.report.experiments import read_experiments, split_seed
+from featnorm_se.report.experiments import Experiment, read_experiments, split_seed
 from featnorm_se.report.grid import Estimate, one_more, over_seeds
 
 
@@ -39,9 +39,11 @@ class Again:
         return sum(low <= mean <= high for mean in self.means.values())
 
 
-def _means(expdir: Path, testset: str, metric: str) -> dict[str, dict[int, float]]:
+def _means(
+    experiments: Sequence[Experiment], testset: str, metric: str
+) -> dict[str, dict[int, float]]:
     found: dict[str, dict[int, float]] = {}
-    for experiment in read_experiments(expdir):
+    for experiment in experiments:
         named, mean = split_seed(experiment.name), experiment.mean(testset, metric)
         if named and mean is not None:
             found.setdefault(named[0], {})[named[1]] = mean
@@ -63,8 +65,9 @@ def run_again(
         FeatnormError: a folder holds no experiments, or they have no row in common.
     """
     found = []
+    firsts, others = read_experiments(first), read_experiments(other)
     for metric in metrics:
-        known, told = _means(first, testset, metric), _means(other, testset, metric)
+        known, told = _means(firsts, testset, metric), _means(others, testset, metric)
         for row in sorted(known.keys() & told.keys()):
             estimate = over_seeds(list(known[row].values()))
             expected = one_more(estimate, len(known[row]))
