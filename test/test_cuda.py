@@ -63,14 +63,8 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
             soundfile.write(paths[1], clean, 16000)
             utterances.append(Utterance(name, *paths, part, len(clean) / 16000))
         write_data_dir(root / "data" / part, utterances)
-    config = helper(TEST / "enhancement" / "tiny_experiments.py").tiny_config("x")
-    config |= {"optim": "adam", "max_epoch": 2, "iterator_type": "chunk", "chunk_length": 8000}
-    config |= {"batch_size": 2, "num_workers": 0, "num_cache_chunks": 4, "seed": 0}
-    config |= {"valid_iterator_type": "sequence", "valid_batch_type": "sorted"}
-    config |= {"best_model_criterion": [["valid", "loss", "min"]], "keep_nbest_models": 1}
-    config |= {"use_matplotlib": False, "use_tensorboard": False}
-    for key in ("upstream", "norm"):
-        del config["separator_conf"][key]
+    config = helper(TEST / "enhancement" / "tiny_experiments.py").training_config()
+    config |= {"max_epoch": 2, "chunk_length": 8000, "keep_nbest_models": 1}
     (root / "train.yaml").write_text(yaml.safe_dump(config))
     return root
 

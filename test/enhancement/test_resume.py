@@ -13,7 +13,7 @@ import pytest
 import soundfile
 import torch
 import yaml
-from tiny_experiments import tiny_config
+from tiny_experiments import training_config
 
 from featnorm_se.data.datadir import Utterance, write_data_dir
 from featnorm_se.enhancement.checkpoints import epochs_to_do, read_checkpoint, whole_files
@@ -42,15 +42,9 @@ def recipe(tmp_path_factory) -> SimpleNamespace:
                 soundfile.write(path, 0.1 * rng.normal(size=8000), 16000)
             utterances.append(Utterance(name, *paths, part, 0.5))
         write_data_dir(root / "data" / part, utterances)
-    config = tiny_config("tera_tiny", "none", upstream_dropout=0.1, dropout=0.1)
-    config |= {"optim": "adam", "scheduler": "warmuplr", "scheduler_conf": {"warmup_steps": 5}}
-    config |= {"max_epoch": EPOCHS, "iterator_type": "chunk", "chunk_length": 4000}
-    config |= {"batch_size": 2, "num_workers": 0, "num_cache_chunks": 4, "seed": 0}
-    config |= {"valid_iterator_type": "sequence", "valid_batch_type": "sorted"}
-    config |= {"best_model_criterion": [["valid", "loss", "min"]], "keep_nbest_models": 2}
-    config |= {"use_matplotlib": False, "use_tensorboard": False}
-    for key in ("upstream", "norm"):
-        del config["separator_conf"][key]
+    config = training_config(upstream_dropout=0.1, dropout=0.1)
+    config |= {"scheduler": "warmuplr", "scheduler_conf": {"warmup_steps": 5}}
+    config |= {"max_epoch": EPOCHS, "chunk_length": 4000, "keep_nbest_models": 2}
     (root / "train.yaml").write_text(yaml.safe_dump(config))
     run = Experiment(
         expdir=root / "whole",

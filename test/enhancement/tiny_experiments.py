@@ -29,6 +29,29 @@ def tiny_config(upstream: str, norm: str = "utterance", **separator: Any) -> dic
     }
 
 
+def training_config(**separator: Any) -> dict[str, Any]:
+    """Return a training YAML of a tiny model: chunks in batches of two, read in the process itself.
+
+    The upstream and the norm are left for the experiment to name.
+    """
+    config = tiny_config("", "", **separator)
+    for key in ("upstream", "norm"):
+        del config["separator_conf"][key]
+    return config | {
+        "optim": "adam",
+        "iterator_type": "chunk",
+        "batch_size": 2,
+        "num_workers": 0,
+        "num_cache_chunks": 4,
+        "seed": 0,
+        "valid_iterator_type": "sequence",
+        "valid_batch_type": "sorted",
+        "best_model_criterion": [["valid", "loss", "min"]],
+        "use_matplotlib": False,
+        "use_tensorboard": False,
+    }
+
+
 def save_tiny(
     folder: Path, upstream: str = "tera_tiny", norm: str = "utterance", **separator: Any
 ) -> Path:
