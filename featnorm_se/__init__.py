@@ -15,13 +15,13 @@ _PUBLIC = {
     "FeatureNorm": "featnorm_se.normalization",
     "FeatureStats": "featnorm_se.statistics",
     "load_upstream": "featnorm_se.upstream",
-    "Enhancer": "featnorm_se.enhancement.enhancer",
+    "Enhancer": "featnorm_se.inference.enhancer",
 }
 
 __all__ = ["Enhancer", "FeatureNorm", "FeatureStats", "__version__", "load_upstream"]
 
 if TYPE_CHECKING:
-    from featnorm_se.enhancement.enhancer import Enhancer
+    from featnorm_se.inference.enhancer import Enhancer
     from featnorm_se.normalization import FeatureNorm
     from featnorm_se.statistics import FeatureStats
     from featnorm_se.upstream import load_upstream

@@ -1,11 +1,13 @@
-"""Files written whole or not at all, their hashes, and two formats read without trust."""
+"""Files and folders written whole or not at all, by one writer at a time; their hashes."""
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
-import re
+import shutil
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -77,133 +79,68 @@ def sha256_file(path: str | os.PathLike[str]) -> str:
         raise FeatnormError(f"cannot read {path}: {error.strerror or error}") from error
 
 
-def read_arrays(path: str | os.PathLike[str], largest: int, most: int) -> dict[str, Any]:
-    """Read an npz's arrays of numbers and text, no further than their bytes go.
-
-    NumPy's own reader asks for the memory that a header promises before it looks for the bytes,
-    and hands out objects of Python where it is let.
-
-    Args:
-        path: what ``numpy.savez`` wrote.
-        largest: bytes that one array may have.
-        most: bytes that all of them together may have.
-
-    Returns:
-        The arrays by name.
+def read_json(path: str | os.PathLike[str]) -> Any:
+    """Read a JSON file.
 
     Raises:
-        ValueError: it is another format, or an array is too large or of another kind; or what
-            zipfile raises.
+        FeatnormError: it cannot be read or is no JSON.
     """
-    import io
-    import math
-    import zipfile
-
-    import numpy as np
-
-    arrays = {}
-    with zipfile.ZipFile(path) as archive:
-        members = archive.infolist()
-        large = [member.filename for member in members if member.file_size > largest]
-        if large or sum(member.file_size for member in members) > most:
-            raise ValueError(f"{large[0] if large else 'all of it'} is too large")
-        for member in members:
-            with archive.open(member) as handle:
-                data = io.BytesIO(handle.read(largest + 1))
-            version = np.lib.format.read_magic(data)
-            if version != (1, 0):
-                raise ValueError(f"{member.filename} is of NumPy's format {version}")
-            try:
-                shape, fortran, dtype = np.lib.format.read_array_header_1_0(data)
-            except Exception as error:  # it reads the header as Python, whose errors are many
-                raise ValueError(f"{member.filename} has no header of NumPy: {error}") from error
-            rest = data.read()
-            if dtype.kind not in "fiU" or math.prod(shape) * dtype.itemsize != len(rest):
-                raise ValueError(f"{member.filename} is no array of {shape} {dtype}")
-            values = np.frombuffer(rest, dtype) if rest else np.zeros(0, dtype)
-            name = member.filename.removesuffix(".npy")
-            arrays[name] = values.reshape(shape, order="F" if fortran else "C")
-    return arrays
-
-
-_DEEPEST, _LONGEST = 50, 1 << 20  # brackets in brackets, and characters, of a YAML document
-_MOST_NODES = 100_000  # values of a YAML document, those that an alias repeats counted again
-
-
-def parse_yaml(text: str | bytes, where: str) -> Any:
-    """Read YAML of plain values: no objects, and no aliases that multiply to millions of values.
-
-    ``1e-4`` is a number, as in YAML 1.2; in YAML 1.1 it would be text, unlike ``1.0e-4``.
-
-    Args:
-        text: one document; bytes are UTF-8.
-        where: what messages call it.
-
-    Raises:
-        FeatnormError: it is no such YAML.
-    """
-    import yaml
-
-    class Loader(yaml.SafeLoader):
-        """Stops at depths that PyYAML's time grows with faster than with the text."""
-
-        def fetch_flow_collection_start(self, token: Any) -> None:
-            if self.flow_level > _DEEPEST:
-                raise ValueError("it is nested too deep")
-            super().fetch_flow_collection_start(token)
-
     try:
-        if len(text) > _LONGEST:
-            raise ValueError(f"it has {len(text)} characters, no configuration has")
-        loader = Loader(text.decode("utf-8") if isinstance(text, bytes) else text)
-        node = loader.get_single_node()
-        if node is not None and _count_nodes(node, {}) > _MOST_NODES:
-            raise ValueError(f"its aliases stand for more than {_MOST_NODES} values")
-        if node is not None:
-            _read_exponents(node, set())
-        value = None if node is None else loader.construct_document(node)
-        if isinstance(value, dict | list):
-            _check_keys(value)
-        return value
-    except RecursionError as error:
-        raise FeatnormError(f"{where} is no YAML: it is nested too deep") from error
-    # Its constructors trip over values that do not fit their tags.
-    except (yaml.YAMLError, ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
-        told = " ".join(str(error).split()) or type(error).__name__
-        raise FeatnormError(f"{where} is no YAML: {told[:300]}") from error
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise FeatnormError(f"cannot read {path}: {error.strerror or error}") from error
+    except ValueError as error:
+        raise FeatnormError(f"{path} is no JSON: {error}") from error
 
 
-_EXPONENT = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+")
+@contextmanager
+def locked(path: str | os.PathLike[str], wait: bool = False) -> Iterator[None]:
+    """Hold the right to write a file or folder; a killed process holds it no longer.
+
+    On a file system without locks nothing is held: a warning says so.
+
+    Args:
+        path: what is written; the lock is a hidden file beside it.
+        wait: wait until another run has finished with it, instead of refusing.
+
+    Raises:
+        FeatnormError: another run is writing it.
+    """
+    from filelock import FileLock, Timeout
+
+    target = Path(path).absolute()
+    lock = FileLock(target.with_name(f".{target.name}.lock"), timeout=-1 if wait else 0)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except Timeout as error:
+        raise FeatnormError(f"another run is writing {target}: wait for it") from error
+    except (NotImplementedError, OSError) as error:
+        if isinstance(error, OSError) and error.errno not in (errno.ENOLCK, errno.ENOTSUP):
+            raise FeatnormError(f"cannot write {target}: {error.strerror or error}") from error
+        print(f"warning: {target} cannot be locked: let no second run write it", file=sys.stderr)
+    try:
+        yield
+    finally:
+        lock.release()
 
 
-def _read_exponents(node: Any, seen: set[int]) -> None:
-    if id(node) in seen:
-        return
-    seen.add(id(node))
-    if isinstance(node.value, list):
-        for item in node.value:
-            for part in item if isinstance(item, tuple) else (item,):
-                _read_exponents(part, seen)
-    elif node.style is None and node.tag.endswith(":str") and _EXPONENT.fullmatch(node.value):
-        node.tag = node.tag.removesuffix("str") + "float"
+@contextmanager
+def replaced_folder(folder: str | os.PathLike[str]) -> Iterator[Path]:
+    """Give an empty folder beside ``folder``; put it in its place when the block ends well.
 
-
-def _check_keys(value: Any) -> None:
-    """Refuse groups with other keys than text: ``no: 1`` has the key False."""
-    if isinstance(value, dict):
-        odd = [key for key in value if not isinstance(key, str)]
-        if odd:
-            raise ValueError(f"the key {str(odd[0])[:40]!r} is no text: put it in quotes")
-    for part in value.values() if isinstance(value, dict) else value:
-        if isinstance(part, dict | list | tuple):
-            _check_keys(part)
-
-
-def _count_nodes(node: Any, known: dict[int, int]) -> int:
-    """Count a node and all below it, each as often as it is reached; a loop counts as too many."""
-    if id(node) not in known:
-        known[id(node)] = _MOST_NODES + 1  # until it is counted: whoever meets it now is inside it
-        inner = node.value if isinstance(node.value, list) else []
-        parts = [part for item in inner for part in (item if isinstance(item, tuple) else (item,))]
-        known[id(node)] = 1 + sum(_count_nodes(part, known) for part in parts)
-    return known[id(node)]
+    What a killed run left beside it is removed first, so hold ``locked(folder)``.
+    """
+    target = Path(folder).absolute()
+    fresh, stale = (target.with_name(f".{target.name}.{kind}") for kind in ("new", "old"))
+    for leftover in (fresh, stale):
+        shutil.rmtree(leftover, ignore_errors=True)
+    fresh.mkdir(parents=True)
+    try:
+        yield fresh
+        if target.exists():
+            target.rename(stale)
+        fresh.rename(target)
+    finally:
+        for leftover in (fresh, stale):
+            shutil.rmtree(leftover, ignore_errors=True)

@@ -6,7 +6,6 @@ import hashlib
 import io
 import json
 import os
-import runpy
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -81,12 +80,11 @@ def _lists() -> None:
 
 
 def _models() -> None:
-    from featnorm_se.collection import collect_shards
-    from featnorm_se.enhancement.pack import pack
+    from tiny_models import make, save_tiny
 
-    helpers = Path(__file__).parent
-    make = runpy.run_path(str(helpers / "tiny_checkpoints.py"))["make"]
-    save_tiny = runpy.run_path(str(helpers / "enhancement" / "tiny_experiments.py"))["save_tiny"]
+    from featnorm_se.collection import collect_shards
+    from featnorm_se.inference.pack import pack
+
     save_tiny(Path("exp/tiny"))
     Path("exp/tiny/run.json").write_text(json.dumps({"name": "tiny", "upstream": "tera_tiny"}))
     pack(Path("exp/tiny"), Path("model.zip"))

@@ -7,9 +7,12 @@ import threading
 import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from tiny_models import save_tiny
 
 from featnorm_se import fetch
 
@@ -91,3 +94,15 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     running.shutdown()
     running.server_close()
     thread.join()
+
+
+@pytest.fixture(scope="session")
+def tiny_experiment(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An experiment's folder with random weights."""
+    return save_tiny(tmp_path_factory.mktemp("exp") / "tiny")
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> None:
+    """Two test workers with a thread each: more would only slow each other down."""
+    torch.set_num_threads(1)

@@ -336,8 +336,8 @@ def here(good: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "world"
     shutil.copytree(good, folder)
     monkeypatch.chdir(folder)
-    if "featnorm_se.enhancement.jobs" in sys.modules:  # it keeps the last model, by its name
-        sys.modules["featnorm_se.enhancement.jobs"].load_once.cache_clear()
+    if "featnorm_se.inference.jobs" in sys.modules:  # it keeps the last model, by its name
+        sys.modules["featnorm_se.inference.jobs"].load_once.cache_clear()
     return folder
 
 

@@ -18,10 +18,10 @@ from featnorm_se import Enhancer
 from featnorm_se.collection import collect
 from featnorm_se.data.datadir import Utterance, write_data_dir
 from featnorm_se.data.scp import read_scp
-from featnorm_se.enhancement.experiment import Experiment, train
 from featnorm_se.names import FEATURE_NORMS, LEVEL_SITE
 from featnorm_se.normalization import FeatureNorm
 from featnorm_se.statistics import SiteStats
+from featnorm_se.training.experiment import Experiment, train
 from featnorm_se.upstream import load_upstream
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
@@ -63,7 +63,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
             soundfile.write(paths[1], clean, 16000)
             utterances.append(Utterance(name, *paths, part, len(clean) / 16000))
         write_data_dir(root / "data" / part, utterances)
-    config = helper(TEST / "enhancement" / "tiny_experiments.py").training_config()
+    config = helper(TEST / "tiny_models.py").training_config()
     config |= {"max_epoch": 2, "chunk_length": 8000, "keep_nbest_models": 1}
     (root / "train.yaml").write_text(yaml.safe_dump(config))
     return root

@@ -120,7 +120,7 @@ def packed(**changes: bytes) -> dict[str, bytes]:
 
 
 def load(path: str) -> Any:
-    from featnorm_se.enhancement.enhancer import Enhancer
+    from featnorm_se.inference.enhancer import Enhancer
 
     return Enhancer.from_pretrained(path)
 
@@ -270,7 +270,7 @@ def test_a_packed_checkpoint_is_a_bomb(place: str) -> None:
     if place == "checkpoint":
         refused(lambda: load_upstream("tera_tiny", "exp/x.pth"), "exp/x.pth", "unpack")
     else:
-        from featnorm_se.enhancement.enhancer import Enhancer
+        from featnorm_se.inference.enhancer import Enhancer
 
         refused(lambda: Enhancer.from_pretrained("exp", model_file="x.pth"), "exp/x.pth", "unpack")
 

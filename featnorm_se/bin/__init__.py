@@ -5,22 +5,44 @@ from __future__ import annotations
 import argparse
 import errno
 import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
-from featnorm_se.ending import Ended, ended_by_sigterm
 from featnorm_se.errors import FeatnormError
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser that tells a wrong command line as all bad input is told: in one line."""
+    """A parser that tells a wrong command line as all bad input is told: in one line.
+
+    Args:
+        prog: the command.
+        description: what it does.
+    """
+
+    def __init__(self, prog: str, description: str) -> None:
+        super().__init__(
+            prog=prog,
+            description=description,
+            formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        )
 
     def error(self, message: str) -> NoReturn:
         """Raise FeatnormError with what argparse has to say."""
         raise FeatnormError(f"{message}: {self.prog} --help lists the options")
+
+
+def add_upstream_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that name an upstream, its weights and its sites."""
+    add = parser.add_argument
+    add("--upstream", default="wavlm", help="name of the upstream")
+    add("--upstream_ckpt", help="a path, a URL, 'scratch', or nothing for the official one")
+    add("--upstream_conf_dir", help="folder of the recipe's upstream YAML files")
+    add("--norm_site", default="auto", help="sites, comma-separated")
+    add("--seed", type=int, default=0, help="of everything random")
 
 
 def run(main: Callable[[Sequence[str]], None], argv: Sequence[str] | None = None) -> int:
@@ -39,48 +61,52 @@ def run(main: Callable[[Sequence[str]], None], argv: Sequence[str] | None = None
     arguments = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in arguments
     arguments = [argument for argument in arguments if argument != "--debug"]
+    signal.signal(signal.SIGTERM, _end)
     try:
-        with ended_by_sigterm():
-            main(arguments)
-    except Ended:
-        print(
-            "featnorm_se: error: ended by SIGTERM: the same command again goes on from here",
-            file=sys.stderr,
-        )
-        return 143
-    except FeatnormError as error:
-        if debug:
-            raise
-        print(f"featnorm_se: error: {one_line(str(error))}", file=sys.stderr)
-        return 1
+        main(arguments)
+    except _Ended:
+        return _fail("ended by SIGTERM: the same command again goes on from here", 143)
     except KeyboardInterrupt:
-        print("featnorm_se: interrupted", file=sys.stderr)
-        return 130
+        return _fail("interrupted: the same command again goes on from here", 130)
     except BrokenPipeError:
         # The reader (head, less) went away; that is no error of ours.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except OSError as error:
-        full = error.errno in _NO_ROOM
-        if debug or not (full or error.filename):
+    except (FeatnormError, OSError, MemoryError) as error:
+        if debug or not (told := _told(error)):
             raise
-        where = f" {error.filename}" if error.filename else ""
-        # Or what no reader or writer has foreseen: a name that is too long, a closed folder.
-        told = f"cannot write{where}" if full else f"cannot use{where}"
-        mend = "make room and give the same command again" if full else "mend it, or see --debug"
-        print(
-            f"featnorm_se: error: {one_line(f'{told}: {error.strerror}: {mend}')}", file=sys.stderr
-        )
-        return 1
-    except MemoryError:
-        if debug:
-            raise
-        told = "out of memory: close other programs, or take fewer jobs (--nj), or see --debug"
-        print(f"featnorm_se: error: {told}", file=sys.stderr)
-        return 1
+        return _fail(told, 1)
     return 0
 
 
-def one_line(text: str) -> str:
-    """Return a text with what is not printable escaped: names of files can hold anything."""
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+class _Ended(BaseException):
+    """SIGTERM came. No ``except Exception`` on the way out takes it for an error."""
+
+
+def _end(number: int, frame: Any) -> NoReturn:
+    """Unwind on SIGTERM, as before a pre-emption, with the worker processes ended first."""
+    if "multiprocessing" in sys.modules:
+        for child in sys.modules["multiprocessing"].active_children():
+            child.terminate()
+    raise _Ended
+
+
+def _told(error: Exception) -> str:
+    """Return the line for an error that the user can mend; nothing for any other."""
+    if isinstance(error, FeatnormError):
+        return str(error)
+    if isinstance(error, MemoryError):
+        return "out of memory: close other programs, or take fewer jobs (--nj), or see --debug"
+    where = f" {error.filename}" if isinstance(error, OSError) and error.filename else ""
+    if isinstance(error, OSError) and error.errno in _NO_ROOM:
+        return f"cannot write{where}: {error.strerror}: make room and give the same command again"
+    # What no reader or writer has foreseen: a name that is too long, a closed folder.
+    strerror = error.strerror if isinstance(error, OSError) else ""
+    return f"cannot use{where}: {strerror}: mend it, or see --debug" if where else ""
+
+
+def _fail(told: str, status: int) -> int:
+    # What is not printable is escaped: names of files can hold anything.
+    line = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in told)
+    print(f"featnorm_se: error: {line}", file=sys.stderr)
+    return status

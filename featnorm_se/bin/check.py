@@ -15,7 +15,6 @@ def get_parser() -> argparse.ArgumentParser:
     parser = Parser(
         prog="python -m featnorm_se.bin.check",
         description="Check a run's options without loading a model.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     parser.add_argument("--upstream", required=True, help="name of the upstream")
     parser.add_argument("--upstream_ckpt", default="", help="a path is checked to be there")

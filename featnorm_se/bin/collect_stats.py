@@ -17,7 +17,6 @@ def get_parser() -> argparse.ArgumentParser:
         description="Run an upstream over a corpus, as far as the last site asked for, and save"
         " mean and deviation of every channel. Shards are collected apart and merged:"
         " --shard K/N writes one, --merge puts them together, --nj N does all of it.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     parser.add_argument("--output", required=True, help="the .npz file to write")
     parser.add_argument("--wav_scp", help="the utterances, a Kaldi scp of 16 kHz audio")

@@ -15,7 +15,6 @@ def get_parser() -> argparse.ArgumentParser:
         description="Compare the scores of each experiment with those of the first, utterance by"
         " utterance: mean difference with its 95 % bootstrap interval, wins, ties, losses, and"
         " a picture.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     parser.add_argument("baseline", metavar="EXP_A", help="folder such as exp/noisy")
     parser.add_argument("others", metavar="EXP_B", nargs="+", help="folders to compare with it")

@@ -17,7 +17,6 @@ def get_parser() -> argparse.ArgumentParser:
         description="Fetch the four zip files and the logs of VoiceBank-DEMAND (handle 10283/2791,"
         " 5.7 GB, CC BY 4.0). A second call goes on where the first was cut; each file is checked"
         " against its published MD5.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     parser.add_argument("--output", default="downloads", help="folder for the zip files")
     parser.add_argument("--server", default=SERVER, help="address before /<item>/content")
@@ -27,10 +26,10 @@ def get_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str]) -> None:
     """Fetch and check."""
     args = get_parser().parse_args(argv)
-    from featnorm_se.data.folder import one_writer
     from featnorm_se.data.voicebank_demand import download_voicebank_demand
+    from featnorm_se.files import locked
 
-    with one_writer(args.output):
+    with locked(args.output):
         for path in download_voicebank_demand(args.output, server=args.server):
             print(f"{path}: as published")
 

@@ -15,7 +15,6 @@ def get_parser() -> argparse.ArgumentParser:
     parser = Parser(
         prog="python -m featnorm_se.bin.drift",
         description="Write distance.csv, drift.csv and plots of one experiment's features.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     parser.add_argument("--expdir", required=True, help="the experiment's folder")
     parser.add_argument("--datadir", required=True, help="pairs to look at, such as data/valid")
@@ -27,9 +26,9 @@ def get_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str]) -> None:
     """Measure, write and draw."""
     args = get_parser().parse_args(argv)
-    from featnorm_se.enhancement.record import read_record
     from featnorm_se.report import feature_plots as plots
     from featnorm_se.report.features import look_at_features, write_rows
+    from featnorm_se.training.record import read_record
 
     expdir = Path(args.expdir)
     output = Path(args.output) if args.output else expdir / "features"

@@ -16,7 +16,7 @@ from featnorm_se.bin import Parser, run
 from featnorm_se.errors import FeatnormError
 
 if TYPE_CHECKING:
-    from featnorm_se.enhancement.jobs import Outcome, Settings
+    from featnorm_se.inference.jobs import Outcome, Settings
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -69,11 +69,11 @@ def main(argv: Sequence[str]) -> None:
     args = get_parser().parse_args(argv)
     if args.nj < 1:
         raise FeatnormError(f"--nj {args.nj}: at least one process is needed")
-    from featnorm_se.enhancement.enhancer import share_left_in
-    from featnorm_se.enhancement.jobs import Settings
-    from featnorm_se.enhancement.loading import shipped_model
-    from featnorm_se.enhancement.longform import Windowing
-    from featnorm_se.enhancement.windows import plan_windows
+    from featnorm_se.inference.enhancer import share_left_in
+    from featnorm_se.inference.jobs import Settings
+    from featnorm_se.inference.loading import shipped_model
+    from featnorm_se.inference.longform import Windowing
+    from featnorm_se.inference.windows import plan_windows
 
     windowing = Windowing(args.window, stats=args.stats, batch=args.batch)
     # Bad values are told before any work.
@@ -90,7 +90,7 @@ def main(argv: Sequence[str]) -> None:
 
 
 def _files(args: argparse.Namespace, settings: Settings) -> list[Outcome]:
-    from featnorm_se.enhancement.jobs import claim_folder, enhance_files, is_folder, plan_jobs
+    from featnorm_se.inference.jobs import claim_folder, enhance_files, is_folder, plan_jobs
 
     inputs, output = [Path(name) for name in args.inputs], Path(args.output)
     jobs = plan_jobs(inputs, output, args.save_noise)
@@ -104,8 +104,8 @@ def _files(args: argparse.Namespace, settings: Settings) -> list[Outcome]:
 
 def _piped(args: argparse.Namespace, settings: Settings) -> list[Outcome]:
     """Standard input and output by way of files: both may need seeking."""
-    from featnorm_se.enhancement.audio_stream import AudioInput
-    from featnorm_se.enhancement.jobs import Job, enhance_files, noise_path
+    from featnorm_se.inference.audio_stream import AudioInput
+    from featnorm_se.inference.jobs import Job, enhance_files, noise_path
 
     if len(args.inputs) > 1 or (args.output == "-" and args.save_noise):
         raise FeatnormError("- is for one file, and has no place for --save_noise")

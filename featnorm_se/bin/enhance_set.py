@@ -27,7 +27,6 @@ def get_parser() -> argparse.ArgumentParser:
         prog="python -m featnorm_se.bin.enhance_set",
         description="Enhance the utterances of a Kaldi scp. Shards run apart (--shard K/N) and"
         " --list writes spk1.scp when all are there.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     parser.add_argument("--model", required=True, help="folder of the experiment")
     parser.add_argument("--wav_scp", required=True, help="noisy utterances, 16 kHz mono")
@@ -52,9 +51,9 @@ def main(argv: Sequence[str]) -> None:
     if args.list:
         list_enhanced(read_scp(args.wav_scp), output)
         return
-    from featnorm_se.enhancement.inference import enhance_set
-    from featnorm_se.enhancement.longform import Windowing
-    from featnorm_se.enhancement.windows import plan_windows
+    from featnorm_se.inference.inference import enhance_set
+    from featnorm_se.inference.longform import Windowing
+    from featnorm_se.inference.windows import plan_windows
 
     told = read_settings(Path(args.config)) if args.config else read_settings(None)
     windowing = Windowing(told["window"], told["overlap"], told["stats"])
@@ -79,7 +78,7 @@ def read_settings(path: Path | None) -> dict[str, Any]:
     Raises:
         FeatnormError: it cannot be read, or holds another key or a value of another kind.
     """
-    from featnorm_se.enhancement.loading import parse_config
+    from featnorm_se.config import parse_config
 
     try:
         found = parse_config(path.read_bytes(), str(path)) if path else {}

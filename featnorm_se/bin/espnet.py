@@ -26,7 +26,7 @@ def main(argv: Sequence[str]) -> None:
     module = argv[0]
     if not module.startswith("espnet2.bin."):
         raise FeatnormError(f"{module!r} is no ESPnet command: espnet2.bin.<name> is wanted")
-    from featnorm_se.enhancement.task import register
+    from featnorm_se.training.task import register
 
     register()
     sys.argv = list(argv)

@@ -37,7 +37,7 @@ def get_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str]) -> None:
     """Pack, load the result once, and list what is in it."""
     args = get_parser().parse_args(argv)
-    from featnorm_se.enhancement.pack import PackOptions, pack
+    from featnorm_se.inference.pack import PackOptions, pack
 
     notes = Path(args.notes) if args.notes else None
     options = PackOptions(args.model_file, args.half, notes, args.licence)

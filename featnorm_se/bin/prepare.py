@@ -15,7 +15,6 @@ def build_parser() -> argparse.ArgumentParser:
     parser = Parser(
         prog="python -m featnorm_se.bin.prepare",
         description=__doc__,
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     add = parser.add_argument
     add(

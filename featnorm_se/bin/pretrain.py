@@ -22,7 +22,6 @@ def get_parser() -> argparse.ArgumentParser:
         description="Pre-train a Mockingjay or TERA on clean speech. The same command again goes"
         " on where a run was cut. What comes out, EXPDIR/<upstream>.pt, is a checkpoint for"
         " --upstream_ckpt.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     add = parser.add_argument
     add("--speech_root", nargs="+", required=True, help="folders of clean speech")
@@ -42,9 +41,9 @@ def main(argv: Sequence[str]) -> None:
     args = get_parser().parse_args(argv)
     if args.seed < 0 or (args.steps is not None and args.steps < 0):
         raise FeatnormError("--seed and --steps must not be negative")
-    from featnorm_se.data.folder import one_writer
+    from featnorm_se.files import locked
 
-    with one_writer(args.expdir):
+    with locked(args.expdir):
         trainer = prepare(args)
         if trainer is None:
             print(f"{args.expdir} is pre-trained already")

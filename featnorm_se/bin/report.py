@@ -14,7 +14,6 @@ def get_parser() -> argparse.ArgumentParser:
         prog="python -m featnorm_se.bin.report",
         description="Collect exp/*/run.json and exp/*/scores_*/summary.json into RESULTS.md, one"
         " table a test set, and print the tables.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     parser.add_argument("--expdir", default="exp", help="folder of experiments")
     parser.add_argument("--output", default="RESULTS.md", help="the Markdown file to write")

@@ -20,7 +20,6 @@ def get_parser() -> argparse.ArgumentParser:
         " utterance) and summary.json. Signals are taken as they are: no level change, no"
         " trimming, no alignment. When the lengths differ by up to 160 samples, the longer"
         " file's end is left out (summary.json says where); more is a failure.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     parser.add_argument("--ref", required=True, help="clean speech: a folder or a Kaldi scp file")
     parser.add_argument(

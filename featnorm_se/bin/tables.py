@@ -21,7 +21,6 @@ def get_parser() -> argparse.ArgumentParser:
         prog="python -m featnorm_se.bin.tables",
         description="Without --plan or --run: gather a table over seeds from the experiments"
         " that are there, as Markdown, CSV and LaTeX; cells not run stay empty.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     add = parser.add_argument
     add("--table", default="upstreams", help="folder of rows in --rows")

@@ -32,7 +32,6 @@ def get_parser() -> argparse.ArgumentParser:
         prog="python -m featnorm_se.bin.train",
         description="Fine-tune one model with ESPnet's trainer. The same command again goes on"
         " where a run was cut.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     parser.add_argument("--expdir", required=True, help="folder of this experiment")
     parser.add_argument("--config", required=True, help="training YAML, in ESPnet's keys")
@@ -75,9 +74,9 @@ def main(argv: Sequence[str]) -> None:
             raise FeatnormError(
                 f"--ngpu {args.ngpu}: torch finds no GPU here; --ngpu 0 trains on the processor"
             )
-    from featnorm_se.data.folder import one_writer
-    from featnorm_se.enhancement.experiment import Experiment, train
-    from featnorm_se.enhancement.record import process_rank
+    from featnorm_se.files import locked
+    from featnorm_se.training.experiment import Experiment, train
+    from featnorm_se.training.record import process_rank
 
     def path(text: str | None) -> Path | None:
         return Path(text) if text else None
@@ -86,7 +85,7 @@ def main(argv: Sequence[str]) -> None:
     expdir = Path(args.expdir)
     first = process_rank(launcher) == 0
     # The first of several processes holds the folder for all of them.
-    with one_writer(expdir, expdir / ".lock") if first else nullcontext():
+    with locked(expdir) if first else nullcontext():
         train(
             Experiment(
                 expdir=expdir,

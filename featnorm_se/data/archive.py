@@ -12,9 +12,8 @@ import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
-from featnorm_se.data.folder import one_writer, replaced_folder
 from featnorm_se.errors import FeatnormError
-from featnorm_se.files import write_json
+from featnorm_se.files import locked, replaced_folder, write_json
 
 _AUDIO = (".wav", ".flac")
 # Speech as PCM shrinks to a half or so; a tenth of silence. A thousandth is a trap.
@@ -65,7 +64,7 @@ def unpack(path: Path, target: Path, suffixes: Sequence[str]) -> Path:
     status = path.stat()
     made_of = {"zip": str(path.absolute()), "size": status.st_size, "mtime_ns": status.st_mtime_ns}
     record = target.with_name(f"{target.name}.json")
-    with one_writer(target):
+    with locked(target):
         if target.is_dir() and _read(record) == made_of:
             return target
         record.unlink(missing_ok=True)

@@ -14,7 +14,6 @@ import numpy as np
 
 from featnorm_se.data import names
 from featnorm_se.data.audio import audio_info, write_audio
-from featnorm_se.data.folder import one_writer, replaced_folder
 from featnorm_se.data.mix import SILENCE_RMS, mix_at_snr, rms
 from featnorm_se.data.parallel import parallel_map
 from featnorm_se.data.plan import (
@@ -28,7 +27,7 @@ from featnorm_se.data.plan import (
 )
 from featnorm_se.data.sources import Clip, find_audio, read_clip
 from featnorm_se.errors import FeatnormError
-from featnorm_se.files import write_json, write_text
+from featnorm_se.files import locked, replaced_folder, write_json, write_text
 
 SAMPLE_RATE = 16000
 # Raise it when the same arguments come to give other bytes.
@@ -110,7 +109,7 @@ def make_mini(output: str, options: MiniOptions, nj: int = 1) -> dict[str, Any]:
             root: _fingerprint(root) for root in (options.speech_root, options.noise_root) if root
         },
     }
-    with one_writer(target):
+    with locked(target):
         known = _read_stamp(target)
         if known and all(known.get(key) == value for key, value in stamp.items()):
             print(f"make_mini: {target} is already made with these options", file=sys.stderr)

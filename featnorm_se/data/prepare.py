@@ -23,11 +23,10 @@ from featnorm_se.data.audio import (
 from featnorm_se.data.corpus import CorpusSet, FilePair, read_log
 from featnorm_se.data.datadir import Utterance, check_infos, validate_data_dir, write_data_dir
 from featnorm_se.data.entry import is_command, run_command, split_archive
-from featnorm_se.data.folder import one_writer
 from featnorm_se.data.parallel import parallel_map
 from featnorm_se.data.resample import describe_resampler, resample, resampled_length
 from featnorm_se.errors import FeatnormError
-from featnorm_se.files import sha256_file, write_json
+from featnorm_se.files import locked, sha256_file, write_json
 
 RECORD = "prepare.json"
 SETS = ("train", "valid", "test")
@@ -61,7 +60,7 @@ def prepare_sets(
         **describe_resampler(),
         "sources": {name: _fingerprint(corpus) for name, corpus in sets.items()},
     }
-    with one_writer(output), one_writer(wav_dir):
+    with locked(output), locked(wav_dir):
         known = _done(output, request)
         if known:
             print(f"prepare: {output} is already prepared", file=sys.stderr)

@@ -6,8 +6,8 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from featnorm_se.config import parse_config
 from featnorm_se.errors import FeatnormError
-from featnorm_se.files import parse_yaml
 
 LONGEST_SECONDS = 29.0  # s3prl's masking stops at 3000 frames
 
@@ -57,7 +57,7 @@ def read_plan(path: Path, steps: int | None = None) -> Plan:
     from featnorm_se.pretraining.model import OBJECTIVE
 
     try:
-        told = parse_yaml(path.read_bytes(), str(path))
+        told = parse_config(path.read_bytes(), str(path))
     except OSError as error:
         raise FeatnormError(f"cannot read {path}: {error.strerror}") from error
     known = {field.name for field in fields(Plan)}

@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from featnorm_se.config import parse_config
 from featnorm_se.errors import FeatnormError
-from featnorm_se.files import parse_yaml
 from featnorm_se.metrics.names import METRICS
 from featnorm_se.report.experiments import NOISY, SCORES_PREFIX, read_scores
 from featnorm_se.report.grid import DELTAS, Estimate, over_seeds
@@ -83,7 +83,7 @@ def read_questions(path: Path) -> list[Question]:
         FeatnormError: it cannot be read, or an entry has other keys.
     """
     try:
-        told = parse_yaml(path.read_bytes(), str(path))
+        told = parse_config(path.read_bytes(), str(path))
     except OSError as error:
         raise FeatnormError(f"cannot read {path}: {error.strerror}") from error
     if not isinstance(told, dict):

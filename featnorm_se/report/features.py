@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from featnorm_se.data.audio import read_audio
 from featnorm_se.data.scp import read_scp
-from featnorm_se.enhancement.enhancer import Enhancer
 from featnorm_se.errors import FeatnormError
 from featnorm_se.files import write_text
+from featnorm_se.inference.enhancer import Enhancer
 from featnorm_se.names import SAMPLE_RATE
 from featnorm_se.report.distance import channel_gaps, frechet_distance, linear_cka, mean_cosine
 from featnorm_se.upstream import load_upstream

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from featnorm_se.config import parse_config
 from featnorm_se.errors import FeatnormError
-from featnorm_se.files import parse_yaml
 from featnorm_se.names import check_norm, check_sites
 from featnorm_se.report.experiments import NOISY, drift_file
 from featnorm_se.upstream.registry import upstream_card
@@ -101,7 +101,7 @@ def read_rows(folder: Path, setting: Setting) -> list[Row]:
 
 def _read_row(file: Path, setting: Setting) -> Row:
     try:
-        told = parse_yaml(file.read_bytes(), "it")
+        told = parse_config(file.read_bytes(), "it")
     except OSError as error:
         raise FeatnormError(f"cannot be read: {' '.join(str(error).split())}") from error
     if not isinstance(told, dict) or not told.keys() <= _KEYS or "upstream" not in told:

@@ -19,9 +19,9 @@ import torch
 from torch import Tensor
 
 from featnorm_se.data.audio import FloatArray, read_audio
-from featnorm_se.enhancement.file_stats import FileStats
-from featnorm_se.enhancement.windows import GRID, Window
 from featnorm_se.errors import FeatnormError
+from featnorm_se.inference.file_stats import FileStats
+from featnorm_se.inference.windows import GRID, Window
 from featnorm_se.metrics.pair import score_measures
 from featnorm_se.names import SAMPLE_RATE
 from featnorm_se.report.grid import DELTAS
@@ -29,7 +29,7 @@ from featnorm_se.statistics import SiteStats
 from featnorm_se.upstream.pieces import Part
 
 if TYPE_CHECKING:
-    from featnorm_se.enhancement.enhancer import Enhancer
+    from featnorm_se.inference.enhancer import Enhancer
 
 LONGEST = 15.0  # seconds of a joined signal: the mel models cut longer ones by themselves
 STATS = ("piece", "whole")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from featnorm_se.config import read_config
 from featnorm_se.errors import FeatnormError
-from featnorm_se.files import parse_yaml
 
 _CARDS = Path(__file__).parent / "conf"
 
@@ -32,11 +32,8 @@ def upstream_card(name: str, conf_dir: Path | None = None) -> dict[str, Any]:
         raise FeatnormError(f"there is no upstream {name!r}; there are {', '.join(known)}")
     card = Path(conf_dir or _CARDS) / f"{name}.yaml"
     card = card if card.is_file() else _CARDS / f"{name}.yaml"
-    try:
-        content = parse_yaml(card.read_bytes(), f"the upstream's card {card}")
-    except OSError as error:
-        raise FeatnormError(f"cannot read the upstream's card {card}: {error}") from error
+    content = read_config(card)
     for key in ("family", "architecture"):
-        if not isinstance(content, dict) or key not in content:
+        if key not in content:
             raise FeatnormError(f"the upstream's card {card} has no {key}")
     return content

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-import runpy
 import subprocess
 import sys
 import time
@@ -14,16 +13,15 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import soundfile
+from tiny_models import save_tiny
 
 from featnorm_se import Enhancer
 from featnorm_se.bin.main import main
 
-TINY = runpy.run_path(str(Path(__file__).parents[1] / "enhancement" / "tiny_experiments.py"))
-
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory) -> Path:
-    return TINY["save_tiny"](tmp_path_factory.mktemp("exp") / "tiny")
+    return save_tiny(tmp_path_factory.mktemp("exp") / "tiny")
 
 
 def write(path: Path, seconds: float = 0.5, rate: int = 16000, seed: int = 0) -> Path:
@@ -90,7 +88,7 @@ def test_a_second_run_does_only_what_is_missing_or_stale(model, tmp_path, capsys
 def test_files_of_another_model_are_not_taken_for_done(model, tmp_path, capsys):
     top, out = write(tmp_path / "in" / "a.wav").parent, tmp_path / "out"
     assert enhance(model, top, "-o", out) == 0
-    other = TINY["save_tiny"](tmp_path / "other", "fbank")
+    other = save_tiny(tmp_path / "other", "fbank")
     assert enhance(other, top, "-o", out) == 1
     assert "made with another model" in capsys.readouterr().err
     assert enhance(model, top, "-o", out, "--stats", "window") == 1
@@ -281,7 +279,7 @@ def test_an_attenuation_limit_leaves_so_much_of_the_input_in(model, tmp_path, ca
 
 
 def test_without_a_model_the_shipped_one_is_used_and_told(model, tmp_path, capsys, monkeypatch):
-    from featnorm_se.enhancement import loading, pack
+    from featnorm_se.inference import loading, pack
 
     shipped = tmp_path / "models" / "default.zip"
     shipped.parent.mkdir()
@@ -304,7 +302,7 @@ def test_without_a_model_the_shipped_one_is_used_and_told(model, tmp_path, capsy
 
 
 def test_an_installation_without_the_shipped_model_is_told(tmp_path, capsys, monkeypatch):
-    from featnorm_se.enhancement import loading
+    from featnorm_se.inference import loading
 
     monkeypatch.setattr(loading, "SHIPPED", tmp_path / "default.zip")
     assert main(["enhance", str(write(tmp_path / "a.wav")), "-o", str(tmp_path / "y.wav")]) == 1

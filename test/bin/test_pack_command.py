@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import runpy
 import zipfile
-from pathlib import Path
+
+from tiny_models import save_tiny
 
 from featnorm_se.bin.main import main
 
-TINY = runpy.run_path(str(Path(__file__).parents[1] / "enhancement" / "tiny_experiments.py"))
-
 
 def test_it_packs_and_lists(tmp_path, capsys):
-    folder = TINY["save_tiny"](tmp_path / "exp")
+    folder = save_tiny(tmp_path / "exp")
     assert main(["pack", str(folder), str(tmp_path / "m.zip")]) == 0
     printed = capsys.readouterr().out
     assert "model.safetensors" in printed and "README.md" in printed
@@ -21,7 +19,7 @@ def test_it_packs_and_lists(tmp_path, capsys):
 
 
 def test_notes_and_licence_go_into_the_card(tmp_path, capsys):
-    folder, notes = TINY["save_tiny"](tmp_path / "exp"), tmp_path / "notes.md"
+    folder, notes = save_tiny(tmp_path / "exp"), tmp_path / "notes.md"
     notes.write_text("## How it was made\n\n    ./run.sh --stage 3\n", encoding="utf-8")
     output = tmp_path / "m.zip"
     options = ["--half", "--notes", str(notes), "--licence", "cc-by-sa-4.0"]

@@ -375,9 +375,9 @@ def test_a_command_runs_only_when_allowed(root: Path, capsys) -> None:
 
 
 def test_two_runs_in_one_folder_are_not_let_in(root: Path, capsys) -> None:
-    from featnorm_se.data.folder import one_writer
+    from featnorm_se.files import locked
 
-    with one_writer(root.parent / "data"):
+    with locked(root.parent / "data"):
         assert prepare(root) == 1
     error = capsys.readouterr().err
     assert "another run is writing" in error and f"(process {os.getpid()} on " in error

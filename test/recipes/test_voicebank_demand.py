@@ -15,10 +15,11 @@ import pytest
 import torch
 
 from featnorm_se.bin import train
-from featnorm_se.data.folder import one_writer
-from featnorm_se.enhancement.experiment import apply_override, read_config
+from featnorm_se.config import override_config
 from featnorm_se.errors import FeatnormError
+from featnorm_se.files import locked
 from featnorm_se.report.grid_rows import Setting, read_rows, tag_of
+from featnorm_se.training.experiment import read_training_config
 
 ROOT = Path(__file__).parents[2]
 RECIPE = ROOT / "egs" / "voicebank_demand" / "enh1"
@@ -52,7 +53,7 @@ def test_every_line_has_a_comment(path: Path) -> None:
 
 
 def test_every_row_of_every_table_is_a_model() -> None:
-    from featnorm_se.enhancement.separator import FeatNormSeparator
+    from featnorm_se.model.separator import FeatNormSeparator
 
     setting = Setting(suffix="_tiny", conf_dir=str(RECIPE / "conf" / "upstream"))
     built = set()
@@ -91,12 +92,11 @@ def test_the_tables_are_those_of_the_paper() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", CONFIGS)
 def test_every_training_configuration_builds_and_takes_a_step(name: str, tmp_path: Path) -> None:
-    from featnorm_se.enhancement.task import FeatNormTask, register
+    from featnorm_se.training.task import FeatNormTask, register
 
     register()
-    config = read_config(RECIPE / "conf" / f"{name}.yaml")
-    for override in ("separator_conf.units=4", "separator_conf.layers=1"):
-        apply_override(config, override)
+    config = read_training_config(RECIPE / "conf" / f"{name}.yaml")
+    config = override_config(config, ["separator_conf.units=4", "separator_conf.layers=1"])
     config["separator"] = "featnorm"
     stft = dict(config["encoder_conf"])
     config["separator_conf"] = {
@@ -237,8 +237,8 @@ def test_two_trainings_in_one_folder_are_not_let_in(tmp_path: Path) -> None:
     exp.mkdir()
     told = ["--expdir", str(exp), "--config", str(RECIPE / "conf" / "tiny.yaml")]
     told += ["--train_dir", str(tmp_path / "none"), "--valid_dir", str(tmp_path / "none")]
-    with one_writer(exp, exp / ".lock"), pytest.raises(FeatnormError) as caught:
+    with locked(exp), pytest.raises(FeatnormError) as caught:
         train.main(told)
-    assert f"another run is writing {exp} (process {os.getpid()} on" in str(caught.value)
+    assert f"another run is writing {exp}" in str(caught.value)
     with pytest.raises(FeatnormError, match=str(tmp_path / "none")):
         train.main(told)

@@ -68,7 +68,7 @@ def experiment(tmp_path):
 
     from featnorm_se.collection import collect
     from featnorm_se.data.scp import read_scp
-    from featnorm_se.enhancement.separator import FeatNormSeparator
+    from featnorm_se.model.separator import FeatNormSeparator
     from featnorm_se.upstream import load_upstream
 
     entries: dict[str, dict[str, str]] = {"wav.scp": {}, "spk1.scp": {}}

@@ -10,7 +10,7 @@ import pytest
 import soundfile
 import torch
 
-from featnorm_se.enhancement.enhancer import Enhancer
+from featnorm_se.inference.enhancer import Enhancer
 from featnorm_se.report import lengths
 
 ROOT = Path(__file__).parents[2]
@@ -44,7 +44,7 @@ def pairs(tmp_path: Path) -> Path:
 @pytest.fixture
 def model(tmp_path: Path) -> Path:
     torch.set_num_threads(1)
-    helpers = load(ROOT / "test" / "enhancement" / "tiny_experiments.py")
+    helpers = load(ROOT / "test" / "tiny_models.py")
     sites = {"norm_site": "projection,layer.1"}
     return helpers.save_tiny(tmp_path / "tera_scratch_utterance_seed3", **sites)
 

@@ -3,41 +3,25 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
+import tiny_models
 
 from featnorm_se.upstream import load_upstream
 
-SCRIPT = Path(__file__).parents[1] / "tiny_checkpoints.py"
 MEL = ["tera", "mockingjay"]
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> None:
-    torch.set_num_threads(1)
-
-
-@pytest.fixture(scope="session")
-def tiny_checkpoints() -> Any:
-    spec = importlib.util.spec_from_file_location("tiny_checkpoints", SCRIPT)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.fixture
-def make_checkpoint(tiny_checkpoints: Any, tmp_path: Path) -> Callable[..., Path]:
+def make_checkpoint(tmp_path: Path) -> Callable[..., Path]:
     """``make_checkpoint("wavlm", **changes)`` writes a tiny checkpoint and returns its path."""
 
     def make(family: str, **changes: Any) -> Path:
-        return tiny_checkpoints.make(tmp_path, f"{family}_tiny", **changes)
+        return tiny_models.make(tmp_path, f"{family}_tiny", **changes)
 
     return make
 

@@ -48,7 +48,7 @@ def batches(folder: Path, args: argparse.Namespace) -> Iterator[torch.Tensor]:
     warnings.simplefilter("ignore", FutureWarning)
     from espnet2.train.distributed_utils import DistributedOption
 
-    from featnorm_se.enhancement.task import FeatNormTask
+    from featnorm_se.training.task import FeatNormTask
 
     sources = []
     for scp, name in (("wav.scp", "speech_mix"), ("spk1.scp", "speech_ref1")):
@@ -68,7 +68,7 @@ def batches(folder: Path, args: argparse.Namespace) -> Iterator[torch.Tensor]:
 
 def model(upstream: str) -> tuple[Any, torch.optim.Optimizer]:
     """Return a separator with random weights and its optimizer."""
-    from featnorm_se.enhancement.separator import FeatNormSeparator
+    from featnorm_se.model.separator import FeatNormSeparator
 
     separator = FeatNormSeparator(257, upstream=upstream, norm="none").train()
     trained = [p for p in separator.parameters() if p.requires_grad]

@@ -88,10 +88,10 @@ def work(side: str, file: str, args: argparse.Namespace) -> Row:
     source, target = Path(file), Path(file).with_name(f"{side}.wav")
     model = Path(args.model)
     if side in ("ours", "bf16"):
-        from featnorm_se.enhancement.audio_file import enhance_file
-        from featnorm_se.enhancement.audio_stream import AudioInput
-        from featnorm_se.enhancement.enhancer import Enhancer
-        from featnorm_se.enhancement.longform import Windowing
+        from featnorm_se.inference.audio_file import enhance_file
+        from featnorm_se.inference.audio_stream import AudioInput
+        from featnorm_se.inference.enhancer import Enhancer
+        from featnorm_se.inference.longform import Windowing
 
         enhancer = Enhancer.from_pretrained(model, bf16=side == "bf16")
         began, busy = time.perf_counter(), time.process_time()
@@ -100,7 +100,7 @@ def work(side: str, file: str, args: argparse.Namespace) -> Row:
         import soundfile
         from espnet2.bin.enh_inference import SeparateSpeech
 
-        from featnorm_se.enhancement.task import register
+        from featnorm_se.training.task import register
 
         register()
         cut = {"segment_size": SEGMENT_SECONDS, "hop_size": HOP_SECONDS}
@@ -121,7 +121,7 @@ def work(side: str, file: str, args: argparse.Namespace) -> Row:
 
 def weights(model: Path) -> Path:
     """The weights' file of an experiment."""
-    from featnorm_se.enhancement.loading import find_weights
+    from featnorm_se.inference.loading import find_weights
 
     return find_weights(model)
 
@@ -131,7 +131,7 @@ def random_model(folder: Path, upstream: str, norm: str) -> Path:
     import torch
     import yaml
 
-    from featnorm_se.enhancement.separator import FeatNormSeparator
+    from featnorm_se.model.separator import FeatNormSeparator
 
     config = {
         "encoder": "stft",

@@ -147,9 +147,9 @@ def build(name: str, args: argparse.Namespace) -> tuple[Any, Callable[[], Any]]:
     """Return a contestant's module in training mode and what computes its loss."""
     import torch
 
-    from featnorm_se.enhancement.framing import to_stft_rate
-    from featnorm_se.enhancement.head import MaskHead
-    from featnorm_se.enhancement.separator import FeatNormSeparator
+    from featnorm_se.model.framing import to_stft_rate
+    from featnorm_se.model.head import MaskHead
+    from featnorm_se.model.separator import FeatNormSeparator
 
     how = dict(CONTESTANTS[name])
     wav, spectrum, lengths = batch(args)
@@ -212,8 +212,8 @@ def write_checkpoint(folder: Path, upstream: str) -> Path:
 
     from featnorm_se.upstream import load_upstream
 
-    script = Path(__file__).parents[2] / "test" / "tiny_checkpoints.py"
-    spec = importlib.util.spec_from_file_location("tiny_checkpoints", script)
+    script = Path(__file__).parents[2] / "test" / "tiny_models.py"
+    spec = importlib.util.spec_from_file_location("tiny_models", script)
     assert spec is not None and spec.loader is not None
     made = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(made)

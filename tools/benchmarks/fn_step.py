@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from timing import in_turn, print_ratios
 
-from featnorm_se.enhancement.separator import FeatNormSeparator
+from featnorm_se.model.separator import FeatNormSeparator
 from featnorm_se.statistics import FeatureStats, SiteStats
 from featnorm_se.upstream import load_upstream
 

@@ -119,7 +119,7 @@ def main() -> None:
             runs["enh_train alone"] = partial(python, ENH_TRAIN)
             runs["s3prl.hub alone"] = partial(python, HUB)
             runs["torch and an optimizer"] = partial(python, FLOOR)
-            forward = "featnorm_se.enhancement.separator.FeatNormSeparator.forward"
+            forward = "featnorm_se.model.separator.FeatNormSeparator.forward"
             extract = "featnorm_se.upstream.base.Upstream.extract"
             runs["first batch of stage 2"] = partial(until, extract, *stage2(folder))
             runs["first batch of stage 3"] = partial(until, forward, *stage3(folder))

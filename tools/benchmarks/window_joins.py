@@ -21,8 +21,8 @@ from enhance_file import random_model
 
 from featnorm_se import Enhancer
 from featnorm_se.data.audio import read_audio
-from featnorm_se.enhancement.audio_stream import AUDIO_SUFFIXES
-from featnorm_se.enhancement.longform import Windowing
+from featnorm_se.inference.audio_stream import AUDIO_SUFFIXES
+from featnorm_se.inference.longform import Windowing
 
 LATER = 80  # samples
 

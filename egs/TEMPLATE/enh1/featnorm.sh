@@ -115,21 +115,6 @@ trap unfollow EXIT
 # As before a pre-emption. What runs here gets the signal itself, ends, and says so.
 trap 'echo "${prog}: error: ended by SIGTERM: the same command again goes on" >&2; exit 143' TERM
 
-# Hold the right to write a folder, and say in the lock's file who does; featnorm_se/data/folder.py
-# does it in the same words. What this run starts holds it too, until that has ended.
-hold() { # folder lock
-    local status=0
-    exec 9>> "$2"
-    flock --nonblock --conflict-exit-code 9 9 || status=$?
-    if [ "${status}" -eq 9 ]; then
-        [ -s "$2" ] || sleep 0.5
-        die "another run is at work in $1 ($(head -n 1 "$2")): wait for it, or give another --tag"
-    fi
-    [ "${status}" -eq 0 ] || log "warning: $2 cannot be locked: let no second run write $1"
-    printf 'process %s on %s since %s: %s\n' \
-        "$$" "$(uname -n)" "$(date '+%Y-%m-%d %H:%M:%S')" "${command_line}" > "$2" || true
-}
-
 if runs 1; then
     log "stage 1: preparing data in ${datadir}"
     prepare_options=(--output "${datadir}" --wav_dir "${dumpdir}/wav16k" --nj "${nj}"
@@ -215,7 +200,6 @@ if runs 3 || runs 4; then
     ! runs 3 || needs 3 "${datadir}/train/wav.scp" 1
     runs 3 || needs 4 "${datadir}/test/wav.scp" 1
     mkdir -p "${expdir}"
-    hold "${exp}" "${expdir}/.${tag}.lock"
     if [ "${prepare}" = voicebank_demand ] && [ "${skip_gate}" = false ]; then
         log "the gate: scoring the noisy test set against the published scores"
         score_noisy

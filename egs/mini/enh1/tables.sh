@@ -1,1 +1,94 @@
-../../TEMPLATE/enh1/tables.sh
+#!/usr/bin/env bash
+# Runs the rows of a table and gathers it: ./tables.sh --table upstreams --seeds "0 1 2". What
+# follows "--" goes to every run.sh, as in: ./tables.sh -- --db_root /corpora/voicebank_demand
+# Rows that are done are not run again, so that the same command goes on after a break.
+set -euo pipefail
+cd "$(dirname "$0")"
+
+# Options: each is a line "name=default  # help", and --name value sets it.
+table=upstreams                 # which: a folder of --rows
+rows=conf/tables                # folder of the tables' folders
+seeds="0"                       # seeds of every row, parted by blanks
+upstream=                       # upstream of sites and norms; empty: that of their rows
+upstream_suffix=                # what goes after every upstream's name, as in _tiny
+ckpt_dir=                       # folder of <upstream>.pt for the pre-trained rows; empty: the official ones
+config=conf/train.yaml          # training configuration of all rows
+jobs=1                          # rows at once; each takes the GPUs and cores of a run.sh
+ngpu=0                          # GPUs of each row; 0: the processor
+expdir=exp                      # where experiments go
+datadir=data                    # where data directories are
+output=tables                   # where <table>.md, .csv and .tex go
+python=                         # python to use; empty: the one set up by make
+dry_run=false                   # true: only say what would be run
+# End of options.
+
+own=()
+while [ $# -gt 0 ] && [ "$1" != -- ]; do
+    own+=("$1")
+    shift
+done
+[ $# -eq 0 ] || shift
+run_options=("$@")
+set -- "${own[@]}"
+
+prog=./tables.sh
+. ./path.sh
+# shellcheck disable=SC2034  # options.sh prints it
+help_end='after "--": options of run.sh for every row'
+. ./options.sh
+. ./cmd.sh
+python="${python:-${FEATNORM_SE_PYTHON:-python3}}"
+[[ "${jobs}" =~ ^[1-9][0-9]*$ ]] || die "--jobs is '${jobs}', a whole number from 1 on is wanted"
+[[ "${ngpu}" =~ ^[0-9]+$ ]] || die "--ngpu is '${ngpu}', a whole number is wanted"
+[[ "${dry_run}" =~ ^(true|false)$ ]] || die "--dry_run is '${dry_run}', true or false is wanted"
+check_places expdir table
+
+tables=("${python}" -m featnorm_se.bin.tables --rows "${rows}" --table "${table}" --seeds "${seeds}"
+    --upstream "${upstream}" --upstream_suffix "${upstream_suffix}" --ckpt_dir "${ckpt_dir}"
+    --config "${config}" --expdir "${expdir}" --datadir "${datadir}" --output "${output}")
+common=("${run_options[@]}" --python "${python}" --expdir "${expdir}" --datadir "${datadir}" --ngpu "${ngpu}")
+work="${expdir}/tables/${table}"
+gpu_option=()
+[ "${ngpu}" -eq 0 ] || gpu_option=(--gpu "${ngpu}")
+
+if "${dry_run}"; then
+    plan="$(mktemp)"
+    trap 'rm -f "${plan}"' EXIT
+    "${tables[@]}" --plan "${plan}"
+    exit 0
+fi
+
+mkdir -p "${work}/log"
+exec 8> "${work}/lock"
+flock --nonblock 8 || die "another tables.sh is at work on ${work}: wait for it"
+
+# Data, and the noisy scores that all rows share, before any two rows run at once.
+[ -s "${datadir}/prepare.json" ] || ./run.sh "${common[@]}" --stage 1 --stop_stage 1
+"${tables[@]}" --plan "${work}/plan.json" | tee "${work}/plan.txt"
+count="$(wc -l < "${work}/plan.txt")"
+status=0
+
+run_rows() { # jobs at once, first, last
+    tail -n 0 -F "${work}/progress" 2> /dev/null &
+    local follower=$!
+    # A row runs all its jobs where it is itself run.
+    for_job env cmd_backend=local "${tables[@]}" --plan "${work}/plan.json"
+    local row=("${job_words[@]}")
+    for_job "${common[@]}"
+    "${cuda_cmd}" --max-jobs-run "$1" "${gpu_option[@]}" JOB="$2:$3" "${work}/log/row.JOB.log" \
+        "${row[@]}" --run JOB -- "${job_words[@]}" || status=1
+    sleep 0.5
+    kill "${follower}" 2> /dev/null || true
+}
+
+: > "${work}/progress"
+rm -f "${work}"/log/row.*.log
+if [ "${count}" -gt 0 ]; then
+    # The first row alone: it scores the noisy set and passes the gate for all.
+    run_rows 1 1 1
+    if [ "${status}" -eq 0 ] && [ "${count}" -gt 1 ]; then
+        run_rows "${jobs}" 2 "${count}"
+    fi
+fi
+"${tables[@]}"
+[ "${status}" -eq 0 ] || die "rows failed: $(grep -lE 'error:' "${work}"/log/row.*.log | tr '\n' ' '); the same command runs them again"

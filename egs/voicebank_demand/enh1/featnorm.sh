@@ -1,1 +1,296 @@
-../../TEMPLATE/enh1/featnorm.sh
+#!/usr/bin/env bash
+# The stages of every recipe: 1 data, 2 clean statistics, 3 fine-tuning, 4 enhancing and scoring,
+# 5 tables. A recipe's run.sh calls this with its own defaults.
+set -euo pipefail
+
+# Options: each is a line "name=default  # help", and --name value sets it.
+stage=1                         # first stage to run
+stop_stage=5                    # last stage to run
+upstream=wavlm                  # mockingjay, tera, wav2vec2, hubert, wavlm, ... (featnorm_se/upstream/conf)
+upstream_ckpt=                  # checkpoint: a path, a URL, scratch (random weights); empty: the official one
+norm=utterance                  # none, utterance, corpus, instance, mix, level
+norm_site=auto                  # auto, frontend, projection, layer.K, last; several with commas
+config=conf/train.yaml          # training configuration, in the keys of ESPnet
+set=                            # key=value over the configuration, several with blanks
+seed=0                          # of everything random
+deterministic=false             # true: only algorithms that give the same bits every time, at some speed
+ngpu=0                          # GPUs on each machine, for stages 2 to 4; 0: the processor
+num_nodes=1                     # machines to train on, through the cluster's queue (cmd_backend)
+nj=2                            # jobs to prepare data, to collect statistics and to score with
+inference_nj=2                  # jobs to enhance with
+inference_config=conf/decode.yaml  # how stage 4 enhances
+inference_model=                # weights to enhance with; empty: those of --inference_config
+metrics=                        # metrics to score; empty: those of python -m featnorm_se.bin.score
+allow_failures=0                # so many utterances may be impossible to score
+expdir=exp                      # where experiments go; RESULTS.md is written beside it
+datadir=data                    # where data directories go
+dumpdir=dump                    # where statistics and converted audio go
+tag=                            # name of the experiment; empty: made from the options
+python=                         # python to use; empty: the one set up by make
+prepare=mini                    # how stage 1 makes its data: mini, voicebank_demand or kaldi
+db_root=                        # voicebank_demand: the four official folders or zips; empty: they are fetched; kaldi: data directories
+allow_pipes=false               # kaldi: true runs the commands that an scp holds
+skip_gate=false                 # voicebank_demand: true trains although the noisy scores are not the published ones
+valid_speakers="p226 p287"      # training speakers to validate on
+test_root=                      # other test pairs: a folder with clean/ and noisy/
+speech_root=                    # mini: folder of real clean speech; empty: it is spoken by espeak-ng
+noise_root=                     # mini: folder of real noise; empty: it is made
+copies=1                        # mini: how often each training utterance is mixed
+# End of options.
+
+prog=./run.sh
+printf -v command_line ' %q' "$@"
+command_line="${prog}${command_line% \'\'}"
+. ./path.sh
+help_end="stages: 1 data, 2 clean statistics, 3 fine-tuning, 4 enhancing and scoring, 5 tables"
+. ./options.sh
+. ./cmd.sh
+python="${python:-${FEATNORM_SE_PYTHON:-python3}}"
+
+for number in stage stop_stage seed ngpu num_nodes nj inference_nj copies allow_failures; do
+    [[ "${!number}" =~ ^(0|[1-9][0-9]{0,9})$ ]] || die "--${number} is '${!number}', a whole number is wanted"
+done
+for answer in allow_pipes skip_gate deterministic; do
+    [[ "${!answer}" =~ ^(true|false)$ ]] || die "--${answer} is '${!answer}', true or false is wanted"
+done
+[ "${nj}" -ge 1 ] && [ "${inference_nj}" -ge 1 ] || die "--nj and --inference_nj must be at least 1"
+[ "${num_nodes}" -ge 1 ] || die "--num_nodes must be at least 1"
+[ "${num_nodes}" -eq 1 ] || [ "${job_cmd}" != run.pl ] ||
+    die "--num_nodes ${num_nodes} needs a cluster: cmd_backend=slurm ${prog} ... (or pbs, sge)"
+command -v "${python}" > /dev/null || die "--python ${python}: there is no such program"
+[ -r "${config}" ] || die "--config ${config}: there is no such file"
+[ -r "${inference_config}" ] || die "--inference_config ${inference_config}: there is no such file"
+"${python}" -m featnorm_se.bin.check --upstream "${upstream}" --upstream_ckpt "${upstream_ckpt}" \
+    --upstream_conf_dir conf/upstream --norm "${norm}" --norm_site "${norm_site}"
+
+if [ -z "${tag}" ]; then
+    case "${upstream_ckpt}" in
+        '') weights=pretrained ;;
+        scratch) weights=scratch ;;
+        *) weights="$(basename "${upstream_ckpt%.*}")" ;;
+    esac
+    tag="${upstream}_${weights}_${norm}"
+    [ "${norm}" = none ] || [ "${norm}" = level ] || tag+="_${norm_site//,/+}"
+    tag+="_$(basename "${config%.*}")_seed${seed}"
+fi
+case "${tag}" in
+    */* | .* | -*) die "--tag '${tag}' cannot be the name of a folder" ;;
+esac
+check_places expdir dumpdir tag
+[[ "${datadir}" != -* ]] || die "--datadir '${datadir}': ./${datadir} is wanted, it begins like an option"
+exp="${expdir}/${tag}"
+# Only random weights are others with another seed.
+weights_seed=$([ "${upstream_ckpt}" = scratch ] && echo "${seed}" || echo 0)
+stats="${dumpdir}/stats/${upstream}_$(printf '%s' "${upstream_ckpt:-official}" | cksum | cut -d' ' -f1)_seed${weights_seed}_${norm_site//,/+}"
+upstream_options=(--upstream "${upstream}" --upstream_ckpt "${upstream_ckpt}"
+    --upstream_conf_dir conf/upstream --norm_site "${norm_site}" --seed "${seed}")
+device=cpu
+gpu_option=()
+if [ "${ngpu}" -gt 0 ]; then
+    device=cuda
+    gpu_option=(--gpu "${ngpu}")
+fi
+one_thread=(env OMP_NUM_THREADS=1 MKL_NUM_THREADS=1)
+threads=$(($(nproc) / inference_nj))
+inference_threads=(env "OMP_NUM_THREADS=$((threads > 0 ? threads : 1))")
+
+runs() {
+    [ "${stage}" -le "$1" ] && [ "$1" -le "${stop_stage}" ]
+}
+
+# Show a log's lines that match, while the job that writes it runs.
+follower=
+follow() {
+    mkdir -p "$(dirname "$1")"
+    tail -n 0 -F "$1" 2> /dev/null > >(grep --line-buffered -oE "$2") &
+    follower=$!
+}
+
+unfollow() {
+    [ -z "${follower}" ] || kill "${follower}" 2> /dev/null || true
+    follower=
+}
+
+trap unfollow EXIT
+# As before a pre-emption. What runs here gets the signal itself, ends, and says so.
+trap 'echo "${prog}: error: ended by SIGTERM: the same command again goes on" >&2; exit 143' TERM
+
+# Hold the right to write a folder, and say in the lock's file who does; featnorm_se/data/folder.py
+# does it in the same words. What this run starts holds it too, until that has ended.
+hold() { # folder lock
+    local status=0
+    exec 9>> "$2"
+    flock --nonblock --conflict-exit-code 9 9 || status=$?
+    if [ "${status}" -eq 9 ]; then
+        [ -s "$2" ] || sleep 0.5
+        die "another run is at work in $1 ($(head -n 1 "$2")): wait for it, or give another --tag"
+    fi
+    [ "${status}" -eq 0 ] || log "warning: $2 cannot be locked: let no second run write $1"
+    printf 'process %s on %s since %s: %s\n' \
+        "$$" "$(uname -n)" "$(date '+%Y-%m-%d %H:%M:%S')" "${command_line}" > "$2" || true
+}
+
+if runs 1; then
+    log "stage 1: preparing data in ${datadir}"
+    prepare_options=(--output "${datadir}" --wav_dir "${dumpdir}/wav16k" --nj "${nj}"
+        --valid_speakers "${valid_speakers}")
+    [ -z "${test_root}" ] || prepare_options+=(--test_root "${test_root}")
+    case "${prepare}" in
+        mini)
+            mini_options=(--output "${dumpdir}/mini" --seed 0 --nj "${nj}" --copies "${copies}")
+            [ -z "${speech_root}" ] || mini_options+=(--speech_root "${speech_root}")
+            [ -z "${noise_root}" ] || mini_options+=(--noise_root "${noise_root}")
+            "${python}" -m featnorm_se.bin.make_mini "${mini_options[@]}"
+            db_root="${dumpdir}/mini"
+            ;;
+        voicebank_demand)
+            if [ -z "${db_root}" ]; then
+                db_root=downloads
+                "${python}" -m featnorm_se.bin.download --output "${db_root}"
+            fi
+            ;;
+        kaldi)
+            [ -n "${db_root}" ] || die "stage 1 needs --db_root, the folder of train, valid and test"
+            prepare_options+=(--allow_pipes "${allow_pipes}")
+            ;;
+        *) die "--prepare ${prepare}: there are mini and voicebank_demand, and kaldi" ;;
+    esac
+    "${python}" -m featnorm_se.bin.prepare --corpus "${prepare}" --db_root "${db_root}" "${prepare_options[@]}"
+fi
+
+needs() {
+    [ -s "$2" ] || die "stage $1 needs $2: run stage $3 first"
+}
+
+collect() { # kind scp
+    local done_files=() shards="${nj}" cmd="${train_cmd}"
+    log "stage 2: ${1} statistics of ${upstream} at ${norm_site} (${stats}/log)"
+    # One process keeps a GPU busy.
+    [ "${ngpu}" -eq 0 ] || { shards=1 cmd="${cuda_cmd}"; }
+    # Runs that share statistics collect them once: the others wait.
+    mkdir -p "${stats}"
+    exec 7> "${stats}/.lock"
+    flock 7
+    # Every shard writes its own file, and one that is there is not collected again.
+    for_job "${one_thread[@]}" "${python}" -m featnorm_se.bin.collect_stats "${upstream_options[@]}" \
+        --kind "${1}" --wav_scp "${2}" --device "${device}"
+    "${cmd}" "${gpu_option[@]}" JOB=1:"${shards}" "${stats}/log/${1}.JOB.log" \
+        "${job_words[@]}" --shard JOB/"${shards}" --output "${stats}/${1}.JOB.npz" ||
+        die "stage 2: $(grep -h 'error:' "${stats}"/log/"${1}".*.log | tail -n 1)"
+    for job in $(seq "${shards}"); do
+        done_files+=("${stats}/${1}.${job}.npz")
+    done
+    "${python}" -m featnorm_se.bin.collect_stats --merge "${done_files[@]}" --output "${stats}/${1}.npz"
+    exec 7>&-
+}
+
+if runs 2; then
+    needs 2 "${datadir}/train/spk1.scp" 1
+    if [ "${norm}" = none ]; then
+        log "stage 2: --norm none needs no statistics"
+    else
+        collect clean "${datadir}/train/spk1.scp"
+        [ "${norm}" != corpus ] || collect noisy "${datadir}/train/wav.scp"
+    fi
+fi
+
+score() { # enhanced-scp output
+    local score_options=(--ref "${datadir}/test/spk1.scp" --inf "$1" --output "$2" --nj "${nj}"
+        --allow_failures "${allow_failures}")
+    local names
+    read -r -a names <<< "${metrics//$'\n'/ }"
+    [ -z "${metrics}" ] || score_options+=(--metrics "${names[@]}")
+    [ ! -f "${datadir}/test/utt2cond" ] || score_options+=(--utt2cond "${datadir}/test/utt2cond")
+    "${python}" -m featnorm_se.bin.score "${score_options[@]}"
+}
+
+score_noisy() { # runs that share it score it once: the others wait
+    exec 6> "${expdir}/.noisy.lock"
+    flock 6
+    score "${datadir}/test/wav.scp" "${expdir}/noisy/scores_test"
+    exec 6>&-
+}
+
+if runs 3 || runs 4; then
+    ! runs 3 || needs 3 "${datadir}/train/wav.scp" 1
+    runs 3 || needs 4 "${datadir}/test/wav.scp" 1
+    mkdir -p "${expdir}"
+    hold "${exp}" "${expdir}/.${tag}.lock"
+    if [ "${prepare}" = voicebank_demand ] && [ "${skip_gate}" = false ]; then
+        log "the gate: scoring the noisy test set against the published scores"
+        score_noisy
+        "${python}" -m featnorm_se.bin.gate --scores "${expdir}/noisy/scores_test"
+    fi
+fi
+
+if runs 3; then
+    needs 3 "${datadir}/train/wav.scp" 1
+    train_options=()
+    if [ "${norm}" != none ]; then
+        needs 3 "${stats}/clean.npz" 2
+        train_options+=(--clean_stats "${stats}/clean.npz")
+    fi
+    if [ "${norm}" = corpus ]; then
+        needs 3 "${stats}/noisy.npz" 2
+        train_options+=(--noisy_stats "${stats}/noisy.npz")
+    fi
+    read -r -a pairs <<< "${set//$'\n'/ }"
+    for pair in "${pairs[@]}"; do
+        train_options+=(--set "${pair}")
+    done
+    log "stage 3: fine-tuning ${exp} (${exp}/train.log)"
+    follow "${exp}/train.log" '[0-9]+epoch results: \[train\][^[]*loss=[0-9.e-]+|[0-9]+epoch:train:[^,]*batch|[0-9]+/[0-9]+epoch started.*'
+    train=("${python}" -m featnorm_se.bin.train "${upstream_options[@]}" --norm "${norm}"
+        --config "${config}" --expdir "${exp}" --train_dir "${datadir}/train"
+        --valid_dir "${datadir}/valid" --deterministic "${deterministic}"
+        --command "${command_line}" "${train_options[@]}")
+    for_job "${train[@]}"
+    rm -f "${exp}/launch.log" "${exp}"/.dist_init_*
+    status=0
+    if [ "${num_nodes}" -gt 1 ] || [ "${ngpu}" -gt 1 ]; then
+        # ESPnet's launcher starts the processes, gives each its rank and adds --ngpu.
+        "${python}" -m espnet2.bin.launch --cmd "${cuda_cmd}" --log "${exp}/train.log" \
+            --ngpu "${ngpu}" --num_nodes "${num_nodes}" --init_file_prefix "${exp}/.dist_init_" \
+            --multiprocessing_distributed true -- "${job_words[@]}" > "${exp}/launch.log" 2>&1 || status=$?
+    else
+        "${cuda_cmd}" "${gpu_option[@]}" "${exp}/train.log" "${job_words[@]}" --ngpu "${ngpu}" || status=$?
+    fi
+    if [ "${status}" -ne 0 ]; then
+        unfollow
+        logs="$(cat "${exp}/launch.log" "${exp}/train.log" 2> /dev/null | grep -vE '^(srun|slurmstepd)[^ ]*: ')" || true
+        said="$(grep 'error: ' <<< "${logs}" | tail -n 1)" || said="$(grep Error <<< "${logs}" | tail -n 1)" || true
+        : "${said:=it ended without a word: was it killed, for want of memory? Try --set batch_size=N}"
+        die "stage 3: ${said} (${exp}/train.log)"
+    fi
+    unfollow
+fi
+
+if runs 4; then
+    needs 4 "${datadir}/test/wav.scp" 1
+    needs 4 "${exp}/config.yaml" 3
+    log "stage 4: enhancing ${datadir}/test with ${exp}"
+    enhance_options=(--model "${exp}" --config "${inference_config}" --wav_scp "${datadir}/test/wav.scp"
+        --output "${exp}/enhanced_test" --device "${device}")
+    [ -z "${inference_model}" ] || enhance_options+=(--model_file "${inference_model}")
+    for_job "${inference_threads[@]}" "${python}" -m featnorm_se.bin.enhance_set "${enhance_options[@]}"
+    "${decode_cmd}" "${gpu_option[@]}" JOB=1:"${inference_nj}" "${exp}/enhanced_test/log/enhance.JOB.log" \
+        "${job_words[@]}" --shard JOB/"${inference_nj}" ||
+        die "stage 4: $(grep -h 'error:' "${exp}"/enhanced_test/log/*.log | tail -n 1)"
+    "${python}" -m featnorm_se.bin.enhance_set "${enhance_options[@]}" --list
+    log "stage 4: scoring the noisy and the enhanced speech"
+    score_noisy
+    score "${exp}/enhanced_test/spk1.scp" "${exp}/scores_test"
+fi
+
+if runs 5; then
+    needs 5 "${expdir}/noisy/scores_test/summary.json" 4
+    results="$(dirname "${expdir}")/RESULTS.md"
+    page="$(dirname "${expdir}")/report/index.html"
+    if [ -f "${exp}/run.json" ]; then
+        log "stage 5: looking at the features of ${exp}"
+        "${python}" -m featnorm_se.bin.drift --expdir "${exp}" --datadir "${datadir}/valid"
+    fi
+    log "stage 5: ${results} and ${page}"
+    "${python}" -m featnorm_se.bin.report --expdir "${expdir}" --output "${results}" \
+        --html "${page}" --datadir "${datadir}"
+fi

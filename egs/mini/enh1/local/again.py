@@ -16,7 +16,6 @@ def get_parser() -> argparse.ArgumentParser:
         prog="local/again.py",
         description="Tell of every row that both folders have where one more run is expected, and"
         " where those of --expdir fell.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     add = parser.add_argument
     add("--expdir", default="exp/grid", help="folder of the rows that were run again")

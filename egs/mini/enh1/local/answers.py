@@ -18,7 +18,6 @@ def get_parser() -> argparse.ArgumentParser:
         prog="local/answers.py",
         description="Write comparisons.{md,csv,png}, conditions.{csv,png}, curves.{csv,png} and"
         " drift.{csv,png} of the runs that are there; the others are named, never guessed.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     add = parser.add_argument
     add("--expdir", default="exp/grid", help="folder of experiments")

@@ -16,7 +16,6 @@ def get_parser() -> argparse.ArgumentParser:
         prog="local/lengths.py",
         description="Write lengths.csv and lengths.png: trained models on pieces of joined test"
         " utterances, with the statistics of each piece and of the whole signal.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     add = parser.add_argument
     add("--model", action="append", required=True, help="experiment's folder; may be repeated:"
@@ -36,8 +35,8 @@ def main(argv: Sequence[str]) -> None:
     args = get_parser().parse_args(argv)
     import torch
 
-    from featnorm_se.enhancement.enhancer import Enhancer
     from featnorm_se.files import write_text
+    from featnorm_se.inference.enhancer import Enhancer
     from featnorm_se.metrics.listing import read_conditions, read_listing
     from featnorm_se.names import SAMPLE_RATE
     from featnorm_se.report import length_text, lengths

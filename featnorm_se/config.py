@@ -1,0 +1,80 @@
+"""YAML of plain values, through OmegaConf: read, laid over one another, set by ``key=value``."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from featnorm_se.errors import FeatnormError
+
+
+def parse_config(data: bytes | str, where: str) -> dict[str, Any]:
+    """Read YAML text of ``key: value`` lines; nothing in it is executed or interpolated.
+
+    ``1e-4`` is a number, as in YAML 1.2.
+
+    Args:
+        data: one document; bytes are UTF-8.
+        where: what messages call it.
+
+    Raises:
+        FeatnormError: it is no such YAML.
+    """
+    import yaml
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    try:
+        text = data.decode("utf-8") if isinstance(data, bytes) else data
+        config = OmegaConf.to_container(OmegaConf.create(text), resolve=False)
+    except (yaml.YAMLError, OmegaConfBaseException, ValueError, RecursionError) as error:
+        raise FeatnormError(f"{where} is no YAML: {' '.join(str(error).split())[:300]}") from error
+    if not isinstance(config, dict):
+        raise FeatnormError(f"{where} holds no 'key: value' lines")
+    return {str(key): value for key, value in config.items()}
+
+
+def read_config(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Read a YAML file of ``key: value`` lines.
+
+    Raises:
+        FeatnormError: it cannot be read or is no such YAML.
+    """
+    try:
+        data = Path(path).read_bytes()
+    except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
+        told = getattr(error, "strerror", None) or error
+        raise FeatnormError(f"cannot read {path}: {told}") from error
+    return parse_config(data, str(path))
+
+
+def merge_configs(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Return ``base`` with the keys of ``over``: groups are merged, lists and values replaced."""
+    from omegaconf import OmegaConf
+
+    merged = OmegaConf.merge(OmegaConf.create(dict(base)), OmegaConf.create(dict(over)))
+    return dict(OmegaConf.to_container(merged, resolve=False))  # type: ignore[arg-type]
+
+
+def override_config(config: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+    """Return a configuration with ``a.b.c=value`` words laid over it, each value YAML.
+
+    Raises:
+        FeatnormError: one is not of that form.
+    """
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+    from yaml import YAMLError
+
+    for override in overrides:
+        key, sign, _ = override.partition("=")
+        if not sign or not all(key.split(".")):
+            raise FeatnormError(f"--set {override!r}: key=value is wanted, such as optim_conf.lr=1")
+    try:
+        over = OmegaConf.to_container(OmegaConf.from_dotlist(list(overrides)), resolve=False)
+        return merge_configs(config, dict(over))  # type: ignore[arg-type]
+    except (OmegaConfBaseException, YAMLError, ValueError) as error:
+        told = " ".join(str(error).split())
+        raise FeatnormError(f"--set {' '.join(overrides)}: {told}") from error

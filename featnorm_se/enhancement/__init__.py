@@ -1,1 +1,0 @@
-"""What ESPnet sees: the separator, the loss, the task and its registration."""

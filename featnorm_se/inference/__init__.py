@@ -1,0 +1,1 @@
+"""Stage 4 and ``featnorm-se enhance``: model files, the enhancer, long files, jobs."""

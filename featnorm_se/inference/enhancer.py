@@ -1,0 +1,194 @@
+"""Use a trained model: waveforms in, enhanced waveforms out."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from featnorm_se.data.resample import resample_blocks
+from featnorm_se.errors import FeatnormError
+from featnorm_se.model.separator import FeatNormSeparator
+from featnorm_se.names import SAMPLE_RATE
+from featnorm_se.upstream.bf16 import has_bf16
+from featnorm_se.upstream.checkpoint import check_promise
+
+if TYPE_CHECKING:
+    from featnorm_se.inference.longform import Windowing
+
+
+class Enhancer:
+    """A trained model.
+
+    Args:
+        config: what ESPnet wrote as ``config.yaml``.
+        weights: the state of ESPnet's model.
+        device: where to compute: ``cpu``, ``cuda``, or ``auto``, a GPU if there is one.
+        bf16: compute the network in bfloat16 where the processor has it, else in float32.
+        atten_lim: take away 20 dB of anything at most, say, by leaving a tenth of the input in;
+            ``None``: what the model says, without a limit.
+
+    Raises:
+        FeatnormError: the limit is not above 0 dB; the configuration is none of this project's,
+            or the weights are not those of the model it describes; nothing is loaded in part.
+    """
+
+    def __init__(
+        self,
+        config: dict[str, Any],
+        weights: dict[str, torch.Tensor],
+        device: str = "cpu",
+        bf16: bool = False,
+        atten_lim: float | None = None,
+    ) -> None:
+        self.left_in = share_left_in(atten_lim)
+        if config.get("separator") != "featnorm":
+            raise FeatnormError(
+                f"the model's separator is {config.get('separator')!r}, 'featnorm' is wanted"
+            )
+        self.device = choose_device(device)
+        self.bf16 = bf16 and has_bf16(self.device)
+        check_promise(config, weights, "the model's configuration")
+        try:
+            self.encoder, self.separator, self.decoder = _build(config)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise FeatnormError(f"the configuration builds no model: {error!r}") from error
+        prefix = "separator."
+        state = {k[len(prefix) :]: v for k, v in weights.items() if k.startswith(prefix)}
+        if len(state) != len(weights):
+            odd = sorted(key for key in weights if not key.startswith(prefix))
+            raise FeatnormError(f"weights of unknown parts: {', '.join(odd[:5])}")
+        try:
+            self.separator.load_state_dict(state, strict=True)
+        except RuntimeError as error:
+            told = " ".join(str(error).split())
+            raise FeatnormError(f"the weights do not fit the configuration: {told}") from error
+        for part in (self.encoder, self.separator, self.decoder):
+            part.to(self.device).eval()
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        source: str | os.PathLike[str] | None = None,
+        device: str = "cpu",
+        model_file: str | None = None,
+        bf16: bool = False,
+        atten_lim: float | None = None,
+    ) -> Enhancer:
+        """Load an experiment's folder, a packed model, one on Hugging Face, or the shipped one.
+
+        Args:
+            source: the folder, with ``config.yaml`` and the weights; a ``.zip`` that
+                ``featnorm-se pack`` wrote; or ``owner/name`` on Hugging Face; ``None``: the
+                small model that comes with the package.
+            device: where to compute, see the class.
+            model_file: the weights' file in a folder; ``None``: the best on validation.
+            bf16, atten_lim: see the class.
+
+        Raises:
+            FeatnormError: a file is missing, broken, or would run code when loaded.
+        """
+        from featnorm_se.inference.loading import read_model, shipped_model
+
+        named = shipped_model() if source is None else source
+        config, weights = read_model(named, model_file)
+        return cls(config, weights, device, bf16, atten_lim)
+
+    def precision(self) -> AbstractContextManager[Any]:
+        """The context that the model computes in: bfloat16 where asked for."""
+        return torch.autocast(self.device.type, torch.bfloat16) if self.bf16 else nullcontext()
+
+    @torch.inference_mode()
+    def enhance(self, wav: torch.Tensor) -> torch.Tensor:
+        """Enhance whole 16 kHz waveforms of one length, (B, N) float32 in and out."""
+        wav = wav.to(self.device)
+        lengths = torch.full((wav.shape[0],), wav.shape[1], device=self.device)
+        spectrum, frames = self.encoder(wav, lengths)
+        with self.precision():
+            enhanced, _, _ = self.separator(spectrum, frames)
+        y = self.decoder(enhanced[0], lengths)[0]
+        return (torch.lerp(y, wav, self.left_in) if self.left_in else y).cpu()
+
+    def __call__(
+        self, x: NDArray[Any], sample_rate: int = SAMPLE_RATE, windowing: Windowing | None = None
+    ) -> NDArray[np.float32]:
+        """Enhance a signal of any rate and length.
+
+        Args:
+            x: (N,) or (N, channels), in [-1, 1]; each channel is enhanced by itself.
+            sample_rate: of x, in Hz; other rates than 16 kHz are resampled there and back.
+            windowing: how a long signal is cut; ``None``: 20 s windows, statistics of the
+                whole signal. A signal of one window is done whole.
+
+        Returns:
+            The enhanced signal, float32, x's shape and rate.
+
+        Raises:
+            FeatnormError: x is empty, has another number of axes, or holds NaN.
+        """
+        from featnorm_se.inference.longform import Signal, enhance_signal
+
+        signal = np.asarray(x, dtype=np.float32)
+        if signal.ndim not in (1, 2) or not signal.size:
+            raise FeatnormError(f"a signal (N,) or (N, channels) is wanted, not {signal.shape}")
+        if not np.isfinite(signal).all():
+            raise FeatnormError("the signal holds NaN or infinite samples")
+        if sample_rate < 1:
+            raise FeatnormError(f"a sampling rate of {sample_rate} Hz cannot be")
+        blocks = [signal.reshape(len(signal), -1)]
+        at_16k = np.concatenate(list(resample_blocks(blocks, sample_rate, SAMPLE_RATE)))
+        pieces = enhance_signal(self, Signal.of(at_16k), windowing)
+        y = np.concatenate(list(resample_blocks(pieces, SAMPLE_RATE, sample_rate)))
+        y = np.pad(y, ((0, max(0, len(signal) - len(y))), (0, 0)))[: len(signal)]
+        return np.ascontiguousarray(y.reshape(signal.shape))
+
+
+def _build(config: dict[str, Any]) -> tuple[Any, FeatNormSeparator, Any]:
+    """Build ESPnet's STFT, the separator with random weights, and ESPnet's inverse STFT."""
+    with warnings.catch_warnings():
+        # ESPnet names torch's autocast by its old name; no user can do anything about it.
+        warnings.simplefilter("ignore", FutureWarning)
+        from espnet2.enh.decoder.stft_decoder import STFTDecoder
+        from espnet2.enh.encoder.stft_encoder import STFTEncoder
+
+    encoder = STFTEncoder(**config["encoder_conf"])
+    separator = FeatNormSeparator(encoder.output_dim, **config["separator_conf"])
+    return encoder, separator, STFTDecoder(**config["decoder_conf"])
+
+
+def share_left_in(atten_lim: float | None) -> float:
+    """Return how much of the input stays, 0 to 1, so that no more than the limit is taken away.
+
+    Args:
+        atten_lim: in dB; ``None``: no limit.
+
+    Raises:
+        FeatnormError: it is not above 0.
+    """
+    if atten_lim is None:
+        return 0.0
+    if not atten_lim > 0:  # NaN is not either
+        raise FeatnormError(f"an attenuation limit of {atten_lim:g} dB: above 0 is wanted")
+    return float(10 ** (-atten_lim / 20))
+
+
+def choose_device(name: str) -> torch.device:
+    """Return the device of a name; ``auto`` is a GPU if there is one.
+
+    Raises:
+        FeatnormError: there is no such device here.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise FeatnormError(f"--device is auto, cpu or cuda, not {name!r}") from error
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise FeatnormError(f"--device {name}: torch finds no GPU here; try auto or cpu")
+    return device

@@ -1,0 +1,1 @@
+"""What ESPnet's registry sees: separator, head, framing and loss."""

@@ -1,0 +1,195 @@
+"""The separator ``featnorm``: upstream, feature normalization, head, mask."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from espnet2.enh.separator.abs_separator import AbsSeparator
+from torch import Tensor
+
+from featnorm_se.errors import FeatnormError
+from featnorm_se.model.framing import STFTConfig, to_stft_rate
+from featnorm_se.model.head import MaskHead, WeightedSum
+from featnorm_se.names import LEVEL_SITE, check_norm
+from featnorm_se.normalization import FeatureNorm, LevelNorm
+from featnorm_se.statistics import FeatureStats
+from featnorm_se.upstream import load_upstream
+from featnorm_se.upstream.bf16 import autocast_bf16
+
+
+class FeatNormSeparator(AbsSeparator):
+    """Estimate a magnitude mask from an upstream's features, normalized on the way.
+
+    It is built with random weights and blank statistics from its configuration alone, so that
+    a trained model needs neither the checkpoint nor the statistics file it started from;
+    ``start_from`` puts both in before training.
+
+    Args:
+        input_dim: number of frequencies F of the encoder.
+        upstream: the upstream's name.
+        upstream_conf: its architecture (``Upstream.config``); ``None``: that of the name.
+        norm: kind of feature normalization, one of ``NORMS``.
+        norm_site: the sites to normalize at, e.g. ``auto`` or ``["frontend", "layer.3"]``.
+        feature: what the head gets: the ``last`` layer, or the ``weighted_sum`` of all of them
+            and of what goes into the first, with learnt weights.
+        feature_layer_norm: each layer has a layer norm of its own before the weighted sum.
+        use_spectrum: the head also takes log1p|Y|.
+        n_fft, hop_length, win_length: the STFT, the same as the encoder's.
+        layers, units, dropout: the head's BLSTM.
+        freeze: ``none``, ``cnn`` (the convolutional encoder) or ``all`` of the upstream.
+        freeze_steps: leave the upstream as it is for so many training steps.
+        upstream_dropout: its dropout; ``None``: as it was pre-trained.
+        layer_drop: probability of skipping one of its layers while training.
+        spec_augment: mask spans of its time and channels while training.
+        gradient_checkpointing: less memory in training for more time.
+        fast: waveform models by our own arithmetic on s3prl's weights; ``False``: its modules.
+        bf16: compute upstream and head in bfloat16 while training, where the device has it.
+        num_spk: 1; enhancement has one target.
+
+    Raises:
+        FeatnormError: a name, norm or site that does not exist, or an STFT that is not the
+            encoder's.
+    """
+
+    steps: Tensor
+
+    def __init__(
+        self,
+        input_dim: int,
+        upstream: str = "wavlm",
+        upstream_conf: Mapping[str, Any] | None = None,
+        norm: str = "utterance",
+        norm_site: str | Sequence[str] = "auto",
+        feature: str = "last",
+        feature_layer_norm: bool = False,
+        use_spectrum: bool = True,
+        n_fft: int = 512,
+        hop_length: int = 160,
+        win_length: int = 400,
+        layers: int = 2,
+        units: int = 256,
+        dropout: float = 0.0,
+        freeze: str = "none",
+        freeze_steps: int = 0,
+        upstream_dropout: float | None = None,
+        layer_drop: float = 0.0,
+        spec_augment: bool = False,
+        gradient_checkpointing: bool = False,
+        fast: bool = True,
+        bf16: bool = False,
+        num_spk: int = 1,
+    ) -> None:
+        super().__init__()
+        if num_spk != 1:
+            raise FeatnormError(f"num_spk is {num_spk}: speech enhancement has one target")
+        if feature not in ("last", "weighted_sum"):
+            raise FeatnormError(f"no such feature: {feature!r}; there are last and weighted_sum")
+        self.stft = STFTConfig(n_fft, hop_length, win_length)
+        if self.stft.bins != input_dim:
+            raise FeatnormError(
+                f"separator_conf.n_fft {n_fft} gives {self.stft.bins} frequencies, the encoder"
+                f" {input_dim}: give both the same n_fft, hop_length and win_length"
+            )
+        self.upstream = load_upstream(upstream, "scratch", config=upstream_conf)
+        self.upstream.configure(
+            freeze, upstream_dropout, layer_drop, spec_augment, gradient_checkpointing, fast
+        )
+        self.norm = check_norm(norm)
+        names = norm_site if isinstance(norm_site, str) else ",".join(norm_site)
+        self.norm_sites = self.upstream.resolve_sites(names)
+        self.level_norm = LevelNorm() if norm == "level" else None
+        if norm not in ("none", "level"):
+            for site in self.norm_sites:
+                width = self.upstream.sites[site]
+                self.upstream.set_norm(site, FeatureNorm.empty(width, norm))
+        layers_from = 1 if self.upstream.num_layers else 0
+        self.feature_sites = list(self.upstream.sites)[layers_from:]
+        self.weighted_sum = None
+        if feature == "weighted_sum":
+            self.weighted_sum = WeightedSum(
+                len(self.feature_sites), self.upstream.width, feature_layer_norm
+            )
+        self.head = MaskHead(self.upstream.width, input_dim, use_spectrum, layers, units, dropout)
+        self.freeze_steps = freeze_steps
+        self.bf16 = bf16
+        self.register_buffer("steps", torch.zeros((), dtype=torch.long))
+
+    @property
+    def num_spk(self) -> int:
+        return 1
+
+    def start_from(
+        self,
+        weights: Mapping[str, Tensor],
+        clean: FeatureStats | None,
+        noisy: FeatureStats | None = None,
+    ) -> None:
+        """Put pre-trained weights and collected statistics in.
+
+        Args:
+            weights: the state of an upstream of the same architecture.
+            clean: clean statistics at every site of ``norm_sites``; ``level`` reads its own.
+            noisy: noisy ones; the norm ``corpus`` needs them.
+        """
+        own = {key for key in self.upstream.state_dict() if not key.startswith("norms.")}
+        if own != set(weights):
+            odd = sorted(own ^ set(weights))
+            raise FeatnormError(f"the upstream's weights do not fit: {', '.join(odd[:5])}")
+        self.upstream.load_state_dict(weights, strict=False)
+        if self.norm == "none":
+            return
+        if clean is None:
+            raise FeatnormError(f"norm {self.norm!r} needs clean statistics: run stage 2")
+        if self.level_norm is not None:
+            self.level_norm.level_db.fill_(float(clean[LEVEL_SITE].mean[0]))
+            return
+        for site in self.norm_sites:
+            filled = FeatureNorm(clean[site], self.norm, noisy[site] if noisy else None)
+            self.upstream.set_norm(site, filled)
+
+    def forward(
+        self, input: Tensor, ilens: Tensor, additional: dict[str, Any] | None = None
+    ) -> tuple[list[Tensor], Tensor, OrderedDict[str, Tensor]]:
+        """Enhance a batch of spectra.
+
+        Args:
+            input: the noisy spectrum, complex (B, T, F).
+            ilens: valid frames (B,).
+            additional: ignored; ESPnet hands it to every separator.
+
+        Returns:
+            One enhanced spectrum in a list, ``ilens``, and the mask as ``mask_spk1``.
+        """
+        spectrum = torch.complex(input.real.float(), input.imag.float())
+        lengths = ilens.to(spectrum.device)
+        with autocast_bf16(spectrum.device, self.bf16 and self.training):
+            features = self._features(spectrum, lengths)
+            mask = self.head(features, spectrum.abs(), lengths).float()
+        return [input * mask.to(input.real.dtype)], ilens, OrderedDict(mask_spk1=mask)
+
+    def _features(self, spectrum: Tensor, lengths: Tensor) -> Tensor:
+        with torch.no_grad():
+            wav, samples = self.stft.inverse(spectrum, lengths)
+            if self.level_norm is not None:
+                wav = self.level_norm(wav, samples)
+        if self.weighted_sum is None:
+            features, frames = self.upstream(wav, samples)
+        else:
+            kept, frames = self.upstream.extract(wav, samples, self.feature_sites)
+            features = self.weighted_sum([kept[site] for site in self.feature_sites])
+        if self.training and self.freeze_steps:
+            if int(self.steps) < self.freeze_steps:
+                # A zero gradient, not a missing one: DDP waits for every parameter's.
+                features = features.detach() + 0.0 * (features - features.detach())
+            self.steps += 1
+        return to_stft_rate(
+            features,
+            frames,
+            self.upstream.hop,
+            self.upstream.offset,
+            self.stft.hop_length,
+            spectrum.shape[1],
+        )

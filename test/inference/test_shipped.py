@@ -1,0 +1,70 @@
+"""The model inside the package: found, small, with its papers, and good for something."""
+
+from __future__ import annotations
+
+import re
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from featnorm_se import Enhancer
+from featnorm_se.data.audio import read_audio
+from featnorm_se.errors import FeatnormError
+from featnorm_se.inference import loading
+from featnorm_se.inference.loading import SHIPPED, Archive
+from featnorm_se.inference.pack import pack
+from featnorm_se.metrics import score_pair
+
+PAIRS = Path(__file__).parents[3] / "shared" / "data" / "voicebank_demand_p257_16k"
+shipped = pytest.mark.skipif(not SHIPPED.is_file(), reason="no model is shipped yet")
+
+
+def test_no_name_means_the_shipped_model(tiny_experiment, tmp_path, monkeypatch):
+    pack(tiny_experiment, tmp_path / "default.zip")
+    monkeypatch.setattr(loading, "SHIPPED", tmp_path / "default.zip")
+    x = np.random.default_rng(0).normal(size=8000).astype(np.float32) * 0.1
+    named = Enhancer.from_pretrained(tmp_path / "default.zip")
+    np.testing.assert_array_equal(Enhancer.from_pretrained()(x), named(x))
+    with pytest.raises(FeatnormError, match="--model_file is for folders"):
+        Enhancer.from_pretrained(model_file="x.pth")
+    monkeypatch.setattr(loading, "SHIPPED", tmp_path / "gone.zip")
+    with pytest.raises(FeatnormError, match="has no model of its own"):
+        Enhancer.from_pretrained()
+
+
+def test_it_is_looked_for_beside_the_code():
+    import featnorm_se
+
+    assert Path(featnorm_se.__file__).parent / "models" / "default.zip" == SHIPPED
+
+
+@shipped
+def test_the_shipped_model_is_small_and_has_its_papers():
+    assert SHIPPED.stat().st_size < 15e6
+    with closing(Archive(SHIPPED)) as archive:
+        card = archive.read("README.md").decode()
+    for wanted in ("featnorm_se.bin.pretrain", "run.sh", "LibriSpeech", "CC BY 4.0"):
+        assert wanted in card, f"its card says nothing of {wanted}"
+    assert "| PESQ_WB |" in card, "its card has no scores"
+    assert "\nlicense: " in card and "not stated" not in card
+    assert "TODO" not in card and "/home/" not in card
+    assert not re.search(r"(?<![\w./])/\w", card), "its card names a path of some machine"
+
+
+@shipped
+@pytest.mark.skipif(not PAIRS.is_dir(), reason="no recordings here")
+def test_the_shipped_model_makes_real_recordings_better():
+    enhance = Enhancer.from_pretrained()
+    gains = []
+    # Conditions come round by fours: a step that four divides would meet one SNR only.
+    for path in sorted((PAIRS / "noisy").iterdir())[::23]:
+        clean, noisy = read_audio(PAIRS / "clean" / path.name), read_audio(path)
+        before, after = (
+            score_pair(clean, x, metrics=["PESQ_WB", "SI_SDR"]) for x in (noisy, enhance(noisy))
+        )
+        gains.append([after[name] - before[name] for name in ("PESQ_WB", "SI_SDR")])
+    assert len(gains) >= 15
+    pesq, si_sdr = np.mean(gains, axis=0)
+    assert pesq > 0.2 and si_sdr > 2, f"PESQ_WB {pesq:+.3f}, SI_SDR {si_sdr:+.2f} dB"

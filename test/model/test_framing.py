@@ -1,0 +1,94 @@
+"""The STFT's frames, the waveform behind them, the upstream's frames."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from featnorm_se.model.framing import STFTConfig, reflect_by_copies, to_stft_rate
+
+STFT = STFTConfig()
+
+
+def spectrum(wav: torch.Tensor) -> torch.Tensor:
+    window = torch.hann_window(400)
+    return torch.stft(wav, 512, 160, 400, window, return_complex=True).transpose(1, 2)
+
+
+def test_inverse_gives_the_waveform_back():
+    wav = torch.randn(2, 3200)
+    back, lengths = STFT.inverse(spectrum(wav), torch.tensor([21, 21]))
+    assert lengths.tolist() == [3200, 3200]
+    torch.testing.assert_close(back, wav, atol=1e-5, rtol=1e-4)
+
+
+def test_inverse_of_a_padded_batch_is_that_of_each_alone():
+    wav = torch.randn(1, 3200)
+    short = spectrum(wav[:, :1600])
+    batch = torch.zeros(2, 21, 257, dtype=torch.complex64)
+    batch[0], batch[1, :11] = spectrum(wav)[0], short[0]
+    back, lengths = STFT.inverse(batch, torch.tensor([21, 11]))
+    alone, _ = STFT.inverse(short, torch.tensor([11]))
+    assert lengths.tolist() == [3200, 1600]
+    assert torch.equal(back[1, :1600], alone[0])
+    assert back[1, 1600:].abs().max() == 0
+
+
+@pytest.mark.parametrize(("hop", "offset"), [(160, 0), (320, 200), (320, 0), (80, 40)])
+def test_every_frame_comes_out_at_its_own_time(hop, offset):
+    samples = 16000
+    count = (samples - 400) // hop + 1
+    # A feature that says its own time must say the STFT frame's time after interpolation.
+    times = (torch.arange(count) * hop + offset).float()[None, :, None]
+    frames = samples // 160 + 1
+    y = to_stft_rate(times, torch.tensor([count]), hop, offset, 160, frames)[0, :, 0]
+    expected = (torch.arange(frames) * 160).float().clamp(offset, (count - 1) * hop + offset)
+    torch.testing.assert_close(y, expected, atol=0.01, rtol=0)
+
+
+def test_frames_beyond_the_length_are_never_read():
+    x = torch.full((2, 10, 1), torch.nan)
+    x[0], x[1, :4] = 1.0, 2.0
+    y = to_stft_rate(x, torch.tensor([10, 4]), 320, 200, 160, 21)
+    assert (y[0] == 1).all()
+    assert (y[1] == 2).all()
+
+
+@pytest.mark.parametrize("upstream", ["tera_tiny", "wavlm_tiny", "fbank"])
+@pytest.mark.parametrize("at", [4000, 8123, 11999])
+def test_an_impulse_comes_out_at_its_own_time(upstream, at):
+    from featnorm_se.upstream import load_upstream
+
+    model = load_upstream(upstream, "scratch")
+    torch.manual_seed(0)
+    wav = torch.randn(2, 16000) * 1e-3
+    wav[1] = wav[0]
+    wav[1, at] += 1.0
+    lengths = torch.tensor([16000, 16000])
+    with torch.no_grad():
+        feats, frames = model.extract(wav, lengths, ["frontend"])
+    x = to_stft_rate(feats["frontend"], frames, model.hop, model.offset, 160, 101)
+    change = (x[1] - x[0]).square().sum(-1)
+    centre = (change * torch.arange(101) * 160).sum() / change.sum()
+    largest = int(change.argmax()) * 160
+    assert abs(largest - at) <= model.hop / 2 + 80
+    # Where log-mels are normalized over the utterance, an impulse changes every frame a little.
+    if upstream != "tera_tiny":
+        assert abs(float(centre) - at) <= model.hop / 2
+
+
+def test_ends_reflected_by_copies_give_the_same_spectra_and_gradients():
+    stft_encoder = pytest.importorskip("espnet2.enh.encoder.stft_encoder")
+    torch.manual_seed(0)
+    found = []
+    wav, lengths = torch.randn(2, 3000), torch.tensor([3000, 2100])
+    for copies in (False, True):
+        encoder = stft_encoder.STFTEncoder(n_fft=512, win_length=400, hop_length=160)
+        if copies:
+            reflect_by_copies(encoder)
+        x = wav.clone().requires_grad_(True)
+        spectrum, frames = encoder(x, lengths)
+        spectrum.abs().square().sum().backward()
+        found.append((spectrum.detach(), frames, x.grad))
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other)

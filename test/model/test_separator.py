@@ -1,0 +1,207 @@
+"""The separator: one mask, exact in padded batches, started from weights and statistics."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from tiny_models import tiny_config
+
+from featnorm_se.errors import FeatnormError
+from featnorm_se.model.separator import FeatNormSeparator
+from featnorm_se.names import LEVEL_SITE, NORMS
+from featnorm_se.normalization import FeatureNorm
+from featnorm_se.statistics import FeatureStats, SiteStats
+from featnorm_se.upstream import load_upstream
+
+
+def build(upstream: str = "tera_tiny", norm: str = "utterance", **conf) -> FeatNormSeparator:
+    torch.manual_seed(0)
+    return FeatNormSeparator(257, **tiny_config(upstream, norm, **conf)["separator_conf"])
+
+
+def spectra(samples=(6400, 4800)) -> tuple[torch.Tensor, torch.Tensor]:
+    torch.manual_seed(1)
+    window = torch.hann_window(400)
+    parts = [
+        torch.stft(torch.randn(n) * 0.1, 512, 160, 400, window, return_complex=True).T
+        for n in samples
+    ]
+    lengths = torch.tensor([len(part) for part in parts])
+    return torch.nn.utils.rnn.pad_sequence(parts, batch_first=True), lengths
+
+
+def fake_stats(separator: FeatNormSeparator) -> FeatureStats:
+    rng = np.random.default_rng(0)
+    sites = {
+        site: SiteStats.of(rng.normal(size=(50, separator.upstream.sites[site])) * 3 + 1)
+        for site in separator.norm_sites
+    }
+    sites[LEVEL_SITE] = SiteStats.of(np.array([[-26.0], [-20.0]]))
+    return FeatureStats(sites, {})
+
+
+@pytest.mark.parametrize("upstream", ["tera_tiny", "wavlm_tiny"])
+@pytest.mark.parametrize("norm", NORMS)
+def test_every_norm_runs_and_trains(upstream, norm):
+    separator = build(upstream, norm)
+    weights = load_upstream(upstream, "scratch", seed=7).state_dict()
+    stats = fake_stats(separator)
+    separator.start_from(weights, stats, stats)
+    spectrum, lengths = spectra()
+    (enhanced,), out_lengths, others = separator.train()(spectrum, lengths)
+    assert enhanced.shape == spectrum.shape
+    assert torch.equal(out_lengths, lengths)
+    mask = others["mask_spk1"]
+    assert ((mask >= 0) & (mask <= 1)).all()
+    torch.testing.assert_close(enhanced, spectrum * mask)
+    enhanced.abs().sum().backward()
+    missing = [n for n, p in separator.named_parameters() if p.requires_grad and p.grad is None]
+    assert missing == []
+
+
+@pytest.mark.parametrize("norm", ["none", "utterance"])
+def test_an_utterance_alone_gives_what_it_gives_in_a_padded_batch(norm):
+    separator = build("tera_tiny", norm).eval()
+    spectrum, lengths = spectra()
+    with torch.no_grad():
+        together = separator(spectrum, lengths)[0][0]
+        for index, length in enumerate(lengths.tolist()):
+            alone = separator(spectrum[index : index + 1, :length], lengths[index : index + 1])
+            torch.testing.assert_close(
+                together[index, :length], alone[0][0][0], atol=1e-5, rtol=1e-4
+            )
+
+
+def test_start_from_puts_weights_and_statistics_in():
+    separator = build("tera_tiny", "utterance", norm_site="projection,layer.2")
+    upstream = load_upstream("tera_tiny", "scratch", seed=9)
+    stats = fake_stats(separator)
+    separator.start_from(upstream.state_dict(), stats)
+    for key, value in upstream.state_dict().items():
+        assert torch.equal(separator.upstream.state_dict()[key], value)
+    norm = separator.upstream.norms["layer_2"]
+    assert isinstance(norm, FeatureNorm)
+    np.testing.assert_allclose(norm.mean, stats["layer.2"].mean, rtol=1e-6)
+
+
+def test_normalization_changes_what_comes_out():
+    spectrum, lengths = spectra()
+    masks = []
+    for norm in ("none", "utterance"):
+        separator = build("wavlm_tiny", norm)
+        separator.start_from(
+            load_upstream("wavlm_tiny", "scratch").state_dict(), fake_stats(separator)
+        )
+        with torch.no_grad():
+            masks.append(separator.eval()(spectrum, lengths)[2]["mask_spk1"])
+    assert (masks[0] - masks[1]).abs().max() > 1e-4
+
+
+def test_level_ignores_the_input_level():
+    separator = build("wavlm_tiny", "level", use_spectrum=False)
+    separator.start_from(load_upstream("wavlm_tiny", "scratch").state_dict(), fake_stats(separator))
+    spectrum, lengths = spectra((6400, 6400))
+    with torch.no_grad():
+        loud, quiet = (
+            separator.eval()(spectrum * gain, lengths)[2]["mask_spk1"] for gain in (1, 0.01)
+        )
+    torch.testing.assert_close(loud, quiet, atol=1e-4, rtol=1e-3)
+
+
+@pytest.mark.parametrize("layer_norm", [False, True])
+def test_weighted_sum_takes_every_layer(layer_norm):
+    separator = build("wavlm_tiny", "none", feature="weighted_sum", feature_layer_norm=layer_norm)
+    spectrum, lengths = spectra()
+    separator.train()(spectrum, lengths)[0][0].abs().sum().backward()
+    weights = separator.weighted_sum.weight
+    assert len(weights) == separator.upstream.num_layers + 1
+    assert (weights.grad != 0).all()
+    # All weight on the last layer is what feature: last takes.
+    last = build("wavlm_tiny", "none")
+    last.load_state_dict(
+        {k: v for k, v in separator.state_dict().items() if not k.startswith("weighted_sum")}
+    )
+    if not layer_norm:
+        weights.data[-1] = 1000.0
+        with torch.no_grad():
+            torch.testing.assert_close(
+                separator.eval()(spectrum, lengths)[0][0], last.eval()(spectrum, lengths)[0][0]
+            )
+
+
+@pytest.mark.parametrize("norm", ["none", "utterance"])
+def test_the_control_without_an_upstream(norm):
+    separator = build("fbank", norm)
+    assert list(separator.upstream.parameters()) == []
+    stats = fake_stats(separator)
+    separator.start_from(load_upstream("fbank").state_dict(), stats)
+    spectrum, lengths = spectra()
+    separator.train()(spectrum, lengths)[0][0].abs().sum().backward()
+
+
+def test_freeze_steps_leave_the_upstream_as_it_is_and_then_train_it():
+    separator = build("tera_tiny", "none", freeze_steps=1).train()
+    spectrum, lengths = spectra()
+    largest = []
+    for _ in range(2):
+        separator.zero_grad()
+        separator(spectrum, lengths)[0][0].abs().sum().backward()
+        grads = [p.grad for p in separator.upstream.parameters() if p.requires_grad]
+        assert all(grad is not None for grad in grads)
+        largest.append(max(grad.abs().max().item() for grad in grads))
+    assert largest[0] == 0
+    assert largest[1] > 0
+    assert int(separator.state_dict()["steps"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("conf", "told"),
+    [
+        ({"norm": "batch"}, "no such norm: 'batch'"),
+        ({"norm_site": "layer.99"}, "layer.99"),
+        ({"upstream": "bert"}, "no upstream 'bert'"),
+        ({"n_fft": 256}, "129 frequencies, the encoder 257"),
+        ({"feature": "first"}, "no such feature"),
+        ({"num_spk": 2}, "one target"),
+    ],
+)
+def test_bad_configurations_are_named(conf, told):
+    with pytest.raises(FeatnormError, match=told):
+        FeatNormSeparator(257, **{**tiny_config("tera_tiny")["separator_conf"], **conf})
+
+
+def test_weights_of_another_architecture_are_refused():
+    separator = build("tera_tiny", "none")
+    with pytest.raises(FeatnormError, match="do not fit"):
+        separator.start_from(load_upstream("wavlm_tiny", "scratch").state_dict(), None)
+
+
+def test_a_model_of_a_recipes_own_upstream_is_built_without_the_recipe():
+    upstream = load_upstream("tera_tiny", "scratch")
+    config = {"family": upstream.family, **upstream.config}
+    conf = tiny_config("mine", "none")["separator_conf"]
+    separator = FeatNormSeparator(257, **conf, upstream_conf=config)
+    assert separator.upstream.sites == upstream.sites
+
+
+def test_bfloat16_is_for_training_and_close_to_float32():
+    separator = build("wavlm_tiny", norm="none", upstream_dropout=0.0)
+    spectrum, lengths = spectra((6400, 6400))
+    masks = {}
+    for training in (True, False):
+        separator.train(training)
+        for separator.bf16 in (True, False):
+            masks[training, separator.bf16] = separator(spectrum, lengths)[2]["mask_spk1"].detach()
+    assert masks[True, True].dtype == torch.float32
+    assert 0 < (masks[True, True] - masks[True, False]).abs().max() < 0.05
+    assert torch.equal(masks[False, True], masks[False, False])
+
+
+def test_fast_is_a_setting_of_the_upstream():
+    spectrum, lengths = spectra()
+    fast, plain = build("wavlm_tiny"), build("wavlm_tiny", fast=False)
+    assert fast.upstream.fast and not plain.upstream.fast
+    plain.load_state_dict(fast.state_dict())
+    ours, theirs = (model.eval()(spectrum, lengths)[0][0] for model in (fast, plain))
+    torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=1e-3)

@@ -1,0 +1,130 @@
+"""Tiny models: checkpoints in the official layouts, and experiments made without training."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+from featnorm_se.upstream import load_upstream, upstream_card
+
+FAMILIES = ("mockingjay", "tera", "wav2vec2", "hubert", "wavlm")
+STFT = {"n_fft": 512, "hop_length": 160, "win_length": 400}
+
+
+def layout(upstream: Any) -> dict[str, Any]:
+    """Return what an official checkpoint of this upstream's family holds."""
+    config, weights = upstream.config, upstream.model.state_dict()
+    if upstream.family == "wavlm":
+        return {"cfg": config["cfg"], "model": weights}
+    if upstream.family in ("wav2vec2", "hubert"):
+        states = {
+            "task_cfg": config["task_cfg"],
+            "model_cfg": config["model_cfg"],
+            "model_weight": weights,
+        }
+        if upstream.family == "hubert":
+            states["dictionaries_symbols"] = [
+                [str(symbol) for symbol in range(size)] for size in config["labels"]
+            ]
+        return states
+    return {
+        "Optimizer": {"state": {}, "param_groups": []},
+        "Step": 1000,
+        "Args": argparse.Namespace(seed=1337, expdir="result", config=None),
+        "Config": {"runner": {"total_steps": 1000}},
+        "Upstream_Config": {key: config[key] for key in ("transformer", "task", "audio")},
+        "Transformer": weights,
+        "SpecHead": {},
+    }
+
+
+def make(folder: Path, name: str, seed: int = 3, **changes: Any) -> Path:
+    """Write ``folder/<name>.pt``, a checkpoint of the registered upstream ``name``.
+
+    Args:
+        folder: where to.
+        name: for example ``wavlm_tiny``.
+        seed: draws the weights.
+        changes: values of the architecture to set, whichever of its parts has them.
+
+    Returns:
+        The file.
+    """
+    architecture = upstream_card(name)["architecture"]
+    parts = [part for part in architecture.values() if isinstance(part, dict)]
+    parts += [part["input"] for part in parts if "input" in part]
+    for key, value in changes.items():
+        holders = [part for part in parts if key in part]
+        if not holders:
+            raise KeyError(key)
+        for part in holders:
+            part[key] = value
+    upstream = load_upstream(name, config=architecture, seed=seed)
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{name}.pt"
+    torch.save(layout(upstream), path)
+    return path
+
+
+def tiny_config(upstream: str, norm: str = "utterance", **separator: Any) -> dict[str, Any]:
+    """Return what config.yaml says of a tiny model."""
+    conf = {"upstream": upstream, "norm": norm, "layers": 1, "units": 8, **STFT, **separator}
+    return {
+        "encoder": "stft",
+        "encoder_conf": dict(STFT),
+        "separator": "featnorm",
+        "separator_conf": conf,
+        "decoder": "stft",
+        "decoder_conf": dict(STFT),
+        "criterions": [
+            {"name": "log1p_l1", "conf": {}, "wrapper": "fixed_order", "wrapper_conf": {}}
+        ],
+        "model_conf": {},
+        "init": None,
+    }
+
+
+def training_config(**separator: Any) -> dict[str, Any]:
+    """Return a training YAML of a tiny model: chunks in batches of two, read in the process itself.
+
+    The upstream and the norm are left for the experiment to name.
+    """
+    config = tiny_config("", "", **separator)
+    for key in ("upstream", "norm"):
+        del config["separator_conf"][key]
+    return config | {
+        "optim": "adam",
+        "iterator_type": "chunk",
+        "batch_size": 2,
+        "num_workers": 0,
+        "num_cache_chunks": 4,
+        "seed": 0,
+        "valid_iterator_type": "sequence",
+        "valid_batch_type": "sorted",
+        "best_model_criterion": [["valid", "loss", "min"]],
+        "use_matplotlib": False,
+        "use_tensorboard": False,
+    }
+
+
+def save_tiny(
+    folder: Path, upstream: str = "tera_tiny", norm: str = "utterance", **separator: Any
+) -> Path:
+    """Write an experiment's folder with random weights and statistics."""
+    from featnorm_se.model.separator import FeatNormSeparator
+
+    torch.manual_seed(0)
+    config = tiny_config(upstream, norm, **separator)
+    model = FeatNormSeparator(257, **config["separator_conf"]).eval()
+    state = {f"separator.{key}": value for key, value in model.state_dict().items()}
+    for key, value in state.items():
+        if key.endswith(".std"):
+            state[key] = torch.rand_like(value) + 0.5
+    folder.mkdir(parents=True)
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    torch.save(state, folder / "valid.loss.best.pth")
+    return folder

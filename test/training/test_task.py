@@ -1,0 +1,130 @@
+"""The task in ESPnet: registration, start, two learning rates, stock inference."""
+
+from __future__ import annotations
+
+import argparse
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from tiny_models import save_tiny, tiny_config
+
+from featnorm_se import Enhancer
+from featnorm_se.errors import FeatnormError
+
+
+@pytest.fixture(scope="module")
+def task():
+    from featnorm_se.training.task import FeatNormTask, register
+
+    register()
+    return FeatNormTask
+
+
+def arguments(folder, **more) -> argparse.Namespace:
+    config = {
+        **tiny_config("tera_tiny", "none"),
+        "output_dir": str(folder),
+        "resume": True,
+        "seed": 4,
+        "upstream_ckpt": "scratch",
+        "upstream_conf_dir": None,
+        "clean_stats": None,
+        "noisy_stats": None,
+        "upstream_lr_scale": 0.1,
+        "optim": "adam",
+        "optim_conf": {"lr": 0.002},
+        "loss_wrapper": None,
+    }
+    return argparse.Namespace(**{**config, **more})
+
+
+def test_training_starts_from_the_upstream_and_survives_init(task, tmp_path):
+    from featnorm_se.upstream import load_upstream
+
+    for init in (None, "xavier_uniform", "chainer"):
+        model = task.build_model(arguments(tmp_path, init=init))
+        wanted = load_upstream("tera_tiny", "scratch", seed=4).state_dict()
+        for key, value in wanted.items():
+            assert torch.equal(model.separator.upstream.state_dict()[key], value), (init, key)
+
+
+def test_use_amp_on_a_processor_is_bfloat16(task, tmp_path):
+    assert not task.build_model(arguments(tmp_path)).separator.bf16
+    assert task.build_model(arguments(tmp_path, use_amp=True, ngpu=0)).separator.bf16
+    assert not task.build_model(arguments(tmp_path, use_amp=True, ngpu=1)).separator.bf16
+
+
+def test_a_resumed_run_does_not_need_what_it_started_from(task, tmp_path):
+    args = arguments(tmp_path, upstream_ckpt=str(tmp_path / "gone.pt"))
+    with pytest.raises(FeatnormError):
+        task.build_model(args)
+    (tmp_path / "checkpoint.pth").touch()
+    task.build_model(args)
+
+
+def test_two_learning_rates(task, tmp_path):
+    args = arguments(tmp_path)
+    model = task.build_model(args)
+    (optimizer,) = task.build_optimizers(args, model)
+    rates = {id(p): group["lr"] for group in optimizer.param_groups for p in group["params"]}
+    for name, parameter in model.named_parameters():
+        if not parameter.requires_grad:
+            assert id(parameter) not in rates
+        else:
+            slow = name.startswith("separator.upstream.")
+            assert rates[id(parameter)] == pytest.approx(0.0002 if slow else 0.002), name
+
+
+def test_a_frozen_upstream_leaves_one_group(task, tmp_path):
+    config = tiny_config("tera_tiny", "none", freeze="all")
+    args = arguments(tmp_path, separator_conf=config["separator_conf"])
+    (optimizer,) = task.build_optimizers(args, task.build_model(args))
+    assert [group["lr"] for group in optimizer.param_groups] == [0.002]
+
+
+def test_the_same_seed_gives_the_loss_a_gradient_everywhere(task, tmp_path):
+    model = task.build_model(arguments(tmp_path)).train()
+    torch.manual_seed(0)
+    clean = torch.randn(2, 8000) * 0.1
+    loss, stats, _ = model(clean + torch.randn(2, 8000) * 0.05, speech_ref1=clean)
+    loss.backward()
+    assert float(stats["loss"]) > 0
+    missing = [n for n, p in model.named_parameters() if p.requires_grad and p.grad is None]
+    assert missing == []
+
+
+@pytest.mark.parametrize("part", ["encoder_conf", "separator_conf", "decoder_conf"])
+def test_one_stft_is_held(task, tmp_path, part):
+    config = tiny_config("tera_tiny", "none")
+    config[part] = {**config[part], "hop_length": 128}
+    with pytest.raises(FeatnormError, match=rf"{part}\.hop_length 128"):
+        task.build_model(arguments(tmp_path, **config))
+
+
+def test_missing_statistics_are_named(task, tmp_path):
+    config = tiny_config("tera_tiny", "corpus")
+    with pytest.raises(FeatnormError, match="needs clean statistics: run stage 2"):
+        task.build_model(arguments(tmp_path, **config))
+
+
+def test_stock_espnet_gives_what_enhancer_gives(task, tmp_path):
+    from espnet2.bin.enh_inference import SeparateSpeech
+
+    folder = save_tiny(tmp_path / "exp")
+    stock = SeparateSpeech(
+        train_config=str(folder / "config.yaml"), model_file=str(folder / "valid.loss.best.pth")
+    )
+    x = np.random.default_rng(0).normal(size=9001).astype(np.float32) * 0.1
+    (theirs,) = stock(x[None], fs=16000)
+    np.testing.assert_array_equal(Enhancer.from_pretrained(folder)(x), theirs[0])
+
+
+def test_config_yaml_alone_builds_the_model(task, tmp_path):
+    from espnet2.tasks.enh import EnhancementTask
+
+    folder = save_tiny(tmp_path / "exp")
+    config = yaml.safe_load((folder / "config.yaml").read_text())
+    assert "upstream_ckpt" not in config
+    EnhancementTask.build_model_from_file(folder / "config.yaml", folder / "valid.loss.best.pth")
