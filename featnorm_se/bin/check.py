@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from featnorm_se.bin import Parser, run
+from featnorm_se.bin import Parser, add_upstream_options, run
 from featnorm_se.errors import FeatnormError
 
 
@@ -16,11 +16,8 @@ def get_parser() -> argparse.ArgumentParser:
         prog="python -m featnorm_se.bin.check",
         description="Check a run's options without loading a model.",
     )
-    parser.add_argument("--upstream", required=True, help="name of the upstream")
-    parser.add_argument("--upstream_ckpt", default="", help="a path is checked to be there")
-    parser.add_argument("--upstream_conf_dir", help="folder of the recipe's upstream YAML files")
-    parser.add_argument("--norm", default="none", help="kind of feature normalization")
-    parser.add_argument("--norm_site", default="auto", help="sites, comma-separated")
+    add_upstream_options(parser)
+    parser.add_argument("--norm", default="utterance", help="kind of feature normalization")
     return parser
 
 
@@ -30,13 +27,12 @@ def main(argv: Sequence[str]) -> None:
     from featnorm_se.names import check_norm, check_sites
     from featnorm_se.upstream.registry import upstream_card
 
-    card = upstream_card(
-        args.upstream, Path(args.upstream_conf_dir) if args.upstream_conf_dir else None
-    )
+    conf_dir = Path(args.upstream_conf_dir) if args.upstream_conf_dir else None
+    card = upstream_card(args.upstream, conf_dir)
     check_norm(args.norm)
     check_sites(args.norm_site, int(card["layers"]))
-    checkpoint = args.upstream_ckpt
-    local = checkpoint not in ("", "scratch") and "://" not in checkpoint
+    checkpoint = args.upstream_ckpt or "scratch"
+    local = checkpoint != "scratch" and "://" not in checkpoint
     if local and not Path(checkpoint).is_file():
         raise FeatnormError(
             f"--upstream_ckpt {checkpoint}: there is no such file; a path, a URL, 'scratch'"
