@@ -15,8 +15,7 @@ from featnorm_se.data.resample import resample_blocks
 from featnorm_se.errors import FeatnormError
 from featnorm_se.model.separator import FeatNormSeparator
 from featnorm_se.names import SAMPLE_RATE
-from featnorm_se.upstream.bf16 import has_bf16
-from featnorm_se.upstream.checkpoint import check_promise
+from featnorm_se.upstream.fast import has_bf16
 
 if TYPE_CHECKING:
     from featnorm_se.inference.longform import Windowing
@@ -53,7 +52,6 @@ class Enhancer:
             )
         self.device = choose_device(device)
         self.bf16 = bf16 and has_bf16(self.device)
-        check_promise(config, weights, "the model's configuration")
         try:
             self.encoder, self.separator, self.decoder = _build(config)
         except (KeyError, TypeError, ValueError, AttributeError) as error:

@@ -14,7 +14,6 @@ import torch
 
 from featnorm_se.config import parse_config
 from featnorm_se.errors import FeatnormError
-from featnorm_se.upstream.checkpoint import check_size
 
 WEIGHTS, CONFIG = "model.safetensors", "config.yaml"
 # A file of the package, and not of a folder that happens to be the current one.
@@ -84,7 +83,6 @@ def read_folder(
     weights = find_weights(folder, model_file)
     if weights.suffix == ".safetensors":
         return config, parse_weights(weights.read_bytes(), str(weights))
-    check_size(weights)
     try:
         return config, torch.load(weights, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises its own, pickle's and zip's errors here

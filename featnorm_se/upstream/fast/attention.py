@@ -24,14 +24,14 @@ def run_layer(
 
     Args:
         layer: s3prl's ``TransformerSentenceEncoderLayer`` of wav2vec 2.0, HuBERT or WavLM.
-        x: (T, B, D).
+        x: (B, T, D).
         mask: (B, T) booleans, true in the padding, or ``None``.
         position: WavLM's bias by relative position (H, T, T); ``None``: there is none yet.
 
     Returns:
-        (T, B, D), and the position bias for the next layer.
+        (B, T, D), and the position bias for the next layer.
     """
-    attention, x = layer.self_attn, x.contiguous()
+    attention, x = layer.self_attn, x.transpose(0, 1).contiguous()
     if position is None and getattr(attention, "has_relative_attention_bias", False):
         position = attention.compute_bias(len(x), len(x))
     first = layer.layer_norm_first
@@ -42,7 +42,8 @@ def run_layer(
     y = layer.final_layer_norm(x) if first else x
     y = layer.fc2(layer.dropout2(_activate(layer, layer.fc1(y))))
     x = _add_dropped(x, y, layer.dropout3)
-    return x if first else layer.final_layer_norm(x), position
+    x = x if first else layer.final_layer_norm(x)
+    return x.transpose(0, 1), position
 
 
 def _add_dropped(x: Tensor, y: Tensor, dropout: nn.Module) -> Tensor:
@@ -69,7 +70,7 @@ def _masked(x: Tensor, kept: Tensor | None) -> Tensor:
 
 
 def _activate(layer: Any, x: Tensor) -> Tensor:
-    name = getattr(layer, "activation_name", None) or getattr(layer.activation_fn, "name", "")
+    name = getattr(layer, "activation_name", "")  # WavLM's
     if name == "gelu":  # s3prl's converts to float32 and back; torch's computes in it anyway
         return F.gelu(x)
     if name == "glu":  # is in fc1 already
@@ -144,7 +145,7 @@ def _fused(
     """Torch's own kernel on q, k, v (B * H, T, d)."""
     heads = len(q) if position is None else len(position)
     batch = len(q) // heads if mask is None else len(mask)
-    q, k, v = (part.unflatten(0, (batch, -1)) for part in (q, k, v))
+    q, k, v = (tensor.unflatten(0, (batch, -1)) for tensor in (q, k, v))
     bias = _bias(gate, position, mask, batch)
     bias = None if bias is None else bias.to(q.dtype)
     return F.scaled_dot_product_attention(q, k, v, bias, dropout).flatten(0, 1)

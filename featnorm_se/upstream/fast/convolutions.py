@@ -18,40 +18,18 @@ from torch import Tensor, nn
 
 from featnorm_se.upstream.padding import padding_mask
 
-ConvLayers = list[tuple[int, int, int]]
 
-
-def fits(extractor: nn.Module, conv_layers: ConvLayers) -> bool:
-    """Whether ``encode`` can stand in for s3prl's feature extractor.
+def encode(extractor: nn.Module, wav: Tensor, sizes: list[int]) -> Tensor:
+    """Return what the feature extractor gives, frames before channels.
 
     It follows the blocks that s3prl builds: a convolution, a dropout of nothing, a group norm
     (first block) or a layer norm over channels or neither, and GELU.
-    """
-    blocks: Any = extractor.conv_layers
-    for number, block in enumerate(blocks):
-        conv, dropout, *norms, last = block
-        grouped = isinstance(norms[0], nn.GroupNorm) if norms else False
-        if grouped and (number > 0 or norms[0].num_groups != conv.out_channels):
-            return False
-        if dropout.p or not isinstance(last, nn.GELU) or conv.kernel_size < conv.stride:
-            return False
-    return len(blocks) == len(conv_layers)
-
-
-def encode(
-    extractor: nn.Module,
-    wav: Tensor,
-    normed: Tensor,
-    given: tuple[Tensor, Tensor] | None = None,
-) -> Tensor:
-    """Return what the feature extractor gives, frames before channels.
 
     Args:
-        extractor: s3prl's ``ConvFeatureExtractionModel``, for which ``fits`` holds.
+        extractor: s3prl's ``ConvFeatureExtractionModel``, no kernel shorter than its stride.
         wav: (B, N) samples, at least one receptive field.
-        normed: (B,) samples over which a group norm takes its statistics, at least one
-            receptive field each.
-        given: mean and variance (B, C) for that norm to use instead of these samples' own.
+        sizes: samples of each utterance over which a group norm takes its statistics, at least
+            one receptive field.
 
     Returns:
         (B, T, C) with T the frames of N samples. In float32, or in autocast's type where that is
@@ -65,14 +43,14 @@ def encode(
         rows *= block[0].stride[0]
     first = blocks[0]
     kernel, stride = first[0].kernel_size[0], first[0].stride[0]
-    count = (wav.size(1) - kernel) // stride + 1
     # Whole rows for every layer: frames past the last window see zeros, and nobody sees them.
-    whole = -(-count // rows) * rows
+    whole = -(-((wav.size(1) - kernel) // stride + 1) // rows) * rows
     wav = F.pad(wav, (0, max((whole - 1) * stride + kernel - wav.size(1), 0)))
     windows = wav.unfold(1, kernel, stride)[:, :whole]
+    counts = (torch.tensor(sizes, device=wav.device) - kernel) // stride + 1
     dtype = _product_type(wav)
     with torch.autocast(wav.device.type, enabled=False):
-        x = _first_block(first, windows, (normed - kernel) // stride + 1, given)
+        x = _first_block(first, windows, counts)
         x = x.to(dtype).flatten(0, 1)
         for block in blocks[1:]:
             x = _block(block, x)
@@ -87,22 +65,20 @@ def _product_type(x: Tensor) -> torch.dtype:
     return x.dtype
 
 
-def _first_block(
-    block: Any, windows: Tensor, counts: Tensor, given: tuple[Tensor, Tensor] | None
-) -> Tensor:
-    """Run the first convolution and its norm on windows (B, T, kernel); return (B, T, C)."""
+def _first_block(block: Any, windows: Tensor, counts: Tensor) -> Tensor:
+    """Run the first convolution and its norm on windows (B, T, kernel); return (B, T, C).
+
+    Only the first ``counts`` (B,) windows of each utterance are normalized over.
+    """
     conv = block[0]
     taps = conv.weight.squeeze(1)
     norm = block[2] if isinstance(block[2], nn.GroupNorm) else None
     if norm is None:
         return _layer_norm(block, F.linear(windows, taps, conv.bias))
     bias = 0.0 if conv.bias is None else conv.bias.double()
-    if given is None:
-        mean, covariance = _moments(windows, counts)
-        centre = mean @ taps.double().t() + bias
-        spread = ((taps.double() @ covariance) * taps.double()).sum(-1)
-    else:
-        centre, spread = (moment.double() for moment in given)
+    mean, covariance = _moments(windows, counts)
+    centre = mean @ taps.double().t() + bias
+    spread = ((taps.double() @ covariance) * taps.double()).sum(-1)
     scale = norm.weight.double() * (spread + norm.eps).rsqrt()
     shift = norm.bias.double() + scale * (bias - centre)
     weights = torch.cat([taps.t() * scale.unsqueeze(1), shift.unsqueeze(1)], dim=1)

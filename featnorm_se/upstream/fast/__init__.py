@@ -1,10 +1,20 @@
-"""Bfloat16: whether a device computes in it by itself, and autocast to it."""
+"""Our own arithmetic on s3prl's weights: the waveform models' numbers, to rounding, in less time.
+
+The plain path is s3prl's own modules; ``Upstream.configure(fast=...)`` chooses, and
+``waveform.py`` asks here for two things only: the output of the convolutions (``encode``) and of
+a transformer layer (``run_layer``). Here is also known where a device computes in bfloat16.
+"""
 
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
+
+from featnorm_se.upstream.fast.attention import run_layer
+from featnorm_se.upstream.fast.convolutions import encode
+
+__all__ = ["autocast_bf16", "encode", "has_bf16", "run_layer"]
 
 
 def has_bf16(device: torch.device) -> bool:
