@@ -48,7 +48,7 @@ sys.argv = {command!r}
 runpy.run_module({command!r}[0], run_name="__main__", alter_sys=True)
 sys.exit("the command ended before its first batch")
 """
-COMMANDS = ("make_mini", "prepare", "collect_stats", "train", "enhance_set", "score", "report")
+COMMANDS = ("prepare", "collect_stats", "train", "enhance_set", "score", "report")
 MORE_COMMANDS = ("main", "enhance", "pack", "compare", "tables", "check", "gate", "drift", "info")
 
 

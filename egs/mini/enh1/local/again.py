@@ -28,8 +28,9 @@ def get_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str]) -> None:
     """Compare and print."""
     args = get_parser().parse_args(argv)
+    from study.again import run_again, to_markdown
+
     from featnorm_se.metrics.names import resolve
-    from featnorm_se.report.again import run_again, to_markdown
 
     metrics = resolve(args.metrics.split())
     rows = run_again(Path(args.against), Path(args.expdir), metrics, args.testset)

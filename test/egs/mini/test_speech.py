@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from corpus import noise, speech, texts
+from corpus.espeak import Line, Voice, speak
 
-from featnorm_se.data import noise, speech, texts
-from featnorm_se.data.espeak import Line, Voice, speak
 from featnorm_se.data.names import TRAIN_SPEAKERS
 from featnorm_se.errors import FeatnormError
 

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 from pathlib import Path
 
 import pytest
-from conftest import write_scores
+from study.again import run_again, to_markdown
 
 from featnorm_se.bin import run
 from featnorm_se.errors import FeatnormError
-from featnorm_se.report.again import run_again, to_markdown
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 def runs(folder: Path, row: str, gains: list[float]) -> None:
     for seed, gain in enumerate(gains):
-        write_scores(folder / f"{row}_seed{seed}" / "scores_test", gain)
+        scores = folder / f"{row}_seed{seed}" / "scores_test"
+        scores.mkdir(parents=True)
+        summary = {"metrics": {"PESQ_WB": {"mean": 1.9 + gain}}}
+        (scores / "summary.json").write_text(json.dumps(summary))
 
 
 def test_one_run_falls_inside_and_one_outside(tmp_path: Path) -> None:

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from study import lengths
 
 from featnorm_se.inference.enhancer import Enhancer
-from featnorm_se.report import lengths
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 def load(path: Path):

@@ -7,14 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from corpus.mix import active_level, mix_at_snr, rms
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from featnorm_se.data.corpus import find_pairs, read_log
-from featnorm_se.data.mix import active_level, mix_at_snr, rms
 from featnorm_se.errors import FeatnormError
 
-SHARED = Path(__file__).parents[2].parent / "shared" / "data" / "voicebank_demand"
+SHARED = Path(__file__).parents[3].parent / "shared" / "data" / "voicebank_demand"
 
 
 def tone(seconds: float, amplitude: float = 0.1) -> np.ndarray:

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from corpus.mix import active_level, rms
+from make_mini import main
 
 from featnorm_se.bin import run
-from featnorm_se.bin.make_mini import main
-from featnorm_se.data.mix import active_level, rms
 
 SMALL = ["--train_speakers", "2", "--train_utts", "5", "--valid_utts", "2", "--test_utts", "3"]
 

@@ -11,9 +11,9 @@ from pathlib import Path
 from featnorm_se.report.experiments import count_seeds
 from featnorm_se.report.figure import GREY, color, marker, new_figure, to_png
 from featnorm_se.report.grid import DELTAS, Estimate
-from featnorm_se.report.lengths import Outcome, Scores
 from featnorm_se.report.paired import contrast
 from featnorm_se.report.plots import axis_label
+from study.lengths import Outcome, Scores
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from featnorm_se.data.audio import write_audio
-from featnorm_se.data.espeak import Line, Voice, speak
-from featnorm_se.data.names import TEST_SPEAKERS, TRAIN_SPEAKERS, VALID_SPEAKERS
-from featnorm_se.data.noise import (
+from corpus.espeak import Line, Voice, speak
+from corpus.noise import (
     TEST_NOISES,
     TRAIN_NOISES,
     VALID_NOISES,
@@ -21,7 +19,9 @@ from featnorm_se.data.noise import (
     NoiseStudio,
     make_noises,
 )
-from featnorm_se.data.texts import TEST_TEXTS, TRAIN_TEXTS
+from corpus.texts import TEST_TEXTS, TRAIN_TEXTS
+from featnorm_se.data.audio import write_audio
+from featnorm_se.data.names import TEST_SPEAKERS, TRAIN_SPEAKERS, VALID_SPEAKERS
 from featnorm_se.errors import FeatnormError
 
 # Accent + voice variant, words a minute, pitch; no variant serves two speakers. No variant with

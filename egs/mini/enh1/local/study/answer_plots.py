@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from featnorm_se.report.answers import Answer
-from featnorm_se.report.by_row import Point, split_row
-from featnorm_se.report.conditions import Gain
 from featnorm_se.report.experiments import count_seeds
 from featnorm_se.report.figure import GREY, INK, color, marker, new_figure, to_png
 from featnorm_se.report.grid import DELTAS, Estimate
 from featnorm_se.report.plots import axis_label
+from study.answers import Answer
+from study.by_row import Point, split_row
+from study.conditions import Gain
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

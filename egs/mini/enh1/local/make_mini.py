@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """Stage 1 of egs/mini: make a corpus in the folders and names of VoiceBank-DEMAND."""
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ def _number(text: str) -> int | None:
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of this command."""
     parser = Parser(
-        prog="python -m featnorm_se.bin.make_mini",
+        prog="local/make_mini.py",
         description=__doc__,
     )
     add = parser.add_argument
@@ -55,7 +56,7 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str]) -> None:
     """Make the corpus and print its counts."""
     arguments = vars(build_parser().parse_args(argv))
-    from featnorm_se.data.mini import MiniOptions, make_mini
+    from corpus.mini import MiniOptions, make_mini
 
     output, nj = arguments.pop("output"), arguments.pop("nj")
     options = MiniOptions(**arguments)

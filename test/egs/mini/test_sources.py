@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from corpus.plan import make_pairs, split_noises, split_speakers
 
-from featnorm_se.data.plan import make_pairs, split_noises, split_speakers
 from featnorm_se.data.sources import Clip, by_speaker, cut_clips, find_audio, read_clip, speaker_of
 from featnorm_se.errors import FeatnormError
 

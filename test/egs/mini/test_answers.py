@@ -9,9 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
-from featnorm_se.errors import FeatnormError
-from featnorm_se.report.answers import (
+from study.answers import (
     Question,
     read_questions,
     read_runs,
@@ -19,9 +17,11 @@ from featnorm_se.report.answers import (
     tell_missing,
     to_markdown,
 )
-from featnorm_se.report.by_row import split_row
+from study.by_row import split_row
 
-MINI = Path(__file__).parents[2] / "egs" / "mini" / "enh1"
+from featnorm_se.errors import FeatnormError
+
+MINI = Path(__file__).parents[3] / "egs" / "mini" / "enh1"
 UTTERANCES = [f"p257_{i:03d}" for i in range(24)]
 NOISES, LEVELS = ("bus", "cafe"), (2.5, 7.5, 12.5, 17.5)
 COMPARISONS = """

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-RECIPE = Path(__file__).parents[2] / "egs" / "mini" / "enh1"
+RECIPE = Path(__file__).parents[3] / "egs" / "mini" / "enh1"
 
 
 def call(*words: str) -> subprocess.CompletedProcess[str]:

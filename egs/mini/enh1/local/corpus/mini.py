@@ -12,11 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from featnorm_se.data import names
-from featnorm_se.data.audio import audio_info, write_audio
-from featnorm_se.data.mix import SILENCE_RMS, mix_at_snr, rms
-from featnorm_se.data.parallel import parallel_map
-from featnorm_se.data.plan import (
+from corpus.mix import SILENCE_RMS, mix_at_snr, rms
+from corpus.plan import (
     PARTS,
     Pair,
     make_pairs,
@@ -25,6 +22,9 @@ from featnorm_se.data.plan import (
     split_noises,
     split_speakers,
 )
+from featnorm_se.data import names
+from featnorm_se.data.audio import audio_info, write_audio
+from featnorm_se.data.parallel import parallel_map
 from featnorm_se.data.sources import Clip, find_audio, read_clip
 from featnorm_se.errors import FeatnormError
 from featnorm_se.files import locked, replaced_folder, write_json, write_text
@@ -173,7 +173,7 @@ def _fill(folder: Path, raw: Path, options: MiniOptions, nj: int) -> dict[str, A
 def _plan(raw: Path, options: MiniOptions) -> tuple[list[Pair], dict[str, Any]]:
     """Find or make speech and noise, split them, and list the pairs."""
     print("make_mini: gathering speech and noise", file=sys.stderr, flush=True)
-    from featnorm_se.data.speech import write_noises, write_speech
+    from corpus.speech import write_noises, write_speech
 
     test = options.limit("test") != 0
     train_speakers = options.train_speakers or (26 if options.speech_root else 4)
