@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 from study.again import run_again, to_markdown
+from study.results import pack, unpack
 
 from featnorm_se.bin import run
 from featnorm_se.errors import FeatnormError
 
-ROOT = Path(__file__).parents[3]
+RECIPE = Path(__file__).parents[3] / "egs" / "mini" / "enh1"
 
 
 def runs(folder: Path, row: str, gains: list[float]) -> None:
@@ -46,13 +47,32 @@ def test_nothing_in_common_is_said(tmp_path: Path) -> None:
         run_again(tmp_path / "first", tmp_path / "other", ["PESQ_WB"])
 
 
-def test_the_committed_runs_of_another_machine_fall_where_they_should(capsys) -> None:
-    path = ROOT / "egs" / "mini" / "enh1" / "local" / "again.py"
+def test_the_committed_runs_of_another_machine_fall_where_they_should(tmp_path, capsys) -> None:
+    path = RECIPE / "local" / "again.py"
     spec = importlib.util.spec_from_file_location("again_script", path)
     assert spec is not None and spec.loader is not None
     script = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(script)
-    results = ROOT / "egs" / "mini" / "enh1" / "results"
-    words = ["--expdir", str(results / "h100"), "--against", str(results / "grid")]
+    unpack(RECIPE / "results", tmp_path)
+    words = ["--expdir", str(tmp_path / "h100"), "--against", str(tmp_path / "grid")]
     assert run(script.main, words) == 0
     assert "Inside: 57 of 60" in capsys.readouterr().out
+
+
+def test_what_is_unpacked_packs_to_the_same_bytes(tmp_path: Path) -> None:
+    folders = unpack(RECIPE / "results", tmp_path / "exp", ["xeon"])
+    assert len(folders) == 3
+    kept = folders[0] / "scores_test" / "summary.json"
+    kept.write_text("{}")  # what is there, perhaps a run of the user's own, is left as it is
+    assert unpack(RECIPE / "results", tmp_path / "exp", ["xeon"]) == []
+    assert kept.read_text() == "{}"
+    with pytest.raises(FeatnormError, match="has no set cray; there are grid h100 xeon"):
+        unpack(RECIPE / "results", tmp_path / "exp", ["cray"])
+    unpack(RECIPE / "results", tmp_path / "again", ["xeon"])
+    assert pack(tmp_path / "again", ["xeon"], tmp_path / "packed") == 3
+    unpack(tmp_path / "packed", tmp_path / "third")
+    files = [path for path in (tmp_path / "again").rglob("*") if path.is_file()]
+    assert len(files) == 9
+    for path in files:
+        twin = tmp_path / "third" / path.relative_to(tmp_path / "again")
+        assert twin.read_bytes() == path.read_bytes()

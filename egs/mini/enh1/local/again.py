@@ -19,7 +19,11 @@ def get_parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("--expdir", default="exp/grid", help="folder of the rows that were run again")
-    add("--against", default="results/grid", help="folder of those that say what is expected")
+    add(
+        "--against",
+        default="exp/committed/grid",
+        help="folder of those that say what is expected: local/results.py unpack makes it",
+    )
     add("--testset", default="test", help="the test set's name")
     add("--metrics", default="PESQ_WB STOI", help="which, parted by blanks")
     return parser
