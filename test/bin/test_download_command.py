@@ -80,7 +80,7 @@ def test_the_disk_is_looked_at_before_anything_is_fetched(
 
 
 def test_the_official_list_is_of_the_four_folders_and_the_logs() -> None:
-    from featnorm_se.data import names
+    from featnorm_se.data import voicebank_demand as names
 
     wanted = {f"{n}.zip" for n in (*names.TRAIN_FOLDERS, *names.TEST_FOLDERS)} | {"logfiles.zip"}
     assert {file.name for file in voicebank_demand.DOWNLOADS} == wanted

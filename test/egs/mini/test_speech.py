@@ -9,8 +9,8 @@ import pytest
 import soundfile
 from corpus import noise, speech, texts
 from corpus.espeak import Line, Voice, speak
+from corpus.plan import TRAIN_SPEAKERS
 
-from featnorm_se.data.names import TRAIN_SPEAKERS
 from featnorm_se.errors import FeatnormError
 
 SETS = ("_TRAIN_VOICES", "_VALID_VOICES", "_TEST_VOICES", "_TRAIN_BABBLE", "_TEST_BABBLE")

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from multiprocessing import get_context
 from typing import Any
 
 import numpy as np
@@ -48,9 +50,8 @@ def speak(lines: Sequence[Line]) -> tuple[list[NDArray[np.int16]], int]:
     Raises:
         FeatnormError: espeakng-loader is not installed, or a voice is unknown.
     """
-    from featnorm_se.data.parallel import run_apart
-
-    return run_apart(_speak_here, tuple(lines))
+    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+        return pool.submit(_speak_here, tuple(lines)).result()
 
 
 def _speak_here(lines: Sequence[Line]) -> tuple[list[NDArray[np.int16]], int]:

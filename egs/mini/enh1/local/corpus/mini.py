@@ -15,6 +15,7 @@ import numpy as np
 from corpus.mix import SILENCE_RMS, mix_at_snr, rms
 from corpus.plan import (
     PARTS,
+    TRAIN_SPEAKERS,
     Pair,
     make_pairs,
     name_clips,
@@ -22,7 +23,7 @@ from corpus.plan import (
     split_noises,
     split_speakers,
 )
-from featnorm_se.data import names
+from featnorm_se.data import voicebank_demand as names
 from featnorm_se.data.audio import audio_info, write_audio
 from featnorm_se.data.parallel import parallel_map
 from featnorm_se.data.sources import Clip, find_audio, read_clip
@@ -68,7 +69,7 @@ class MiniOptions:
 
     def check(self) -> None:
         """Raise FeatnormError when a number is out of its range."""
-        most = len(names.TRAIN_SPEAKERS)
+        most = len(TRAIN_SPEAKERS)
         if self.train_speakers is not None and not 2 <= self.train_speakers <= most:
             raise FeatnormError(f"--train_speakers {self.train_speakers}: 2 to {most} are possible")
         if self.copies < 1:

@@ -9,15 +9,18 @@ from pathlib import Path
 
 import numpy as np
 
-from featnorm_se.data.names import (
-    TEST_SNRS,
-    TEST_SPEAKERS,
-    TRAIN_SNRS,
-    TRAIN_SPEAKERS,
-    VALID_SPEAKERS,
-)
 from featnorm_se.data.sources import Clip, by_speaker, cut_clips, split_by_folder
+from featnorm_se.data.voicebank_demand import VALID_SPEAKERS
 from featnorm_se.errors import FeatnormError
+
+TEST_SPEAKERS = ("p232", "p257")
+_TRAIN_NUMBERS = (
+    (227, 228, 230, 231, 233, 236, 239, 243, 244, 250, 254, 256, 258)
+    + (259, 267, 268, 269, 270, 273, 274, 276, 277, 278, 279, 282, 286)
+)  # fmt: skip
+TRAIN_SPEAKERS = tuple(f"p{number}" for number in _TRAIN_NUMBERS)
+TRAIN_SNRS = (15.0, 10.0, 5.0, 0.0)
+TEST_SNRS = (17.5, 12.5, 7.5, 2.5)
 
 SHORTEST_SECONDS, LONGEST_SECONDS = 1.0, 10.0
 PARTS = ("train", "valid", "test")

@@ -19,9 +19,10 @@ from corpus.noise import (
     NoiseStudio,
     make_noises,
 )
+from corpus.plan import TEST_SPEAKERS, TRAIN_SPEAKERS
 from corpus.texts import TEST_TEXTS, TRAIN_TEXTS
 from featnorm_se.data.audio import write_audio
-from featnorm_se.data.names import TEST_SPEAKERS, TRAIN_SPEAKERS, VALID_SPEAKERS
+from featnorm_se.data.voicebank_demand import VALID_SPEAKERS
 from featnorm_se.errors import FeatnormError
 
 # Accent + voice variant, words a minute, pitch; no variant serves two speakers. No variant with

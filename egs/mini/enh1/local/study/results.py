@@ -37,7 +37,9 @@ def pack(root: Path, sets: Iterable[str], output: Path) -> int:
     Raises:
         FeatnormError: there are none, or a file cannot be read.
     """
-    records, lines, metrics = [], [], []
+    records: list[dict[str, Any]] = []
+    lines: list[dict[str, str]] = []
+    metrics: list[str] = []
     for folder in [path for name in sets for path in sorted((root / name).iterdir())]:
         record = _read_run(folder)
         records.append({"set": folder.parent.name, "run": folder.name, **record})
