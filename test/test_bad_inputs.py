@@ -41,7 +41,6 @@ from featnorm_se.bin import run
 COMMANDS = {
     "check": "--upstream tera_tiny",
     "prepare": "--db_root corpus --output out/data --nj 1",
-    "make_mini": "--output out/mini --speech_root corpus --noise_root corpus --nj 1",
     "collect_stats": "--output out/x.npz --wav_scp data/train/spk1.scp --upstream tera_tiny"
     " --upstream_ckpt scratch",
     "train": "--expdir out/exp --config conf/train.yaml --train_dir data/train"
@@ -143,11 +142,6 @@ CASES = [
      "nothing is left to train"),
     ("corpus: a rate of zero", "prepare --sample_rate 0", nothing, "--sample_rate 0", "16000"),
     ("corpus: no processes", "prepare --nj 0", nothing, "--nj 0", "at least one"),
-    ("mini: too few speakers", "make_mini --speech_root wavs", nothing,
-     "wavs has too few speakers"),
-    ("mini: no recordings", "make_mini --speech_root conf", nothing, "conf holds no audio file"),
-    ("mini: options", "make_mini --copies 0", nothing, "--copies 0", "at least 1"),
-    ("mini: not its own folder", "make_mini --output corpus", nothing, "corpus", "not made by"),
     # --- audio to enhance ---
     ("audio: missing", "enhance = none.wav -o out --model model.zip", nothing, "none.wav"),
     ("audio: text", "enhance", put(WAV, "RIFF and no more"), "wavs/a.wav", "no audio"),
@@ -318,7 +312,7 @@ CASES = [
 # fmt: on
 # Lines that tell how far the work is, before the one that ends it.
 PROGRESS = re.compile(
-    r"(prepare|make_mini|failed|enhancing|unpacking|fetching|note|warning)\b.*"
+    r"(prepare|failed|enhancing|unpacking|fetching|note|warning)\b.*"
     r"|.* statistics, .*| +to .*|\d+ failed: .*"
 )
 

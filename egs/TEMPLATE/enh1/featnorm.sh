@@ -128,7 +128,7 @@ if runs 1; then
             mini_options=(--output "${dumpdir}/mini" --seed 0 --nj "${nj}" --copies "${copies}")
             [ -z "${speech_root}" ] || mini_options+=(--speech_root "${speech_root}")
             [ -z "${noise_root}" ] || mini_options+=(--noise_root "${noise_root}")
-            "${python}" -m featnorm_se.bin.make_mini "${mini_options[@]}"
+            "${python}" local/make_mini.py "${mini_options[@]}"
             db_root="${dumpdir}/mini"
             ;;
         voicebank_demand)
