@@ -1,4 +1,4 @@
-"""The baselines' table: what is not installed is left out, delays come off, nothing is done twice."""
+"""The table of small models: what is not installed is left out, nothing is done twice."""
 
 import runpy
 import sys
