@@ -30,7 +30,7 @@ from typing import Any
 import numpy as np
 import soundfile
 from numpy.typing import NDArray
-from small_models import BASELINES, MissingError, Model, Baseline
+from small_models import BASELINES, Baseline, MissingError, Model
 from small_run import RATE, enhance, measure_delay
 
 from featnorm_se.bin import Parser, run
