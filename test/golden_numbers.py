@@ -31,7 +31,7 @@ def voice(samples: int, seed: int) -> tuple[Any, Any]:
     return clean, clean + 0.03 * rng.standard_normal(samples)
 
 
-def write_pairs(folder: Path, count: int, samples: int, seed: int) -> None:
+def write_pairs(folder: Path, count: int, samples: int, seed: int, rate: int = 16000) -> None:
     """Write a Kaldi-style data directory of made pairs."""
     folder.mkdir(parents=True)
     lists: dict[str, list[str]] = {"wav.scp": [], "spk1.scp": [], "utt2spk": []}
@@ -40,7 +40,7 @@ def write_pairs(folder: Path, count: int, samples: int, seed: int) -> None:
         key = f"{folder.name}_{number:02d}"
         for name, wave in (("wav.scp", noisy), ("spk1.scp", clean)):
             path = folder / f"{key}.{name[:-4]}.wav"
-            soundfile.write(path, wave, 16000, subtype="PCM_16")
+            soundfile.write(path, wave, rate, subtype="PCM_16")
             lists[name].append(f"{key} {path}")
         lists["utt2spk"].append(f"{key} {key}")
     lists["spk2utt"] = lists["utt2spk"]
