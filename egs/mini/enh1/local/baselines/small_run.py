@@ -1,4 +1,4 @@
-"""One signal through a model of ``peer_models.py``: resampled for it, its delay taken off."""
+"""One signal through a model of ``small_models.py``: resampled for it, its delay taken off."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import soxr
 from numpy.typing import NDArray
-from peer_models import Model
+from small_models import Model
 
 RATE = 16000
 MOST_DELAY = 0.2  # seconds that are searched for a model's delay

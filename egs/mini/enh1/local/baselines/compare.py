@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
 """Small enhancement models beside ours, on the same files: scores, size and speed.
 
-    python tools/benchmarks/peers.py --clean_dir CLEAN --noisy_dir NOISY --work FOLDER
-    python tools/benchmarks/peers.py --clean_dir CLEAN --noisy_dir NOISY --work FOLDER \
+    python local/baselines/compare.py --clean_dir CLEAN --noisy_dir NOISY --work FOLDER
+    python local/baselines/compare.py --clean_dir CLEAN --noisy_dir NOISY --work FOLDER \
         --model exp/NAME --rows noisy ours
 
-Prints a table: a row for the noisy input, each model of ``peer_models.py`` that is installed, and
+Prints a table: a row for the noisy input, each model of ``small_models.py`` that is installed, and
 ours. A model whose package is missing is left out, and how to install it is told. Every model gets
 the same 16 kHz files; those of 48 kHz get them resampled there and back by soxr. What a model
 delays is measured on clean speech and taken off, else PESQ and STOI would blame it for that.
@@ -30,8 +30,8 @@ from typing import Any
 import numpy as np
 import soundfile
 from numpy.typing import NDArray
-from peer_models import PEERS, MissingError, Model, Peer
-from peer_run import RATE, enhance, measure_delay
+from small_models import BASELINES, Baseline, MissingError, Model
+from small_run import RATE, enhance, measure_delay
 
 from featnorm_se.bin import Parser, run
 from featnorm_se.data.audio import read_audio
@@ -49,14 +49,14 @@ VERSION = 1
 
 def get_parser() -> argparse.ArgumentParser:
     """Return the script's parser."""
-    parser = Parser(prog="peers.py", description=__doc__.splitlines()[0])
+    parser = Parser(prog="local/baselines/compare.py", description=__doc__.splitlines()[0])
     add = parser.add_argument
     add("--clean_dir", required=True, help="clean speech, 16 kHz")
     add("--noisy_dir", required=True, help="the same utterances with noise")
     add("--noisy_48k_dir", help="the noisy originals, 48 kHz, for the models that work at 48 kHz")
     add("--work", required=True, type=Path, help="folder for the enhanced files and the scores")
     add("--model", help="ours: an experiment's folder or packed model (default: the shipped one)")
-    rows = ("noisy", *PEERS, "ours")
+    rows = ("noisy", *BASELINES, "ours")
     add("--rows", nargs="+", choices=rows, default=rows, help="only these (default: all)")
     add("--limit", type=int, help="only so many utterances, the first ones by name")
     add("--nj", type=int, default=1, help="processes that score (default: 1)")
@@ -115,21 +115,23 @@ def _row(
     """Return a row's files by utterance and what is known of its model."""
     if row == "noisy":
         return noisy, {"title": "noisy input"}
-    peer = _ours(args.model) if row == "ours" else PEERS[row]
+    baseline = _ours(args.model) if row == "ours" else BASELINES[row]
     folder = _folder(args, row)
     source = str(Path(args.noisy_48k_dir or args.noisy_dir).resolve())
     try:
-        _claim(folder, {"version": VERSION, "noisy": source, **_made_by(peer)})
-        facts = _enhance_all(peer, folder, clean, noisy, wide)
+        _claim(folder, {"version": VERSION, "noisy": source, **_made_by(baseline)})
+        facts = _enhance_all(baseline, folder, clean, noisy, wide)
     except MissingError as error:
-        if not peer.packages:
+        if not baseline.packages:
             raise
-        raise MissingError(f"{error}: pip install --no-deps {' '.join(peer.packages)}") from error
+        raise MissingError(
+            f"{error}: pip install --no-deps {' '.join(baseline.packages)}"
+        ) from error
     return {name: str(_target(folder, name)) for name in noisy}, facts
 
 
-def _ours(model: str | None) -> Peer:
-    """Our model as one of the peers; its identity, which the cache needs, stands for packages."""
+def _ours(model: str | None) -> Baseline:
+    """Our model as one of the models; its identity, which the cache needs, stands for packages."""
     from featnorm_se.inference.loading import shipped_model
 
     try:
@@ -148,7 +150,7 @@ def _ours(model: str | None) -> Peer:
         return Model(lambda: enhancer, RATE, count)
 
     title = f"ours ({source.name})" if model else "ours (shipped)"
-    return Peer(title, (), load, "whole file or 20 s", _identity(source))
+    return Baseline(title, (), load, "whole file or 20 s", _identity(source))
 
 
 def _identity(source: Path) -> str:
@@ -157,10 +159,12 @@ def _identity(source: Path) -> str:
     return sha256_file(find_weights(source) if source.is_dir() else source)
 
 
-def _made_by(peer: Peer) -> dict[str, str]:
-    """Return what a peer's output depends on: the versions of its packages, or our weights."""
+def _made_by(baseline: Baseline) -> dict[str, str]:
+    """Return what a baseline's output depends on: the versions of its packages, or our weights."""
     try:
-        return {name: metadata.version(name) for name in peer.packages} or {"model": peer.identity}
+        return {name: metadata.version(name) for name in baseline.packages} or {
+            "model": baseline.identity
+        }
     except metadata.PackageNotFoundError as error:
         raise MissingError(f"the package {error.name} is missing") from error
 
@@ -178,7 +182,7 @@ def _claim(folder: Path, made_by: dict[str, Any]) -> None:
 
 
 def _enhance_all(
-    peer: Peer,
+    baseline: Baseline,
     folder: Path,
     clean: dict[str, str],
     noisy: dict[str, str],
@@ -188,11 +192,17 @@ def _enhance_all(
     todo = [name for name in noisy if not _target(folder, name).is_file()]
     facts_file = folder / "facts.json"
     if todo or not facts_file.is_file():
-        model = peer.load()
+        model = baseline.load()
         delay = measure_delay(model, [read_audio(path, RATE) for path in list(clean.values())[:3]])
-        facts = {"title": peer.title, "latency": peer.latency, "parameters": model.parameters}
+        facts = {
+            "title": baseline.title,
+            "latency": baseline.latency,
+            "parameters": model.parameters,
+        }
         write_json(facts_file, {**facts, "delay_samples": delay, "rate": model.rate})
-        _tell(f"{peer.title}: delay {delay} samples at {model.rate} Hz; {len(todo)} files to do")
+        _tell(
+            f"{baseline.title}: delay {delay} samples at {model.rate} Hz; {len(todo)} files to do"
+        )
         sources, rate = (wide, WIDE_RATE) if wide and model.rate == WIDE_RATE else (noisy, RATE)
         for name in todo:
             _enhance_one(model, delay, read_audio(sources[name], rate), rate, folder, name)
