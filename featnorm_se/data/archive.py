@@ -30,6 +30,7 @@ def unpacked_folder(root: Path, name: str, unpack_dir: Path) -> Path:
         return unpack(root / f"{name}.zip", unpack_dir / name, AUDIO_SUFFIXES)
     raise FeatnormError(
         f"no such folder: {root / name}, and no {name}.zip there: give the folder that holds it"
+        " with --db_root"
     )
 
 

@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from study.answers import (
-    Question,
     read_questions,
     read_runs,
     reply,
@@ -118,18 +117,11 @@ def test_the_recipe_compares_rows_that_the_grid_has() -> None:
     assert len({(q.group, q.name) for q in questions}) == len(questions)
 
 
-@pytest.mark.parametrize(
-    "text", ["- a\n", "g: [1]\n", "g: [{name: x, a: y}]\n", "g: [{name: x, a: y, b: z, c: 1}]\n"]
-)
+@pytest.mark.parametrize("text", ["- a\n", "g: [{name: x, a: y, b: z, c: 1}]\n"])
 def test_a_bad_file_of_comparisons_is_told(tmp_path: Path, text: str) -> None:
     (tmp_path / "bad.yaml").write_text(text)
     with pytest.raises(FeatnormError, match="bad.yaml"):
         read_questions(tmp_path / "bad.yaml")
-
-
-def test_a_difference_of_differences_has_four_weights() -> None:
-    question = Question("g", "n", "a", "b", ("c", "d"))
-    assert question.weights == [(1.0, "a"), (-1.0, "b"), (-1.0, "c"), (1.0, "d")]
 
 
 def load_script(name: str):

@@ -81,27 +81,9 @@ def test_sets_share_neither_speakers_nor_noises(synthetic: Path) -> None:
     assert {name[:4] for name in train} == {"p226", "p287", "p227", "p228"}
 
 
-def test_copies_repeat_the_clean_twin_in_another_condition(synthetic: Path) -> None:
-    conditions = log(synthetic / "log_trainset_28spk.txt")
-    groups: dict[bytes, set[tuple[str, float]]] = {}
-    for path in (synthetic / "clean_trainset_28spk_wav").iterdir():
-        if path.stem[:4] in ("p227", "p228"):
-            samples = soundfile.read(path)[0]
-            # A gain against clipping may differ between the copies; the shape does not.
-            key = np.round(samples / np.abs(samples).max(), 2)[::50].tobytes()[:200]
-            groups.setdefault(key, set()).add(conditions[path.stem])
-    assert sum(map(len, groups.values())) == 10
-
-
 def test_same_bytes_for_any_number_of_jobs(synthetic: Path, tmp_path: Path) -> None:
     assert make(tmp_path / "again", *SMALL, "--nj", "2", "--copies", "2") == 0
     assert hashes(tmp_path / "again") == hashes(synthetic)
-
-
-def test_other_bytes_for_another_seed(synthetic: Path, tmp_path: Path) -> None:
-    assert make(tmp_path / "other", *SMALL, "--nj", "1", "--copies", "2", "--seed", "1") == 0
-    name = "noisy_testset_wav/p232_001.wav"
-    assert hashes(tmp_path / "other")[name] != hashes(synthetic)[name]
 
 
 def test_made_once_and_anew_when_the_options_change(synthetic: Path, capsys) -> None:
@@ -152,15 +134,6 @@ def test_recordings_of_any_form(recordings: Path, capsys) -> None:
     assert "1 silent" in told and "1 files under 1 s" in told
 
 
-def test_speech_changed_in_size_is_noticed(recordings: Path) -> None:
-    output = recordings / "corpus"
-    assert make(output, *roots(recordings), "--nj", "1") == 0
-    before = json.loads((output / "mini.json").read_text())["sources"]
-    soundfile.write(recordings / "noise" / "hum 0.wav", 0.1 * np.ones(4000), 16000)
-    assert make(output, *roots(recordings), "--nj", "1") == 0
-    assert json.loads((output / "mini.json").read_text())["sources"] != before
-
-
 def test_a_failing_run_leaves_the_old_corpus(recordings: Path, capsys) -> None:
     output = recordings / "corpus"
     assert make(output, *roots(recordings), "--nj", "1") == 0
@@ -176,11 +149,8 @@ def test_a_failing_run_leaves_the_old_corpus(recordings: Path, capsys) -> None:
     ("arguments", "said"),
     [
         (["--speech_root", "nowhere"], "no such folder: nowhere"),
-        (["--train_speakers", "1"], "--train_speakers 1"),
         (["--train_speakers", "27"], "--train_speakers 27"),
         (["--copies", "0"], "--copies 0"),
-        (["--valid_utts", "1"], "--valid_utts 1"),
-        (["--seed", "-1"], "--seed -1"),
     ],
 )
 def test_bad_options(tmp_path: Path, capsys, arguments: list[str], said: str) -> None:
@@ -205,17 +175,3 @@ def test_too_few_speakers_or_noises(recordings: Path, capsys) -> None:
         next((recordings / "speech" / f"person{index}").iterdir()).unlink()
     assert make(recordings / "out", "--speech_root", str(recordings / "speech")) == 1
     assert "too few speakers (4)" in capsys.readouterr().err
-
-
-def test_a_silent_noise_is_named(recordings: Path, capsys) -> None:
-    for path in (recordings / "noise").iterdir():
-        soundfile.write(path, np.zeros(16000), 16000)
-    assert make(recordings / "out", *roots(recordings), "--nj", "1") == 1
-    assert "is silent" in capsys.readouterr().err
-
-
-def test_without_a_test_set(tmp_path: Path) -> None:
-    small = [*SMALL[:-1], "0"]
-    assert make(tmp_path / "out", *small, "--nj", "1") == 0
-    assert not (tmp_path / "out" / "noisy_testset_wav").exists()
-    assert not (tmp_path / "out" / "log_testset.txt").exists()

@@ -48,12 +48,6 @@ def test_every_recording_comes_with_variants_and_babble(tmp_path: Path) -> None:
         )
 
 
-def test_a_missing_folder_is_told_in_one_line(tmp_path: Path) -> None:
-    done = call(str(tmp_path / "gone"), str(tmp_path), str(tmp_path / "out"))
-    assert done.returncode == 1 and len(done.stderr.splitlines()) == 1, done.stderr
-    assert "gone" in done.stderr
-
-
 def test_more_tests_tells_its_use_and_a_missing_list(tmp_path: Path) -> None:
     script = RECIPE / "local" / "more_tests.sh"
     done = subprocess.run([str(script)], capture_output=True, text=True)

@@ -25,7 +25,7 @@ from featnorm_se.files import atomic_path
 from featnorm_se.names import SAMPLE_RATE
 
 SECONDS = 30.0  # of babble
-Array = NDArray[np.float64]
+Array = NDArray[np.floating]
 
 
 def variant(noise: Array, rng: np.random.Generator) -> Array:

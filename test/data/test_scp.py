@@ -1,4 +1,4 @@
-"""What an scp's value may be: a path, a place in a Kaldi archive, a command."""
+"""scp files, and what a value may be: a path, a place in a Kaldi archive, a command."""
 
 from __future__ import annotations
 
@@ -12,8 +12,22 @@ import pytest
 import soundfile
 
 from featnorm_se.data.audio import audio_info, read_audio
-from featnorm_se.data.entry import is_command, run_command, split_archive
+from featnorm_se.data.scp import is_command, read_scp, run_command, split_archive, write_scp
 from featnorm_se.errors import FeatnormError
+
+
+def test_scp_is_sorted_by_bytes_and_keeps_spaces_in_paths(tmp_path: Path) -> None:
+    entries = {"b": "/a place/b.wav", "B": "x", "a_1": "y", "a1": "z"}
+    write_scp(tmp_path / "x.scp", entries)
+    assert list(read_scp(tmp_path / "x.scp")) == ["B", "a1", "a_1", "b"]
+    assert read_scp(tmp_path / "x.scp") == entries
+
+
+@pytest.mark.parametrize("entries", [{"a b": "x"}, {"../a": "x"}, {"a": " "}, {"a": "x\ny"}])
+def test_what_kaldi_cannot_carry_is_not_written(tmp_path: Path, entries: dict[str, str]) -> None:
+    with pytest.raises(FeatnormError):
+        write_scp(tmp_path / "x.scp", entries)
+    assert not (tmp_path / "x.scp").exists()
 
 
 @pytest.fixture
@@ -29,7 +43,7 @@ def test_an_archive_gives_the_very_samples(tmp_path: Path, samples, function) ->
         scp=str(tmp_path / "a.scp"),
         write_function=function,
     )
-    values = dict(line.split() for line in (tmp_path / "a.scp").read_text().splitlines())
+    values = read_scp(tmp_path / "a.scp")
     assert np.array_equal(read_audio(values["one"]), samples.astype(np.float32) / 32768)
     assert len(read_audio(values["two"])) == 700
     info = audio_info(values["two"])
@@ -47,19 +61,11 @@ def test_a_pickle_in_an_archive_is_not_run(tmp_path: Path) -> None:
     assert not (tmp_path / "sprung").exists()
 
 
-def test_bad_places_are_told(tmp_path: Path, samples) -> None:
+def test_a_cut_archive_is_told(tmp_path: Path, samples) -> None:
     kaldiio.save_ark(str(tmp_path / "a.ark"), {"one": (16000, samples)})
-    content = (tmp_path / "a.ark").read_bytes()
-    (tmp_path / "cut.ark").write_bytes(content[:600])
-    for value, said in (
-        (f"{tmp_path}/none.ark:4", "No such file"),
-        (f"{tmp_path}/a.ark:9", "no audio in a Kaldi archive"),
-        (f"{tmp_path}/a.ark:999999", "no audio in a Kaldi archive"),
-    ):
-        with pytest.raises(FeatnormError, match=said):
-            read_audio(value)
-    with pytest.raises(FeatnormError, match="cut.ark:4 is cut short"):
-        read_audio(f"{tmp_path}/cut.ark:4")
+    (tmp_path / "a.ark").write_bytes((tmp_path / "a.ark").read_bytes()[:600])
+    with pytest.raises(FeatnormError, match="a.ark:4 is cut short"):
+        read_audio(f"{tmp_path}/a.ark:4")
 
 
 def test_a_file_named_like_a_place_is_a_file(tmp_path: Path) -> None:
@@ -85,7 +91,5 @@ def test_a_command_that_may_run_gives_its_audio(tmp_path: Path, samples) -> None
     assert rate == 16000 and np.array_equal(heard[:, 0], samples.astype(np.float32) / 32768)
     with pytest.raises(FeatnormError, match="fails \\(3\\): sorry"):
         run_command("echo sorry >&2; exit 3 |")
-    with pytest.raises(FeatnormError, match="prints no audio"):
-        run_command("echo hello |")
     with pytest.raises(FeatnormError, match="fails"):
         run_command(f"cat {tmp_path}/none | cat |")
