@@ -86,7 +86,7 @@ CASES = [
      wav("corpus/clean_trainset_28spk_wav/p227_001.wav", noise(0.1)), "p227_001", "6400 samples",
      "1600"),
     ("train: a twin is missing", "train", put("data/valid/spk1.scp", f"p226_001 {WAV}\n"),
-     "data/valid", "p287_001 is in wav.scp only"),
+     "p287_001 is in data/valid/wav.scp only"),
     ("kaldi: a command", KALDI, put("kaldi/test/wav.scp", "p232_001 touch ran |\n"),
      "'touch ran |'", "--allow_pipes true"),
     # --- corpora ---

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from featnorm_se.data.audio import AUDIO_SUFFIXES
-from featnorm_se.data.datadir import Utterance, check_same_keys
+from featnorm_se.data.datadir import Utterance, check_twins
 from featnorm_se.data.scp import check_key, is_command, read_scp
 from featnorm_se.errors import FeatnormError
 
@@ -35,16 +35,7 @@ def find_pairs(noisy: str | os.PathLike[str], clean: str | os.PathLike[str]) -> 
             files, or a file has no twin; the message names the file.
     """
     noisy_files, clean_files = _files_by_name(Path(noisy)), _files_by_name(Path(clean))
-    for have, other, folder, kind in (
-        (noisy_files, clean_files, clean, "clean"),
-        (clean_files, noisy_files, noisy, "noisy"),
-    ):
-        alone = sorted(set(have) - set(other))
-        if alone:
-            raise FeatnormError(
-                f"{have[alone[0]]} has no {kind} twin in {folder} ({len(alone)} such): copy it or"
-                " remove the file"
-            )
+    check_twins(noisy_files, clean_files, (str(noisy), str(clean)))
     return [
         Utterance(name, noisy_files[name], clean_files[name], name.split("_")[0])
         for name in sorted(noisy_files, key=str.encode)
@@ -110,7 +101,7 @@ def find_kaldi(db_root: str | os.PathLike[str], allow_pipes: bool = False) -> di
     for folder in (Path(db_root, name) for name in SETS):
         noisy, clean = read_scp(folder / "wav.scp"), read_scp(folder / "spk1.scp")
         speakers = read_scp(folder / "utt2spk") if (folder / "utt2spk").is_file() else {}
-        check_same_keys(folder, noisy, clean, "spk1.scp")
+        check_twins(noisy, clean, (f"{folder}/wav.scp", f"{folder}/spk1.scp"))
         pairs = []
         for name in sorted(noisy, key=str.encode):
             files = [_value(folder, name, entry[name], allow_pipes) for entry in (noisy, clean)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -88,7 +88,7 @@ def validate_data_dir(
     names = ["wav.scp", "spk1.scp", *(["utt2spk"] if (folder / "utt2spk").exists() else [])]
     lists = {name: read_scp(folder / name) for name in names}
     for name, entries in lists.items():
-        check_same_keys(folder, lists["wav.scp"], entries, name)
+        check_twins(lists["wav.scp"], entries, (f"{folder}/wav.scp", f"{folder}/{name}"))
         if list(entries) != sorted(entries, key=str.encode):
             raise FeatnormError(f"{folder / name} is not sorted: run stage 1 again")
     for name, noisy in lists["wav.scp"].items():
@@ -100,19 +100,22 @@ def validate_data_dir(
     return lists
 
 
-def check_same_keys(
-    folder: Path, noisy: dict[str, str], entries: dict[str, str], name: str
-) -> None:
-    """Check that a list has the utterances of wav.scp, so that none is dropped.
+def check_twins(noisy: Mapping[str, str], clean: Mapping[str, str], names: Sequence[str]) -> None:
+    """Check that two lists have the same utterances, so that none is dropped.
+
+    Args:
+        noisy, clean: files by utterance.
+        names: what messages call the two.
 
     Raises:
-        FeatnormError: it has not; the message names the first.
+        FeatnormError: they have not; the message names the first.
     """
-    odd = sorted(noisy.keys() ^ entries.keys())
+    odd = sorted(noisy.keys() ^ clean.keys())
     if odd:
+        there, other = names if odd[0] in noisy else reversed(names)
         raise FeatnormError(
-            f"{folder}: the utterance {odd[0]} is in {name if odd[0] in entries else 'wav.scp'}"
-            f" only ({len(odd)} such): wav.scp and {name} need the same utterances"
+            f"the utterance {odd[0]} is in {there} only ({len(odd)} such): add its twin to {other}"
+            " or remove it"
         )
 
 

@@ -135,17 +135,9 @@ def other_length(root: Path) -> None:
     write(clean(root), 0.1 * np.ones(3201))
 
 
-def other_rate(root: Path) -> None:
-    write(clean(root), 0.1 * np.ones(3200), 48000)
-
-
 def low_rate(root: Path) -> None:
     write(clean(root), 0.1 * np.ones(3200), 8000)
     write(root / "noisy_trainset_28spk_wav" / "p227_001.wav", 0.1 * np.ones(3200), 8000)
-
-
-def silence(root: Path) -> None:
-    write(clean(root), np.zeros(3200))
 
 
 def name_twice(root: Path) -> None:
@@ -159,9 +151,7 @@ def in_two_sets(root: Path) -> None:
 
 FAULTS = [
     (other_length, "p227_001: the noisy file and its clean twin differ"),
-    (other_rate, "(3200 samples at 48000 Hz)"),
     (low_rate, "p227_001.wav is sampled at 8000 Hz"),
-    (silence, "p227_001.wav is silent"),
     (name_twice, "the name p227_001 comes twice"),
     (in_two_sets, "p227_001 is both in train and in test"),
 ]

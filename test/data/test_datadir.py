@@ -45,10 +45,6 @@ def line_missing(folder: Path) -> None:
     (folder / "spk1.scp").write_text("\n".join(lines[:-1]))
 
 
-def file_missing(folder: Path) -> None:
-    (folder.parent / "b_2.clean.wav").unlink()
-
-
 def shorter(folder: Path) -> None:
     soundfile.write(folder.parent / "b_2.clean.wav", 0.1 * np.ones(399), 16000)
 
@@ -58,25 +54,13 @@ def other_rate(folder: Path) -> None:
         soundfile.write(folder.parent / f"b_2.{kind}.wav", 0.1 * np.ones(400), 8000)
 
 
-def stereo(folder: Path) -> None:
-    soundfile.write(folder.parent / "b_2.noisy.wav", 0.1 * np.ones((400, 2)), 16000)
-
-
-def pipe(folder: Path) -> None:
-    text = (folder / "wav.scp").read_text().splitlines()
-    (folder / "wav.scp").write_text("\n".join([*text[:2], "b_2 touch /nowhere/run |"]))
-
-
 @pytest.mark.parametrize(
     ("spoil", "said"),
     [
         (unsorted, "not sorted"),
-        (line_missing, "the utterance b_2 is in wav.scp only"),
-        (file_missing, "no such audio file"),
+        (line_missing, "the utterance b_2 is in .*/wav.scp only"),
         (shorter, "b_2: the noisy file and its clean twin differ: .*400 samples.*399 samples"),
         (other_rate, "sampled at 8000 Hz, 16000 Hz is wanted"),
-        (stereo, "2 channels"),
-        (pipe, "is a command, which is not run"),
     ],
 )
 def test_what_is_broken_is_told(folder: Path, spoil, said: str) -> None:
