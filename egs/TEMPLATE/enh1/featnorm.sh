@@ -102,8 +102,10 @@ needs() { # stage file made-by
     [ -s "$2" ] || die "stage $1 needs $2: run stage $3 first"
 }
 
-last_error() { # log...: the last line of error of a job
-    cat "$@" 2> /dev/null | grep -E 'error: |Error' | grep -v '^srun' | tail -n 1 || true
+last_error() { # log...: the line of error that a job ended with
+    local lines
+    lines="$(cat "$@" 2> /dev/null | grep -v '^srun' | grep -E 'error: |Error')" || true
+    grep 'error: ' <<< "${lines}" | tail -n 1 | grep . || tail -n 1 <<< "${lines}"
 }
 
 # Run a command as jobs. JOB in the log's name and %j% in the words are the number of each: a JOB
