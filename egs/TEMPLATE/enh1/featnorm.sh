@@ -102,16 +102,19 @@ needs() { # stage file made-by
     [ -s "$2" ] || die "stage $1 needs $2: run stage $3 first"
 }
 
-last_error() { # log...: the last line of error of a job
-    cat "$@" 2> /dev/null | grep -E 'error: |Error' | grep -v '^srun' | tail -n 1 || true
+last_error() { # log...: the line of error that a job ended with
+    local lines
+    lines="$(cat "$@" 2> /dev/null | grep -v '^srun' | grep -E 'error: |Error')" || true
+    grep 'error: ' <<< "${lines}" | tail -n 1 | grep . || tail -n 1 <<< "${lines}"
 }
 
-# Run a command as jobs; JOB in its words and in its log's name stands for the number of each.
+# Run a command as jobs. JOB in the log's name and %j% in the words are the number of each: a JOB
+# that is part of somebody's path stays what it is.
 run_jobs() { # stage runner jobs log command...
     local number=$1 runner=$2 count=$3 job_log=$4
     shift 4
     for_job "$@"
-    "${runner}" "${gpu_option[@]}" JOB=1:"${count}" "${job_log}" "${job_words[@]}" ||
+    "${runner}" "${gpu_option[@]}" JOB=1:"${count}" "${job_log}" "${job_words[@]//%j%/JOB}" ||
         die "stage ${number}: $(last_error "${job_log%/*}"/*.log) (${job_log%/*})"
 }
 
@@ -154,7 +157,7 @@ collect() { # kind scp
     log "stage 2: $1 statistics of ${upstream} at ${norm_site} (${stats}/log)"
     run_jobs 2 "${cmd}" "${shards}" "${stats}/log/$1.JOB.log" "${one_thread[@]}" \
         "${python}" -m featnorm_se.bin.collect_stats "${upstream_options[@]}" --device "${device}" \
-        --kind "$1" --wav_scp "$2" --shard JOB/"${shards}" --output "${stats}/$1.JOB.npz"
+        --kind "$1" --wav_scp "$2" --shard %j%/"${shards}" --output "${stats}/$1.%j%.npz"
     "${python}" -m featnorm_se.bin.collect_stats --merge "${files[@]}" --output "${stats}/$1.npz"
 }
 
@@ -240,7 +243,7 @@ if runs 4; then
         --wav_scp "${datadir}/test/wav.scp" --output "${exp}/enhanced_test" --device "${device}")
     [ -z "${inference_model}" ] || enhance+=(--model_file "${inference_model}")
     run_jobs 4 "${decode_cmd}" "${inference_nj}" "${exp}/enhanced_test/log/enhance.JOB.log" \
-        "${inference_threads[@]}" "${enhance[@]}" --shard JOB/"${inference_nj}"
+        "${inference_threads[@]}" "${enhance[@]}" --shard %j%/"${inference_nj}"
     "${enhance[@]}" --list
     log "stage 4: scoring the noisy and the enhanced speech"
     score "${datadir}/test/wav.scp" "${expdir}/noisy/scores_test"
