@@ -25,8 +25,6 @@ def parallel_map(
 ) -> list[Result]:
     """Apply ``function`` to every item and keep the order; report progress on stderr.
 
-    Processes are spawned, not forked, since a fork of a process that has used torch can hang.
-
     Args:
         function: a module-level function (it is pickled).
         items: what to work on.
@@ -46,7 +44,7 @@ def parallel_map(
     if workers <= 1:
         return list(progress(map(function, items), label, len(items)))
     chunk = max(1, min(32, len(items) // (4 * workers)))
-    pool = ProcessPoolExecutor(workers, get_context("spawn"), initializer=_start_worker)
+    pool = start_pool(workers)
     try:
         return list(progress(pool.map(function, items, chunksize=chunk), label, len(items)))
     except BrokenProcessPool as error:
@@ -55,6 +53,14 @@ def parallel_map(
         ) from error
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def start_pool(workers: int) -> ProcessPoolExecutor:
+    """Start processes of one thread each that end with this one.
+
+    They are spawned, not forked, since a fork of a process that has used torch can hang.
+    """
+    return ProcessPoolExecutor(workers, get_context("spawn"), initializer=_start_worker)
 
 
 def _start_worker() -> None:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from multiprocessing import get_context
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from featnorm_se.data.parallel import start_pool
 from featnorm_se.errors import FeatnormError
 
 # Values of espeak-ng's public header speak_lib.h.
@@ -50,7 +49,7 @@ def speak(lines: Sequence[Line]) -> tuple[list[NDArray[np.int16]], int]:
     Raises:
         FeatnormError: espeakng-loader is not installed, or a voice is unknown.
     """
-    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+    with start_pool(1) as pool:
         return pool.submit(_speak_here, tuple(lines)).result()
 
 
