@@ -10,24 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
-from featnorm_se.data.audio import FloatArray, audio_info
+from featnorm_se.data.audio import AUDIO_SUFFIXES, FloatArray, audio_info
 from featnorm_se.data.resample import resample
 from featnorm_se.errors import FeatnormError
 
-AUDIO_SUFFIXES = (
-    ".wav",
-    ".flac",
-    ".ogg",
-    ".opus",
-    ".mp3",
-    ".aif",
-    ".aiff",
-    ".au",
-    ".sph",
-    ".w64",
-    ".caf",
-    ".rf64",
-)
 _LIBRISPEECH = re.compile(r"(\d+)-\d+-\d+")
 _VCTK = re.compile(r"([A-Za-z]+\d+)_\w+")
 

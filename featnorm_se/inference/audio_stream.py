@@ -10,14 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from featnorm_se.data.audio import FloatArray, check_promise, check_whole
+from featnorm_se.data.audio import AUDIO_SUFFIXES, FloatArray, check_whole
 from featnorm_se.errors import FeatnormError
 from featnorm_se.files import atomic_path
 
-AUDIO_SUFFIXES = frozenset(
-    (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".aifc", ".au", ".snd")
-    + (".caf", ".w64", ".rf64", ".sph", ".nist")
-)
 _FORMAT_OF = {
     "OGA": "OGG",
     "OPUS": "OGG",
@@ -95,8 +91,6 @@ class AudioInput:
             ) from error
         if self.header.frames < 1:
             raise FeatnormError(f"{self.name} has no samples")
-        samples = self.header.frames * self.header.channels
-        check_promise(path, samples, self.header.sample_rate)
         check_whole(self.name, log)
 
     def blocks(self) -> Iterator[FloatArray]:

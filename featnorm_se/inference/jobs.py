@@ -15,12 +15,12 @@ from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from pathlib import Path
 
-from featnorm_se.data.audio import audio_info
+from featnorm_se.data.audio import AUDIO_SUFFIXES, audio_info
 from featnorm_se.data.parallel import parallel_map
 from featnorm_se.errors import FeatnormError
 from featnorm_se.files import sha256_file, write_json
 from featnorm_se.inference.audio_file import enhance_file
-from featnorm_se.inference.audio_stream import AUDIO_SUFFIXES, AudioInput, check_ending
+from featnorm_se.inference.audio_stream import AudioInput, check_ending
 from featnorm_se.inference.enhancer import Enhancer
 from featnorm_se.inference.loading import find_weights
 from featnorm_se.inference.longform import Windowing

@@ -5,10 +5,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from featnorm_se.data.audio import AUDIO_SUFFIXES
 from featnorm_se.data.scp import read_scp
 from featnorm_se.errors import FeatnormError
-
-AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".aiff", ".au", ".sph")
 
 
 def read_listing(path: str | os.PathLike[str]) -> dict[str, str]:

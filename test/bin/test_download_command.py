@@ -20,7 +20,7 @@ def files(server) -> tuple[OfficialFile, ...]:
     md5 = hashlib.md5(server.data).hexdigest()
     return (
         OfficialFile("logs.zip", "one", md5),
-        OfficialFile("wav.zip", "two", md5, len(server.data)),
+        OfficialFile("wav.zip", "two", md5),
     )
 
 
@@ -47,20 +47,11 @@ def test_a_cut_download_goes_on_and_a_whole_file_is_kept(
 
 def test_another_file_than_the_published_one_is_told(server, tmp_path, monkeypatch, capsys) -> None:
     wrong = OfficialFile("logs.zip", "one", "0" * 32)
-    assert get(server, tmp_path / "d", monkeypatch, wrong) == 1
-    error = capsys.readouterr().err
-    assert "the official one is 0000" in error and "--db_root" in error
-    assert not (tmp_path / "d" / "logs.zip").exists()
-    # Put there by hand, it is found out too.
-    (tmp_path / "d" / "logs.zip").write_bytes(b"PK")
-    assert get(server, tmp_path / "d", monkeypatch, wrong) == 1
-    assert "remove it and run again" in capsys.readouterr().err
-
-
-def test_another_size_is_told(server, files, tmp_path, monkeypatch, capsys) -> None:
-    wrong = OfficialFile("logs.zip", "one", files[0].md5, 17)
-    assert get(server, tmp_path / "d", monkeypatch, wrong) == 1
-    assert "bytes, not 17" in capsys.readouterr().err
+    for _ in range(2):  # fetched now, and there already
+        assert get(server, tmp_path / "d", monkeypatch, wrong) == 1
+        error = capsys.readouterr().err
+        assert "the official one is 0000" in error and "remove it and run again" in error
+    assert len(server.requests) == 1
 
 
 def test_what_cannot_be_fetched_names_the_ways_round(tmp_path: Path, capsys) -> None:
@@ -71,16 +62,8 @@ def test_what_cannot_be_fetched_names_the_ways_round(tmp_path: Path, capsys) -> 
     assert "--db_root" in error and "checkpoint" not in error
 
 
-def test_the_disk_is_looked_at_before_anything_is_fetched(
-    server, files, tmp_path, monkeypatch, capsys
-) -> None:
-    huge = OfficialFile("wav.zip", "two", files[0].md5, 1 << 60)
-    assert get(server, tmp_path / "d", monkeypatch, huge) == 1
-    assert "GB are free" in capsys.readouterr().err and not server.requests
-
-
 def test_the_official_list_is_of_the_four_folders_and_the_logs() -> None:
-    from featnorm_se.data import names
+    from featnorm_se.data import voicebank_demand as names
 
     wanted = {f"{n}.zip" for n in (*names.TRAIN_FOLDERS, *names.TEST_FOLDERS)} | {"logfiles.zip"}
     assert {file.name for file in voicebank_demand.DOWNLOADS} == wanted

@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from tiny_models import save_tiny
 
 from featnorm_se import Enhancer
-from featnorm_se.data.resample import resample, resample_blocks, resampled_length
 from featnorm_se.errors import FeatnormError
 from featnorm_se.inference.longform import Windowing
 from featnorm_se.inference.windows import (
@@ -120,26 +119,6 @@ def test_a_signal_shorter_than_its_plan_is_told():
     plan = plan_windows(100_000, 4, 1)
     with pytest.raises(FeatnormError, match="ends before"):
         list(cut_windows(iter([np.zeros((90_000, 1), np.float32)]), plan))
-
-
-@pytest.mark.parametrize("rate", [8000, 11025, 22050, 44100, 48000, 96000])
-def test_resampling_in_blocks_is_resampling_the_whole(rate):
-    x = np.random.default_rng(1).normal(size=(700_001, 1)).astype(np.float32)
-    for a, b in ((rate, 16000), (16000, rate)):
-        whole = resample(x[:, 0], a, b)
-        parts = list(resample_blocks(blocks_of(x, 50_000), a, b))
-        assert len(parts) > 1
-        np.testing.assert_allclose(np.concatenate(parts)[:, 0], whole, atol=2e-6)
-
-
-@pytest.mark.parametrize("rate", [15999, 16001, 44099])
-def test_rates_without_a_common_divisor(rate):
-    time = np.arange(600_000) / rate
-    x = np.sin(2 * np.pi * 440 * time).astype(np.float32)[:, None]
-    y = np.concatenate(list(resample_blocks(blocks_of(x, 50_000), rate, 16000)))
-    assert len(y) == resampled_length(len(x), rate, 16000)
-    wanted = np.sin(2 * np.pi * 440 * np.arange(len(y)) / 16000)
-    assert np.abs(y[:, 0] - wanted)[2000:-2000].max() < 2e-3
 
 
 @pytest.mark.parametrize("norm", ["utterance", "mix", "instance", "corpus", "level", "none"])
