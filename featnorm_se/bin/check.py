@@ -8,6 +8,7 @@ from pathlib import Path
 
 from featnorm_se.bin import Parser, add_upstream_options, run
 from featnorm_se.errors import FeatnormError
+from featnorm_se.names import DEFAULT_NORM, check_norm, check_sites
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -17,14 +18,13 @@ def get_parser() -> argparse.ArgumentParser:
         description="Check a run's options without loading a model.",
     )
     add_upstream_options(parser)
-    parser.add_argument("--norm", default="utterance", help="kind of feature normalization")
+    parser.add_argument("--norm", default=DEFAULT_NORM, help="kind of feature normalization")
     return parser
 
 
 def main(argv: Sequence[str]) -> None:
     """Parse and check."""
     args = get_parser().parse_args(argv)
-    from featnorm_se.names import check_norm, check_sites
     from featnorm_se.upstream.registry import upstream_card
 
     conf_dir = Path(args.upstream_conf_dir) if args.upstream_conf_dir else None
