@@ -7,6 +7,7 @@ from featnorm_se.errors import FeatnormError
 SAMPLE_RATE = 16000  # Hz; every upstream here was pre-trained at it
 FEATURE_NORMS = ("utterance", "corpus", "instance", "mix")
 NORMS = ("none", *FEATURE_NORMS, "level")
+DEFAULT_NORM = "utterance"
 LEVEL_SITE = "level"  # not a layer: RMS of each waveform in dB relative to full scale
 
 

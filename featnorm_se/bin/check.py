@@ -8,6 +8,7 @@ from pathlib import Path
 
 from featnorm_se.bin import Parser, run
 from featnorm_se.errors import FeatnormError
+from featnorm_se.names import DEFAULT_NORM
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -19,7 +20,7 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument("--upstream", required=True, help="name of the upstream")
     parser.add_argument("--upstream_ckpt", default="", help="a path is checked to be there")
     parser.add_argument("--upstream_conf_dir", help="folder of the recipe's upstream YAML files")
-    parser.add_argument("--norm", default="none", help="kind of feature normalization")
+    parser.add_argument("--norm", default=DEFAULT_NORM, help="kind of feature normalization")
     parser.add_argument("--norm_site", default="auto", help="sites, comma-separated")
     return parser
 
