@@ -233,7 +233,7 @@ def test_a_cut_training_goes_on(corpus: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("upstream", ["tera_tiny", "mockingjay_tiny"])
 def test_pre_training(tmp_path: Path, upstream: str) -> None:
     from featnorm_se.bin import run
-    from featnorm_se.bin.pretrain import main
+    from pretrain import main
 
     for name in ("anna", "bert", "carl"):
         (tmp_path / "speech" / name).mkdir(parents=True)

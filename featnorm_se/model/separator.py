@@ -94,9 +94,7 @@ class FeatNormSeparator(AbsSeparator):
                 f"separator_conf.n_fft {n_fft} gives {self.stft.bins} frequencies, the encoder"
                 f" {input_dim}: give both the same n_fft, hop_length and win_length"
             )
-        if not isinstance(upstream, Upstream):
-            upstream = load_upstream(upstream, "scratch", config=upstream_conf)
-        self.upstream = upstream
+        self.upstream = _build_upstream(upstream, upstream_conf)
         self.upstream.configure(
             freeze, upstream_dropout, layer_drop, spec_augment, gradient_checkpointing, fast
         )
@@ -196,3 +194,9 @@ class FeatNormSeparator(AbsSeparator):
             self.stft.hop_length,
             spectrum.shape[1],
         )
+
+
+def _build_upstream(upstream: str | Upstream, conf: Mapping[str, Any] | None) -> Upstream:
+    if isinstance(upstream, Upstream):
+        return upstream
+    return load_upstream(upstream, "scratch", config=conf)

@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """Pre-train a small Mockingjay or TERA on clean speech by masked reconstruction."""
 
 from __future__ import annotations
@@ -11,14 +12,13 @@ from featnorm_se.bin import Parser, run
 from featnorm_se.errors import FeatnormError
 
 if TYPE_CHECKING:
-    from featnorm_se.pretraining.speech import Piece
-    from featnorm_se.pretraining.trainer import Trainer
+    from pretraining.trainer import Trainer
 
 
 def get_parser() -> argparse.ArgumentParser:
     """Return the command's parser."""
     parser = Parser(
-        prog="python -m featnorm_se.bin.pretrain",
+        prog="local/pretrain.py",
         description="Pre-train a Mockingjay or TERA on clean speech. The same command again goes"
         " on where a run was cut. What comes out, EXPDIR/<upstream>.pt, is a checkpoint for"
         " --upstream_ckpt.",
@@ -61,11 +61,12 @@ def main(argv: Sequence[str]) -> None:
 def prepare(args: argparse.Namespace) -> Trainer | None:
     """Gather speech, features and model, and what tells this run from another; nothing: done."""
     import torch
+    from pretraining import speech
+    from pretraining.model import MaskedReconstruction, seeded
+    from pretraining.plan import read_plan
+    from pretraining.trainer import Trainer
 
-    from featnorm_se.pretraining import speech
-    from featnorm_se.pretraining.model import MaskedReconstruction, seeded
-    from featnorm_se.pretraining.plan import read_plan
-    from featnorm_se.pretraining.trainer import Trainer, is_finished
+    from featnorm_se.done import is_done
     from featnorm_se.upstream import load_upstream, upstream_card
     from featnorm_se.upstream.mockingjay import MelUpstream
 
@@ -87,11 +88,11 @@ def prepare(args: argparse.Namespace) -> Trainer | None:
         "plan": vars(plan),
         "seed": args.seed,
         "speech": {
-            "train": told(train),
-            "valid": told(valid) | {"names": sorted({piece.speaker for piece in valid})},
+            "train": speech.summary(train),
+            "valid": speech.summary(valid) | {"names": sorted({piece.speaker for piece in valid})},
         },
     }
-    if is_finished(Path(args.expdir), args.upstream, settings):
+    if is_done(Path(args.expdir) / f"{args.upstream}.pt", settings):
         return None
     upstream = load_upstream(args.upstream, "scratch", seed=args.seed, conf_dir=folder)
     assert isinstance(upstream, MelUpstream)
@@ -113,18 +114,6 @@ def prepare(args: argparse.Namespace) -> Trainer | None:
         settings,
         args.seed,
     )
-
-
-def told(pieces: Sequence[Piece]) -> dict[str, object]:
-    """Return what the settings say of some speech."""
-    from featnorm_se.pretraining.speech import fingerprint
-
-    return {
-        "minutes": round(sum(piece.seconds for piece in pieces) / 60, 2),
-        "pieces": len(pieces),
-        "speakers": len({piece.speaker for piece in pieces}),
-        "fingerprint": fingerprint(pieces),
-    }
 
 
 def draw(trainer: Trainer) -> None:
