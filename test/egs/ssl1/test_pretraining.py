@@ -13,7 +13,6 @@ import torch
 import yaml
 from pretraining.model import MaskedReconstruction, fuse, seeded
 from pretraining.plan import OBJECTIVE, Plan, read_plan
-from pretraining.speech import mean_and_deviation
 from pretraining.trainer import CURVE, Trainer
 
 from featnorm_se.errors import FeatnormError
@@ -46,8 +45,9 @@ def make(folder: Path, plan: Plan = PLAN, cmvn: bool = False, **settings: object
     upstream.set_dropout(plan.dropout)
     width = upstream.mel.width
     train, valid = features(12, width, -6.0), features(3, width, -6.0)
+    mean, deviation = torch.cat(train).mean(0), torch.cat(train).std(0)
     with seeded(5):
-        model = MaskedReconstruction(upstream, plan.objective, *mean_and_deviation(train))
+        model = MaskedReconstruction(upstream, plan.objective, mean, deviation)
     return Trainer(folder, model, upstream, plan, train, valid, settings, seed=0)
 
 

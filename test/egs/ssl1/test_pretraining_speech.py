@@ -56,14 +56,6 @@ def test_features_are_the_upstreams_own(root: Path) -> None:
     assert features.requires_grad is False and not features.is_inference()
 
 
-def test_mean_and_deviation_are_those_of_all_frames() -> None:
-    features = [torch.randn(n, 5) * 3 + 1 for n in (7, 40, 2)]
-    mean, deviation = speech.mean_and_deviation(features)
-    every = torch.cat(features).double()
-    assert torch.allclose(mean, every.mean(0))
-    assert torch.allclose(deviation, every.std(0, correction=0))
-
-
 def pieces_of(seconds: dict[str, float]) -> list[speech.Piece]:
     from featnorm_se.data.sources import Clip
 

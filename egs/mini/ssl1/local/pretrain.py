@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from functools import reduce
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -39,8 +40,6 @@ def get_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str]) -> None:
     """Parse, train, draw the curve."""
     args = get_parser().parse_args(argv)
-    if args.seed < 0 or (args.steps is not None and args.steps < 0):
-        raise FeatnormError("--seed and --steps must not be negative")
     from featnorm_se.files import locked
 
     with locked(args.expdir):
@@ -67,6 +66,7 @@ def prepare(args: argparse.Namespace) -> Trainer | None:
     from pretraining.trainer import Trainer
 
     from featnorm_se.done import is_done
+    from featnorm_se.statistics import SiteStats
     from featnorm_se.upstream import load_upstream, upstream_card
     from featnorm_se.upstream.mockingjay import MelUpstream
 
@@ -78,8 +78,6 @@ def prepare(args: argparse.Namespace) -> Trainer | None:
             f"--upstream {args.upstream} is of the family {card['family']}: only mockingjay and"
             " tera are pre-trained by masked reconstruction"
         )
-    if args.device == "cuda" and not torch.cuda.is_available():
-        raise FeatnormError("--device cuda: this torch sees no GPU")
     pieces = speech.find_pieces(args.speech_root, plan.piece_seconds)
     train, valid = speech.hold_out(pieces, args.valid_speakers.split(), plan.valid_share, args.seed)
     settings = {
@@ -101,7 +99,8 @@ def prepare(args: argparse.Namespace) -> Trainer | None:
     width = upstream.mel.width
     mean, deviation = torch.zeros(width), torch.ones(width)
     if not upstream.mel.cmvn:  # those that are not normalized per utterance are by the corpus
-        mean, deviation = speech.mean_and_deviation(features[: len(train)])
+        stats = reduce(SiteStats.merge, (SiteStats.of(f.numpy()) for f in features[: len(train)]))
+        mean, deviation = torch.from_numpy(stats.mean), torch.from_numpy(stats.std).clamp(min=1e-5)
     with seeded(args.seed, 4):
         model = MaskedReconstruction(upstream, plan.objective, mean, deviation)
     return Trainer(

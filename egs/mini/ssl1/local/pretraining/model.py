@@ -15,6 +15,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from featnorm_se.upstream.mockingjay import MelUpstream, sinusoids
 
+
 @contextmanager
 def seeded(*words: int) -> Iterator[None]:
     """Draw from a state that these numbers alone decide; put the caller's back afterwards.

@@ -140,13 +140,3 @@ def take_features(pieces: Sequence[Piece], mel: LogMel) -> list[Tensor]:
             samples = np.concatenate([read_clip(clip, SAMPLE_RATE) for clip in piece.clips])
             features.append(mel(torch.from_numpy(samples)[None], [len(samples)])[0])
     return features
-
-
-def mean_and_deviation(features: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-    """Return mean and standard deviation (D,) in float64 over all frames."""
-    import torch
-
-    frames = sum(len(feature) for feature in features)
-    mean = sum((f.double().sum(0) for f in features), torch.zeros(())) / frames
-    square = sum(((f.double() - mean).square().sum(0) for f in features), torch.zeros(()))
-    return mean, (square / frames).sqrt().clamp(min=1e-5)
