@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import json
 import math
@@ -69,9 +70,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def fine_tune(
-    corpus: Path, expdir: Path, upstream: str, *overrides: str, **more: Any
-) -> list[float]:
+def fine_tune(corpus: Path, expdir: Path, upstream: str, *overrides: str) -> list[float]:
     """Train on the GPU with FN and return the validation loss of every epoch."""
     stats = expdir.parent / f"{expdir.name}.npz"
     model = load_upstream(upstream, "scratch", seed=0)
@@ -87,10 +86,11 @@ def fine_tune(
             upstream=upstream,
             upstream_ckpt="scratch",
             norm="utterance",
+            norm_site="auto",
             clean_stats=stats,
+            seed=0,
             ngpu=1,
             overrides=overrides,
-            **more,
         )
     )
     states = torch.load(expdir / "checkpoint.pth", map_location="cpu", weights_only=False)
@@ -207,20 +207,6 @@ def test_checkpointing_changes_no_gradient(corpus: Path, upstream: str) -> None:
         assert (found[1][name] - grad).abs().max() <= 1e-3 * largest, name
 
 
-@pytest.mark.parametrize("upstream", ["tera_tiny", "wavlm_tiny"])
-def test_a_deterministic_run_gives_the_same_bits_again(
-    corpus: Path, tmp_path: Path, upstream: str
-) -> None:
-    found = []
-    for name in ("one", "two"):
-        fine_tune(corpus, tmp_path / name, upstream, deterministic=True)
-        weights = torch.load(tmp_path / name / "valid.loss.best.pth", map_location="cpu")
-        found.append(weights)
-    torch.use_deterministic_algorithms(False)
-    for key, value in found[0].items():
-        assert torch.equal(value, found[1][key]), key
-
-
 def test_a_cut_training_goes_on(corpus: Path, tmp_path: Path) -> None:
     whole = fine_tune(corpus, tmp_path / "whole", "tera_tiny", "max_epoch=3")
     fine_tune(corpus, tmp_path / "cut", "tera_tiny", "max_epoch=2")
@@ -229,9 +215,11 @@ def test_a_cut_training_goes_on(corpus: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("upstream", ["tera_tiny", "mockingjay_tiny"])
-def test_pre_training(tmp_path: Path, upstream: str) -> None:
+def test_pre_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, upstream: str) -> None:
+    monkeypatch.syspath_prepend(TEST.parent / "egs" / "mini" / "ssl1" / "local")
     from featnorm_se.bin import run
-    from featnorm_se.bin.pretrain import main
+
+    main = importlib.import_module("pretrain").main
 
     for name in ("anna", "bert", "carl"):
         (tmp_path / "speech" / name).mkdir(parents=True)

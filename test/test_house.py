@@ -27,7 +27,6 @@ ROOMS = {
     "normalization": 3,
     "upstream": 3,
     "collection": 4,
-    "pretraining": 4,
     "model": 4,
     "training": 5,
     "inference": 5,

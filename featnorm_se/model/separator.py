@@ -13,10 +13,11 @@ from torch import Tensor
 from featnorm_se.errors import FeatnormError
 from featnorm_se.model.framing import STFTConfig, to_stft_rate
 from featnorm_se.model.head import MaskHead, WeightedSum
-from featnorm_se.names import LEVEL_SITE, check_norm
+from featnorm_se.names import DEFAULT_NORM, LEVEL_SITE, check_norm
 from featnorm_se.normalization import FeatureNorm, LevelNorm
 from featnorm_se.statistics import FeatureStats
 from featnorm_se.upstream import load_upstream
+from featnorm_se.upstream.base import Upstream
 from featnorm_se.upstream.fast import autocast_bf16
 
 
@@ -29,7 +30,7 @@ class FeatNormSeparator(AbsSeparator):
 
     Args:
         input_dim: number of frequencies F of the encoder.
-        upstream: the upstream's name.
+        upstream: the upstream's name, or one that is loaded already, which becomes part of this.
         upstream_conf: its architecture (``Upstream.config``); ``None``: that of the name.
         norm: kind of feature normalization, one of ``NORMS``.
         norm_site: the sites to normalize at, e.g. ``auto`` or ``["frontend", "layer.3"]``.
@@ -59,9 +60,9 @@ class FeatNormSeparator(AbsSeparator):
     def __init__(
         self,
         input_dim: int,
-        upstream: str = "wavlm",
+        upstream: str | Upstream = "wavlm",
         upstream_conf: Mapping[str, Any] | None = None,
-        norm: str = "utterance",
+        norm: str = DEFAULT_NORM,
         norm_site: str | Sequence[str] = "auto",
         feature: str = "last",
         feature_layer_norm: bool = False,
@@ -93,7 +94,7 @@ class FeatNormSeparator(AbsSeparator):
                 f"separator_conf.n_fft {n_fft} gives {self.stft.bins} frequencies, the encoder"
                 f" {input_dim}: give both the same n_fft, hop_length and win_length"
             )
-        self.upstream = load_upstream(upstream, "scratch", config=upstream_conf)
+        self.upstream = _build_upstream(upstream, upstream_conf)
         self.upstream.configure(
             freeze, upstream_dropout, layer_drop, spec_augment, gradient_checkpointing, fast
         )
@@ -193,3 +194,9 @@ class FeatNormSeparator(AbsSeparator):
             self.stft.hop_length,
             spectrum.shape[1],
         )
+
+
+def _build_upstream(upstream: str | Upstream, conf: Mapping[str, Any] | None) -> Upstream:
+    if isinstance(upstream, Upstream):
+        return upstream
+    return load_upstream(upstream, "scratch", config=conf)

@@ -9,40 +9,39 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
-
-import yaml
+from typing import TYPE_CHECKING, Any
 
 from featnorm_se.config import merge_configs, override_config, read_config
 from featnorm_se.data.audio import audio_info
 from featnorm_se.data.prepare import validate_data_dir
 from featnorm_se.data.scp import read_scp, write_scp
 from featnorm_se.errors import FeatnormError
-from featnorm_se.files import sha256_file, write_text
+from featnorm_se.files import remove_temporary, sha256_file
 from featnorm_se.names import check_norm
-from featnorm_se.training.postponed import postponed_imports
-from featnorm_se.training.record import RunRecord, process_rank
+from featnorm_se.training import record
+from featnorm_se.training.checkpoints import undo_cut_saving
 from featnorm_se.upstream import load_upstream
-from featnorm_se.upstream.base import Upstream
+
+if TYPE_CHECKING:
+    from featnorm_se.upstream.base import Upstream
 
 
 @dataclass(frozen=True)
 class Experiment:
-    """What one fine-tuning run is about.
+    """What one fine-tuning run is about: the options of ``python -m featnorm_se.bin.train``.
 
     Attributes:
         expdir: where everything of the run goes.
         config: the recipe's training YAML, in ESPnet's keys.
         train_dir, valid_dir: Kaldi-style data directories.
         upstream: name of the upstream.
-        upstream_ckpt: its checkpoint: a path, a URL, ``scratch`` or ``None`` (the official).
-        upstream_conf_dir: the recipe's ``conf/upstream``.
         norm: kind of feature normalization.
         norm_site: sites, comma-separated.
-        clean_stats, noisy_stats: files of stage 2.
         seed: of everything random.
         ngpu: GPUs; 0 trains on the processor.
-        deterministic: only algorithms that give the same bits every time, at some speed.
+        upstream_ckpt: its checkpoint: a path, a URL, ``scratch`` or ``None`` (the official).
+        upstream_conf_dir: the recipe's ``conf/upstream``.
+        clean_stats, noisy_stats: files of stage 2.
         overrides: ``key=value`` in ESPnet's keys, ``separator_conf.units=128``.
         command: the command line to keep in the record.
         launcher: what ``espnet2.bin.launch`` tells each process, in ESPnet's keys (``dist_*``).
@@ -53,16 +52,15 @@ class Experiment:
     train_dir: Path
     valid_dir: Path
     upstream: str
+    norm: str
+    norm_site: str
+    seed: int
+    ngpu: int
     upstream_ckpt: str | None = None
     upstream_conf_dir: Path | None = None
-    norm: str = "none"
-    norm_site: str = "auto"
     clean_stats: Path | None = None
     noisy_stats: Path | None = None
-    seed: int = 0
-    ngpu: int = 0
-    deterministic: bool = False
-    overrides: Sequence[str] = field(default_factory=tuple)
+    overrides: Sequence[str] = ()
     command: str = ""
     launcher: Mapping[str, str] = field(default_factory=dict)
 
@@ -73,6 +71,7 @@ def train(experiment: Experiment) -> None:
     Raises:
         FeatnormError: bad input: data directories, upstream, norm, site, statistics, YAML.
     """
+    expdir = experiment.expdir
     check_norm(experiment.norm)
     for folder in (experiment.train_dir, experiment.valid_dir):
         validate_data_dir(folder)
@@ -83,30 +82,39 @@ def train(experiment: Experiment) -> None:
         conf_dir=experiment.upstream_conf_dir,
     )
     config = resolve_config(experiment, upstream)
-    counts = count_parameters(config)
-    about = describe(experiment, config, upstream, counts)
-    if RunRecord.is_finished(experiment.expdir, about):
-        print(f"{experiment.expdir} is trained already", file=sys.stderr)
+    about = describe(experiment, config, upstream)
+    if record.is_finished(expdir, about):
+        print(f"{expdir} is trained already", file=sys.stderr)
         return
     # Only now: importing the task takes time, and every check above should come first.
-    with postponed_imports():
-        from featnorm_se.training.task import FeatNormTask, check_options
-    check_options(config, str(experiment.config))
+    from espnet2.torch_utils.set_all_random_seed import set_all_random_seed
+
+    from featnorm_se.training.task import FeatNormTask, parse_options
+
     # Processes that an outer launcher started share the folder: the first one keeps the record.
-    rank = process_rank(experiment.launcher)
-    config.update(experiment.launcher)
-    write_shapes(experiment.valid_dir / "wav.scp", Path(config["valid_shape_file"][0]))
-    resolved = experiment.expdir / (f".train_args.{rank}.yaml" if rank else "train_args.yaml")
-    write_text(resolved, yaml.safe_dump(config, sort_keys=False))
-    record = None if rank else RunRecord.start(experiment.expdir, about)
+    is_first = process_rank(experiment.launcher) == 0
+    if is_first:
+        remove_temporary(expdir)
+        undo_cut_saving(expdir)
+    args = parse_options({**config, **experiment.launcher}, str(experiment.config))
+    set_all_random_seed(args.seed)
     try:
-        FeatNormTask.main(cmd=["--config", str(resolved)])
+        model = FeatNormTask.build_model(args, upstream)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:  # a key or value of *_conf
+        raise FeatnormError(f"{experiment.config} or --set: no such model: {error}") from error
+    about["parameters"] = count_parameters(model.separator)
+    write_shapes(experiment.valid_dir / "wav.scp", expdir / "valid_shape")
+    if is_first:
+        record.start_record(expdir, about)
+    try:
+        FeatNormTask.built = model
+        FeatNormTask.main(args=args)
     except BaseException as error:
-        if record is not None:
-            record.fail(f"{type(error).__name__}: {error}".strip(": "))
+        if is_first:
+            record.fail_record(expdir, f"{type(error).__name__}: {error}".strip(": "))
         raise
-    if record is not None:
-        record.finish()
+    if is_first:
+        record.finish_record(expdir)
 
 
 def resolve_config(experiment: Experiment, upstream: Upstream) -> dict[str, Any]:
@@ -122,34 +130,27 @@ def resolve_config(experiment: Experiment, upstream: Upstream) -> dict[str, Any]
     for group in ("encoder_conf", "separator_conf"):
         if not isinstance(config.setdefault(group, {}), dict):
             raise FeatnormError(f"{experiment.config}: {group} is no group of keys")
-    stft = {k: v for k, v in config.get("encoder_conf", {}).items() if k in _STFT_KEYS}
+    stft = ("n_fft", "hop_length", "win_length")
     config["separator"] = "featnorm"
-    config["separator_conf"] = {
-        **config.get("separator_conf", {}),
-        **stft,
+    config["separator_conf"] |= {
+        **{key: value for key, value in config["encoder_conf"].items() if key in stft},
         "upstream": experiment.upstream,
         "upstream_conf": {"family": upstream.family, **upstream.config},
         "norm": experiment.norm,
         "norm_site": upstream.resolve_sites(experiment.norm_site),
     }
-    config.update(
-        output_dir=str(experiment.expdir),
-        seed=experiment.seed,
-        ngpu=experiment.ngpu,
-        deterministic=experiment.deterministic,
-        resume=True,
-        upstream_ckpt=experiment.upstream_ckpt,
-        upstream_conf_dir=_text(experiment.upstream_conf_dir),
-        clean_stats=_text(experiment.clean_stats),
-        noisy_stats=_text(experiment.noisy_stats),
-        train_data_path_and_name_and_type=_sources(experiment.train_dir),
-        valid_data_path_and_name_and_type=_sources(experiment.valid_dir),
-        valid_shape_file=[str(experiment.expdir / "valid_shape")],
-    )
+    config |= {key: getattr(experiment, key) for key in ("seed", "ngpu", "upstream_ckpt")}
+    for key in ("upstream_conf_dir", "clean_stats", "noisy_stats"):
+        path = getattr(experiment, key)
+        config[key] = None if path is None else str(path)
+    for name, folder in (("train", experiment.train_dir), ("valid", experiment.valid_dir)):
+        config[f"{name}_data_path_and_name_and_type"] = [
+            [str(folder / "wav.scp"), "speech_mix", "sound"],
+            [str(folder / "spk1.scp"), "speech_ref1", "sound"],
+        ]
+    shapes = [str(experiment.expdir / "valid_shape")]
+    config |= {"output_dir": str(experiment.expdir), "resume": True, "valid_shape_file": shapes}
     return config
-
-
-_STFT_KEYS = ("n_fft", "hop_length", "win_length")
 
 
 def read_training_config(path: Path) -> dict[str, Any]:
@@ -169,17 +170,13 @@ def _read_over(path: Path, readers: tuple[Path, ...]) -> dict[str, Any]:
     if Path(os.path.realpath(path)) in readers:
         raise FeatnormError(f"{path} is its own base")
     config = read_config(path)
-    base = config.pop("base", None)
-    if base is None:
+    name = config.pop("base", None)
+    if name is None:
         return config
-    readers = (*readers, Path(os.path.realpath(path)))
-    return _merged(_read_over(path.parent / str(base), readers), config)
-
-
-def _merged(base: dict[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """Lay ``over`` over ``base``; a part that it replaces takes its ``_conf`` with it."""
-    replaced = {f"{key}_conf" for key in over if over[key] != base.get(key)}
-    return merge_configs({k: v for k, v in base.items() if k not in replaced}, over)
+    base = _read_over(path.parent / str(name), (*readers, Path(os.path.realpath(path))))
+    # A part that is replaced takes its `_conf` with it.
+    replaced = {f"{key}_conf" for key in config if config[key] != base.get(key)}
+    return merge_configs({k: v for k, v in base.items() if k not in replaced}, config)
 
 
 def write_shapes(scp: Path, output: Path) -> None:
@@ -187,30 +184,8 @@ def write_shapes(scp: Path, output: Path) -> None:
     write_scp(output, {key: str(audio_info(p).frames) for key, p in read_scp(scp).items()})
 
 
-def _sources(folder: Path) -> list[list[str]]:
-    return [
-        [str(folder / "wav.scp"), "speech_mix", "sound"],
-        [str(folder / "spk1.scp"), "speech_ref1", "sound"],
-    ]
-
-
-def _text(path: Path | None) -> str | None:
-    return None if path is None else str(path)
-
-
-def count_parameters(config: Mapping[str, Any]) -> dict[str, int]:
-    """Build the separator once, which checks its part of the configuration, and count.
-
-    Raises:
-        FeatnormError: a key of ``separator_conf`` that does not exist, or a value it refuses.
-    """
-    from featnorm_se.model.separator import FeatNormSeparator
-
-    bins = int(config.get("encoder_conf", {}).get("n_fft", 512)) // 2 + 1
-    try:
-        model = FeatNormSeparator(bins, **config["separator_conf"])
-    except TypeError as error:
-        raise FeatnormError(f"separator_conf: {error}") from error
+def count_parameters(model: Any) -> dict[str, int]:
+    """Return how many weights a model has, and how many of them are trained."""
     parameters = list(model.parameters())
     return {
         "total": sum(p.numel() for p in parameters),
@@ -219,14 +194,12 @@ def count_parameters(config: Mapping[str, Any]) -> dict[str, int]:
 
 
 def describe(
-    experiment: Experiment,
-    config: Mapping[str, Any],
-    upstream: Upstream,
-    counts: Mapping[str, int],
+    experiment: Experiment, config: Mapping[str, Any], upstream: Upstream
 ) -> dict[str, Any]:
     """Return what ``run.json`` says of the experiment before it starts."""
     prepared = experiment.train_dir.parent / "prepare.json"
     data = json.loads(prepared.read_text(encoding="utf-8")) if prepared.is_file() else {}
+    acts = experiment.norm not in ("none", "level")
     return {
         "name": experiment.expdir.name,
         "command": experiment.command,
@@ -235,8 +208,8 @@ def describe(
         "upstream_ckpt": experiment.upstream_ckpt,
         "upstream_identity": upstream.identity,
         "norm": experiment.norm,
-        "norm_site": _acting_sites(config),
-        "config_sha256": _config_hash(config),
+        "norm_site": ",".join(config["separator_conf"]["norm_site"]) if acts else "",
+        "config_sha256": hash_config(config),
         "config": dict(config),
         "statistics": {
             kind: {"file": str(path), "sha256": sha256_file(path)}
@@ -245,23 +218,41 @@ def describe(
         },
         "data_sources": data.get("sources"),
         "max_epoch": config.get("max_epoch"),
-        "parameters": dict(counts),
         "data": data,
     }
 
 
-def _config_hash(config: Mapping[str, Any]) -> str:
+def hash_config(config: Mapping[str, Any]) -> str:
     """Return a hash of what is trained; how long it is trained may change when it goes on."""
-    free = {"max_epoch", "patience", "num_workers", "ngpu", "log_interval", "deterministic"}
+    free = {"max_epoch", "patience", "num_workers", "ngpu", "log_interval", "max_bad_steps"}
     # Where things lie says nothing of what they are; the record keeps hashes of them.
     free |= {"output_dir", "clean_stats", "noisy_stats", "upstream_ckpt", "upstream_conf_dir"}
     free |= {"train_data_path_and_name_and_type", "valid_data_path_and_name_and_type"}
-    free |= {"valid_shape_file", "max_bad_steps"}
+    free |= {"valid_shape_file"}
     kept = {key: value for key, value in config.items() if key not in free}
     return hashlib.sha256(json.dumps(kept, sort_keys=True, default=str).encode()).hexdigest()
 
 
-def _acting_sites(config: Mapping[str, Any]) -> str:
-    """Return the sites that are normalized at, with commas; none for ``none`` and ``level``."""
-    conf = config["separator_conf"]
-    return "" if conf["norm"] in ("none", "level") else ",".join(conf["norm_site"])
+def process_rank(launcher: Mapping[str, str]) -> int:
+    """Return which of the processes of a run this is; 0, the only or first one, keeps the record.
+
+    Args:
+        launcher: what ``espnet2.bin.launch`` told it, in ESPnet's keys; without a word, ``RANK``
+            of the environment counts (srun and torchrun on the processor).
+
+    Raises:
+        FeatnormError: the launcher that is named did not start this process.
+    """
+    if not launcher.get("dist_launcher"):
+        return int(launcher.get("dist_rank") or os.environ.get("RANK") or 0)
+    from espnet2.train.distributed_utils import get_node_rank
+
+    try:
+        return get_node_rank(None, launcher["dist_launcher"]) or 0
+    except ImportError as error:
+        raise FeatnormError("several machines by mpirun need the package mpi4py") from error
+    except RuntimeError as error:
+        raise FeatnormError(
+            f"--dist_launcher {launcher['dist_launcher']}: {error}; it is for espnet2.bin.launch"
+            " to give"
+        ) from error

@@ -3,31 +3,33 @@
 from __future__ import annotations
 
 import argparse
-import logging
-import os
-import tempfile
+import contextlib
+import copy
+import io
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, ClassVar
+from unittest.mock import patch
 
 import torch
-import yaml
-from espnet2.enh.espnet_model import ESPnetEnhancementModel
-from espnet2.tasks.abs_task import optim_classes, scheduler_classes
-from espnet2.tasks.enh import EnhancementTask, criterion_choices, separator_choices
-from espnet2.utils.types import str2bool
 
+# typeguard compiles a whole file anew for each function that it is to check: 3 of 4 seconds of
+# this import. ESPnet's functions go unchecked in a process that imports them here.
+with patch("typeguard.typechecked", lambda target: target):
+    from espnet2.tasks.abs_task import optim_classes, scheduler_classes
+    from espnet2.tasks.enh import EnhancementTask, criterion_choices, separator_choices
+    from espnet2.train.distributed_utils import get_world_size
+
+from featnorm_se.data.scp import read_scp
 from featnorm_se.errors import FeatnormError
-from featnorm_se.model.framing import reflect_by_copies
 from featnorm_se.model.loss import LogMagnitudeL1
 from featnorm_se.model.separator import FeatNormSeparator
 from featnorm_se.names import LEVEL_SITE, SAMPLE_RATE
 from featnorm_se.statistics import FeatureStats
-from featnorm_se.training.checkpoints import CHECKPOINT, whole_files
-from featnorm_se.training.peers import Peers, check_shares
-from featnorm_se.training.postponed import postpone_compiler
+from featnorm_se.training.checkpoints import CHECKPOINT
 from featnorm_se.training.trainer import FeatNormTrainer
 from featnorm_se.upstream import load_upstream
+from featnorm_se.upstream.base import Upstream
 
 SEPARATOR = "featnorm"
 CRITERION = "log1p_l1"
@@ -49,46 +51,41 @@ class FeatNormTask(EnhancementTask):
     Only this task puts the pre-trained weights and the statistics in. ESPnet's own
     EnhancementTask builds the same model from the same ``config.yaml`` without needing either
     file, which is what inference wants.
+
+    Attributes:
+        built: the model that ``main`` is to train, where it is built already. A process that
+            torch spawns (one a GPU) has none and builds its own.
     """
 
     trainer = FeatNormTrainer
+    built: ClassVar[torch.nn.Module | None] = None
 
     @classmethod
     def main_worker(cls, args: argparse.Namespace) -> None:
-        """Build and train; what is saved is whole, and no process waits for one that has died."""
-        with Peers.of(args) as peers, whole_files():
-            check_shares(args, peers.size)
-            make_deterministic(args)
-            postpone_compiler()
-            super().main_worker(args)
-            peers.leave()
+        """Build and train.
+
+        Raises:
+            FeatnormError: a set or a batch is too small for the processes that share it.
+        """
+        if args.distributed:
+            check_shares(args, get_world_size(args.dist_world_size, args.dist_launcher))
+        super().main_worker(args)
+        if args.distributed:
+            # ESPnet leaves the group open; its threads then abort a process that ends.
+            torch.distributed.barrier()
+            torch.distributed.destroy_process_group()
 
     @classmethod
     def add_task_arguments(cls, parser: argparse.ArgumentParser) -> None:
         super().add_task_arguments(parser)
         group = parser.add_argument_group(description="Feature normalization related")
-        group.add_argument(
-            "--upstream_ckpt",
-            default=None,
-            help="the pre-trained checkpoint: a path, a URL, 'scratch', or none for the"
-            " official one of the upstream's name",
-        )
-        group.add_argument(
-            "--upstream_conf_dir", default=None, help="where the recipe keeps upstreams' YAML"
-        )
-        group.add_argument("--clean_stats", default=None, help="clean statistics of stage 2")
-        group.add_argument("--noisy_stats", default=None, help="noisy statistics of stage 2")
+        for name in ("upstream_ckpt", "upstream_conf_dir", "clean_stats", "noisy_stats"):
+            group.add_argument(f"--{name}", help="see python -m featnorm_se.bin.train --help")
         group.add_argument(
             "--upstream_lr_scale",
             type=float,
             default=0.1,
             help="the upstream's learning rate, as a part of the head's",
-        )
-        group.add_argument(
-            "--deterministic",
-            type=str2bool,
-            default=False,
-            help="only algorithms that give the same bits every time",
         )
         group.add_argument(
             "--max_bad_steps",
@@ -106,45 +103,42 @@ class FeatNormTask(EnhancementTask):
         return parser
 
     @classmethod
-    def build_model(cls, args: argparse.Namespace) -> ESPnetEnhancementModel:
+    def build_model(
+        cls, args: argparse.Namespace, upstream: Upstream | None = None
+    ) -> torch.nn.Module:
         """Build the model and, unless the run resumes, start it from the pre-trained weights.
+
+        Args:
+            args: ESPnet's options.
+            upstream: the loaded upstream that becomes part of the model; ``None``: load it.
 
         Raises:
             FeatnormError: the checkpoint or the statistics are missing or do not fit, or the
                 encoder, the separator and the decoder do not share one STFT.
         """
+        if cls.built is not None:
+            model, cls.built = cls.built, None
+            return model
         register()
         check_one_stft(vars(args))
-        model = super().build_model(args)
-        if getattr(args, "deterministic", False):
-            reflect_by_copies(model.encoder)
-        on_cpu = getattr(args, "use_amp", False) and not getattr(args, "ngpu", 0)
-        if on_cpu and args.separator == SEPARATOR:
-            model.separator.bf16 = True  # ESPnet's own autocast is for GPUs only
+        conf = dict(args.separator_conf)
         resumes = args.resume and (Path(args.output_dir) / CHECKPOINT).is_file()
-        if args.separator == SEPARATOR and not resumes:
-            cls._start(model.separator, args)
+        if upstream is None and not resumes:
+            folder = Path(args.upstream_conf_dir) if args.upstream_conf_dir else None
+            upstream = load_upstream(
+                conf["upstream"], args.upstream_ckpt, seed=args.seed, conf_dir=folder
+            )
+        weights = {}
+        if upstream is not None:
+            # A copy, since ESPnet's `init` draws every weight of the model anew.
+            weights = copy.deepcopy(upstream.state_dict())
+            conf["upstream"] = upstream
+        model = super().build_model(argparse.Namespace(**{**vars(args), "separator_conf": conf}))
+        if getattr(args, "use_amp", False) and not getattr(args, "ngpu", 0):
+            model.separator.bf16 = True  # ESPnet's own autocast is for GPUs only
+        if not resumes:
+            model.separator.start_from(weights, *_statistics(model.separator, args))
         return model
-
-    @classmethod
-    def _start(cls, separator: FeatNormSeparator, args: argparse.Namespace) -> None:
-        upstream = load_upstream(
-            args.separator_conf["upstream"],
-            args.upstream_ckpt,
-            seed=args.seed,
-            conf_dir=Path(args.upstream_conf_dir) if args.upstream_conf_dir else None,
-        )
-        norm = separator.norm
-        sites = {site: upstream.sites[site] for site in separator.norm_sites}
-        if norm == "level":
-            sites = {LEVEL_SITE: 1}
-        clean = noisy = None
-        if norm != "none":
-            clean = _load_stats(args.clean_stats, "clean", upstream.identity, sites)
-        if norm == "corpus":
-            noisy = _load_stats(args.noisy_stats, "noisy", upstream.identity, sites)
-        separator.start_from(upstream.state_dict(), clean, noisy)
-        logging.info(f"The upstream starts from {upstream.identity}, norm {norm} at {list(sites)}")
 
     @classmethod
     def build_optimizers(
@@ -154,67 +148,53 @@ class FeatNormTask(EnhancementTask):
 
         Parameters that are switched off are in neither.
         """
-        optimizer = optim_classes.get(args.optim)
-        if optimizer is None:
-            raise FeatnormError(
-                f"optim: no such optimizer: {args.optim!r}; there are {', '.join(optim_classes)}"
-            )
         prefix = "separator.upstream."
         trained = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
         # The weights of `mix` are new, so they learn at the head's rate.
         slow = [p for n, p in trained if n.startswith(prefix) and ".norms." not in n]
         fast = [p for n, p in trained if not n.startswith(prefix) or ".norms." in n]
+        conf = {"lr": 1e-3, **args.optim_conf}
         groups: list[dict[str, Any]] = [{"params": fast}]
         if slow:
-            learning_rate = args.optim_conf.get("lr", 1e-3)
-            groups.append({"params": slow, "lr": learning_rate * args.upstream_lr_scale})
-        conf = {"lr": 1e-3, **args.optim_conf}
-        return [optimizer(groups, **conf)]
+            groups.append({"params": slow, "lr": conf["lr"] * args.upstream_lr_scale})
+        return [optim_classes[args.optim](groups, **conf)]
 
 
-def make_deterministic(args: argparse.Namespace) -> None:
-    """Let torch take only algorithms that give the same bits every time, when asked."""
-    # The call imports torch's compiler, a second or two: only where it changes something.
-    if args.deterministic != torch.are_deterministic_algorithms_enabled():
-        torch.use_deterministic_algorithms(args.deterministic)
-    if args.deterministic:
-        args.cudnn_deterministic, args.cudnn_benchmark = True, False
-        # CUDA's matrix products need a workspace of a fixed size for that.
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-
-
-def check_options(config: Mapping[str, Any], source: str) -> None:
+def parse_options(config: Mapping[str, Any], source: str) -> argparse.Namespace:
     """Hold a configuration against ESPnet's options, before anything of a run is written.
 
     Args:
         config: ESPnet's keys and values.
         source: what messages call it.
 
+    Returns:
+        All of ESPnet's options, as its parser gives them.
+
     Raises:
         FeatnormError: a key is none of ESPnet's, or a value is of another kind or no choice.
     """
-
-    def refuse(message: str) -> NoReturn:
-        raise FeatnormError(f"{source} or --set: {message.partition(' (from')[0]}")
-
     parser = FeatNormTask.get_parser()
-    parser.error = refuse  # type: ignore[method-assign]
-    with tempfile.NamedTemporaryFile("w", suffix=".yaml", encoding="utf-8") as file:
-        yaml.safe_dump(dict(config), file)
-        file.flush()
-        args = parser.parse_args(["--config", file.name])
+    unknown = config.keys() - vars(parser.parse_args([])).keys()
+    if unknown:
+        raise FeatnormError(f"{source} or --set: ESPnet knows no {', '.join(sorted(unknown))}")
+    parser.set_defaults(**config)
+    message = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(message):
+            args = parser.parse_args([])
+    except SystemExit as error:
+        reason = message.getvalue().strip().rpartition("error: ")[2]
+        raise FeatnormError(f"{source} or --set: {reason}") from error
     for key, known in (("optim", optim_classes), ("scheduler", scheduler_classes)):
         if getattr(args, key) not in (*known, None):
-            refuse(f"{key}: {getattr(args, key)!r} is none of {', '.join(known)}")
-    parts = args.criterions if isinstance(args.criterions, list) else [None]
-    names = [str(part.get("name")) if isinstance(part, dict) else "" for part in parts]
-    if not all(name in criterion_choices.classes for name in names):
-        known_names = ", ".join(map(str, criterion_choices.classes))
-        refuse(f"criterions: a list of groups is wanted, each with a name of {known_names}")
+            raise FeatnormError(
+                f"{source} or --set: {key}: {getattr(args, key)!r} is none of {', '.join(known)}"
+            )
     for key in ("max_epoch", "batch_size", "chunk_length", "log_interval"):
         value = getattr(args, key)
         if isinstance(value, int) and value < 1:
-            refuse(f"{key}: {value}, at least 1 is needed")
+            raise FeatnormError(f"{source} or --set: {key}: {value}, at least 1 is needed")
+    return args
 
 
 def check_one_stft(config: Mapping[str, Any]) -> None:
@@ -223,24 +203,61 @@ def check_one_stft(config: Mapping[str, Any]) -> None:
     Raises:
         FeatnormError: they do not; the message has the values.
     """
-    parts = ("encoder_conf", "separator_conf", "decoder_conf")
+    groups = ("encoder_conf", "separator_conf", "decoder_conf")
     for key in ("n_fft", "hop_length", "win_length"):
-        values = {part: (config.get(part) or {}).get(key) for part in parts}
+        values = {group: (config.get(group) or {}).get(key) for group in groups}
         if len(set(values.values())) != 1 or None in values.values():
-            told = ", ".join(f"{part}.{key} {value}" for part, value in values.items())
-            raise FeatnormError(f"one STFT is needed, the configuration has {told}")
+            found = ", ".join(f"{group}.{key} {value}" for group, value in values.items())
+            raise FeatnormError(f"one STFT is needed, the configuration has {found}")
 
 
-def _load_stats(
-    path: str | None, kind: str, identity: str, sites: Mapping[str, int]
-) -> FeatureStats:
-    if not path:
-        raise FeatnormError(
-            f"this norm needs {kind} statistics: run stage 2, or give --{kind}_stats"
-        )
-    stats = FeatureStats.load(path)
-    try:
-        stats.check(identity=identity, sites=sites, sample_rate=SAMPLE_RATE, kind=kind)
-    except FeatnormError as error:
-        raise FeatnormError(f"{path}: {error}") from error
-    return stats
+def check_shares(args: argparse.Namespace, size: int) -> None:
+    """Check that every process gets its share of each set and batch.
+
+    Args:
+        args: ESPnet's options.
+        size: processes.
+
+    Raises:
+        FeatnormError: a set or a batch is smaller than the number of processes.
+    """
+    for name, prefix in (("train", ""), ("valid", "valid_")):
+        scp = getattr(args, f"{name}_data_path_and_name_and_type")[0][0]
+        count = len(read_scp(scp))
+        if count < size:
+            raise FeatnormError(f"{scp} has fewer utterances ({count}) than processes ({size})")
+        key = f"{prefix}batch_size" if getattr(args, f"{prefix}batch_size") else "batch_size"
+        kind = getattr(args, f"{prefix}batch_type") or args.batch_type
+        if getattr(args, key) < size and kind in ("sorted", "unsorted", "folded"):
+            raise FeatnormError(
+                f"{key} is {getattr(args, key)}, less than the {size} processes that share each"
+                f" batch: --set {key}={size}"
+            )
+
+
+def _statistics(
+    separator: FeatNormSeparator, args: argparse.Namespace
+) -> tuple[FeatureStats | None, FeatureStats | None]:
+    """Return the clean and the noisy statistics that the model's norm needs."""
+    upstream, norm = separator.upstream, separator.norm
+    sites = {site: upstream.sites[site] for site in separator.norm_sites}
+    if norm == "level":
+        sites = {LEVEL_SITE: 1}
+
+    def load(kind: str) -> FeatureStats:
+        path = getattr(args, f"{kind}_stats")
+        if not path:
+            raise FeatnormError(
+                f"norm {norm!r} needs {kind} statistics: run stage 2, or give --{kind}_stats"
+            )
+        stats = FeatureStats.load(path)
+        try:
+            stats.check(identity=upstream.identity, sites=sites, sample_rate=SAMPLE_RATE, kind=kind)
+        except FeatnormError as error:
+            raise FeatnormError(f"{path}: {error}") from error
+        return stats
+
+    return (
+        load("clean") if norm != "none" else None,
+        load("noisy") if norm == "corpus" else None,
+    )

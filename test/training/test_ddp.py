@@ -2,96 +2,167 @@
 
 from __future__ import annotations
 
+import argparse
+import dataclasses
 import multiprocessing
-import socket
-from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
-import ddp_worker
 import numpy as np
 import pytest
+import torch
 from tiny_models import tiny_config
 
+from featnorm_se.errors import FeatnormError
 from featnorm_se.names import NORMS
 
 UPSTREAMS = ("mockingjay_tiny", "tera_tiny", "wav2vec2_tiny", "hubert_tiny", "wavlm_tiny", "fbank")
+BATCH, SAMPLES, STEPS = 4, 8000, 2
 # Of the largest gradient in each weight: float32 sums in another order. The second step's
 # gradients are those after an update.
 TOLERANCE = 1e-3
 
 
-class Processes:
-    """Two processes in one group, started once for all tests."""
+def build(config: dict[str, Any]) -> Any:
+    """Build a tiny model, the same in every process, with statistics that are not blank."""
+    from featnorm_se.training.task import EnhancementTask, register
 
-    def __init__(self, folder: str) -> None:
-        self.folder = folder
-        context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(ddp_worker.PRELOAD)
-        with socket.create_server(("127.0.0.1", 0)) as taken:
-            port = taken.getsockname()[1]
-        self.pipes, self.processes = [], []
-        for rank in range(2):
-            ours, theirs = context.Pipe()
-            process = context.Process(target=ddp_worker.serve, args=(rank, port, theirs))
-            process.start()
-            self.pipes.append(ours)
-            self.processes.append(process)
-
-    def run(self, name: str, ranks: tuple[int, ...] = (0, 1), **arguments: Any) -> list[Any]:
-        for rank in ranks:
-            self.pipes[rank].send((name, {"folder": self.folder, **arguments}))
-        answers = []
-        for rank in ranks:
-            assert self.pipes[rank].poll(120), f"process {rank} hangs"
-            answers.append(self.pipes[rank].recv())
-        for well, answer in answers:
-            assert well, answer
-        return [answer for _, answer in answers]
-
-    def end(self) -> None:
-        for pipe, process in zip(self.pipes, self.processes, strict=True):
-            pipe.send(None)
-            process.join(10)
-            process.kill()
+    register()
+    torch.manual_seed(3)
+    model = EnhancementTask.build_model(argparse.Namespace(**config, loss_wrapper=None))
+    for name, value in model.named_buffers():
+        if name.endswith(("mean", "std")):
+            value.copy_(torch.rand_like(value) + 0.5)
+    return model
 
 
-@pytest.fixture(scope="module")
-def processes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Processes]:
-    folder = tmp_path_factory.mktemp("ddp")
-    (folder / "checkpoint.pth").touch()
-    started = Processes(str(folder))
-    yield started
-    started.end()
+def batches(share: slice) -> list[tuple[list[str], dict[str, Any]]]:
+    """Return a share of every step's batch."""
+    draw = torch.Generator().manual_seed(5)
+    found = []
+    for _ in range(STEPS):
+        clean = 0.1 * torch.randn(BATCH, SAMPLES, generator=draw)
+        noisy = clean + 0.05 * torch.randn(BATCH, SAMPLES, generator=draw)
+        signals = {"speech_mix": noisy[share], "speech_ref1": clean[share]}
+        count = len(signals["speech_mix"])
+        lengths = {f"{key}_lengths": torch.full((count,), SAMPLES) for key in signals}
+        found.append(([f"u{n}" for n in range(count)], {**signals, **lengths}))
+    return found
 
 
-def check_alike(processes: Processes, upstream: str, norm: str, **separator: Any) -> None:
-    config = tiny_config(upstream, norm, upstream_dropout=0.0, **separator)
-    (alone,) = processes.run("run_epoch", ranks=(0,), together=False, config=config)
-    first, second = processes.run("run_epoch", together=True, config=config)
-    assert alone[0], "nothing is trained"
-    for name, wanted in alone[0].items():
-        size = np.abs(wanted).max()
-        for found in (first[0][name], second[0][name]):
-            assert np.abs(found - wanted).max() <= TOLERANCE * size + 1e-9, name
-        np.testing.assert_array_equal(first[0][name], second[0][name], err_msg=name)
-    assert any(np.abs(gradients).max() > 0 for gradients in alone[0].values())
-    for part in ("train", "valid"):
-        assert first[1][part] == pytest.approx(alone[1][part], rel=1e-5)
-        assert second[1][part] == pytest.approx(alone[1][part], rel=1e-5)
+def run_epoch(config: dict[str, Any], folder: Path, rank: int | None = None) -> Any:
+    """Train with ESPnet's loop, alone on all or as one of two on a half, and validate.
+
+    Returns:
+        The gradients of each trained weight, (STEPS, its size), and the losses that the epoch
+        reports.
+    """
+    model = build(config)
+    from espnet2.train.distributed_utils import DistributedOption
+    from espnet2.train.reporter import Reporter
+
+    from featnorm_se.training.trainer import FeatNormOptions, FeatNormTrainer
+
+    trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    gradients: dict[str, list[Any]] = {name: [] for name in trained}
+
+    def keep(*_: Any) -> None:
+        for name, weight in trained.items():
+            gradients[name].append(weight.grad.flatten().numpy().copy())
+
+    optimizer = torch.optim.SGD(trained.values(), lr=0.1)
+    optimizer.register_step_pre_hook(keep)
+    share, together = slice(rank, None, 2 if rank is not None else 1), rank is not None
+    set_to = {"accum_grad": 1, "grad_clip": 1e9, "grad_clip_type": 2.0, "log_interval": 100}
+    set_to |= {"ngpu": 0, "use_amp": False, "output_dir": folder, "max_bad_steps": 1}
+    names = (field.name for field in dataclasses.fields(FeatNormOptions))
+    parts = {
+        "model": torch.nn.parallel.DistributedDataParallel(model) if together else model,
+        "options": FeatNormOptions(**{name: set_to.get(name, False) for name in names}),
+        "distributed_option": DistributedOption(distributed=together, ngpu=0, dist_rank=rank),
+    }
+    training = {"optimizers": [optimizer], "schedulers": [None], "scaler": None}
+    reporter = Reporter()
+    reporter.set_epoch(2)
+    with reporter.observe("train") as observed:
+        FeatNormTrainer.train_one_epoch(
+            iterator=batches(share), summary_writer=None, reporter=observed, **training, **parts
+        )
+    with reporter.observe("valid") as observed:
+        FeatNormTrainer.validate_one_epoch(iterator=batches(share), reporter=observed, **parts)
+    losses = [float(reporter.get_value(part, "loss")) for part in ("train", "valid")]
+    return {name: np.stack(steps) for name, steps in gradients.items()}, losses
 
 
-@pytest.mark.parametrize("freeze", ["none", "cnn", "all"])
-@pytest.mark.parametrize("norm", NORMS)
-@pytest.mark.parametrize("upstream", UPSTREAMS)
-def test_gradients_are_those_of_one_process(processes, upstream, norm, freeze):
-    check_alike(processes, upstream, norm, freeze=freeze)
+def run_one_of_two(rank: int, pipe: Any, config: dict[str, Any], folder: Path) -> None:
+    place = f"file://{folder}/rendezvous"
+    torch.distributed.init_process_group("gloo", init_method=place, world_size=2, rank=rank)
+    pipe.send(run_epoch(config, folder, rank))
+    torch.distributed.barrier()
+    torch.distributed.destroy_process_group()
 
 
-@pytest.mark.parametrize("upstream", UPSTREAMS)
+CASES = [(upstream, "utterance", {}) for upstream in UPSTREAMS]
+CASES += [("wavlm_tiny", norm, {}) for norm in NORMS if norm != "utterance"]
+CASES += [
+    ("wavlm_tiny", "utterance", conf)
+    for conf in (
+        {"freeze": "cnn"},
+        {"freeze": "all"},
+        {"freeze_steps": 1},
+        {"feature": "weighted_sum"},
+        {"gradient_checkpointing": True},
+    )
+]
+
+
+@pytest.mark.parametrize(("upstream", "norm", "conf"), CASES)
+def test_gradients_are_those_of_one_process(tmp_path, upstream, norm, conf):
+    config = tiny_config(upstream, norm, upstream_dropout=0.0, **conf)
+    alone, losses = run_epoch(config, tmp_path)
+    context, found = multiprocessing.get_context("fork"), []
+    pipes = [context.Pipe() for _ in range(2)]
+    processes = [
+        context.Process(target=run_one_of_two, args=(rank, pipes[rank][1], config, tmp_path))
+        for rank in range(2)
+    ]
+    for process in processes:
+        process.start()
+    for pipe, _ in pipes:
+        assert pipe.poll(30), "a process hangs"
+        found.append(pipe.recv())
+    for process in processes:
+        process.join(10)
+        process.kill()
+    assert alone and any(np.abs(gradients).max() > 0 for gradients in alone.values())
+    for name, wanted in alone.items():
+        for gradients, _ in found:
+            limit = TOLERANCE * np.abs(wanted).max() + 1e-9
+            assert np.abs(gradients[name] - wanted).max() <= limit, name
+        np.testing.assert_array_equal(found[0][0][name], found[1][0][name], err_msg=name)
+    for _, reported in found:
+        assert reported == pytest.approx(losses, rel=1e-5)
+
+
 @pytest.mark.parametrize(
-    "separator",
-    [{"freeze_steps": 1}, {"feature": "weighted_sum"}, {"gradient_checkpointing": True}],
-    ids=lambda conf: next(iter(conf)),
+    ("sizes", "message"),
+    [
+        ((3, 1, 4, None), r"valid.scp has fewer utterances \(1\) than processes \(2\)"),
+        ((3, 3, 1, None), "batch_size is 1, less than the 2 processes"),
+        ((3, 3, 4, 1), "--set valid_batch_size=2"),
+    ],
 )
-def test_what_else_decides_which_weights_get_gradients(processes, upstream, separator):
-    check_alike(processes, upstream, "utterance", **separator)
+def test_what_is_too_small_to_share_is_named(tmp_path, sizes, message):
+    from featnorm_se.training.task import check_shares
+
+    train, valid, batch, valid_batch = sizes
+    options = {"batch_size": batch, "valid_batch_size": valid_batch}
+    options |= {"batch_type": "folded", "valid_batch_type": "sorted"}
+    for name, count in (("train", train), ("valid", valid)):
+        scp = tmp_path / f"{name}.scp"
+        scp.write_text("".join(f"u{number} u{number}.wav\n" for number in range(count)))
+        options[f"{name}_data_path_and_name_and_type"] = [[str(scp), "speech_mix", "sound"]]
+    with pytest.raises(FeatnormError, match=message):
+        check_shares(SimpleNamespace(**options), 2)
+    check_shares(SimpleNamespace(**options), 1)

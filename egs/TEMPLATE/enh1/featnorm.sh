@@ -13,7 +13,6 @@ norm_site=auto                  # auto, frontend, projection, layer.K, last; sev
 config=conf/train.yaml          # training configuration, in the keys of ESPnet
 set=                            # key=value over the configuration, several with blanks
 seed=0                          # of everything random
-deterministic=false             # true: only algorithms that give the same bits every time, at some speed
 ngpu=0                          # GPUs on each machine, for stages 2 to 4; 0: the processor
 num_nodes=1                     # machines to train on, through the cluster's queue (cmd_backend)
 nj=2                            # jobs to prepare data, to collect statistics and to score with
@@ -50,7 +49,7 @@ python="${python:-${FEATNORM_SE_PYTHON:-python3}}"
 for number in stage stop_stage seed ngpu num_nodes nj inference_nj copies allow_failures; do
     [[ "${!number}" =~ ^(0|[1-9][0-9]{0,9})$ ]] || die "--${number} is '${!number}', a whole number is wanted"
 done
-for answer in allow_pipes skip_gate deterministic; do
+for answer in allow_pipes skip_gate; do
     [[ "${!answer}" =~ ^(true|false)$ ]] || die "--${answer} is '${!answer}', true or false is wanted"
 done
 [ "${nj}" -ge 1 ] && [ "${inference_nj}" -ge 1 ] || die "--nj and --inference_nj must be at least 1"
@@ -212,8 +211,7 @@ if runs 3; then
     rm -f "${exp}/launch.log" "${exp}"/.dist_init_*
     for_job "${python}" -m featnorm_se.bin.train "${upstream_options[@]}" --norm "${norm}" \
         --config "${config}" --expdir "${exp}" --train_dir "${datadir}/train" \
-        --valid_dir "${datadir}/valid" --deterministic "${deterministic}" \
-        --command "${command_line}" "${train_options[@]}"
+        --valid_dir "${datadir}/valid" --command "${command_line}" "${train_options[@]}"
     # The log's lines that tell how far it is are shown while it is written.
     tail -n 0 -F "${exp}/train.log" 2> /dev/null > >(grep --line-buffered -oE \
         '[0-9]+epoch results: \[train\][^[]*loss=[0-9.e-]+|[0-9]+epoch:train:[^,]*batch|[0-9]+/[0-9]+epoch started.*') &

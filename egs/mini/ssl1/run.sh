@@ -63,7 +63,7 @@ if runs 2; then
     pretrain_options=()
     [ -z "${steps}" ] || pretrain_options+=(--steps "${steps}")
     env "OMP_NUM_THREADS=${threads}" "MKL_NUM_THREADS=${threads}" \
-        "${python}" -m featnorm_se.bin.pretrain --speech_root "${roots[@]}" \
+        "${python}" local/pretrain.py --speech_root "${roots[@]}" \
         --upstream "${upstream}" --upstream_conf_dir ../enh1/conf/upstream --config "${config}" \
         --expdir "${expdir}/${tag}" --seed "${seed}" --device "${device}" \
         --valid_speakers "${valid_speakers}" "${pretrain_options[@]}"

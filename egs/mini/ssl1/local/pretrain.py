@@ -1,9 +1,11 @@
+#!/usr/bin/env python3
 """Pre-train a small Mockingjay or TERA on clean speech by masked reconstruction."""
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from functools import reduce
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,14 +13,13 @@ from featnorm_se.bin import Parser, run
 from featnorm_se.errors import FeatnormError
 
 if TYPE_CHECKING:
-    from featnorm_se.pretraining.speech import Piece
-    from featnorm_se.pretraining.trainer import Trainer
+    from pretraining.trainer import Trainer
 
 
 def get_parser() -> argparse.ArgumentParser:
     """Return the command's parser."""
     parser = Parser(
-        prog="python -m featnorm_se.bin.pretrain",
+        prog="local/pretrain.py",
         description="Pre-train a Mockingjay or TERA on clean speech. The same command again goes"
         " on where a run was cut. What comes out, EXPDIR/<upstream>.pt, is a checkpoint for"
         " --upstream_ckpt.",
@@ -39,8 +40,6 @@ def get_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str]) -> None:
     """Parse, train, draw the curve."""
     args = get_parser().parse_args(argv)
-    if args.seed < 0 or (args.steps is not None and args.steps < 0):
-        raise FeatnormError("--seed and --steps must not be negative")
     from featnorm_se.files import locked
 
     with locked(args.expdir):
@@ -61,11 +60,13 @@ def main(argv: Sequence[str]) -> None:
 def prepare(args: argparse.Namespace) -> Trainer | None:
     """Gather speech, features and model, and what tells this run from another; nothing: done."""
     import torch
+    from pretraining import speech
+    from pretraining.model import MaskedReconstruction, seeded
+    from pretraining.plan import read_plan
+    from pretraining.trainer import Trainer
 
-    from featnorm_se.pretraining import speech
-    from featnorm_se.pretraining.model import MaskedReconstruction, seeded
-    from featnorm_se.pretraining.plan import read_plan
-    from featnorm_se.pretraining.trainer import Trainer, is_finished
+    from featnorm_se.done import is_done
+    from featnorm_se.statistics import SiteStats
     from featnorm_se.upstream import load_upstream, upstream_card
     from featnorm_se.upstream.mockingjay import MelUpstream
 
@@ -77,8 +78,6 @@ def prepare(args: argparse.Namespace) -> Trainer | None:
             f"--upstream {args.upstream} is of the family {card['family']}: only mockingjay and"
             " tera are pre-trained by masked reconstruction"
         )
-    if args.device == "cuda" and not torch.cuda.is_available():
-        raise FeatnormError("--device cuda: this torch sees no GPU")
     pieces = speech.find_pieces(args.speech_root, plan.piece_seconds)
     train, valid = speech.hold_out(pieces, args.valid_speakers.split(), plan.valid_share, args.seed)
     settings = {
@@ -87,11 +86,11 @@ def prepare(args: argparse.Namespace) -> Trainer | None:
         "plan": vars(plan),
         "seed": args.seed,
         "speech": {
-            "train": told(train),
-            "valid": told(valid) | {"names": sorted({piece.speaker for piece in valid})},
+            "train": speech.summary(train),
+            "valid": speech.summary(valid) | {"names": sorted({piece.speaker for piece in valid})},
         },
     }
-    if is_finished(Path(args.expdir), args.upstream, settings):
+    if is_done(Path(args.expdir) / f"{args.upstream}.pt", settings):
         return None
     upstream = load_upstream(args.upstream, "scratch", seed=args.seed, conf_dir=folder)
     assert isinstance(upstream, MelUpstream)
@@ -100,7 +99,8 @@ def prepare(args: argparse.Namespace) -> Trainer | None:
     width = upstream.mel.width
     mean, deviation = torch.zeros(width), torch.ones(width)
     if not upstream.mel.cmvn:  # those that are not normalized per utterance are by the corpus
-        mean, deviation = speech.mean_and_deviation(features[: len(train)])
+        stats = reduce(SiteStats.merge, (SiteStats.of(f.numpy()) for f in features[: len(train)]))
+        mean, deviation = torch.from_numpy(stats.mean), torch.from_numpy(stats.std).clamp(min=1e-5)
     with seeded(args.seed, 4):
         model = MaskedReconstruction(upstream, plan.objective, mean, deviation)
     return Trainer(
@@ -113,18 +113,6 @@ def prepare(args: argparse.Namespace) -> Trainer | None:
         settings,
         args.seed,
     )
-
-
-def told(pieces: Sequence[Piece]) -> dict[str, object]:
-    """Return what the settings say of some speech."""
-    from featnorm_se.pretraining.speech import fingerprint
-
-    return {
-        "minutes": round(sum(piece.seconds for piece in pieces) / 60, 2),
-        "pieces": len(pieces),
-        "speakers": len({piece.speaker for piece in pieces}),
-        "fingerprint": fingerprint(pieces),
-    }
 
 
 def draw(trainer: Trainer) -> None:

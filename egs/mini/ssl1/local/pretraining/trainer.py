@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
+import math
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -15,33 +14,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from featnorm_se.done import mark_done
 from featnorm_se.errors import FeatnormError
-from featnorm_se.files import write_json, write_text
-from featnorm_se.pretraining.model import MaskedReconstruction, seeded
-from featnorm_se.pretraining.plan import Plan
+from featnorm_se.files import read_json, write_json, write_text
+from featnorm_se.progress import progress
 from featnorm_se.upstream.checkpoint import read_checkpoint, save_states
 from featnorm_se.upstream.mockingjay import MelUpstream
+from pretraining.model import MaskedReconstruction, seeded
+from pretraining.plan import Plan
 
-_SECONDS_BETWEEN_LINES = 10.0
 _STATE = "state.pt"
 _SETTINGS = "settings.json"
 CURVE = "curve.csv"
 FRAMES_A_SECOND = 100
-
-
-def is_finished(folder: Path, name: str, settings: Mapping[str, Any]) -> bool:
-    """Whether a folder holds the checkpoint of just this run, which is written at its end."""
-    try:
-        known = json.loads((folder / _SETTINGS).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False
-    return bool(known == _plain(settings)) and (folder / f"{name}.pt").is_file()
-
-
-def _plain(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings as JSON gives them back."""
-    plain: dict[str, Any] = json.loads(json.dumps(dict(settings)))
-    return plain
 
 
 class Trainer:
@@ -74,7 +59,6 @@ class Trainer:
         settings: Mapping[str, Any],
         seed: int,
     ) -> None:
-
         self.folder, self.model, self.upstream, self.plan = folder, model, upstream, plan
         self.train_set, self.valid_set, self.seed = train, valid, seed
         self.device = model.mean.device
@@ -90,39 +74,27 @@ class Trainer:
         )
         self.step = 0
         self.rows: list[dict[str, float]] = []
-        self.settings = _plain(settings)
+        self.settings: dict[str, Any] = json.loads(json.dumps(settings))  # as they are read again
         self._resume()
 
     def _resume(self) -> None:
         path = self.folder / _SETTINGS
-        if path.is_file():
-            try:
-                known = json.loads(path.read_text(encoding="utf-8"))
-            except ValueError as error:
-                raise FeatnormError(f"{path} is damaged: remove {self.folder}") from error
-            differing = sorted(
-                key
-                for key in known.keys() | self.settings.keys()
-                if known.get(key) != self.settings.get(key)
-            )
-            if differing:
-                raise FeatnormError(
-                    f"{self.folder} holds a run with another {', '.join(differing)}: name another"
-                    " --expdir, or remove it"
-                )
-        else:
+        if not path.is_file():
             write_json(path, self.settings)
+        known = read_json(path)
+        keys = sorted(known.keys() | self.settings.keys())
+        differing = [key for key in keys if known.get(key) != self.settings.get(key)]
+        if differing:
+            raise FeatnormError(
+                f"{self.folder} holds a run with another {', '.join(differing)}: name another"
+                " --expdir, or remove it"
+            )
         if not (self.folder / _STATE).is_file():
             return
         state = read_checkpoint(self.folder / _STATE)
-        try:
-            self.model.load_state_dict(state["model"])
-            self.optimizer.load_state_dict(state["optimizer"])
-            self.step, self.rows = int(state["step"]), list(state["rows"])
-        except (KeyError, RuntimeError, ValueError) as error:
-            raise FeatnormError(
-                f"{self.folder / _STATE} is no state of this run: remove it"
-            ) from error
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.step, self.rows = int(state["step"]), list(state["rows"])
         print(f"pretrain: going on after step {self.step}", file=sys.stderr, flush=True)
 
     def _save(self) -> None:
@@ -136,22 +108,13 @@ class Trainer:
         self.write_curve()
 
     def write_curve(self) -> None:
-        """Write the rows known so far: step, train, valid, lr, seconds."""
-        text = io.StringIO()
-        names = ("step", "train", "valid", "lr", "seconds")
-        writer = csv.DictWriter(text, names, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(
-            {
-                "step": int(row["step"]),
-                "train": f"{row['train']:.6f}" if row["step"] else "",
-                "valid": f"{row['valid']:.6f}",
-                "lr": f"{row['lr']:.3e}",
-                "seconds": f"{row['seconds']:.1f}",
-            }
-            for row in self.rows
-        )
-        write_text(self.folder / CURVE, text.getvalue())
+        """Write the rows known so far."""
+        lines = ["step,train,valid,lr,seconds"]
+        for row in self.rows:
+            train = f"{row['train']:.6f}" if row["step"] else ""
+            line = f"{row['step']:.0f},{train},{row['valid']:.6f},{row['lr']:.3e}"
+            lines.append(f"{line},{row['seconds']:.1f}")
+        write_text(self.folder / CURVE, "\n".join(lines) + "\n")
 
     def run(self) -> Path:
         """Train to the last step and write the checkpoint.
@@ -167,37 +130,19 @@ class Trainer:
             self.rows.append({"step": 0.0} | row)
             self._save()
         began = time.monotonic() - self.rows[-1]["seconds"]
-        said, first, since = time.monotonic(), self.step, time.monotonic()
         losses: list[float] = []
-        while self.step < self.plan.steps:
+        for _ in progress(range(self.step, self.plan.steps), "pre-training", unit="step"):
             losses.append(self._one_step())
-            last = self.step == self.plan.steps
-            if self.step % self.plan.interval == 0 or last:
-                valid = self.validate()
-                self.rows.append(
-                    {
-                        "step": float(self.step),
-                        "train": sum(losses) / len(losses),
-                        "valid": valid,
-                        "lr": self.rate(self.step - 1),
-                        "seconds": time.monotonic() - began,
-                    }
-                )
+            if self.step % self.plan.interval == 0 or self.step == self.plan.steps:
+                row = {
+                    "train": sum(losses) / len(losses),
+                    "valid": self.validate(),
+                    "lr": self.rate(self.step - 1),
+                    "seconds": time.monotonic() - began,
+                }
+                self.rows.append({"step": float(self.step)} | row)
                 losses = []
                 self._save()
-            now = time.monotonic()
-            if now - said > _SECONDS_BETWEEN_LINES or last:
-                said = now
-                pace = (self.step - first) / (now - since)
-                row = self.rows[-1]
-                told = f"held-out loss {row['valid']:.4f} after step {int(row['step'])}"
-                left = (self.plan.steps - self.step) / pace / 60
-                print(
-                    f"pretrain: step {self.step}/{self.plan.steps}, {pace:.2f} steps/s, {told},"
-                    f" {left:.1f} min left",
-                    file=sys.stderr,
-                    flush=True,
-                )
         return self._write_checkpoint()
 
     def rate(self, step: int) -> float:
@@ -209,7 +154,6 @@ class Trainer:
 
     def _draw(self) -> list[Tensor]:
         """Draw crops of one length: anywhere in the speech, so that long pieces come more often."""
-
         rng = np.random.default_rng([self.seed, 1, self.step])
         seconds = self.plan.crop_seconds[int(rng.integers(len(self.plan.crop_seconds)))]
         crop, crops = round(seconds * FRAMES_A_SECOND), []
@@ -231,7 +175,7 @@ class Trainer:
             loss.backward()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.plan.grad_clip)
         value = float(loss.detach())
-        if value != value or value == float("inf"):
+        if not math.isfinite(value):
             raise FeatnormError(
                 f"the loss of step {self.step + 1} is {value}: try a smaller lr than {self.plan.lr}"
             )
@@ -248,7 +192,6 @@ class Trainer:
 
     def validate(self) -> float:
         """Return the loss on the held-out pieces, masked alike every time, without dropout."""
-
         self.model.eval()
         order = sorted(range(len(self.valid_set)), key=lambda k: len(self.valid_set[k]))
         total = frames = 0.0
@@ -279,4 +222,5 @@ class Trainer:
         }
         path = self.folder / f"{self.upstream.name}.pt"
         save_states(states, path)
+        mark_done(path, self.settings)
         return path

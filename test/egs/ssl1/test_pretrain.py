@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import soundfile
 import yaml
+from pretrain import main
 
 from featnorm_se.bin import run
-from featnorm_se.bin.pretrain import main
 from featnorm_se.upstream import load_upstream
 
 OBJECTIVE = {
@@ -37,14 +37,14 @@ def options(tmp_path: Path) -> list[str]:
         "interval": 1,
     }
     (tmp_path / "plan.yaml").write_text(yaml.safe_dump(plan))
-    told = ["--speech_root", str(tmp_path / "speech"), "--config", str(tmp_path / "plan.yaml")]
-    return [*told, "--expdir", str(tmp_path / "exp"), "--upstream", "mockingjay_tiny"]
+    places = ["--speech_root", str(tmp_path / "speech"), "--config", str(tmp_path / "plan.yaml")]
+    return [*places, "--expdir", str(tmp_path / "exp"), "--upstream", "mockingjay_tiny"]
 
 
 def test_a_checkpoint_a_curve_and_what_they_stand_on(options, tmp_path: Path, capsys) -> None:
     assert run(main, [*options, "--valid_speakers", "bert"]) == 0
-    told = capsys.readouterr().out
-    assert "after 2 steps" in told
+    printed = capsys.readouterr().out
+    assert "after 2 steps" in printed
     with open(tmp_path / "exp" / "curve.csv", newline="") as handle:
         rows = list(csv.DictReader(handle))
     assert [row["step"] for row in rows] == ["0", "1", "2"]
@@ -54,7 +54,7 @@ def test_a_checkpoint_a_curve_and_what_they_stand_on(options, tmp_path: Path, ca
     assert settings["speech"]["valid"]["names"] == ["bert"]
     assert settings["speech"]["train"]["speakers"] == 2
     path = tmp_path / "exp" / "mockingjay_tiny.pt"
-    assert str(path) in told
+    assert str(path) in printed
     assert load_upstream("mockingjay_tiny", path).identity.startswith("sha256:")
 
     assert run(main, [*options, "--valid_speakers", "bert"]) == 0
@@ -64,21 +64,16 @@ def test_a_checkpoint_a_curve_and_what_they_stand_on(options, tmp_path: Path, ca
 
 
 @pytest.mark.parametrize(
-    ("more", "told"),
+    ("more", "message"),
     [
         (["--upstream", "wavlm_tiny"], "only mockingjay and tera are pre-trained"),
         (["--speech_root", "/no/speech"], "no such folder: /no/speech"),
         (["--valid_speakers", "dora"], "the speaker dora to hold out is not there"),
         (["--config", "/no/plan.yaml"], "/no/plan.yaml"),
-        (["--steps", "-1"], "--seed and --steps must not be negative"),
-        (["--device", "cuda"], "this torch sees no GPU"),
     ],
 )
-def test_bad_input_is_one_line(options, more, told, capsys, monkeypatch, tmp_path: Path) -> None:
-    import torch
-
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+def test_bad_input_is_one_line(options, more, message, capsys, tmp_path: Path) -> None:
     assert run(main, [*options, *more]) == 1
     lines = capsys.readouterr().err.strip().splitlines()
-    assert len(lines) == 1 and told in lines[0]
+    assert len(lines) == 1 and message in lines[0]
     assert not (tmp_path / "exp").exists()

@@ -9,7 +9,7 @@ import pytest
 
 from featnorm_se.report.grid_rows import Setting, plan_runs, read_rows
 
-MINI = Path(__file__).parents[2] / "egs" / "mini"
+MINI = Path(__file__).parents[3] / "egs" / "mini"
 
 
 def run(*options: str) -> subprocess.CompletedProcess[str]:
@@ -18,7 +18,7 @@ def run(*options: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "message"),
     [
         (["--foo", "1"], "unknown option --foo"),
         (["--steps", "x"], "argument --steps: invalid int value"),
@@ -27,13 +27,13 @@ def run(*options: str) -> subprocess.CompletedProcess[str]:
         (["--stage", "2"], "run stage 1 first, or give --speech_root"),
     ],
 )
-def test_what_cannot_run_says_so_in_one_line(options, told, tmp_path: Path) -> None:
+def test_what_cannot_run_says_so_in_one_line(options, message, tmp_path: Path) -> None:
     places = ["--expdir", str(tmp_path / "exp"), "--dumpdir", str(tmp_path / "dump")]
     speech = [] if "--stage" in options else ["--speech_root", str(tmp_path)]
     done = run(*places, *speech, *options)
     assert done.returncode != 0
     lines = [line for line in done.stderr.splitlines() if "error:" in line]
-    assert len(lines) == 1 and told in lines[0], done.stderr
+    assert len(lines) == 1 and message in lines[0], done.stderr
     assert "Traceback" not in done.stderr
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,18 +14,6 @@ from torch.nn import functional
 from torch.nn.utils.rnn import pad_sequence
 
 from featnorm_se.upstream.mockingjay import MelUpstream, sinusoids
-
-# s3prl's words for the objective, of which the official checkpoints keep theirs too.
-OBJECTIVE = (
-    "loss",
-    "mask_proportion",
-    "mask_consecutive_min",
-    "mask_consecutive_max",
-    "mask_allow_overlap",
-    "mask_bucket_ratio",
-    "mask_frequency",
-    "noise_proportion",
-)
 
 
 @contextmanager
@@ -51,20 +38,21 @@ def seeded(*words: int) -> Iterator[None]:
 
 
 def fuse(network: nn.Module) -> None:
-    """Have s3prl's GELU and layer norm computed in one kernel each: a quarter of a step's time."""
+    """Have s3prl's GELU and layer norm computed in one kernel each: a quarter of a step's time.
+
+    Names and number of the weights stay s3prl's.
+    """
     from s3prl.upstream.mockingjay import model as s3prl_model
 
-    for module in network.modules():
+    for module in list(network.modules()):
         for name in ("intermediate_act_fn", "transform_act_fn"):
             if getattr(module, name, None) is s3prl_model.gelu:
                 setattr(module, name, functional.gelu)
-        if isinstance(module, s3prl_model.TransformerLayerNorm):
-            # A bound method on the instance: names and number of the weights stay s3prl's.
-            module.forward = partial(_layer_norm, module)
-
-
-def _layer_norm(own: Any, x: Tensor) -> Tensor:
-    return functional.layer_norm(x, x.shape[-1:], own.weight, own.bias, own.variance_epsilon)
+        for name, child in module.named_children():
+            if isinstance(child, s3prl_model.TransformerLayerNorm):
+                norm = nn.LayerNorm(child.weight.shape, eps=child.variance_epsilon)
+                norm.weight, norm.bias = child.weight, child.bias
+                setattr(module, name, norm)
 
 
 class MaskedReconstruction(nn.Module):
@@ -75,7 +63,7 @@ class MaskedReconstruction(nn.Module):
 
     Args:
         upstream: gives transformer and configuration.
-        objective: s3prl's ``task`` configuration, the keys of ``OBJECTIVE``.
+        objective: s3prl's ``task`` configuration, the keys of ``plan.OBJECTIVE``.
         mean, deviation: of the features, shape (D,).
     """
 
@@ -131,7 +119,7 @@ class MaskedReconstruction(nn.Module):
             output_all_encoded_layers=False,
         )
         filled, _ = self.head(states)
-        distance = nn.L1Loss() if self.objective["loss"] == "L1" else nn.MSELoss()
+        distance = {"L1": nn.L1Loss(), "MSE": nn.MSELoss()}[self.objective["loss"]]
         loss: Tensor = distance(filled.float()[chosen], target[chosen])
         return loss
 

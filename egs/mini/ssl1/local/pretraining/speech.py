@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import os
-import sys
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from featnorm_se.data.sources import Clip, by_speaker, cut_clips, find_audio, read_clip
 from featnorm_se.errors import FeatnormError
 from featnorm_se.names import SAMPLE_RATE
+from featnorm_se.progress import progress
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
 
 _SHORTEST_SECONDS = 0.2
 _SHORTEST_PIECE_SECONDS = 1.0
-_SECONDS_BETWEEN_LINES = 5.0
 
 
 @dataclass(frozen=True)
@@ -113,18 +111,23 @@ def hold_out(
     return train, valid
 
 
-def fingerprint(pieces: Sequence[Piece]) -> str:
-    """Return a hash over names, places and lengths, the same wherever the folders lie."""
+def summary(pieces: Sequence[Piece]) -> dict[str, Any]:
+    """Return how much speech this is, and a hash of it that is the same wherever it lies."""
     digest = hashlib.sha256()
     for piece in pieces:
         for clip in piece.clips:
             name = Path(clip.path).name
             digest.update(f"{piece.speaker}\0{name}\0{clip.start}\0{clip.frames}\n".encode())
-    return digest.hexdigest()[:16]
+    return {
+        "minutes": round(sum(piece.seconds for piece in pieces) / 60, 2),
+        "pieces": len(pieces),
+        "speakers": len({piece.speaker for piece in pieces}),
+        "fingerprint": digest.hexdigest()[:16],
+    }
 
 
 def take_features(pieces: Sequence[Piece], mel: LogMel) -> list[Tensor]:
-    """Return the log-mels (T, D) of every piece; says on stderr how far it is.
+    """Return the log-mels (T, D) of every piece.
 
     Raises:
         FeatnormError: a file cannot be read; the message names it.
@@ -132,24 +135,8 @@ def take_features(pieces: Sequence[Piece], mel: LogMel) -> list[Tensor]:
     import torch
 
     features = []
-    began = said = time.monotonic()
     with torch.no_grad():  # tensors of inference_mode could not take part in training
-        for number, piece in enumerate(pieces, start=1):
+        for piece in progress(pieces, "features", unit="piece"):
             samples = np.concatenate([read_clip(clip, SAMPLE_RATE) for clip in piece.clips])
             features.append(mel(torch.from_numpy(samples)[None], [len(samples)])[0])
-            now = time.monotonic()
-            if now - said > _SECONDS_BETWEEN_LINES or number == len(pieces):
-                told = f"pretrain: features of {number}/{len(pieces)} pieces, {now - began:.0f} s"
-                print(told, file=sys.stderr, flush=True)
-                said = now
     return features
-
-
-def mean_and_deviation(features: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-    """Return mean and standard deviation (D,) in float64 over all frames."""
-    import torch
-
-    frames = sum(len(feature) for feature in features)
-    mean = sum((f.double().sum(0) for f in features), torch.zeros(())) / frames
-    square = sum(((f.double() - mean).square().sum(0) for f in features), torch.zeros(()))
-    return mean, (square / frames).sqrt().clamp(min=1e-5)

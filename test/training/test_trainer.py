@@ -1,0 +1,134 @@
+"""Training that goes wrong says so: the trainer's own epoch, run on batches that are bad."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import importlib
+from types import SimpleNamespace
+from typing import get_type_hints
+
+import pytest
+import torch
+
+from featnorm_se.errors import FeatnormError
+
+NAN = float("nan")
+
+
+@pytest.fixture(scope="module")
+def espnet() -> SimpleNamespace:
+    """ESPnet's parts, imported the short way, and a model: a line's distance from zero."""
+    importlib.import_module("featnorm_se.training.task")
+    from espnet2.train.abs_espnet_model import AbsESPnetModel
+    from espnet2.train.distributed_utils import DistributedOption
+    from espnet2.train.reporter import SubReporter
+
+    from featnorm_se.training.trainer import FeatNormOptions, FeatNormTrainer
+
+    class Line(AbsESPnetModel):
+        def __init__(self):
+            super().__init__()
+            self.weight = torch.nn.Parameter(torch.ones(1))
+            self.fails: Exception | None = None
+
+        def forward(self, x, **_):
+            if self.fails is not None:
+                raise self.fails
+            loss = (self.weight * x).square().mean()
+            return loss, {"loss": loss.detach()}, torch.tensor(float(len(x)))
+
+        def collect_feats(self, **_):
+            return {}
+
+    hints = get_type_hints(FeatNormOptions)
+    values = {field.name: None for field in dataclasses.fields(FeatNormOptions)}
+    values |= {key: False for key, kind in hints.items() if kind is bool}
+    values |= {"ngpu": 0, "log_interval": 100, "grad_clip": 5.0, "grad_clip_type": 2.0}
+    return SimpleNamespace(
+        Trainer=FeatNormTrainer,
+        Reporter=SubReporter,
+        Line=Line,
+        one=DistributedOption(),
+        options=values,
+    )
+
+
+def batches(*values, samples=16):
+    """Return a batch of two signals for every value."""
+    return [
+        ([f"{k}a", f"{k}b"], {"x": torch.full((2, samples), float(v))})
+        for k, v in enumerate(values)
+    ]
+
+
+def run(espnet, folder, data, epoch="train", limit=3, model=None, accum_grad=1):
+    model = model or espnet.Line()
+    values = {"output_dir": folder, "accum_grad": accum_grad, "max_bad_steps": limit}
+    parts = {
+        "model": model,
+        "iterator": data,
+        "reporter": espnet.Reporter(epoch, 1, 0),
+        "options": espnet.Trainer.build_options(argparse.Namespace(**espnet.options | values)),
+        "distributed_option": espnet.one,
+    }
+    if epoch == "valid":
+        return espnet.Trainer.validate_one_epoch(**parts)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+    return espnet.Trainer.train_one_epoch(
+        optimizers=[optimizer], schedulers=[None], scaler=None, summary_writer=None, **parts
+    )
+
+
+def test_bad_steps_on_end_stop_with_the_utterances(espnet, tmp_path):
+    data = batches(1, 1, 1, 1, 1)
+    for _, batch in data[2:]:
+        batch["x"][1, 3] = NAN
+    with pytest.raises(
+        FeatnormError, match=r"loss was not finite in 3 steps.*4b hold NaN"
+    ) as error:
+        run(espnet, tmp_path, data)
+    assert "epoch 1, step 5 (4a, 4b)" in str(error.value)
+    assert run(espnet, tmp_path, batches(1, NAN, NAN, 1, NAN, NAN, 1)) is False
+
+
+def test_an_endless_gradient_of_a_finite_loss_is_named(espnet, tmp_path):
+    model = espnet.Line()
+    model.weight.register_hook(lambda gradient: gradient * float("inf"))
+    with pytest.raises(FeatnormError, match=r"gradient was not finite.*lower optim_conf.lr"):
+        run(espnet, tmp_path, batches(1, 1, 1, 1), model=model)
+
+
+def test_bad_gradients_are_counted_at_updates(espnet, tmp_path):
+    assert run(espnet, tmp_path, batches(*[1] * 8), accum_grad=4) is False
+    with pytest.raises(FeatnormError, match="no step of epoch 1"):
+        run(espnet, tmp_path, batches(NAN, 1), limit=9, accum_grad=2)
+
+
+@pytest.mark.parametrize("epoch", ["train", "valid"])
+def test_an_empty_set_is_named(espnet, tmp_path, epoch):
+    with pytest.raises(FeatnormError, match=r"set gives no batch.*chunk_length"):
+        run(espnet, tmp_path, [], epoch=epoch)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory."),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"),
+    ],
+)
+def test_out_of_memory_names_the_batch_and_the_option(espnet, tmp_path, error):
+    model = espnet.Line()
+    model.fails = error
+    with pytest.raises(FeatnormError, match=r"0a, 0b\): 2 signals of 2.00 s.*--set batch_size=N"):
+        run(espnet, tmp_path, batches(1, samples=32000), model=model)
+    with pytest.raises(FeatnormError, match="valid_batch_size=1"):
+        run(espnet, tmp_path, batches(1), model=model, epoch="valid")
+
+
+def test_other_errors_stay_what_they_are(espnet, tmp_path):
+    model = espnet.Line()
+    model.fails = RuntimeError("size mismatch")
+    with pytest.raises(RuntimeError, match="size mismatch"):
+        run(espnet, tmp_path, batches(1), model=model)
