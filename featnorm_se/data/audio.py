@@ -15,6 +15,11 @@ from featnorm_se.files import atomic_path
 
 FloatArray = NDArray[np.float32]
 
+AUDIO_SUFFIXES = frozenset(
+    (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".aifc", ".au", ".snd")
+    + (".caf", ".w64", ".rf64", ".sph", ".nist")
+)
+
 # FLAC packs the most: a block of 65,535 equal samples in 8 channels takes some 36 bytes.
 _MOST_PACKED = 16384
 _FASTEST = 1_000_000  # Hz

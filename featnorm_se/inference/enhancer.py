@@ -16,10 +16,9 @@ from featnorm_se.errors import FeatnormError
 from featnorm_se.model.separator import FeatNormSeparator
 from featnorm_se.names import SAMPLE_RATE
 from featnorm_se.upstream.bf16 import has_bf16
-from featnorm_se.upstream.checkpoint import check_promise
 
 if TYPE_CHECKING:
-    from featnorm_se.inference.longform import Windowing
+    from featnorm_se.inference.windows import Windowing
 
 
 class Enhancer:
@@ -53,7 +52,6 @@ class Enhancer:
             )
         self.device = choose_device(device)
         self.bf16 = bf16 and has_bf16(self.device)
-        check_promise(config, weights, "the model's configuration")
         try:
             self.encoder, self.separator, self.decoder = _build(config)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -66,10 +64,10 @@ class Enhancer:
         try:
             self.separator.load_state_dict(state, strict=True)
         except RuntimeError as error:
-            told = " ".join(str(error).split())
-            raise FeatnormError(f"the weights do not fit the configuration: {told}") from error
-        for part in (self.encoder, self.separator, self.decoder):
-            part.to(self.device).eval()
+            reason = " ".join(str(error).split())
+            raise FeatnormError(f"the weights do not fit the configuration: {reason}") from error
+        for module in (self.encoder, self.separator, self.decoder):
+            module.to(self.device).eval()
 
     @classmethod
     def from_pretrained(
@@ -93,7 +91,7 @@ class Enhancer:
         Raises:
             FeatnormError: a file is missing, broken, or would run code when loaded.
         """
-        from featnorm_se.inference.loading import read_model, shipped_model
+        from featnorm_se.inference.model_file import read_model, shipped_model
 
         named = shipped_model() if source is None else source
         config, weights = read_model(named, model_file)
@@ -131,7 +129,7 @@ class Enhancer:
         Raises:
             FeatnormError: x is empty, has another number of axes, or holds NaN.
         """
-        from featnorm_se.inference.longform import Signal, enhance_signal
+        from featnorm_se.inference.long_signal import Signal, enhance_signal
 
         signal = np.asarray(x, dtype=np.float32)
         if signal.ndim not in (1, 2) or not signal.size:

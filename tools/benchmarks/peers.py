@@ -130,7 +130,7 @@ def _row(
 
 def _ours(model: str | None) -> Peer:
     """Our model as one of the peers; its identity, which the cache needs, stands for packages."""
-    from featnorm_se.inference.loading import shipped_model
+    from featnorm_se.inference.model_file import shipped_model
 
     try:
         source = Path(model) if model else shipped_model()
@@ -152,7 +152,7 @@ def _ours(model: str | None) -> Peer:
 
 
 def _identity(source: Path) -> str:
-    from featnorm_se.inference.loading import find_weights
+    from featnorm_se.inference.model_file import find_weights
 
     return sha256_file(find_weights(source) if source.is_dir() else source)
 

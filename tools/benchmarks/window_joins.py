@@ -20,9 +20,8 @@ import torch
 from enhance_file import random_model
 
 from featnorm_se import Enhancer
-from featnorm_se.data.audio import read_audio
-from featnorm_se.inference.audio_stream import AUDIO_SUFFIXES
-from featnorm_se.inference.longform import Windowing
+from featnorm_se.data.audio import AUDIO_SUFFIXES, read_audio
+from featnorm_se.inference.windows import Windowing
 
 LATER = 80  # samples
 
