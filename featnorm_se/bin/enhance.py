@@ -107,17 +107,16 @@ def _enhance_piped(args: argparse.Namespace, settings: Settings) -> Outcome:
     if len(args.inputs) > 1 or (args.output == "-" and args.save_noise):
         raise FeatnormError("- is for one file, and has no place for --save_noise")
     with tempfile.TemporaryDirectory() as folder:
-        source, target, name = Path(args.inputs[0]), Path(args.output), args.inputs[0]
-        if name == "-":
-            source, name = Path(folder) / "stdin", "stdin"
+        source, target = Path(args.inputs[0]), Path(args.output)
+        if args.inputs[0] == "-":
+            source = Path(folder) / "stdin"
             with open(source, "wb") as handle:
                 shutil.copyfileobj(sys.stdin.buffer, handle)
         if args.output == "-":
-            container = AudioInput(source, name).header.format
-            target = Path(folder) / f"stdout.{container.lower()}"
+            target = Path(folder) / f"stdout.{AudioInput(source).header.format.lower()}"
         _name_shipped(args, settings)
         noise = noise_path(target) if args.save_noise else None
-        outcome = _enhance_alone(Job(source, target, noise, name), settings)
+        outcome = _enhance_alone(Job(source, target, noise), settings)
         if args.output == "-":
             with open(target, "rb") as handle:
                 shutil.copyfileobj(handle, sys.stdout.buffer)

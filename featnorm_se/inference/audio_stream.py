@@ -54,23 +54,21 @@ class AudioInput:
 
     Args:
         path: the file.
-        name: what messages call it; ``None``: the path.
 
     Raises:
         FeatnormError: there is no such file, libsndfile does not read it, or it is empty or
             cut short.
     """
 
-    def __init__(self, path: Path, name: str | None = None) -> None:
+    def __init__(self, path: Path) -> None:
         import soundfile
 
         self.path = path
-        self.name = str(path) if name is None else name
         if not path.is_file():
-            raise FeatnormError(f"no such audio file: {self.name}")
+            raise FeatnormError(f"no such audio file: {self.path}")
         if not path.stat().st_size:
-            raise FeatnormError(f"{self.name} is empty: it has no bytes")
-        failure = f"{self.name} is no audio that libsndfile reads"
+            raise FeatnormError(f"{self.path} is empty: it has no bytes")
+        failure = f"{self.path} is no audio that libsndfile reads"
         with _named(failure), soundfile.SoundFile(path) as handle:
             self.header = Header(
                 int(handle.frames),
@@ -81,9 +79,9 @@ class AudioInput:
                 str(handle.endian),
                 handle.copy_metadata(),
             )
-            check_whole(self.name, str(handle.extra_info))
+            check_whole(self.path, str(handle.extra_info))
         if self.header.frames < 1:
-            raise FeatnormError(f"{self.name} has no samples")
+            raise FeatnormError(f"{self.path} has no samples")
 
     def blocks(self) -> Iterator[FloatArray]:
         """Read from the beginning: (n, channels) float32 blocks, n at most 65,536.
@@ -95,18 +93,18 @@ class AudioInput:
 
         left = self.header.frames
         with (
-            _named(f"{self.name} cannot be read to its end"),
+            _named(f"{self.path} cannot be read to its end"),
             soundfile.SoundFile(self.path) as handle,
         ):
             while left:
                 block = handle.read(min(left, _BLOCK), dtype="float32", always_2d=True)
                 if not len(block):
                     raise FeatnormError(
-                        f"{self.name} is cut short: its header promises"
+                        f"{self.path} is cut short: its header promises"
                         f" {self.header.frames} samples, {left} of them are missing"
                     )
                 if not np.isfinite(block).all():
-                    raise FeatnormError(f"{self.name} holds NaN or infinite samples")
+                    raise FeatnormError(f"{self.path} holds NaN or infinite samples")
                 left -= len(block)
                 yield block
 
@@ -172,12 +170,8 @@ def _named(failure: str) -> Iterator[None]:
         raise FeatnormError(f"{failure}: {getattr(error, 'error_string', error)}") from error
 
 
-def check_ending(path: Path) -> str:
-    """Return libsndfile's container for a file's name.
-
-    Raises:
-        FeatnormError: there is none of this ending.
-    """
+def _choose_format(path: Path, header: Header) -> tuple[str, str]:
+    """Return the container and the sample format for a file's name."""
     import soundfile
 
     ending = path.suffix[1:].upper()
@@ -186,14 +180,6 @@ def check_ending(path: Path) -> str:
         problem = f"there is no format {path.suffix!r}" if ending else "its name has no ending"
         known = " ".join(sorted(AUDIO_SUFFIXES))
         raise FeatnormError(f"cannot write {path}: {problem}; give one of {known}")
-    return container
-
-
-def _choose_format(path: Path, header: Header) -> tuple[str, str]:
-    """Return the container and the sample format for a file's name."""
-    import soundfile
-
-    container = check_ending(path)
     if container == _ALIKE.get(header.format):
         container = header.format
     if soundfile.check_format(container, header.subtype):

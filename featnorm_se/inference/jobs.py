@@ -18,7 +18,7 @@ from featnorm_se.data.resample import resample_blocks, resampled_length
 from featnorm_se.done import is_done, mark_done
 from featnorm_se.errors import FeatnormError
 from featnorm_se.files import locked, remove_temporary, sha256_file
-from featnorm_se.inference.audio_stream import AudioInput, audio_output, check_ending
+from featnorm_se.inference.audio_stream import AudioInput, audio_output
 from featnorm_se.inference.enhancer import Enhancer
 from featnorm_se.inference.long_signal import Signal, enhance_signal
 from featnorm_se.inference.model_file import find_weights
@@ -28,12 +28,11 @@ from featnorm_se.names import SAMPLE_RATE
 
 @dataclass(frozen=True)
 class Job:
-    """One file: what to read and write, where the noise goes, and a name for messages."""
+    """One file: what to read and write, and where the noise goes, if anywhere."""
 
     source: Path
     target: Path
     noise: Path | None = None
-    name: str | None = None
 
 
 @dataclass(frozen=True)
@@ -95,11 +94,8 @@ def plan_jobs(inputs: Sequence[Path], output: Path, save_noise: bool) -> list[Jo
             pairs += [(file, top / file.relative_to(path)) for file in found]
         elif not os.path.lexists(path):
             raise FeatnormError(f"no such file or folder: {path}")
-        elif is_folder(inputs, output):
-            pairs.append((path, output / path.name))
         else:
-            check_ending(output)
-            pairs.append((path, output))
+            pairs.append((path, output / path.name if is_folder(inputs, output) else output))
     targets: dict[Path, Path] = {}
     for source, target in pairs:
         if target in targets:
@@ -211,7 +207,7 @@ def enhance_file(
     Raises:
         FeatnormError: the source is cut short or holds NaN, or a target cannot be written.
     """
-    source = AudioInput(job.source, job.name)
+    source = AudioInput(job.source)
     header, rate = source.header, source.header.sample_rate
     signal = Signal(
         resampled_length(header.frames, rate, SAMPLE_RATE),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -77,29 +77,11 @@ def enhance_signal(
         (n, channels) float32 pieces, together as long as the signal.
     """
     how = windowing or Windowing()
-    piece = enhancer.separator.upstream.piece(_seen(enhancer, signal))
-    plan = plan_windows(signal.samples, how, piece)
+    plan = plan_windows(signal.samples, how, enhancer.separator.upstream.piece(signal.samples))
     if len(plan) == 1:
-        for x in cut_windows(signal.blocks(), plan):
-            yield _enhance_whole(enhancer, x, how.batch)
-        return
-    outputs = enhance_windows(enhancer, signal, plan, how, label)
-    yield from join_windows(outputs, plan)
-
-
-def _seen(enhancer: Enhancer, signal: Signal) -> int:
-    """Samples that the upstream sees of a whole signal: what the STFT's frames make of it."""
-    hop = enhancer.separator.stft.hop_length
-    return signal.samples // hop * hop
-
-
-def _enhance_whole(enhancer: Enhancer, x: FloatArray, batch: int) -> FloatArray:
-    """Enhance (N, channels) as one utterance a channel."""
-    wav = torch.from_numpy(np.ascontiguousarray(x.T))
-    # The STFT reflects half a window at both ends, so it needs that much to reflect.
-    padded = torch.nn.functional.pad(wav, (0, max(enhancer.encoder.n_fft - wav.shape[1], 0)))
-    y = torch.cat([enhancer.enhance(rows) for rows in padded.split(batch)])
-    return y[:, : wav.shape[1]].numpy().T
+        # A window that is the whole signal has the whole signal's statistics by itself.
+        how, label = replace(how, stats="window"), ""
+    yield from join_windows(enhance_windows(enhancer, signal, plan, how, label), plan)
 
 
 def enhance_windows(
@@ -111,7 +93,6 @@ def enhance_windows(
 ) -> Iterator[FloatArray]:
     """Yield the output of every window of a plan, (samples, channels); see ``enhance_signal``."""
     upstream = enhancer.separator.upstream
-    samples = _seen(enhancer, signal)
 
     def batches(task: str) -> Iterator[list[Row]]:
         windows: Iterable[Cut] = zip(plan, cut_windows(signal.blocks(), plan), strict=True)
@@ -125,7 +106,7 @@ def enhance_windows(
         totals = [SiteStats.of(np.zeros((0, upstream.sites[site])))] * signal.channels
         for rows in batches("statistics"):
             wav = _stack(rows).to(enhancer.device)
-            with _given(upstream, samples, rows, known), enhancer.precision():
+            with _given(upstream, signal.samples, rows, known), enhancer.precision():
                 features = _features_before_norm(upstream, site, wav)
             for row, x in zip(rows, features, strict=True):
                 own = x[_own_frames(row.window, upstream.hop)]
@@ -133,7 +114,7 @@ def enhance_windows(
         known[site] = totals
     done: list[FloatArray] = []
     for rows in batches("enhancing"):
-        with _given(upstream, samples, rows, known):
+        with _given(upstream, signal.samples, rows, known):
             done += list(enhancer.enhance(_stack(rows)).numpy())
         while len(done) >= signal.channels:
             yield np.stack(done[: signal.channels], axis=1)
