@@ -132,7 +132,7 @@ def _row(
 
 def _ours(model: str | None) -> Baseline:
     """Our model as one of the models; its identity, which the cache needs, stands for packages."""
-    from featnorm_se.inference.loading import shipped_model
+    from featnorm_se.inference.model_file import shipped_model
 
     try:
         source = Path(model) if model else shipped_model()
@@ -154,7 +154,7 @@ def _ours(model: str | None) -> Baseline:
 
 
 def _identity(source: Path) -> str:
-    from featnorm_se.inference.loading import find_weights
+    from featnorm_se.inference.model_file import find_weights
 
     return sha256_file(find_weights(source) if source.is_dir() else source)
 

@@ -10,23 +10,19 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from featnorm_se.data.audio import FloatArray, read_audio
 from featnorm_se.errors import FeatnormError
-from featnorm_se.inference.file_stats import FileStats
-from featnorm_se.inference.windows import GRID, Window
+from featnorm_se.inference.long_signal import Signal, enhance_windows
+from featnorm_se.inference.windows import GRID, Window, Windowing
 from featnorm_se.metrics.pair import score_measures
 from featnorm_se.names import SAMPLE_RATE
 from featnorm_se.report.grid import DELTAS
-from featnorm_se.statistics import SiteStats
-from featnorm_se.upstream.pieces import Part
 
 if TYPE_CHECKING:
     from featnorm_se.inference.enhancer import Enhancer
@@ -149,38 +145,16 @@ def enhance_pieces(
         enhancer: the model.
         noisy: 16 kHz samples (N,).
         edges: where pieces begin, multiples of ``GRID``, and the end.
-        stats: ``piece``: each is an utterance of its own; ``whole``: statistics over time are
-            those of the whole signal, as the model's sites see it in these pieces.
+        stats: ``piece``: each is an utterance of its own; ``whole``: feature normalization takes
+            (m, s) of the whole signal, as the model's sites see it in these pieces.
     """
-    wav = torch.from_numpy(np.ascontiguousarray(noisy))[None]
     plan = [Window(a, b, a, b) for a, b in zip(edges, edges[1:], strict=False)]
     if stats == "piece":
+        wav = torch.from_numpy(np.ascontiguousarray(noisy))[None]
         outputs = [enhancer.enhance(wav[:, w.start : w.stop]) for w in plan]
-    else:
-        outputs = _with_whole(enhancer, wav, plan)
-    return torch.cat(outputs, dim=1)[0].numpy()
-
-
-def _with_whole(enhancer: Enhancer, wav: Tensor, plan: Sequence[Window]) -> list[Tensor]:
-    separator = enhancer.separator
-    part = Part(wav.shape[1], [], [])
-    level = separator.level_norm
-    wave = [SiteStats.of(wav[0].numpy()[:, None])]
-    collected = FileStats(separator, wave, part)
-    outputs = []
-    with closing(collected.store), torch.inference_mode():
-        for point in collected.points:
-            windows = ((w, wav[:, w.start : w.stop].to(enhancer.device)) for w in plan)
-            collected.collect(point, windows)
-        try:
-            separator.level_norm = None  # the whole signal's level is among what is given
-            for window in plan:
-                part.channels, part.starts = [0], [window.start]
-                with collected.given.use():
-                    outputs.append(enhancer.enhance(wav[:, window.start : window.stop]))
-        finally:
-            separator.level_norm = level
-    return outputs
+        return torch.cat(outputs, dim=1)[0].numpy()
+    signal = Signal.of(noisy[:, None])
+    return np.concatenate(list(enhance_windows(enhancer, signal, plan, Windowing())))[:, 0]
 
 
 def score_utterances(joined: Joined, signal: FloatArray) -> Scores:
