@@ -52,7 +52,6 @@ COMMANDS = {
     "drift": "--expdir exp/tiny --datadir data/valid --output out/features",
     "info": "--stats stats/clean.npz",
     "tables": "--table t --rows conf/tables --expdir exp --output out/tables",
-    "download": "--output out/downloads",
     "espnet": "espnet2.bin.enh_inference",
 }
 
@@ -175,7 +174,6 @@ CASES = [
     ("score: processes", "score --nj 0", nothing, "--nj is 0"),
     # --- any command line ---
     ("options: unknown", "pack --fast", nothing, "--fast", "--help"),
-    ("download: over http", "download --server http://example.org", nothing, "https"),
     ("espnet: no command of it", "espnet = os.system", nothing, "'os.system'", "espnet2.bin"),
 ]
 # fmt: on

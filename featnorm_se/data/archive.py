@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 import sys
 import zipfile
@@ -93,21 +92,3 @@ def _members(
     if not found:
         raise FeatnormError(f"{path} holds no file that ends in {' or '.join(suffixes)}")
     return found
-
-
-def check_md5(path: Path, md5: str) -> None:
-    """Check a file against its published MD5; what was found right is not read again.
-
-    Raises:
-        FeatnormError: the file is another one or is damaged.
-    """
-    if is_done(path, {"md5": md5}, [path]):
-        return
-    with open(path, "rb") as handle:
-        # MD5 is what the server publishes; it guards against damage, TLS against the rest.
-        found = hashlib.file_digest(handle, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
-    if found != md5:
-        raise FeatnormError(
-            f"{path} has the MD5 {found}, the official one is {md5}: remove it and run again"
-        )
-    mark_done(path, {"md5": md5})

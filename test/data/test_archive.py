@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from featnorm_se.data.archive import check_md5, unpack
+from featnorm_se.data.archive import unpack
 from featnorm_se.errors import FeatnormError
 
 AUDIO = (".wav", ".flac")
@@ -87,14 +87,3 @@ def test_a_name_that_comes_twice_is_refused(tmp_path: Path) -> None:
     path = make_zip(tmp_path / "set.zip", {"x/a.wav": b"1", "y/a.wav": b"2"})
     with pytest.raises(FeatnormError, match="a.wav comes twice"):
         unpack(path, tmp_path / "set", AUDIO)
-
-
-def test_md5_is_checked_and_not_read_twice(tmp_path: Path) -> None:
-    path = tmp_path / "x.zip"
-    path.write_bytes(b"abc")
-    check_md5(path, "900150983cd24fb0d6963f7d28e17f72")
-    with pytest.raises(FeatnormError, match="the official one is 0000"):
-        check_md5(path, "0000")
-    path.write_bytes(b"abd")
-    with pytest.raises(FeatnormError, match="has the MD5 4911e516e5aa21d327512e0c8b197616"):
-        check_md5(path, "900150983cd24fb0d6963f7d28e17f72")

@@ -136,7 +136,7 @@ if runs 1; then
         voicebank_demand)
             if [ -z "${db_root}" ]; then
                 db_root=downloads
-                "${python}" -m featnorm_se.bin.download --output "${db_root}"
+                "${python}" local/download.py --output "${db_root}"
             fi
             ;;
         kaldi)

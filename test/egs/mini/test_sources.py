@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 from corpus.plan import make_pairs, split_noises, split_speakers
-
-from featnorm_se.data.sources import Clip, by_speaker, cut_clips, read_clip, speaker_of
+from corpus.sources import Clip, by_speaker, cut_clips, read_clip, speaker_of
 
 ROOT = Path("/root_folder")
 

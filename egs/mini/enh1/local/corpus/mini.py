@@ -23,10 +23,10 @@ from corpus.plan import (
     split_noises,
     split_speakers,
 )
+from corpus.sources import Clip, find_audio, read_clip
 from featnorm_se.data import voicebank_demand as names
 from featnorm_se.data.audio import audio_info, write_audio
 from featnorm_se.data.parallel import parallel_map
-from featnorm_se.data.sources import Clip, find_audio, read_clip
 from featnorm_se.errors import FeatnormError
 from featnorm_se.files import locked, replaced_folder, write_json, write_text
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from featnorm_se.data.sources import Clip, by_speaker, cut_clips, split_by_folder
+from corpus.sources import Clip, by_speaker, cut_clips, split_by_folder
 from featnorm_se.data.voicebank_demand import VALID_SPEAKERS
 from featnorm_se.errors import FeatnormError
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
+import download
 import pytest
+from download import DOWNLOADS, SERVER, OfficialFile, check_md5, main
 
 from featnorm_se.bin import run
-from featnorm_se.bin.download import main
-from featnorm_se.data import voicebank_demand
-from featnorm_se.data.voicebank_demand import OfficialFile
+from featnorm_se.errors import FeatnormError
 
-BRING = voicebank_demand.download_voicebank_demand
+BRING = download.download
 
 
 @pytest.fixture
@@ -26,8 +26,8 @@ def files(server) -> tuple[OfficialFile, ...]:
 
 def get(server, output: Path, monkeypatch, *files: OfficialFile) -> int:
     monkeypatch.setattr(
-        voicebank_demand,
-        "download_voicebank_demand",
+        download,
+        "download",
         lambda *args, **options: BRING(*args, files=files, **options),
     )
     return run(main, ["--output", str(output), "--server", server.address])
@@ -66,6 +66,17 @@ def test_the_official_list_is_of_the_four_folders_and_the_logs() -> None:
     from featnorm_se.data import voicebank_demand as names
 
     wanted = {f"{n}.zip" for n in (*names.TRAIN_FOLDERS, *names.TEST_FOLDERS)} | {"logfiles.zip"}
-    assert {file.name for file in voicebank_demand.DOWNLOADS} == wanted
-    assert all(len(file.md5) == 32 for file in voicebank_demand.DOWNLOADS)
-    assert voicebank_demand.SERVER.startswith("https://datashare.ed.ac.uk/")
+    assert {file.name for file in DOWNLOADS} == wanted
+    assert all(len(file.md5) == 32 for file in DOWNLOADS)
+    assert SERVER.startswith("https://datashare.ed.ac.uk/")
+
+
+def test_md5_is_checked_and_not_read_twice(tmp_path: Path) -> None:
+    path = tmp_path / "x.zip"
+    path.write_bytes(b"abc")
+    check_md5(path, "900150983cd24fb0d6963f7d28e17f72")
+    with pytest.raises(FeatnormError, match="the official one is 0000"):
+        check_md5(path, "0000")
+    path.write_bytes(b"abd")
+    with pytest.raises(FeatnormError, match="has the MD5 4911e516e5aa21d327512e0c8b197616"):
+        check_md5(path, "900150983cd24fb0d6963f7d28e17f72")

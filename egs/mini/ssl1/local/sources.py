@@ -1,0 +1,1 @@
+../../enh1/local/corpus/sources.py
