@@ -49,7 +49,7 @@ def parallel_map(
     if workers <= 1:
         return list(_progress(map(function, items), len(items), label))
     chunk = max(1, min(32, len(items) // (4 * workers)))
-    pool = _start_pool(workers)
+    pool = start_pool(workers)
     try:
         results = pool.map(function, items, chunksize=chunk)
         return list(_progress(results, len(items), label))
@@ -63,14 +63,19 @@ def parallel_map(
 
 def run_apart(function: Callable[[Item], Result], item: Item) -> Result:
     """Call ``function(item)`` in one fresh process, away from this one's state."""
-    with _start_pool(1) as pool:
+    with start_pool(1) as pool:
         try:
             return pool.submit(function, item).result()
         except BrokenProcessPool as error:
             raise FeatnormError(f"the process for {function.__name__} died: run again") from error
 
 
-def _start_pool(workers: int) -> ProcessPoolExecutor:
+def start_pool(workers: int) -> ProcessPoolExecutor:
+    """Start processes of one thread each that end with this one.
+
+    Raises:
+        FeatnormError: this machine has no place for what processes share.
+    """
     context = get_context("spawn")
     try:
         return ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker)
