@@ -69,7 +69,8 @@ def look_at_features(
     noisy_wavs = [read_audio(noisy_scp[key], SAMPLE_RATE) for key in keys]
     clean, noisy = features(before, clean_wavs), features(before, noisy_wavs)
     after = features(tuned, clean_wavs)
-    before.norms.update(tuned.norms)
+    for key, module in tuned.norms.items():
+        before.norms[key] = module
     normalized = features(before, noisy_wavs, apply_norms=True) if before.norms else {}
     look = FeatureLook()
     reached = False
@@ -113,10 +114,11 @@ def features(
     upstream: Upstream, wavs: Sequence[Frames], apply_norms: bool = False
 ) -> dict[str, Frames]:
     """Return the frames (T, D) of all files by site, thinned; plain ones by default."""
-    found: dict[str, list[Frames]] = {site: [] for site in upstream.sites}
+    sites = list(upstream.sites)
+    found: dict[str, list[Frames]] = {site: [] for site in sites}
     for wav in wavs:
         batch, length = torch.from_numpy(wav)[None], torch.tensor([len(wav)])
-        kept, _ = upstream.extract(batch, length, upstream.sites, apply_norms=apply_norms)
+        kept, _ = upstream.extract(batch, length, sites, apply_norms=apply_norms)
         for site in found:
             found[site].append(kept[site][0].numpy())
     joined = {site: np.concatenate(arrays) for site, arrays in found.items()}

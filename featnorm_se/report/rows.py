@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from featnorm_se.config import parse_config
+from featnorm_se.config import read_config
 from featnorm_se.errors import FeatnormError
 from featnorm_se.files import read_json
 from featnorm_se.names import check_norm, check_sites
@@ -100,8 +100,8 @@ def read_rows(folder: Path, setting: Setting) -> list[Row]:
 
 
 def _read_row(file: Path, setting: Setting) -> Row:
-    entry = parse_config(file.read_bytes(), "it")
-    if not isinstance(entry, dict) or not entry.keys() <= _KEYS or "upstream" not in entry:
+    entry = read_config(file)
+    if not entry.keys() <= _KEYS or "upstream" not in entry:
         raise FeatnormError(f"the keys of a row are {', '.join(sorted(_KEYS))}, upstream at least")
     upstream = entry["upstream"]
     if upstream == NOISY:
