@@ -8,6 +8,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +22,11 @@ from featnorm_se.report import plots
 from featnorm_se.report.experiments import Experiment, Scores
 
 SHOWN_SCORES = ("PESQ_WB", "STOI", "SI_SDR")
-MIME = {"flac": "audio/flac", "mp3": "audio/mpeg"}
+# By a page's kind of audio: its MIME type, and how soundfile writes it.
+FORMATS: dict[str, tuple[str, dict[str, Any]]] = {
+    "flac": ("audio/flac", {"format": "FLAC", "subtype": "PCM_16"}),
+    "mp3": ("audio/mpeg", {"format": "MP3", "compression_level": 0.5}),
+}
 
 
 @dataclass(frozen=True)
@@ -74,13 +79,10 @@ def data_uri(signal: NDArray[np.float32], sample_rate: int, kind: str) -> str:
     """
     import soundfile
 
+    mime, options = FORMATS[kind]
     content = io.BytesIO()
-    clipped = np.clip(signal, -1.0, 1.0)
-    if kind == "flac":
-        soundfile.write(content, clipped, sample_rate, format="FLAC", subtype="PCM_16")
-    else:
-        soundfile.write(content, clipped, sample_rate, format="MP3", compression_level=0.5)
-    return f"data:{MIME[kind]};base64,{base64.b64encode(content.getvalue()).decode()}"
+    soundfile.write(content, np.clip(signal, -1.0, 1.0), sample_rate, **options)
+    return f"data:{mime};base64,{base64.b64encode(content.getvalue()).decode()}"
 
 
 def read_audio_sets(

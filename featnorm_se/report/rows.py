@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -85,8 +85,9 @@ def read_rows(folder: Path, setting: Setting) -> list[Row]:
         raise FeatnormError(f"no such table: {folder.name}; there are {known or 'none'}")
     rows = []
     for file in files:
+        entry = read_config(file)
         try:
-            rows.append(_read_row(file, setting))
+            rows.append(_make_row(file.stem, entry, setting))
         except FeatnormError as error:
             raise FeatnormError(f"{file}: {error}") from error
     upstreams = {row.upstream for row in rows if not row.is_noisy}
@@ -99,13 +100,12 @@ def read_rows(folder: Path, setting: Setting) -> list[Row]:
     return rows
 
 
-def _read_row(file: Path, setting: Setting) -> Row:
-    entry = read_config(file)
+def _make_row(name: str, entry: Mapping[str, Any], setting: Setting) -> Row:
     if not entry.keys() <= _KEYS or "upstream" not in entry:
         raise FeatnormError(f"the keys of a row are {', '.join(sorted(_KEYS))}, upstream at least")
     upstream = entry["upstream"]
     if upstream == NOISY:
-        return Row(file.stem, NOISY)
+        return Row(name, NOISY)
     if upstream != "fbank":  # the control: it has one size and no weights
         upstream = (setting.upstream or upstream) + setting.suffix
     card = upstream_card(upstream, Path(setting.conf_dir) if setting.conf_dir else None)
@@ -119,7 +119,7 @@ def _read_row(file: Path, setting: Setting) -> Row:
         acting = site.replace("auto", str(card.get("lowest_site", "auto")))
         acting = acting.replace("last", f"layer.{card['layers']}")
     baseline, config = str(entry.get("baseline", "")), str(entry.get("config", ""))
-    return Row(file.stem, upstream, weights, norm, site, acting, baseline, config)
+    return Row(name, upstream, weights, norm, site, acting, baseline, config)
 
 
 def _site(site: str, card: dict[str, Any]) -> str:

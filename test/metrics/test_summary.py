@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import numpy as np
 import pytest
 
 from featnorm_se.metrics.cache import Row
@@ -14,15 +13,6 @@ def test_describe_against_known_values() -> None:
     # Student's t with 3 degrees of freedom: 3.182446.
     assert found["ci95"] == pytest.approx([2.5 - 2.0542, 2.5 + 2.0542], abs=1e-3)
     assert found["count"] == 4
-
-
-def test_the_interval_covers_the_mean_as_often_as_it_says() -> None:
-    rng = np.random.default_rng(0)
-    hits = 0
-    for _ in range(400):
-        low, high = describe(list(rng.standard_normal(6)))["ci95"]
-        hits += low < 0 < high
-    assert 0.92 < hits / 400 < 0.98
 
 
 def test_describe_few_values() -> None:

@@ -30,19 +30,12 @@ def test_noisy_first_and_only_what_counts(expdir: Path) -> None:
     assert [experiment.name for experiment in found] == ["noisy", "tera_none", "tera_utterance"]
     assert found[0].is_noisy and found[0].run == {}
     assert found[1].start == "scratch"
+    assert Experiment("x", Path(), {"upstream": "wavlm"}).start == "pre-trained"
     assert found[2].mean("test", "PESQ_WB") > found[1].mean("test", "PESQ_WB")  # type: ignore
     assert found[1].mean("test", "COVL") is None
     assert found[1].mean("other", "PESQ_WB") is None
     assert len(found[1].scores("test")) == 12
     assert names_of_testsets(found) == ["test"]
-
-
-def test_start() -> None:
-    assert Experiment("x", Path()).start == ""
-    assert Experiment("x", Path(), {"upstream": "wavlm"}).start == "pre-trained"
-    assert Experiment("x", Path(), {"upstream": "wavlm", "upstream_ckpt": "a.pt"}).start == (
-        "pre-trained"
-    )
 
 
 def test_missing_and_broken_folders_are_refused(tmp_path: Path, expdir: Path) -> None:

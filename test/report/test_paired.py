@@ -47,15 +47,12 @@ def simulate(rng: np.random.Generator, seeds: int, of_seed: float, utterances: i
     )
 
 
-@pytest.mark.parametrize(("seeds", "of_seed"), [(5, 0.05), (3, 0.1)])
-def test_an_interval_over_seeds_and_utterances_covers_the_truth(
-    monkeypatch, seeds, of_seed
-) -> None:
+def test_an_interval_over_seeds_and_utterances_covers_the_truth(monkeypatch) -> None:
     monkeypatch.setattr(paired, "RESAMPLES", 400)
     rng = np.random.default_rng(2)
     hits = 0
     for _ in range(120):
-        low, high = crossed_interval(simulate(rng, seeds, of_seed))
+        low, high = crossed_interval(simulate(rng, 3, 0.1))
         hits += low <= 0.0 <= high
     assert 0.90 <= hits / 120 <= 0.995
 

@@ -58,14 +58,11 @@ def test_a_spectrogram_of_a_tone_is_where_and_as_loud_as_it_should_be() -> None:
     assert plots.magnitudes(tone[:10], 16000).shape == (1, 257)
 
 
-def test_pictures_of_one_page_share_no_ids() -> None:
+def test_pictures_of_one_page_share_no_ids_and_series_no_looks() -> None:
+    assert len({(color(i), marker(i)) for i in range(12)}) == 12
     tone = np.zeros(4000, dtype=np.float32)
     ids = [set(re.findall(r'id="([^"]*)"', plots.spectrogram(tone, 16000, 1.0, t))) for t in "ab"]
     assert ids[0] and not ids[0] & ids[1]
-
-
-def test_twelve_series_differ_in_colour_or_marker() -> None:
-    assert len({(color(i), marker(i)) for i in range(12)}) == 12
 
 
 def test_without_matplotlib_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
