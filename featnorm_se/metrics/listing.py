@@ -23,18 +23,23 @@ def read_listing(path: str | os.PathLike[str]) -> dict[str, str]:
         path: the folder or the scp file.
 
     Returns:
-        The files by utterance name. Whether they can be read is not looked at.
+        The files by utterance name. Whether they can be read is not looked at; commands and
+        places in an archive are no files.
 
     Raises:
-        FeatnormError: the path does not exist, holds no audio, names an utterance twice, or a
-            line of the scp file is a pipe or points into an archive.
+        FeatnormError: the path does not exist, holds no audio, or names an utterance twice.
     """
     root = Path(path)
     if root.is_dir():
         return _list_folder(root)
     if not root.exists():
         raise FeatnormError(f"{path}: no such folder or scp file")
-    return {name: _locate(root, name, value) for name, value in read_scp(root).items()}
+    files = read_scp(root)
+    for name, value in files.items():
+        beside = root.parent / value
+        if not os.path.isfile(value) and beside.is_file():
+            files[name] = str(beside)
+    return files
 
 
 def _list_folder(root: Path) -> dict[str, str]:
@@ -54,22 +59,6 @@ def _list_folder(root: Path) -> dict[str, str]:
             " scp file"
         )
     return files
-
-
-def _locate(scp: Path, name: str, value: str) -> str:
-    if value.endswith("|"):
-        raise FeatnormError(
-            f"{scp}: {name} is a pipe ({value}), a path is wanted: run stage 1, which writes files"
-        )
-    if os.path.isfile(value):
-        return value
-    if (scp.parent / value).is_file():
-        return str(scp.parent / value)
-    if os.path.isfile(value.rpartition(":")[0]):
-        raise FeatnormError(
-            f"{scp}: {name} points into an archive ({value}), one audio file an utterance is wanted"
-        )
-    return value
 
 
 def read_conditions(path: str | os.PathLike[str]) -> dict[str, tuple[str, float]]:

@@ -148,10 +148,9 @@ class Drift:
     cosine: float
 
 
-def drift_file(folder: Path) -> Path | None:
-    """Return an experiment's table of layer, cka and cosine, when there is one."""
-    places = (folder / "features" / "drift.csv", folder / "drift.csv")
-    return next((path for path in places if path.is_file()), None)
+def drift_file(folder: Path) -> Path:
+    """Return where an experiment's table of layer, cka and cosine is, once it was measured."""
+    return folder / "features" / "drift.csv"
 
 
 def read_drift(folder: Path) -> list[Drift]:
@@ -161,7 +160,7 @@ def read_drift(folder: Path) -> list[Drift]:
         FeatnormError: the file is no such table.
     """
     path = drift_file(folder)
-    if path is None:
+    if not path.is_file():
         return []
     try:
         with open(path, encoding="utf-8", newline="") as handle:

@@ -176,7 +176,8 @@ def plan_runs(
         for row in rows:
             tag = tag_of(row, setting, seed)
             stage = _first_stage(expdir / tag, testset)
-            if row.is_noisy or (stage == 5 and not (drift and drift_file(expdir / tag) is None)):
+            measured = not drift or drift_file(expdir / tag).is_file()
+            if row.is_noisy or (stage == 5 and measured):
                 continue
             arguments = arguments_of(row, setting, seed)
             runs[tag] = {"tag": tag, "stage": stage, "drift": drift, "arguments": arguments}

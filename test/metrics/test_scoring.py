@@ -151,6 +151,15 @@ def test_sets_without_a_common_name_are_refused(corpus: Corpus, tmp_path: Path) 
         score_set(ref, inf, tmp_path / "out", FAST, nj=0)
 
 
+def test_a_command_in_an_scp_is_not_run(corpus: Corpus, tmp_path: Path) -> None:
+    ref, _ = corpus(1)
+    scp, mark = tmp_path / "inf.scp", tmp_path / "mark"
+    scp.write_text(f"u0 touch {mark} |\n")
+    summary = score_set(ref, scp, tmp_path / "out", FAST)
+    assert "no such audio file: touch" in summary["failures"][0]["reason"]
+    assert not mark.exists()
+
+
 def killer(task: Task) -> Row:
     """Stand in for PESQ's crash on one utterance."""
     if task.utt_id == "bad":

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from featnorm_se.errors import FeatnormError
-from featnorm_se.report.experiments import read_scores
+from featnorm_se.report.experiments import drift_file, read_scores
 from featnorm_se.report.paired import compare, contrast
 from featnorm_se.report.rows import Setting, arguments_of, plan_runs, read_rows, tag_of
 from featnorm_se.report.table import Estimate, Line, gather, one_more
@@ -190,11 +190,14 @@ def test_differences_have_a_sign_and_a_decimal_more_and_zero_has_none(rows_dir) 
 
 def test_drift_is_read_when_every_run_has_it(rows_dir, exp) -> None:
     for seed in (0, 1):
-        path = exp / f"tera_scratch_utterance_auto_tiny_seed{seed}" / "drift.csv"
+        path = drift_file(exp / f"tera_scratch_utterance_auto_tiny_seed{seed}")
+        path.parent.mkdir()
         path.write_text("layer,cka,cosine\nlayer.1,0.9,0.8\nlayer.2,0.7,0.6\n")
     assert "1: nothing has moved" in to_markdown([], "T", True)
     assert "nothing has moved" not in to_markdown([], "T") + to_latex([], "T")
-    (exp / "tera_scratch_none_tiny_seed0" / "drift.csv").write_text("layer,cka,cosine\n1,1,1\n")
+    other = drift_file(exp / "tera_scratch_none_tiny_seed0")
+    other.parent.mkdir()
+    other.write_text("layer,cka,cosine\n1,1,1\n")
     rows = read_rows(rows_dir, SETTING)
     missing = [
         run for run in plan_runs(rows, SETTING, [0, 1], exp, drift=True) if run["stage"] == 5
