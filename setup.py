@@ -36,6 +36,7 @@ INSTALL_REQUIRES = [
     "torch>=2.5",
     "pesq>=0.0.4",
     "pystoi>=0.4",
+    "fast_bss_eval>=0.1.4",
     "safetensors>=0.4",
 ]
 

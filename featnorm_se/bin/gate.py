@@ -21,7 +21,7 @@ def get_parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str]) -> None:
-    """Compare and tell."""
+    """Compare and print."""
     args = get_parser().parse_args(argv)
     from featnorm_se.report.gate import check_noisy
 

@@ -2,53 +2,34 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from featnorm_se.bin import run
 from featnorm_se.bin.gate import main
 from featnorm_se.metrics.cache import Row
+from featnorm_se.metrics.scoring import to_csv
 from featnorm_se.metrics.summary import summarize
 
 NAMES = [f"p232_{n:03d}" for n in range(393)] + [f"p257_{n:03d}" for n in range(431)]
 
 
-METRICS = ("PESQ_WB", "PESQ_NB", "STOI")
-
-
 def gate(
     folder: Path, pesq: float | None, stoi: float, names: list[str] = NAMES, failed: int = 0
 ) -> int:
-    """Score as stage 4 writes it, of utterances spread as real ones are, with these means."""
-    rng = np.random.default_rng(0)
-    spread = {
-        "PESQ_WB": (pesq, rng.gamma(2.0, 0.5, len(names))),
-        "PESQ_NB": (2.6, rng.normal(0, 0.5, len(names))),
-        "STOI": (stoi, -rng.gamma(2.0, 0.04, len(names))),
-    }
-    columns = {
-        metric: np.round(mean + noise - noise.mean(), 6)
-        for metric, (mean, noise) in spread.items()
-        if mean is not None
-    }
-    metrics = [metric for metric in METRICS if metric in columns]
-    rows = [
-        Row(name, {metric: float(columns[metric][i]) for metric in metrics})
-        for i, name in enumerate(names)
-    ]
-    rows[:failed] = [Row(name, fault="it is silent") for name in names[:failed]]
+    """Ask the gate about scores of these means, as stage 4 writes them."""
+    means = {"PESQ_WB": pesq, "STOI": stoi}
+    metrics = [metric for metric, mean in means.items() if mean is not None]
+    rows = []
+    for i, name in enumerate(names):
+        spread = 0.5 if i % 2 else -0.5
+        values = {m: means[m] + spread * (1.0 if m == "PESQ_WB" else 0.1) for m in metrics}
+        rows.append(Row(name, fault="it is silent") if i < failed else Row(name, values))
     folder.mkdir(exist_ok=True)
     (folder / "summary.json").write_text(json.dumps(summarize(rows, metrics)))
-    with open(folder / "scores.csv", "w", newline="") as handle:
-        writer = csv.writer(handle)
-        writer.writerow(["utt_id", *metrics, "reason"])
-        writer.writerows(
-            [r.utt_id, *(r.scores.get(m, "") for m in metrics), r.fault or ""] for r in rows
-        )
+    (folder / "scores.csv").write_text(to_csv(rows, metrics))
     return run(main, ["--scores", str(folder)])
 
 
@@ -57,45 +38,35 @@ def gate(
 )
 def test_the_measured_values_pass(tmp_path, capsys, pesq, stoi) -> None:
     assert gate(tmp_path, pesq, stoi) == 0
-    told = capsys.readouterr().out
-    assert "as published" in told and f"PESQ_WB {pesq:.3f} (published 1.97)" in told
+    printed = capsys.readouterr().out
+    assert "as published" in printed and f"PESQ_WB {pesq:.3f} (published 1.97)" in printed
 
 
 @pytest.mark.parametrize(
-    ("pesq", "stoi", "first"),
+    ("pesq", "stoi", "off"),
     [
-        (1.959, 0.921, "the resampler"),
-        (1.981, 0.921, "the resampler"),
-        (2.60, 0.921, "narrow-band PESQ"),
-        (None, 0.921, "narrow-band PESQ"),
-        (1.972, 0.9, "narrow-band PESQ, or another PESQ or STOI program"),
-        (1.7, 0.88, "other files than the official ones"),
+        (1.959, 0.921, "PESQ_WB off"),
+        (1.981, 0.921, "PESQ_WB off"),
+        (None, 0.921, "PESQ_WB off"),
+        (1.972, 0.9, "STOI off"),
+        (1.7, 0.88, "PESQ_WB and STOI off"),
     ],
 )
-def test_other_values_stop_and_name_the_causes(tmp_path, capsys, pesq, stoi, first) -> None:
+def test_other_values_stop_and_name_the_causes(tmp_path, capsys, pesq, stoi, off) -> None:
     assert gate(tmp_path, pesq, stoi) == 1
     error = capsys.readouterr().err
-    assert f"the likeliest first: {first}" in error and error.count("\n") == 1
-    for said in ("resampler", "narrow-band", "other files", "--skip_gate true"):
-        assert said in error
-    off = "STOI" if first.endswith("STOI program") else "PESQ_WB"
-    assert f"{off} off by more than 0.01" in error or "PESQ_WB and STOI off" in error
+    assert f": {off} by more than 0.01" in error and error.count("\n") == 1
+    for cause in ("resampler", "narrow-band", "other files", "--skip_gate true"):
+        assert cause in error
 
 
 def test_a_part_of_the_corpus_goes_on_and_says_so(tmp_path, capsys) -> None:
     assert gate(tmp_path, 2.5, 0.9, NAMES[:24]) == 0
     assert "24 utterances of 1 speakers are not the official test set" in capsys.readouterr().out
     assert gate(tmp_path, 2.5, 0.9, NAMES[:-1]) == 0
-    assert "823 utterances of 2 speakers are not" in capsys.readouterr().out
     assert gate(tmp_path, 2.5, 0.9, [name.replace("p232", "p226") for name in NAMES]) == 0
 
 
-def test_a_few_that_could_not_be_scored_leave_it_the_whole_set(tmp_path, capsys) -> None:
+def test_a_few_that_could_not_be_scored_leave_it_the_whole_set(tmp_path) -> None:
     assert gate(tmp_path, 1.972, 0.921, failed=2) == 0
-    assert "as published" in capsys.readouterr().out
     assert gate(tmp_path, 1.94, 0.921, failed=2) == 1
-
-
-def test_no_scores_is_told(tmp_path, capsys) -> None:
-    assert run(main, ["--scores", str(tmp_path / "none")]) == 1
-    assert "no scores of the noisy test set" in capsys.readouterr().err

@@ -13,7 +13,7 @@ import pytest
 import soundfile
 
 from featnorm_se.data.scp import read_scp
-from featnorm_se.report.grid_rows import Setting, read_rows
+from featnorm_se.report.rows import Setting, read_rows
 from featnorm_se.statistics import FeatureStats
 
 RECIPE = Path(__file__).parents[2] / "egs" / "mini" / "enh1"

@@ -15,7 +15,7 @@ from featnorm_se.bin import train
 from featnorm_se.config import override_config
 from featnorm_se.errors import FeatnormError
 from featnorm_se.files import locked
-from featnorm_se.report.grid_rows import Setting, read_rows, tag_of
+from featnorm_se.report.rows import Setting, read_rows, tag_of
 from featnorm_se.training.experiment import read_training_config
 
 ROOT = Path(__file__).parents[2]

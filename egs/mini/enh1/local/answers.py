@@ -91,8 +91,8 @@ def write_conditions(
 
     from featnorm_se.files import write_text
     from featnorm_se.metrics.listing import read_conditions, read_listing
-    from featnorm_se.report.grid import DELTAS
     from featnorm_se.report.paired import contrast
+    from featnorm_se.report.table import DELTAS
 
     known = read_conditions(args.log_testset)
     lengths = {

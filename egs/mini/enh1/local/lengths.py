@@ -41,7 +41,7 @@ def main(argv: Sequence[str]) -> None:
     from featnorm_se.metrics.listing import read_conditions, read_listing
     from featnorm_se.names import SAMPLE_RATE
     from featnorm_se.report.experiments import split_seed
-    from featnorm_se.report.grid import DELTAS
+    from featnorm_se.report.table import DELTAS
 
     torch.set_num_threads(1)
     clean, noisy = read_listing(args.clean_dir), read_listing(args.noisy_dir)

@@ -9,7 +9,7 @@ from pathlib import Path
 from featnorm_se.errors import FeatnormError
 from featnorm_se.metrics.names import METRICS
 from featnorm_se.report.experiments import Experiment, read_experiments, split_seed
-from featnorm_se.report.grid import Estimate, one_more, over_seeds
+from featnorm_se.report.table import Estimate, one_more, over_seeds
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from featnorm_se.names import NORMS
-from featnorm_se.report.curves import read_curves
-from featnorm_se.report.experiments import read_drift, split_seed
-from featnorm_se.report.grid import Estimate, over_seeds
+from featnorm_se.report.experiments import read_curves, read_drift, split_seed
+from featnorm_se.report.table import Estimate, over_seeds
 
 _SITE = r"(?:auto|frontend|projection|last|layer\.\d+)"
 _ROW = re.compile(

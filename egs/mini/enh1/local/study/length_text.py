@@ -10,9 +10,9 @@ from pathlib import Path
 
 from featnorm_se.report.experiments import count_seeds
 from featnorm_se.report.figure import GREY, color, marker, new_figure, to_png
-from featnorm_se.report.grid import DELTAS, Estimate
 from featnorm_se.report.paired import contrast
 from featnorm_se.report.plots import axis_label
+from featnorm_se.report.table import DELTAS, Estimate
 from study.lengths import Outcome, Scores
 
 

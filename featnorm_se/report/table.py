@@ -1,9 +1,10 @@
-"""A table over seeds: gathered from the experiments that are there, nothing guessed."""
+"""A table over seeds, gathered from the experiments that are there, nothing guessed."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,8 +16,8 @@ from featnorm_se.report.experiments import (
     read_drift,
     read_experiments,
 )
-from featnorm_se.report.grid_rows import Row, Setting, tag_of
 from featnorm_se.report.paired import contrast
+from featnorm_se.report.rows import Row, Setting, tag_of
 
 Runs = Mapping[int, Experiment]
 DELTAS = ("PESQ_WB", "STOI")
@@ -115,29 +116,28 @@ def _line(row: Row, by_seed: Runs, baseline: Runs, testset: str) -> Line:
 
 def over_seeds(values: Sequence[float]) -> Estimate:
     """Return the mean over seeds with Student's interval; one value has none."""
-    told = describe(values)
-    low, high = told["ci95"] or (None, None)
-    return Estimate(told["mean"], low, high)
+    found = describe(values)
+    return Estimate(found["mean"], *(found["ci95"] or ()))
 
 
-def one_more(told: Estimate | None, seeds: int) -> tuple[float, float] | None:
-    """Return where one more run falls 95 times of 100; one run does not tell.
+def one_more(estimate: Estimate | None, seeds: int) -> tuple[float, float] | None:
+    """Return where one more run falls 95 times of 100; one run does not say.
 
     Student's prediction interval is mean ± t s sqrt(1 + 1/n), and that of the mean over n seeds
     mean ± t s / sqrt(n): sqrt(n + 1) times as close.
 
     Args:
-        told: the mean over seeds.
+        estimate: the mean over seeds.
         seeds: how many it is of.
     """
-    if told is None or told.low is None or told.high is None:
+    if estimate is None or estimate.low is None or estimate.high is None:
         return None
-    wide = math.sqrt(seeds + 1)
-    return told.mean - wide * (told.mean - told.low), told.mean + wide * (told.high - told.mean)
+    mean, wide = estimate.mean, math.sqrt(seeds + 1)
+    return mean - wide * (mean - estimate.low), mean + wide * (estimate.high - mean)
 
 
 def _differences(baseline: Runs, judged: Runs, testset: str) -> dict[str, Estimate]:
-    # Seeds that only one side has would be told as a difference of the two.
+    # Seeds that only one side has would pass for a difference of the two.
     common = [seed for seed in judged if seed in baseline]
     terms = [
         (weight, {seed: runs[seed].scores(testset) for seed in common})
@@ -145,11 +145,9 @@ def _differences(baseline: Runs, judged: Runs, testset: str) -> dict[str, Estima
     ]
     found = {}
     for metric in DELTAS:
-        try:
-            told = contrast(terms, metric)
-        except FeatnormError:
-            continue
-        found[metric] = Estimate(told.mean, *told.interval())
+        with suppress(FeatnormError):  # one of them was not scored with it
+            difference = contrast(terms, metric)
+            found[metric] = Estimate(difference.mean, *difference.interval())
     return found
 
 

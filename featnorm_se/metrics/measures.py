@@ -1,4 +1,4 @@
-"""PESQ, STOI and DNSMOS by their packages, with every fault told as one reason."""
+"""The measures that have a package, PESQ, STOI, SDR and DNSMOS, and SI_SDR: one call each."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ import warnings
 import numpy as np
 from numpy.typing import NDArray
 
-from featnorm_se.errors import FeatnormError
-from featnorm_se.metrics.fast_stoi import FRAME, STOI_RATE, pystoi, resample
-
 Array = NDArray[np.float64]
+
+# A perfect copy would read infinity, which spoils every mean: SI_SDR and SDR stay in +-100 dB.
+LIMIT_DB = 100.0
 
 
 class CannotScore(Exception):
@@ -39,23 +39,9 @@ def pesq(ref: Array, inf: Array, sample_rate: int, band: str) -> float:
     try:
         return float(measure(sample_rate, ref, inf, band))
     except PesqError as error:
-        told = error.args[0] if error.args else error
-        text = told.decode() if isinstance(told, bytes) else str(told)
+        reason = error.args[0] if error.args else error
+        text = reason.decode() if isinstance(reason, bytes) else str(reason)
         raise CannotScore(f"finds nothing to score: {text}") from error
-
-
-def to_stoi_rate(ref: Array, inf: Array, sample_rate: int) -> tuple[Array, Array]:
-    """Bring both signals to the 10 kHz that STOI is defined at, for STOI and ESTOI alike.
-
-    Args:
-        ref: clean speech, shape (N,).
-        inf: the speech to judge, shape (N,).
-        sample_rate: in Hz.
-
-    Returns:
-        Both at 10 kHz, shape (ceil(N * 10000 / sample_rate),).
-    """
-    return resample(ref, sample_rate), resample(inf, sample_rate)
 
 
 def stoi(ref: Array, inf: Array, sample_rate: int, extended: bool = False) -> float:
@@ -70,18 +56,51 @@ def stoi(ref: Array, inf: Array, sample_rate: int, extended: bool = False) -> fl
     Raises:
         CannotScore: fewer than 30 frames (0.4 s) of speech are left without the silence.
     """
-    package = pystoi()
-    if sample_rate != STOI_RATE:
-        ref, inf = to_stoi_rate(ref, inf, sample_rate)
-    if len(ref) <= FRAME:
-        raise CannotScore("needs 30 frames (0.4 s) of speech")
+    from pystoi import stoi as measure
+
     with warnings.catch_warnings():
         # pystoi warns and returns 1e-5, which would pass for a score.
         warnings.simplefilter("error", RuntimeWarning)
         try:
-            return float(package.stoi(ref, inf, STOI_RATE, extended=extended))
-        except RuntimeWarning as warning:
-            raise CannotScore("needs 30 frames (0.4 s) of speech") from warning
+            return float(measure(ref, inf, sample_rate, extended=extended))
+        except (RuntimeWarning, ValueError) as error:  # ValueError: there is not one frame
+            raise CannotScore("needs 30 frames (0.4 s) of speech") from error
+
+
+def si_sdr(ref: Array, inf: Array) -> float:
+    """Scale-invariant signal-to-distortion ratio of zero-mean signals, in dB.
+
+    With x, y the signals less their means and a = <y, x> / <x, x>:
+    10 log10(|a x|^2 / |a x - y|^2), held in +-100 dB.
+    Le Roux, Wisdom, Erdogan and Hershey, "SDR: half-baked or well done?", ICASSP 2019.
+
+    Args:
+        ref: clean speech, shape (N,), not constant.
+        inf: the speech to judge, shape (N,).
+    """
+    ref, inf = ref - ref.mean(), inf - inf.mean()
+    target = (np.dot(inf, ref) / np.dot(ref, ref)) * ref
+    with np.errstate(divide="ignore"):
+        ratio = np.sum(target**2) / np.sum((inf - target) ** 2)
+        return float(np.clip(10.0 * np.log10(ratio), -LIMIT_DB, LIMIT_DB))
+
+
+def sdr(ref: Array, inf: Array) -> float:
+    """Signal-to-distortion ratio as BSS-eval has it, in dB, by the package fast_bss_eval.
+
+    The target is the clean speech through the filter of 512 taps that comes nearest to ``inf``.
+    Vincent, Gribonval and Fevotte, "Performance measurement in blind audio source separation",
+    IEEE TASLP 14(4), 2006, for one source. Held in +-100 dB.
+
+    Args:
+        ref: clean speech, shape (N,), not constant.
+        inf: the speech to judge, shape (N,).
+    """
+    # It loads torch, which takes a second: SI_SDR, which everybody scores, does without.
+    from fast_bss_eval import sdr as measure
+
+    # Resampled speech has bands with no energy: a trace of white noise keeps the matrix regular.
+    return float(measure(ref[None], inf[None], clamp_db=LIMIT_DB, load_diag=1e-12)[0])
 
 
 def dnsmos(inf: Array, sample_rate: int) -> dict[str, float]:
@@ -94,16 +113,10 @@ def dnsmos(inf: Array, sample_rate: int) -> dict[str, float]:
         sample_rate: 16000.
 
     Raises:
-        FeatnormError: speechmos is not installed, or a package that it needs.
         CannotScore: the rate is not 16 kHz, or samples lie outside [-1, 1].
     """
-    try:
-        from speechmos import dnsmos as package
-    except ImportError as error:
-        raise FeatnormError(
-            f"DNSMOS needs the extra packages ({error}): pip install 'featnorm_se[dnsmos]', or"
-            " leave DNSMOS out of --metrics"
-        ) from error
+    from speechmos import dnsmos as package
+
     if sample_rate != 16000:
         raise CannotScore(f"needs 16000 Hz, not {sample_rate} Hz")
     if np.max(np.abs(inf)) > 1.0:

@@ -8,8 +8,8 @@ import re
 from collections.abc import Sequence
 
 from featnorm_se.metrics.names import METRICS
-from featnorm_se.report.grid import DELTAS, Estimate, Line, one_more
-from featnorm_se.report.tables import INTERNAL, format_count, format_duration
+from featnorm_se.report.results import INTERNAL, format_count, format_duration, markdown_table
+from featnorm_se.report.table import DELTAS, Estimate, Line, one_more
 
 _DRIFT = {
     "cka": "CKA",
@@ -56,10 +56,10 @@ def cells(lines: Sequence[Line], drift: bool = False) -> list[list[str]]:
         lines: what was gathered.
         drift: with the columns of the distance from the pre-trained model.
     """
-    metrics = shown(lines)
-    drifts = list(_DRIFT) if drift else []
+    metrics, drifts = shown(lines), list(_DRIFT) if drift else []
+    changing = [name for name in DELTAS if name in metrics]
     heading = ["row", "upstream", "weights", "norm", "site", "seeds", *metrics]
-    heading += [f"one more run: {name}" for name in DELTAS if name in metrics]
+    heading += [f"one more run: {name}" for name in changing]
     heading += [_DRIFT[name] for name in drifts]
     heading += ["baseline", *(f"Δ {name}" for name in DELTAS), "parameters", "training"]
     titles = {line.row.name: line.row.title for line in lines}
@@ -67,48 +67,41 @@ def cells(lines: Sequence[Line], drift: bool = False) -> list[list[str]]:
     table = [heading]
     for line in lines:
         row = line.row
-        words = [row.title, row.upstream, row.weights, row.norm, row.site]
-        short = 0 < line.seeds < most and not row.is_noisy  # its mean is over fewer than theirs
-        words.append(f"{line.seeds} of {most}" if short else str(line.seeds or ""))
-        table.append(
-            [
-                *words,
-                *(_value(line.metrics.get(name), METRICS[name].decimals) for name in metrics),
-                *(
-                    _range(one_more(line.metrics.get(name), line.seeds), METRICS[name].decimals)
-                    for name in DELTAS
-                    if name in metrics
-                ),
-                *(_value(line.drift.get(name), 3) for name in drifts),
-                titles.get(row.baseline, ""),
-                *(
-                    format_difference(line.deltas.get(name), METRICS[name].decimals)
-                    for name in DELTAS
-                ),
-                format_count(line.parameters),
-                format_duration(line.seconds),
-            ]
-        )
+        few = 0 < line.seeds < most and not row.is_noisy  # its mean is over fewer than theirs
+        cells_of = [row.title, row.upstream, row.weights, row.norm, row.site]
+        cells_of.append(f"{line.seeds} of {most}" if few else str(line.seeds or ""))
+        for name in metrics:
+            cells_of.append(_value(line.metrics.get(name), METRICS[name].decimals))
+        for name in changing:
+            ends = one_more(line.metrics.get(name), line.seeds)
+            cells_of.append(_range(ends, METRICS[name].decimals))
+        cells_of += [_value(line.drift.get(name), 3) for name in drifts]
+        cells_of.append(titles.get(row.baseline, ""))
+        for name in DELTAS:
+            cells_of.append(format_difference(line.deltas.get(name), METRICS[name].decimals))
+        table.append([*cells_of, format_count(line.parameters), format_duration(line.seconds)])
     return table
 
 
-def _value(told: Estimate | None, decimals: int) -> str:
-    if told is None:
+def _value(estimate: Estimate | None, decimals: int) -> str:
+    if estimate is None:
         return ""
-    if told.low is None or told.high is None:
-        return f"{told.mean:.{decimals}f}"
-    return f"{told.mean:.{decimals}f} ± {(told.high - told.low) / 2:.{decimals}f}"
+    mean = f"{estimate.mean:.{decimals}f}"
+    if estimate.low is None or estimate.high is None:
+        return mean
+    return f"{mean} ± {(estimate.high - estimate.low) / 2:.{decimals}f}"
 
 
 def _range(ends: tuple[float, float] | None, decimals: int) -> str:
     return f"{ends[0]:.{decimals}f} to {ends[1]:.{decimals}f}" if ends else ""
 
 
-def format_difference(told: Estimate | None, decimals: int) -> str:
+def format_difference(estimate: Estimate | None, decimals: int) -> str:
     """Write a difference with its interval, one decimal more than its metric has."""
-    if told is None:
+    if estimate is None:
         return ""
-    mean, low, high = (_signed(value, decimals + 1) for value in (told.mean, told.low, told.high))
+    values = (estimate.mean, estimate.low, estimate.high)
+    mean, low, high = (_signed(value, decimals + 1) for value in values)
     return f"{mean} [{low}, {high}]"
 
 
@@ -120,14 +113,9 @@ def _signed(value: float | None, decimals: int) -> str:
 
 def to_markdown(lines: Sequence[Line], title: str, drift: bool = False) -> str:
     """Return the table as Markdown, with a heading and what its cells are."""
-    heading, *body = cells(lines, drift)
-    rule = ["---" if i < _WORDS else "---:" for i in range(len(heading))]
-    text = [
-        "| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |"
-        for row in (heading, rule, *body)
-    ]
+    rows = [[cell.replace("|", "\\|") for cell in row] for row in cells(lines, drift)]
     note = NOTE + (DRIFT_NOTE if drift else "")
-    return "\n".join([f"# {title}", "", note, "", *text]) + "\n"
+    return "\n".join([f"# {title}", "", note, "", *markdown_table(rows, _WORDS)]) + "\n"
 
 
 def to_latex(lines: Sequence[Line], title: str, drift: bool = False) -> str:
@@ -154,8 +142,7 @@ def to_latex(lines: Sequence[Line], title: str, drift: bool = False) -> str:
 
 def to_csv(lines: Sequence[Line], drift: bool = False) -> str:
     """Return the table as CSV: plain numbers, an interval as two columns, six decimals."""
-    metrics = shown(lines)
-    drifts = list(_DRIFT) if drift else []
+    metrics, drifts = shown(lines), list(_DRIFT) if drift else []
     columns = [*metrics, *drifts, *(f"delta_{name}" for name in DELTAS)]
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -165,18 +152,16 @@ def to_csv(lines: Sequence[Line], drift: bool = False) -> str:
     writer.writerow([*head, *spread, *ends, "parameters", "training_seconds"])
     for line in lines:
         row = line.row
-        told = [line.metrics.get(name) for name in metrics]
-        told += [line.drift.get(name) for name in drifts]
-        told += [line.deltas.get(name) for name in DELTAS]
-        numbers = [
-            "" if value is None else f"{value:.6f}"
-            for estimate in told
-            for value in ((estimate.mean, estimate.low, estimate.high) if estimate else (None,) * 3)
-        ]
+        estimates = [line.metrics.get(name) for name in metrics]
+        estimates += [line.drift.get(name) for name in drifts]
+        estimates += [line.deltas.get(name) for name in DELTAS]
+        numbers: list[float | None] = []
+        for estimate in estimates:
+            numbers += [estimate.mean, estimate.low, estimate.high] if estimate else [None] * 3
         for name in DELTAS:
-            more = one_more(line.metrics.get(name), line.seeds)
-            numbers += [f"{value:.6f}" for value in more] if more else ["", ""]
+            numbers += one_more(line.metrics.get(name), line.seeds) or (None, None)
         words = [row.name, row.upstream, row.weights, row.norm, row.site, row.baseline]
+        written = ["" if number is None else f"{number:.6f}" for number in numbers]
         last = ["" if v is None else v for v in (line.parameters, line.seconds)]
-        writer.writerow([*words, line.seeds or "", *numbers, *last])
+        writer.writerow([*words, line.seeds or "", *written, *last])
     return text.getvalue()

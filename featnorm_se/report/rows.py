@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from featnorm_se.config import parse_config
+from featnorm_se.config import read_config
 from featnorm_se.errors import FeatnormError
+from featnorm_se.files import read_json
 from featnorm_se.names import check_norm, check_sites
-from featnorm_se.report.experiments import NOISY, drift_file
+from featnorm_se.report.experiments import NOISY, SCORES_PREFIX, drift_file
 from featnorm_se.upstream.registry import upstream_card
 
 _NUMBER = re.compile(r"^\d+_(?=.)")
@@ -85,8 +85,9 @@ def read_rows(folder: Path, setting: Setting) -> list[Row]:
         raise FeatnormError(f"no such table: {folder.name}; there are {known or 'none'}")
     rows = []
     for file in files:
+        entry = read_config(file)
         try:
-            rows.append(_read_row(file, setting))
+            rows.append(_make_row(file.stem, entry, setting))
         except FeatnormError as error:
             raise FeatnormError(f"{file}: {error}") from error
     upstreams = {row.upstream for row in rows if not row.is_noisy}
@@ -99,31 +100,26 @@ def read_rows(folder: Path, setting: Setting) -> list[Row]:
     return rows
 
 
-def _read_row(file: Path, setting: Setting) -> Row:
-    try:
-        told = parse_config(file.read_bytes(), "it")
-    except OSError as error:
-        raise FeatnormError(f"cannot be read: {' '.join(str(error).split())}") from error
-    if not isinstance(told, dict) or not told.keys() <= _KEYS or "upstream" not in told:
+def _make_row(name: str, entry: Mapping[str, Any], setting: Setting) -> Row:
+    if not entry.keys() <= _KEYS or "upstream" not in entry:
         raise FeatnormError(f"the keys of a row are {', '.join(sorted(_KEYS))}, upstream at least")
-    if told["upstream"] == NOISY:
-        return Row(file.stem, NOISY)
-    # fbank is the control: it has one size and no weights.
-    fixed = told["upstream"] == "fbank"
-    upstream = (
-        told["upstream"] if fixed else (setting.upstream or told["upstream"]) + setting.suffix
-    )
+    upstream = entry["upstream"]
+    if upstream == NOISY:
+        return Row(name, NOISY)
+    if upstream != "fbank":  # the control: it has one size and no weights
+        upstream = (setting.upstream or upstream) + setting.suffix
     card = upstream_card(upstream, Path(setting.conf_dir) if setting.conf_dir else None)
-    if told.get("weights") not in ("pretrained", "scratch"):
-        raise FeatnormError(f"weights is {told.get('weights')!r}: pretrained or scratch is wanted")
-    norm = check_norm(str(told.get("norm")))
+    weights = entry.get("weights")
+    if weights not in ("pretrained", "scratch"):
+        raise FeatnormError(f"weights is {weights!r}: pretrained or scratch is wanted")
+    norm = check_norm(str(entry.get("norm")))
     site = acting = ""
     if norm not in ("none", "level"):
-        site = _site(str(told.get("norm_site", "auto")), card)
+        site = _site(str(entry.get("norm_site", "auto")), card)
         acting = site.replace("auto", str(card.get("lowest_site", "auto")))
         acting = acting.replace("last", f"layer.{card['layers']}")
-    baseline, config = str(told.get("baseline", "")), str(told.get("config", ""))
-    return Row(file.stem, upstream, told["weights"], norm, site, acting, baseline, config)
+    baseline, config = str(entry.get("baseline", "")), str(entry.get("config", ""))
+    return Row(name, upstream, weights, norm, site, acting, baseline, config)
 
 
 def _site(site: str, card: dict[str, Any]) -> str:
@@ -149,7 +145,7 @@ def arguments_of(row: Row, setting: Setting, seed: int) -> list[str]:
     checkpoint = "scratch" if row.weights == "scratch" else ""
     if setting.ckpt_dir and row.weights == "pretrained":
         checkpoint = str(Path(setting.ckpt_dir) / f"{row.upstream}.pt")
-    told = {
+    options = {
         "upstream": row.upstream,
         "upstream_ckpt": checkpoint,
         "norm": row.norm,
@@ -158,7 +154,7 @@ def arguments_of(row: Row, setting: Setting, seed: int) -> list[str]:
         "seed": str(seed),
         "tag": tag_of(row, setting, seed),
     }
-    return [part for key, value in told.items() for part in (f"--{key}", value)]
+    return [word for key, value in options.items() for word in (f"--{key}", value)]
 
 
 def plan_runs(
@@ -180,7 +176,8 @@ def plan_runs(
         for row in rows:
             tag = tag_of(row, setting, seed)
             stage = _first_stage(expdir / tag, testset)
-            if row.is_noisy or (stage == 5 and not (drift and drift_file(expdir / tag) is None)):
+            measured = not drift or drift_file(expdir / tag).is_file()
+            if row.is_noisy or (stage == 5 and measured):
                 continue
             arguments = arguments_of(row, setting, seed)
             runs[tag] = {"tag": tag, "stage": stage, "drift": drift, "arguments": arguments}
@@ -188,13 +185,7 @@ def plan_runs(
 
 
 def _first_stage(folder: Path, testset: str) -> int:
-    if (folder / f"scores_{testset}" / "summary.json").is_file():
+    if (folder / f"{SCORES_PREFIX}{testset}" / "summary.json").is_file():
         return 5
-    return 4 if _is_trained(folder) else 2
-
-
-def _is_trained(folder: Path) -> bool:
-    try:
-        return bool(json.loads((folder / "run.json").read_text(encoding="utf-8")).get("finished"))
-    except (OSError, ValueError):
-        return False
+    record = folder / "run.json"
+    return 4 if record.is_file() and read_json(record).get("finished") else 2

@@ -1,4 +1,4 @@
-"""The grid of tables: rows from files, runs from rows, tables from what is there."""
+"""Tables over seeds: rows from files, runs from rows, tables from what is there."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 
 from featnorm_se.errors import FeatnormError
-from featnorm_se.report.experiments import read_scores
-from featnorm_se.report.grid import Estimate, Line, gather, one_more
-from featnorm_se.report.grid_rows import Setting, arguments_of, plan_runs, read_rows, tag_of
-from featnorm_se.report.grid_text import cells, to_csv, to_latex, to_markdown
+from featnorm_se.report.experiments import drift_file, read_scores
 from featnorm_se.report.paired import compare, contrast
+from featnorm_se.report.rows import Setting, arguments_of, plan_runs, read_rows, tag_of
+from featnorm_se.report.table import Estimate, Line, gather, one_more
+from featnorm_se.report.table_text import cells, to_csv, to_latex, to_markdown
 
 # By its path: other folders' tests have a conftest too.
 _spec = importlib.util.spec_from_file_location("grids", Path(__file__).with_name("conftest.py"))
@@ -63,27 +63,20 @@ def exp(tmp_path: Path) -> Path:
 
 
 def test_tags_are_those_of_a_single_run_and_doubles_fall_together(rows_dir: Path) -> None:
-    rows = {row.name: row for row in read_rows(rows_dir, SETTING)}
-    assert tag_of(rows["02_fn"], SETTING, 2) == "tera_scratch_utterance_auto_tiny_seed2"
-    assert tag_of(rows["03_low"], SETTING, 0) == "tera_pretrained_utterance_auto_tiny_seed0"
-    layers = {"tera": "layer.2"}
-    assert rows["04_mid"].norm_site == layers["tera"]
-    told = arguments_of(rows["01_none"], SETTING, 1)
-    assert told[told.index("--upstream_ckpt") + 1] == "scratch"
-    mine = Setting(ckpt_dir="/c", suffix="_tiny", conf_dir="")
-    tiny = read_rows(rows_dir, mine)[3]
-    assert "/c/tera_tiny.pt" in arguments_of(tiny, mine, 0)
-    assert "" in arguments_of(rows["03_low"], SETTING, 0)
-
-
-def test_a_row_may_have_a_training_configuration_of_its_own(rows_dir: Path) -> None:
     (rows_dir / "05_frozen.yaml").write_text(
         "upstream: tera\nweights: scratch\nnorm: none\nconfig: conf/frozen.yaml\n"
     )
-    row = read_rows(rows_dir, SETTING)[-1]
-    assert tag_of(row, SETTING, 0) == "tera_scratch_none_frozen_seed0"
-    told = arguments_of(row, SETTING, 0)
-    assert told[told.index("--config") + 1] == "conf/frozen.yaml"
+    rows = {row.name: row for row in read_rows(rows_dir, SETTING)}
+    assert tag_of(rows["02_fn"], SETTING, 2) == "tera_scratch_utterance_auto_tiny_seed2"
+    assert tag_of(rows["03_low"], SETTING, 0) == "tera_pretrained_utterance_auto_tiny_seed0"
+    assert tag_of(rows["05_frozen"], SETTING, 0) == "tera_scratch_none_frozen_seed0"
+    assert rows["04_mid"].norm_site == "layer.2"
+    options = arguments_of(rows["05_frozen"], SETTING, 1)
+    assert options[options.index("--upstream_ckpt") + 1] == "scratch"
+    assert options[options.index("--config") + 1] == "conf/frozen.yaml"
+    mine = Setting(ckpt_dir="/c", suffix="_tiny", conf_dir="")
+    assert "/c/tera_tiny.pt" in arguments_of(read_rows(rows_dir, mine)[3], mine, 0)
+    assert "" in arguments_of(rows["03_low"], SETTING, 0)
 
 
 def test_only_what_is_missing_is_planned(rows_dir: Path, exp: Path) -> None:
@@ -91,8 +84,8 @@ def test_only_what_is_missing_is_planned(rows_dir: Path, exp: Path) -> None:
     record = exp / "tera_pretrained_utterance_auto_tiny_seed0" / "run.json"
     record.write_text(json.dumps({"finished": "today"}))
     runs = plan_runs(read_rows(rows_dir, SETTING), SETTING, [0, 1, 2], exp, "test")
-    told = {run["tag"]: run["stage"] for run in runs}
-    assert told == {
+    stages = {run["tag"]: run["stage"] for run in runs}
+    assert stages == {
         "tera_pretrained_utterance_auto_tiny_seed0": 4,
         "tera_pretrained_utterance_layer.2_tiny_seed0": 2,
         "tera_pretrained_utterance_auto_tiny_seed1": 2,
@@ -113,15 +106,15 @@ def test_values_are_means_over_seeds_and_differences_are_paired(rows_dir, exp) -
     for seed in range(3):
         table = read_scores(exp / f"tera_scratch_none_tiny_seed{seed}/scores_test/scores.csv")
         means.append(np.mean([row["PESQ_WB"] for row in table.values()]))
-    told = none.metrics["PESQ_WB"]
-    assert told.mean == pytest.approx(np.mean(means), abs=1e-6)
+    estimate = none.metrics["PESQ_WB"]
+    assert estimate.mean == pytest.approx(np.mean(means), abs=1e-6)
     # Student's t for two degrees of freedom.
     half = 4.302653 * np.std(means, ddof=1) / np.sqrt(3)
-    assert told.high - told.mean == pytest.approx(half, rel=1e-4)
+    assert estimate.high - estimate.mean == pytest.approx(half, rel=1e-4)
     # A fourth run would be within t s sqrt(1 + 1/3).
-    low, high = one_more(told, 3)
+    low, high = one_more(estimate, 3)
     reach = 4.302653 * np.std(means, ddof=1) * np.sqrt(1 + 1 / 3)
-    assert (told.mean - low, high - told.mean) == pytest.approx((reach, reach), rel=1e-4)
+    assert (estimate.mean - low, high - estimate.mean) == pytest.approx((reach, reach), rel=1e-4)
     assert one_more(lines["00_noisy"].metrics["PESQ_WB"], 1) is None
     # The seeds that both have.
     terms = [
@@ -150,14 +143,15 @@ def test_with_one_seed_a_difference_has_the_interval_over_utterances(rows_dir, e
         read_scores(exp / f"tera_scratch_{norm}_tiny_seed0/scores_test/scores.csv")
         for norm in ("none", "utterance_auto")
     )
-    told, delta = compare(first, second, "PESQ_WB"), lines["02_fn"].deltas["PESQ_WB"]
+    found, delta = compare(first, second, "PESQ_WB"), lines["02_fn"].deltas["PESQ_WB"]
     ends = (delta.mean, delta.low, delta.high)
-    assert ends == pytest.approx((told.mean, told.low, told.high), abs=1e-12)
+    assert ends == pytest.approx((found.mean, *found.interval()), abs=1e-12)
 
 
 def test_cells_that_were_not_run_stay_empty(rows_dir, exp) -> None:
     lines = gather(read_rows(rows_dir, SETTING), SETTING, [0, 1, 2], exp)
     heading, *body = cells(lines)
+    assert [row[5] for row in body[:3]] == ["1", "3", "2 of 3"]
     empty = body[3]
     assert empty[:6] == ["low", "tera", "pretrained", "utterance", "projection", ""]
     assert all(cell == "" for cell in empty[5:])
@@ -169,13 +163,6 @@ def test_cells_that_were_not_run_stay_empty(rows_dir, exp) -> None:
     assert table[0]["PESQ_WB_one_more_low"] == ""
     assert float(table[1]["PESQ_WB_one_more_low"]) == pytest.approx(float(ends[0]), abs=0.001)
     assert table[0]["PESQ_WB_low"] == "" and table[1]["delta_PESQ_WB_low"] != ""
-
-
-def test_nothing_run_gives_a_table_of_empty_cells(rows_dir, tmp_path) -> None:
-    (tmp_path / "exp").mkdir()
-    lines = gather(read_rows(rows_dir, SETTING), SETTING, [0], tmp_path / "exp")
-    assert [line.seeds for line in lines] == [0] * 5
-    assert "tera" in to_markdown(lines, "T")
 
 
 def test_the_three_forms_agree_and_latex_is_escaped(rows_dir, exp) -> None:
@@ -191,28 +178,26 @@ def test_the_three_forms_agree_and_latex_is_escaped(rows_dir, exp) -> None:
     assert len({line.count("&") for line in rows}) == 1 and len(rows) == 6
 
 
-def test_a_row_of_fewer_seeds_says_so(rows_dir, exp) -> None:
-    _, noisy, none, fn, *_ = cells(gather(read_rows(rows_dir, SETTING), SETTING, [0, 1, 2], exp))
-    assert [row[5] for row in (noisy, none, fn)] == ["1", "3", "2 of 3"]
-
-
 def test_differences_have_a_sign_and_a_decimal_more_and_zero_has_none(rows_dir) -> None:
     row = read_rows(rows_dir, SETTING)[2]
     deltas = {"PESQ_WB": Estimate(-0.0123, -0.02, 0.00001), "STOI": Estimate(-0.00001, 0.1, 0.2)}
-    heading, told = cells([Line(row, 1, deltas=deltas)])
-    assert told[heading.index("Δ PESQ_WB")] == "-0.0123 [-0.0200, 0.0000]"
-    assert told[heading.index("Δ STOI")] == "0.0000 [+0.1000, +0.2000]"
+    heading, row_of = cells([Line(row, 1, deltas=deltas)])
+    assert row_of[heading.index("Δ PESQ_WB")] == "-0.0123 [-0.0200, 0.0000]"
+    assert row_of[heading.index("Δ STOI")] == "0.0000 [+0.1000, +0.2000]"
     assert "$-$0.0123 [$-$0.0200, 0.0000]" in to_latex([Line(row, 1, deltas=deltas)], "T")
-    assert told[heading.index("site")] == "projection"  # where auto is for this upstream
+    assert row_of[heading.index("site")] == "projection"  # where auto is for this upstream
 
 
 def test_drift_is_read_when_every_run_has_it(rows_dir, exp) -> None:
     for seed in (0, 1):
-        path = exp / f"tera_scratch_utterance_auto_tiny_seed{seed}" / "drift.csv"
+        path = drift_file(exp / f"tera_scratch_utterance_auto_tiny_seed{seed}")
+        path.parent.mkdir()
         path.write_text("layer,cka,cosine\nlayer.1,0.9,0.8\nlayer.2,0.7,0.6\n")
     assert "1: nothing has moved" in to_markdown([], "T", True)
     assert "nothing has moved" not in to_markdown([], "T") + to_latex([], "T")
-    (exp / "tera_scratch_none_tiny_seed0" / "drift.csv").write_text("layer,cka,cosine\n1,1,1\n")
+    other = drift_file(exp / "tera_scratch_none_tiny_seed0")
+    other.parent.mkdir()
+    other.write_text("layer,cka,cosine\n1,1,1\n")
     rows = read_rows(rows_dir, SETTING)
     missing = [
         run for run in plan_runs(rows, SETTING, [0, 1], exp, drift=True) if run["stage"] == 5
@@ -230,7 +215,7 @@ def test_drift_is_read_when_every_run_has_it(rows_dir, exp) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "reason"),
     [
         ("upstream: nobody\nweights: scratch\nnorm: none\n", "no upstream 'nobody'"),
         ("upstream: tera\nweights: big\nnorm: none\n", "pretrained or scratch is wanted"),
@@ -238,15 +223,15 @@ def test_drift_is_read_when_every_run_has_it(rows_dir, exp) -> None:
         ("upstream: tera\nweights: scratch\nnorm: mix\nnorm_site: layer.9\n", "no such site"),
         ("upstream: tera\nweights: scratch\nnorm: none\nspeed: 3\n", "the keys of a row are"),
         ("upstream: tera\nweights: scratch\nnorm: none\nbaseline: 77\n", "there is no row '77'"),
-        ("- 1\n", "the keys of a row are"),
-        ("a: [\n", "it is no YAML"),
+        ("- 1\n", "holds no 'key: value' lines"),
+        ("a: [\n", "is no YAML"),
     ],
 )
-def test_a_bad_row_is_told_with_its_file(rows_dir: Path, text: str, said: str) -> None:
+def test_a_bad_row_is_refused_with_its_file(rows_dir: Path, text: str, reason: str) -> None:
     (rows_dir / "05_bad.yaml").write_text(text)
     with pytest.raises(FeatnormError, match="05_bad.yaml") as caught:
         read_rows(rows_dir, SETTING)
-    assert said in str(caught.value)
+    assert reason in str(caught.value)
 
 
 def test_an_unknown_table_names_those_there(rows_dir: Path) -> None:
