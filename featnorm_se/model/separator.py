@@ -125,7 +125,7 @@ class FeatNormSeparator(AbsSeparator):
     def start_from(
         self,
         weights: Mapping[str, Tensor],
-        clean: FeatureStats | None,
+        clean: FeatureStats | None = None,
         noisy: FeatureStats | None = None,
     ) -> None:
         """Put pre-trained weights and collected statistics in.

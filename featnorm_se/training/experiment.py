@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from featnorm_se.config import merge_configs, override_config, read_config
 from featnorm_se.data.audio import audio_info
-from featnorm_se.data.prepare import validate_data_dir
+from featnorm_se.data.datadir import validate_data_dir
 from featnorm_se.data.scp import read_scp, write_scp
 from featnorm_se.errors import FeatnormError
 from featnorm_se.files import remove_temporary, sha256_file
@@ -28,23 +28,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Experiment:
-    """What one fine-tuning run is about: the options of ``python -m featnorm_se.bin.train``.
+    """What one fine-tuning run is about.
 
-    Attributes:
-        expdir: where everything of the run goes.
-        config: the recipe's training YAML, in ESPnet's keys.
-        train_dir, valid_dir: Kaldi-style data directories.
-        upstream: name of the upstream.
-        norm: kind of feature normalization.
-        norm_site: sites, comma-separated.
-        seed: of everything random.
-        ngpu: GPUs; 0 trains on the processor.
-        upstream_ckpt: its checkpoint: a path, a URL, ``scratch`` or ``None`` (the official).
-        upstream_conf_dir: the recipe's ``conf/upstream``.
-        clean_stats, noisy_stats: files of stage 2.
-        overrides: ``key=value`` in ESPnet's keys, ``separator_conf.units=128``.
-        command: the command line to keep in the record.
-        launcher: what ``espnet2.bin.launch`` tells each process, in ESPnet's keys (``dist_*``).
+    Attributes: the options of ``python -m featnorm_se.bin.train``, whose ``--help`` says what each
+    is, and
+
+        overrides: the words of ``--set``, such as ``separator_conf.units=128``.
+        launcher: what ``espnet2.bin.launch`` gives each process, in ESPnet's keys (``dist_*``).
     """
 
     expdir: Path
@@ -102,7 +92,9 @@ def train(experiment: Experiment) -> None:
         model = FeatNormTask.build_model(args, upstream)
     except (AttributeError, KeyError, TypeError, ValueError) as error:  # a key or value of *_conf
         raise FeatnormError(f"{experiment.config} or --set: no such model: {error}") from error
-    about["parameters"] = count_parameters(model.separator)
+    sizes = [(p.numel(), p.requires_grad) for p in model.separator.parameters()]
+    trained = sum(size for size, learns in sizes if learns)
+    about["parameters"] = {"total": sum(size for size, _ in sizes), "trainable": trained}
     write_shapes(experiment.valid_dir / "wav.scp", expdir / "valid_shape")
     if is_first:
         record.start_record(expdir, about)
@@ -184,15 +176,6 @@ def write_shapes(scp: Path, output: Path) -> None:
     write_scp(output, {key: str(audio_info(p).frames) for key, p in read_scp(scp).items()})
 
 
-def count_parameters(model: Any) -> dict[str, int]:
-    """Return how many weights a model has, and how many of them are trained."""
-    parameters = list(model.parameters())
-    return {
-        "total": sum(p.numel() for p in parameters),
-        "trainable": sum(p.numel() for p in parameters if p.requires_grad),
-    }
-
-
 def describe(
     experiment: Experiment, config: Mapping[str, Any], upstream: Upstream
 ) -> dict[str, Any]:
@@ -237,22 +220,11 @@ def process_rank(launcher: Mapping[str, str]) -> int:
     """Return which of the processes of a run this is; 0, the only or first one, keeps the record.
 
     Args:
-        launcher: what ``espnet2.bin.launch`` told it, in ESPnet's keys; without a word, ``RANK``
-            of the environment counts (srun and torchrun on the processor).
-
-    Raises:
-        FeatnormError: the launcher that is named did not start this process.
+        launcher: what ``espnet2.bin.launch`` gave it, in ESPnet's keys; without that, ``RANK`` of
+            the environment counts (srun and torchrun on the processor).
     """
     if not launcher.get("dist_launcher"):
         return int(launcher.get("dist_rank") or os.environ.get("RANK") or 0)
     from espnet2.train.distributed_utils import get_node_rank
 
-    try:
-        return get_node_rank(None, launcher["dist_launcher"]) or 0
-    except ImportError as error:
-        raise FeatnormError("several machines by mpirun need the package mpi4py") from error
-    except RuntimeError as error:
-        raise FeatnormError(
-            f"--dist_launcher {launcher['dist_launcher']}: {error}; it is for espnet2.bin.launch"
-            " to give"
-        ) from error
+    return get_node_rank(None, launcher["dist_launcher"]) or 0

@@ -62,11 +62,7 @@ class FeatNormTask(EnhancementTask):
 
     @classmethod
     def main_worker(cls, args: argparse.Namespace) -> None:
-        """Build and train.
-
-        Raises:
-            FeatnormError: a set or a batch is too small for the processes that share it.
-        """
+        """Build and train, in each of the processes that share the work."""
         if args.distributed:
             check_shares(args, get_world_size(args.dist_world_size, args.dist_launcher))
         super().main_worker(args)
@@ -78,21 +74,11 @@ class FeatNormTask(EnhancementTask):
     @classmethod
     def add_task_arguments(cls, parser: argparse.ArgumentParser) -> None:
         super().add_task_arguments(parser)
-        group = parser.add_argument_group(description="Feature normalization related")
+        add = parser.add_argument_group(description="Feature normalization related").add_argument
         for name in ("upstream_ckpt", "upstream_conf_dir", "clean_stats", "noisy_stats"):
-            group.add_argument(f"--{name}", help="see python -m featnorm_se.bin.train --help")
-        group.add_argument(
-            "--upstream_lr_scale",
-            type=float,
-            default=0.1,
-            help="the upstream's learning rate, as a part of the head's",
-        )
-        group.add_argument(
-            "--max_bad_steps",
-            type=int,
-            default=10,
-            help="stop after so many steps on end whose loss or gradient is not finite; 0: never",
-        )
+            add(f"--{name}", help="see python -m featnorm_se.bin.train --help")
+        add("--upstream_lr_scale", type=float, default=0.1, help="of the head's learning rate")
+        add("--max_bad_steps", type=int, default=10, help="see WatchedBatches; 0: never stop")
 
     @classmethod
     def get_parser(cls) -> argparse.ArgumentParser:
@@ -103,9 +89,7 @@ class FeatNormTask(EnhancementTask):
         return parser
 
     @classmethod
-    def build_model(
-        cls, args: argparse.Namespace, upstream: Upstream | None = None
-    ) -> torch.nn.Module:
+    def build_model(cls, args: argparse.Namespace, upstream: Upstream | None = None) -> Any:
         """Build the model and, unless the run resumes, start it from the pre-trained weights.
 
         Args:
@@ -167,9 +151,6 @@ def parse_options(config: Mapping[str, Any], source: str) -> argparse.Namespace:
         config: ESPnet's keys and values.
         source: what messages call it.
 
-    Returns:
-        All of ESPnet's options, as its parser gives them.
-
     Raises:
         FeatnormError: a key is none of ESPnet's, or a value is of another kind or no choice.
     """
@@ -190,10 +171,6 @@ def parse_options(config: Mapping[str, Any], source: str) -> argparse.Namespace:
             raise FeatnormError(
                 f"{source} or --set: {key}: {getattr(args, key)!r} is none of {', '.join(known)}"
             )
-    for key in ("max_epoch", "batch_size", "chunk_length", "log_interval"):
-        value = getattr(args, key)
-        if isinstance(value, int) and value < 1:
-            raise FeatnormError(f"{source} or --set: {key}: {value}, at least 1 is needed")
     return args
 
 
@@ -212,11 +189,7 @@ def check_one_stft(config: Mapping[str, Any]) -> None:
 
 
 def check_shares(args: argparse.Namespace, size: int) -> None:
-    """Check that every process gets its share of each set and batch.
-
-    Args:
-        args: ESPnet's options.
-        size: processes.
+    """Check that each of ``size`` processes gets its share of each set and batch.
 
     Raises:
         FeatnormError: a set or a batch is smaller than the number of processes.
@@ -235,29 +208,24 @@ def check_shares(args: argparse.Namespace, size: int) -> None:
             )
 
 
-def _statistics(
-    separator: FeatNormSeparator, args: argparse.Namespace
-) -> tuple[FeatureStats | None, FeatureStats | None]:
-    """Return the clean and the noisy statistics that the model's norm needs."""
+def _statistics(separator: FeatNormSeparator, args: argparse.Namespace) -> list[FeatureStats]:
+    """Return the statistics that the model's norm needs: none, the clean ones, the noisy ones."""
     upstream, norm = separator.upstream, separator.norm
     sites = {site: upstream.sites[site] for site in separator.norm_sites}
     if norm == "level":
         sites = {LEVEL_SITE: 1}
-
-    def load(kind: str) -> FeatureStats:
+    found = []
+    for kind in {"none": [], "corpus": ["clean", "noisy"]}.get(norm, ["clean"]):
         path = getattr(args, f"{kind}_stats")
         if not path:
             raise FeatnormError(
                 f"norm {norm!r} needs {kind} statistics: run stage 2, or give --{kind}_stats"
             )
-        stats = FeatureStats.load(path)
+        found.append(FeatureStats.load(path))
         try:
-            stats.check(identity=upstream.identity, sites=sites, sample_rate=SAMPLE_RATE, kind=kind)
+            found[-1].check(
+                identity=upstream.identity, sites=sites, sample_rate=SAMPLE_RATE, kind=kind
+            )
         except FeatnormError as error:
             raise FeatnormError(f"{path}: {error}") from error
-        return stats
-
-    return (
-        load("clean") if norm != "none" else None,
-        load("noisy") if norm == "corpus" else None,
-    )
+    return found

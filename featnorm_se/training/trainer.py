@@ -78,10 +78,7 @@ class FeatNormTrainer(Trainer):
     def train_one_epoch(
         cls, *, iterator: Iterable[Batch], options: FeatNormOptions, **parts: Any
     ) -> bool:
-        """Train for one epoch.
-
-        Returns:
-            Whether all steps were invalid: never, that raises.
+        """Train for one epoch; return False, ESPnet's word for steps that were valid.
 
         Raises:
             FeatnormError: no batch, memory that does not suffice, or losses or gradients that are
@@ -91,8 +88,7 @@ class FeatNormTrainer(Trainer):
             end_saving(Path(options.output_dir))
         bad_steps = 0 if options.no_forward_run else options.max_bad_steps
         watched = WatchedBatches(iterator, parts["reporter"], bad_steps, options.accum_grad)
-        invalid = _run(super().train_one_epoch, watched, "training", options=options, **parts)
-        if invalid:
+        if _run(super().train_one_epoch, watched, "training", options=options, **parts):
             raise FeatnormError(
                 f"no step of {watched.place()} had a finite gradient: lower optim_conf.lr, or look"
                 " at the recordings"
@@ -114,90 +110,78 @@ class FeatNormTrainer(Trainer):
             begin_saving(Path(options.output_dir))
 
 
+@dataclasses.dataclass
 class WatchedBatches:
     """An epoch's batches; between two of them it looks at what became of the last.
 
     ESPnet skips a step whose gradient is not finite and goes on; here that ends after
     ``max_bad_steps`` such steps on end.
 
-    Args:
+    Attributes:
         batches: ESPnet's iterator.
         reporter: ESPnet's ``SubReporter`` of the epoch, which has the losses.
         max_bad_steps: so many steps without a finite loss and gradient on end are too many;
             0: never.
         accum_grad: steps between two updates; there is a gradient norm only at an update.
+        step: how many batches it has given.
+        last: the last of them.
     """
 
-    def __init__(
-        self,
-        batches: Iterable[Batch],
-        reporter: Any,
-        max_bad_steps: int = 0,
-        accum_grad: int = 1,
-    ) -> None:
-        self.batches = batches
-        self.reporter = reporter
-        self.max_bad_steps = max_bad_steps
-        self.accum_grad = accum_grad
-        self.steps = 0
-        self.last: Batch = ([], {})
-        self._bad = 0
+    batches: Iterable[Batch]
+    reporter: Any
+    max_bad_steps: int = 0
+    accum_grad: int = 1
+    step: int = 0
+    last: Batch = dataclasses.field(default_factory=lambda: ([], {}))
 
     def __len__(self) -> int:
         return len(self.batches)  # type: ignore[arg-type]  # its TypeError is what is wanted
 
     def __iter__(self) -> Iterator[Batch]:
+        bad = 0
         for ids, batch in self.batches:
             self.last = (list(ids), dict(batch))  # ESPnet adds to its own
-            self.steps += 1
+            self.step += 1
             yield ids, batch
-            if self.max_bad_steps:
-                self._check_finite()
+            what = self._not_finite()
+            bad = bad + 1 if what else 0
+            if what and bad == self.max_bad_steps:
+                raise FeatnormError(
+                    f"the {what} was not finite in {bad} steps on end, the last in {self.place()}:"
+                    f" {self._mend()}"
+                )
 
     def place(self) -> str:
         """Return the epoch, the step and the utterances it is at, for a message."""
-        return f"epoch {self.reporter.get_epoch()}, step {self.steps} ({_few(self.last[0])})"
+        ids = ", ".join(self.last[0])
+        return f"epoch {self.reporter.get_epoch()}, step {self.step} ({ids})"
 
-    def _check_finite(self) -> None:
-        updated = self.steps % self.accum_grad == 0
-        loss = self._latest("loss")
-        gradient = self._latest("grad_norm") if updated else 0.0
-        if math.isfinite(loss) and math.isfinite(gradient):
-            self._bad = 0
-            return
-        self._bad += 1
-        if self._bad < self.max_bad_steps:
-            return
+    def _not_finite(self) -> str:
+        names = ["loss"] if self.step % self.accum_grad else ["loss", "grad_norm"]
+        for name in names:
+            values = self.reporter.stats.get(name)
+            if not values or not math.isfinite(float(values[-1].value)):
+                return name
+        return ""
+
+    def _mend(self) -> str:
         ids, batch = self.last
-        broken = [
-            key
-            for row, key in enumerate(ids)
-            if not all(torch.isfinite(values[row]).all() for values in batch.values())
-        ]
-        mend = "lower optim_conf.lr or grad_clip, or train without use_amp"
+        rows = enumerate(ids)
+        broken = [key for n, key in rows if not all(x[n].isfinite().all() for x in batch.values())]
         if broken:
-            mend = f"the recordings of {_few(broken)} hold NaN or inf: mend or remove them"
-        what = "gradient" if math.isfinite(loss) else "loss"
-        raise FeatnormError(
-            f"the {what} was not finite in {self._bad} steps on end, the last in {self.place()}:"
-            f" {mend}"
-        )
-
-    def _latest(self, key: str) -> float:
-        values = self.reporter.stats.get(key)
-        return float(values[-1].value) if values else math.nan
+            return f"the recordings of {', '.join(broken)} hold NaN or inf: mend or remove them"
+        return "lower optim_conf.lr or grad_clip, or train without use_amp"
 
 
 def _run(run_epoch: Callable[..., Any], watched: WatchedBatches, what: str, **parts: Any) -> Any:
     try:
         result = run_epoch(iterator=watched, **parts)
-    except (MemoryError, RuntimeError) as error:
+    except RuntimeError as error:
         # The processor's allocator raises a plain RuntimeError.
-        known = isinstance(error, MemoryError | torch.OutOfMemoryError)
-        if not known and "allocate memory" not in str(error):
-            raise
-        raise FeatnormError(_out_of_memory(watched, what)) from error
-    if watched.steps == 0:
+        if isinstance(error, torch.OutOfMemoryError) or "allocate memory" in str(error):
+            raise FeatnormError(_out_of_memory(watched, what)) from error
+        raise
+    if watched.step == 0:
         raise FeatnormError(
             f"the {what} set gives no batch: are there fewer pieces than batch_size, or are all"
             " utterances shorter than chunk_length (then set chunk_discard_short_samples: false)?"
@@ -208,12 +192,10 @@ def _run(run_epoch: Callable[..., Any], watched: WatchedBatches, what: str, **pa
 def _out_of_memory(watched: WatchedBatches, what: str) -> str:
     ids, batch = watched.last
     samples = max((values.shape[-1] for values in batch.values() if values.ndim > 1), default=0)
-    mend = "--set batch_size=N or --set chunk_length=N"
-    if what == "validation":
-        mend = "--set valid_batch_size=1"
+    mend = "batch_size=N or --set chunk_length=N" if what == "training" else "valid_batch_size=1"
     return (
         f"out of memory in {what}, {watched.place()}: {len(ids)} signals of"
-        f" {samples / SAMPLE_RATE:.2f} s in a batch; make it smaller ({mend}), or give"
+        f" {samples / SAMPLE_RATE:.2f} s in a batch; make it smaller (--set {mend}), or give"
         " --set separator_conf.gradient_checkpointing=true"
     )
 
@@ -221,8 +203,3 @@ def _out_of_memory(watched: WatchedBatches, what: str) -> str:
 def _is_first(option: DistributedOption) -> bool:
     """Whether this process is the one that saves."""
     return not option.distributed or option.dist_rank == 0
-
-
-def _few(names: list[str], shown: int = 4) -> str:
-    more = len(names) - shown
-    return ", ".join(names[:shown]) + (f" and {more} more" if more > 0 else "")

