@@ -48,7 +48,6 @@ COMMANDS = {
     "pack": "exp/tiny out/model.zip",
     "report": "--expdir exp --output out/RESULTS.md",
     "compare": "exp/noisy exp/tiny --output out/c.png --metric SI_SDR",
-    "gate": "--scores exp/noisy/scores_test",
     "drift": "--expdir exp/tiny --datadir data/valid --output out/features",
     "info": "--stats stats/clean.npz",
     "tables": "--table t --rows conf/tables --expdir exp --output out/tables",
@@ -166,7 +165,6 @@ CASES = [
     ("report: a broken summary", "report", put("exp/tiny/scores_test/summary.json", "{"),
      "summary.json"),
     ("compare: metric", "compare --metric LOUDNESS", nothing, "'LOUDNESS'", "PESQ_WB"),
-    ("gate: no scores", "gate --scores conf", nothing, "conf", "no scores"),
     ("drift: not trained", "drift --expdir conf", nothing, "conf", "stage 3"),
     ("tables: a row's key", "tables", put("conf/tables/t/0.yaml", "model: x"),
      "conf/tables/t/0.yaml"),
@@ -211,7 +209,7 @@ def test_every_command_has_a_case_and_no_name_comes_twice() -> None:
 
 
 @pytest.mark.parametrize(
-    "word", ["check", "collect_stats", "enhance_set", "pack", "info", "report", "gate", "tables"]
+    "word", ["check", "collect_stats", "enhance_set", "pack", "info", "report", "tables"]
 )
 def test_the_same_command_on_good_files_ends_well(here: Path, word: str, capsys) -> None:
     assert run(import_module(f"featnorm_se.bin.{word}").main, command_line(word)[1]) == 0

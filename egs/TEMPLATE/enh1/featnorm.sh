@@ -185,7 +185,7 @@ if runs 3 || runs 4; then
     if [ "${prepare}" = voicebank_demand ] && [ "${skip_gate}" = false ]; then
         log "the gate: scoring the noisy test set against the published scores"
         score "${datadir}/test/wav.scp" "${expdir}/noisy/scores_test"
-        "${python}" -m featnorm_se.bin.gate --scores "${expdir}/noisy/scores_test"
+        "${python}" local/gate.py --scores "${expdir}/noisy/scores_test"
     fi
 fi
 

@@ -6,9 +6,9 @@ import json
 from pathlib import Path
 
 import pytest
+from gate import main
 
 from featnorm_se.bin import run
-from featnorm_se.bin.gate import main
 from featnorm_se.metrics.cache import Row
 from featnorm_se.metrics.scoring import to_csv
 from featnorm_se.metrics.summary import summarize

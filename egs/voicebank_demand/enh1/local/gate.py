@@ -1,10 +1,14 @@
+#!/usr/bin/env python3
 """The gate before training: the noisy test set against its published scores."""
 
 from __future__ import annotations
 
+import argparse
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
+from featnorm_se.bin import Parser, run
 from featnorm_se.errors import FeatnormError
 from featnorm_se.files import read_json
 from featnorm_se.report.experiments import read_scores
@@ -62,3 +66,25 @@ def check_noisy(scores: str | os.PathLike[str]) -> str:
             " --skip_gate true"
         )
     return f"gate: {line}: as published"
+
+
+def get_parser() -> argparse.ArgumentParser:
+    """Return the command's parser."""
+    parser = Parser(
+        prog="local/gate.py",
+        description="Compare PESQ_WB and STOI of the noisy VoiceBank-DEMAND test set with the"
+        " published values. Status 1 when they are off by more than 0.01: then whatever is trained"
+        " could not be compared with anybody's.",
+    )
+    parser.add_argument("--scores", required=True, help="folder of its summary.json and scores.csv")
+    return parser
+
+
+def main(argv: Sequence[str]) -> None:
+    """Compare and print."""
+    args = get_parser().parse_args(argv)
+    print(check_noisy(args.scores))
+
+
+if __name__ == "__main__":
+    raise SystemExit(run(main))
