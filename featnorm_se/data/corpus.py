@@ -34,31 +34,74 @@ def find_pairs(noisy: str | os.PathLike[str], clean: str | os.PathLike[str]) -> 
         FeatnormError: a folder is missing or empty, a name comes twice or cannot stand in Kaldi's
             files, or a file has no twin; the message names the file.
     """
-    noisy_files, clean_files = _files_by_name(Path(noisy)), _files_by_name(Path(clean))
+    noisy_files, clean_files = list_audio(Path(noisy)), list_audio(Path(clean))
+    for name, file in [*noisy_files.items(), *clean_files.items()]:
+        check_key(name, file)
     check_twins(noisy_files, clean_files, (str(noisy), str(clean)))
     return [
-        Utterance(name, noisy_files[name], clean_files[name], name.split("_")[0])
+        Utterance(
+            name,
+            os.path.abspath(noisy_files[name]),
+            os.path.abspath(clean_files[name]),
+            name.split("_")[0],
+        )
         for name in sorted(noisy_files, key=str.encode)
     ]
 
 
-def _files_by_name(folder: Path) -> dict[str, str]:
-    """List a folder's audio files by name without ending."""
+def list_audio(folder: Path, deep: bool = False) -> dict[str, str]:
+    """List a folder's audio files by name without ending; hidden ones do not count.
+
+    Args:
+        folder: the folder.
+        deep: with those of its sub-folders, whose names then begin a file's name.
+
+    Raises:
+        FeatnormError: the folder is missing or holds no audio, or a name comes twice.
+    """
     if not folder.is_dir():
         raise FeatnormError(f"no such folder: {folder}: give the folder that holds it")
     found: dict[str, str] = {}
-    for path in sorted(folder.iterdir()):
-        if path.suffix.lower() not in AUDIO_SUFFIXES or path.name.startswith("."):
+    for path in sorted(folder.rglob("*") if deep else folder.iterdir()):
+        inside = path.relative_to(folder)
+        hidden = any(name.startswith(".") for name in inside.parts)
+        if hidden or path.is_dir() or path.suffix.lower() not in AUDIO_SUFFIXES:
             continue
-        check_key(path.stem, str(path))
-        if path.stem in found:
+        name = inside.with_suffix("").as_posix()
+        if name in found:
             raise FeatnormError(
-                f"the name {path.stem} comes twice, as {found[path.stem]} and {path}: remove one"
+                f"the name {name} comes twice, as {found[name]} and {path}: remove one"
             )
-        found[path.stem] = str(path.absolute())
+        found[name] = str(path)
     if not found:
-        raise FeatnormError(f"{folder} holds no audio file")
+        raise FeatnormError(f"{folder} holds no audio file ({', '.join(AUDIO_SUFFIXES)})")
     return found
+
+
+def read_listing(path: str | os.PathLike[str]) -> dict[str, str]:
+    """List the audio files of a folder (with its sub-folders) or of an scp file.
+
+    In an scp file, a relative path is taken from the current folder, as Kaldi does, or else from
+    the scp file's own.
+
+    Returns:
+        The files by utterance name. Whether they can be read is not looked at; commands and
+        places in an archive are no files.
+
+    Raises:
+        FeatnormError: the path does not exist, holds no audio, or names an utterance twice.
+    """
+    root = Path(path)
+    if root.is_dir():
+        return list_audio(root, deep=True)
+    if not root.exists():
+        raise FeatnormError(f"{path}: no such folder or scp file")
+    files = read_scp(root)
+    for name, value in files.items():
+        beside = root.parent / value
+        if not os.path.isfile(value) and beside.is_file():
+            files[name] = str(beside)
+    return files
 
 
 def split_valid(

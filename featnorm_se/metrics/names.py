@@ -1,4 +1,4 @@
-"""The metrics by name: unit, direction, and the package that computes each."""
+"""The metrics by name: unit, decimals, and the package that computes each."""
 
 from __future__ import annotations
 
@@ -16,12 +16,11 @@ FORMULAE_VERSION = "1"
 
 @dataclass(frozen=True)
 class Metric:
-    """One score: its unit, its package (empty: ours), decimals to print, and which way is up."""
+    """One score: its unit, its package (empty: ours), and the decimals to print."""
 
     unit: str
     package: str
     decimals: int = 2
-    higher_is_better: bool = True
 
 
 METRICS: dict[str, Metric] = {
@@ -35,8 +34,8 @@ METRICS: dict[str, Metric] = {
     "CBAK": Metric("1..5", "pesq", 3),
     "COVL": Metric("1..5", "pesq", 3),
     "SSNR": Metric("dB", ""),
-    "LLR": Metric("nats", "", 3, higher_is_better=False),
-    "WSS": Metric("dB^2", "", higher_is_better=False),
+    "LLR": Metric("nats", "", 3),
+    "WSS": Metric("dB^2", ""),
     "DNSMOS_OVRL": Metric("MOS", "speechmos", 3),
     "DNSMOS_SIG": Metric("MOS", "speechmos", 3),
     "DNSMOS_BAK": Metric("MOS", "speechmos", 3),
@@ -98,11 +97,3 @@ def package_versions(metrics: Sequence[str]) -> dict[str, str]:
         except PackageNotFoundError:
             found[name] = "absent"
     return found
-
-
-def join_reasons(reasons: dict[str, str]) -> list[str]:
-    """Join measures with the same reason: ``["PESQ_WB, CSIG: finds ..."]``."""
-    measures: dict[str, list[str]] = {}
-    for name, reason in reasons.items():
-        measures.setdefault(reason, []).append(name)
-    return [f"{', '.join(names)}: {reason}" for reason, names in measures.items()]

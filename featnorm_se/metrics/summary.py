@@ -6,8 +6,8 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from featnorm_se.metrics.cache import Row
 from featnorm_se.metrics.names import METRICS
+from featnorm_se.metrics.worker import Row
 
 Conditions = Mapping[str, tuple[str, float]]
 

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featnorm_se.data.audio import audio_info, read_audio
+from featnorm_se.data.corpus import read_listing
 from featnorm_se.errors import FeatnormError
-from featnorm_se.metrics.listing import read_listing
 from featnorm_se.metrics.names import METRICS
 from featnorm_se.metrics.summary import format_value
 from featnorm_se.report import plots
