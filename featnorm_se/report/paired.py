@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,11 +51,6 @@ class Contrast:
     def interval(self) -> tuple[float, float]:
         """Return the mean's 95 % interval, see ``crossed_interval``."""
         return crossed_interval(self.values)
-
-    def among(self, names: Collection[str]) -> Contrast:
-        """Return what there is of some utterances."""
-        chosen = [i for i, name in enumerate(self.utterances) if name in names]
-        return Contrast(self.seeds, [self.utterances[i] for i in chosen], self.values[:, chosen])
 
 
 def contrast(terms: Sequence[tuple[float, Mapping[int, Scores]]], metric: str) -> Contrast:

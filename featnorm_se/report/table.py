@@ -158,7 +158,7 @@ def _drift(runs: Sequence[Experiment]) -> dict[str, Estimate]:
         return {}
     found = {}
     for name in DRIFT:
-        values = [[getattr(layer, name) for layer in table] for table in tables]
+        values = [[layer[name] for layer in table.values()] for table in tables]
         found[name] = over_seeds([sum(layers) / len(layers) for layers in values])
         found[f"last_{name}"] = over_seeds([layers[-1] for layers in values])
     return found

@@ -35,12 +35,12 @@ def main(argv: Sequence[str]) -> None:
     args = get_parser().parse_args(argv)
     import torch
     from study import length_text, lengths
+    from study.by_row import split_seed
 
     from featnorm_se.data.corpus import read_listing, read_log
     from featnorm_se.files import write_text
     from featnorm_se.inference.enhancer import Enhancer
     from featnorm_se.names import SAMPLE_RATE
-    from featnorm_se.report.experiments import split_seed
     from featnorm_se.report.table import DELTAS
 
     torch.set_num_threads(1)
