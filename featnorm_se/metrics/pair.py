@@ -65,12 +65,10 @@ def score_measures(
     sample_rate: int,
     metrics: Sequence[str],
 ) -> tuple[dict[str, float], dict[str, str]]:
-    """Score one utterance, measure by measure: one that fails does not take others with it.
+    """Score as ``score_pair`` does, but one measure that fails does not take others with it.
 
     Args:
-        ref: clean speech in [-1, 1], shape (N,).
-        inf: the speech to judge, shape (N,).
-        sample_rate: in Hz.
+        ref, inf, sample_rate: see ``score_pair``.
         metrics: full names, as from ``resolve``.
 
     Returns:

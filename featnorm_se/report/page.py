@@ -76,14 +76,9 @@ def build_page(
     kind: str = "flac",
     limit: int = 8,
 ) -> str:
-    """Return the page's HTML.
+    """Return the page's HTML, with audio of a ``kind`` of at most ``limit`` models.
 
-    Args:
-        experiments: as from ``read_experiments``.
-        datadir: folder of the test sets' data directories.
-        title: the page's heading.
-        kind: the audio's format.
-        limit: so many models at most can be heard.
+    The other arguments are those of ``write_page``.
     """
     from jinja2 import Environment, PackageLoader, StrictUndefined
 

@@ -142,29 +142,30 @@ def compare_folders(
         raise FeatnormError(f"no metric is named {metric!r}; there are {', '.join(METRICS)}")
     folders = [Path(baseline), *map(Path, others)]
     name = testset or _common_testset(folders)
-    tables = [read_scores(folder / f"{SCORES_PREFIX}{name}" / "scores.csv") for folder in folders]
-    first, *rest = tables
+    first, *rest = (read_scores(f / f"{SCORES_PREFIX}{name}" / "scores.csv") for f in folders)
+    labels = [f"{f.resolve().name}\nless {folders[0].resolve().name}" for f in folders[1:]]
     found: dict[str, Contrast] = {}
-    for folder, table in zip(folders[1:], rest, strict=True):
+    for label, table in zip(labels, rest, strict=True):
         try:
-            label = f"{folder.resolve().name}\nless {folders[0].resolve().name}"
             found[label] = compare(first, table, metric)
         except FeatnormError as error:
-            raise FeatnormError(f"{folders[0]} and {folder}: {error}") from error
+            raise FeatnormError(f"{' '.join(label.split())}: {error}") from error
     return found
 
 
 def _common_testset(folders: Sequence[Path]) -> str:
     """Return the one test set that all folders were scored on."""
-    scored = []
-    for folder in folders:
-        tables = folder.glob(f"{SCORES_PREFIX}*/scores.csv")
-        scored.append({path.parent.name.removeprefix(SCORES_PREFIX) for path in tables})
-        if not scored[-1]:
-            raise FeatnormError(f"{folder} has no scores (scores_*/scores.csv): run stage 4")
+    scored = [
+        {
+            table.parent.name.removeprefix(SCORES_PREFIX)
+            for table in folder.glob(f"{SCORES_PREFIX}*/scores.csv")
+        }
+        for folder in folders
+    ]
     common = set.intersection(*scored)
     if not common:
-        raise FeatnormError("the experiments were scored on no test set in common: run stage 4")
+        names = ", ".join(map(str, folders))
+        raise FeatnormError(f"{names}: no scores of a test set in common: run stage 4")
     if len(common) > 1:
         raise FeatnormError(f"name one --testset of {', '.join(sorted(common))}")
     return common.pop()

@@ -115,20 +115,16 @@ def _make_row(name: str, entry: Mapping[str, Any], setting: Setting) -> Row:
     norm = check_norm(str(entry.get("norm")))
     site = acting = ""
     if norm not in ("none", "level"):
-        site = _site(str(entry.get("norm_site", "auto")), card)
+        layers = int(card["layers"])
+        site = str(entry.get("norm_site", "auto"))
+        site = f"layer.{(layers + 1) // 2}" if site == "middle" else site
+        check_sites(site, layers)
+        # A single run calls it auto too.
+        site = "auto" if site == card.get("lowest_site") else site
         acting = site.replace("auto", str(card.get("lowest_site", "auto")))
-        acting = acting.replace("last", f"layer.{card['layers']}")
+        acting = acting.replace("last", f"layer.{layers}")
     baseline, config = str(entry.get("baseline", "")), str(entry.get("config", ""))
     return Row(name, upstream, weights, norm, site, acting, baseline, config)
-
-
-def _site(site: str, card: dict[str, Any]) -> str:
-    """Resolve ``middle``, and call the lowest site that acts ``auto``, as a single run does."""
-    layers = int(card["layers"])
-    if site == "middle":
-        site = f"layer.{(layers + 1) // 2}"
-    check_sites(site, layers)
-    return "auto" if site == card.get("lowest_site") else site
 
 
 def tag_of(row: Row, setting: Setting, seed: int) -> str:
@@ -175,17 +171,14 @@ def plan_runs(
     for seed in seeds:
         for row in rows:
             tag = tag_of(row, setting, seed)
-            stage = _first_stage(expdir / tag, testset)
-            measured = not drift or drift_file(expdir / tag).is_file()
+            folder = expdir / tag
+            record, scores = folder / "run.json", folder / f"{SCORES_PREFIX}{testset}"
+            stage = 4 if record.is_file() and read_json(record).get("finished") else 2
+            if (scores / "summary.json").is_file():
+                stage = 5
+            measured = not drift or drift_file(folder).is_file()
             if row.is_noisy or (stage == 5 and measured):
                 continue
             arguments = arguments_of(row, setting, seed)
             runs[tag] = {"tag": tag, "stage": stage, "drift": drift, "arguments": arguments}
     return list(runs.values())
-
-
-def _first_stage(folder: Path, testset: str) -> int:
-    if (folder / f"{SCORES_PREFIX}{testset}" / "summary.json").is_file():
-        return 5
-    record = folder / "run.json"
-    return 4 if record.is_file() and read_json(record).get("finished") else 2

@@ -104,9 +104,9 @@ def test_folders_that_cannot_be_compared_are_refused(expdir: Path) -> None:
     pair = (expdir / "noisy", [expdir / "tera_none"])
     with pytest.raises(FeatnormError, match="no metric is named 'MOS'"):
         compare_folders(*pair, "MOS")
-    with pytest.raises(FeatnormError, match="noisy and .*tera_none: no utterance has COVL"):
+    with pytest.raises(FeatnormError, match="tera_none less noisy: no utterance has COVL"):
         compare_folders(*pair, "COVL")
-    with pytest.raises(FeatnormError, match="has no scores .*run stage 4"):
+    with pytest.raises(FeatnormError, match="no scores of a test set in common: run stage 4"):
         compare_folders(expdir / "noisy", [expdir / "gone"], "PESQ_WB")
     for name in ("noisy", "tera_none"):
         shutil.copytree(expdir / name / "scores_test", expdir / name / "scores_other")
@@ -115,5 +115,5 @@ def test_folders_that_cannot_be_compared_are_refused(expdir: Path) -> None:
     assert compare_folders(*pair, "PESQ_WB", "other")
     shutil.rmtree(expdir / "noisy/scores_test")
     shutil.rmtree(expdir / "tera_none/scores_other")
-    with pytest.raises(FeatnormError, match="no test set in common"):
+    with pytest.raises(FeatnormError, match="no scores of a test set in common"):
         compare_folders(*pair, "PESQ_WB")

@@ -106,7 +106,7 @@ def test_values_are_means_over_seeds_and_differences_are_paired(rows_dir, exp) -
     for seed in range(3):
         table = read_scores(exp / f"tera_scratch_none_tiny_seed{seed}/scores_test/scores.csv")
         means.append(np.mean([row["PESQ_WB"] for row in table.values()]))
-    estimate = none.metrics["PESQ_WB"]
+    estimate = none.values["PESQ_WB"]
     assert estimate.mean == pytest.approx(np.mean(means), abs=1e-6)
     # Student's t for two degrees of freedom.
     half = 4.302653 * np.std(means, ddof=1) / np.sqrt(3)
@@ -115,7 +115,7 @@ def test_values_are_means_over_seeds_and_differences_are_paired(rows_dir, exp) -
     low, high = one_more(estimate, 3)
     reach = 4.302653 * np.std(means, ddof=1) * np.sqrt(1 + 1 / 3)
     assert (estimate.mean - low, high - estimate.mean) == pytest.approx((reach, reach), rel=1e-4)
-    assert one_more(lines["00_noisy"].metrics["PESQ_WB"], 1) is None
+    assert one_more(lines["00_noisy"].values["PESQ_WB"], 1) is None
     # The seeds that both have.
     terms = [
         (
@@ -128,12 +128,12 @@ def test_values_are_means_over_seeds_and_differences_are_paired(rows_dir, exp) -
         for weight, norm in ((1, "utterance_auto"), (-1, "none"))
     ]
     paired = contrast(terms, "PESQ_WB")
-    delta = fn.deltas["PESQ_WB"]
+    delta = fn.values["delta_PESQ_WB"]
     assert (delta.mean, delta.low, delta.high) == (paired.mean, *paired.interval())
     assert 0.05 < delta.mean < 0.2
     # Two seeds, 0.15 and 0.07 apart from the baseline's: they leave its sign open.
     assert delta.low < 0 < delta.high
-    assert lines["00_noisy"].metrics["PESQ_WB"].low is None
+    assert lines["00_noisy"].values["PESQ_WB"].low is None
     assert none.parameters == 41234 and none.seconds == pytest.approx(101.0)
 
 
@@ -143,7 +143,7 @@ def test_with_one_seed_a_difference_has_the_interval_over_utterances(rows_dir, e
         read_scores(exp / f"tera_scratch_{norm}_tiny_seed0/scores_test/scores.csv")
         for norm in ("none", "utterance_auto")
     )
-    found, delta = compare(first, second, "PESQ_WB"), lines["02_fn"].deltas["PESQ_WB"]
+    found, delta = compare(first, second, "PESQ_WB"), lines["02_fn"].values["delta_PESQ_WB"]
     ends = (delta.mean, delta.low, delta.high)
     assert ends == pytest.approx((found.mean, *found.interval()), abs=1e-12)
 
@@ -156,10 +156,10 @@ def test_cells_that_were_not_run_stay_empty(rows_dir, exp) -> None:
     assert empty[:6] == ["low", "tera", "pretrained", "utterance", "projection", ""]
     assert all(cell == "" for cell in empty[5:])
     ends = body[1][heading.index("one more run: PESQ_WB")].split(" to ")
-    assert float(ends[0]) < lines[1].metrics["PESQ_WB"].low < float(ends[1])
+    assert float(ends[0]) < lines[1].values["PESQ_WB"].low < float(ends[1])
     table = list(csv.DictReader(io.StringIO(to_csv(lines))))
     assert table[3]["PESQ_WB"] == "" and table[3]["parameters"] == ""
-    assert float(table[1]["PESQ_WB"]) == pytest.approx(lines[1].metrics["PESQ_WB"].mean, abs=1e-6)
+    assert float(table[1]["PESQ_WB"]) == pytest.approx(lines[1].values["PESQ_WB"].mean, abs=1e-6)
     assert table[0]["PESQ_WB_one_more_low"] == ""
     assert float(table[1]["PESQ_WB_one_more_low"]) == pytest.approx(float(ends[0]), abs=0.001)
     assert table[0]["PESQ_WB_low"] == "" and table[1]["delta_PESQ_WB_low"] != ""
@@ -180,11 +180,14 @@ def test_the_three_forms_agree_and_latex_is_escaped(rows_dir, exp) -> None:
 
 def test_differences_have_a_sign_and_a_decimal_more_and_zero_has_none(rows_dir) -> None:
     row = read_rows(rows_dir, SETTING)[2]
-    deltas = {"PESQ_WB": Estimate(-0.0123, -0.02, 0.00001), "STOI": Estimate(-0.00001, 0.1, 0.2)}
-    heading, row_of = cells([Line(row, 1, deltas=deltas)])
+    deltas = {
+        "delta_PESQ_WB": Estimate(-0.0123, -0.02, 0.00001),
+        "delta_STOI": Estimate(-0.00001, 0.1, 0.2),
+    }
+    heading, row_of = cells([Line(row, 1, values=deltas)])
     assert row_of[heading.index("Δ PESQ_WB")] == "-0.0123 [-0.0200, 0.0000]"
     assert row_of[heading.index("Δ STOI")] == "0.0000 [+0.1000, +0.2000]"
-    assert "$-$0.0123 [$-$0.0200, 0.0000]" in to_latex([Line(row, 1, deltas=deltas)], "T")
+    assert "$-$0.0123 [$-$0.0200, 0.0000]" in to_latex([Line(row, 1, values=deltas)], "T")
     assert row_of[heading.index("site")] == "projection"  # where auto is for this upstream
 
 
@@ -205,10 +208,10 @@ def test_drift_is_read_when_every_run_has_it(rows_dir, exp) -> None:
     assert [run["tag"] for run in missing] == ["tera_scratch_none_tiny_seed1"]
     assert missing[0]["drift"]
     lines = {ln.row.name: ln for ln in gather(rows, SETTING, [0, 1], exp)}
-    drift = lines["02_fn"].drift
+    drift = lines["02_fn"].values
     assert drift["cka"].mean == pytest.approx(0.8)
     assert drift["last_cosine"].mean == pytest.approx(0.6)
-    assert lines["01_none"].drift == {}
+    assert "cka" not in lines["01_none"].values
     path.write_text("layer,cka\n1,x\n")
     with pytest.raises(FeatnormError, match="drift.csv is no table"):
         gather(read_rows(rows_dir, SETTING), SETTING, [0, 1], exp)
