@@ -12,7 +12,7 @@ from featnorm_se.errors import FeatnormError
 from featnorm_se.metrics.summary import describe
 from featnorm_se.report.experiments import SCORES_PREFIX, Experiment, read_drift, read_experiments
 from featnorm_se.report.paired import contrast
-from featnorm_se.report.rows import Row, Setting, tag_of
+from featnorm_se.report.rows import Row
 
 Runs = Mapping[int, Experiment]
 DELTAS = ("PESQ_WB", "STOI")
@@ -52,7 +52,6 @@ class Line:
 
 def gather(
     rows: Sequence[Row],
-    setting: Setting,
     seeds: Sequence[int],
     expdir: Path,
     testset: str = "test",
@@ -73,9 +72,7 @@ def gather(
             raise
         there = {}
     runs: dict[str, Runs] = {
-        row.name: {
-            seed: there[tag] for seed in seeds if (tag := tag_of(row, setting, seed)) in there
-        }
+        row.name: {seed: there[tag] for seed in seeds if (tag := row.tag(seed)) in there}
         for row in rows
     }
     return [_line(row, runs[row.name], runs.get(row.baseline, {}), testset) for row in rows]

@@ -14,7 +14,7 @@ import pytest
 from featnorm_se.errors import FeatnormError
 from featnorm_se.report.experiments import drift_file, read_scores
 from featnorm_se.report.paired import compare, contrast
-from featnorm_se.report.rows import Setting, arguments_of, plan_runs, read_rows, tag_of
+from featnorm_se.report.rows import Setting, plan_runs, read_rows
 from featnorm_se.report.table import Estimate, Line, gather, one_more
 from featnorm_se.report.table_text import cells, to_csv, to_latex, to_markdown
 
@@ -67,23 +67,23 @@ def test_tags_are_those_of_a_single_run_and_doubles_fall_together(rows_dir: Path
         "upstream: tera\nweights: scratch\nnorm: none\nconfig: conf/frozen.yaml\n"
     )
     rows = {row.name: row for row in read_rows(rows_dir, SETTING)}
-    assert tag_of(rows["02_fn"], SETTING, 2) == "tera_scratch_utterance_auto_tiny_seed2"
-    assert tag_of(rows["03_low"], SETTING, 0) == "tera_pretrained_utterance_auto_tiny_seed0"
-    assert tag_of(rows["05_frozen"], SETTING, 0) == "tera_scratch_none_frozen_seed0"
+    assert rows["02_fn"].tag(2) == "tera_scratch_utterance_auto_tiny_seed2"
+    assert rows["03_low"].tag(0) == "tera_pretrained_utterance_auto_tiny_seed0"
+    assert rows["05_frozen"].tag(0) == "tera_scratch_none_frozen_seed0"
     assert rows["04_mid"].norm_site == "layer.2"
-    options = arguments_of(rows["05_frozen"], SETTING, 1)
+    options = rows["05_frozen"].arguments(1)
     assert options[options.index("--upstream_ckpt") + 1] == "scratch"
     assert options[options.index("--config") + 1] == "conf/frozen.yaml"
     mine = Setting(ckpt_dir="/c", suffix="_tiny", conf_dir="")
-    assert "/c/tera_tiny.pt" in arguments_of(read_rows(rows_dir, mine)[3], mine, 0)
-    assert "" in arguments_of(rows["03_low"], SETTING, 0)
+    assert "/c/tera_tiny.pt" in read_rows(rows_dir, mine)[3].arguments(0)
+    assert "" in rows["03_low"].arguments(0)
 
 
 def test_only_what_is_missing_is_planned(rows_dir: Path, exp: Path) -> None:
     (exp / "tera_pretrained_utterance_auto_tiny_seed0").mkdir()
     record = exp / "tera_pretrained_utterance_auto_tiny_seed0" / "run.json"
     record.write_text(json.dumps({"finished": "today"}))
-    runs = plan_runs(read_rows(rows_dir, SETTING), SETTING, [0, 1, 2], exp, "test")
+    runs = plan_runs(read_rows(rows_dir, SETTING), [0, 1, 2], exp, "test")
     stages = {run["tag"]: run["stage"] for run in runs}
     assert stages == {
         "tera_pretrained_utterance_auto_tiny_seed0": 4,
@@ -97,9 +97,7 @@ def test_only_what_is_missing_is_planned(rows_dir: Path, exp: Path) -> None:
 
 
 def test_values_are_means_over_seeds_and_differences_are_paired(rows_dir, exp) -> None:
-    lines = {
-        ln.row.name: ln for ln in gather(read_rows(rows_dir, SETTING), SETTING, [0, 1, 2], exp)
-    }
+    lines = {ln.row.name: ln for ln in gather(read_rows(rows_dir, SETTING), [0, 1, 2], exp)}
     none, fn = lines["01_none"], lines["02_fn"]
     assert (none.seeds, fn.seeds, lines["00_noisy"].seeds) == (3, 2, 1)
     means = []
@@ -138,7 +136,7 @@ def test_values_are_means_over_seeds_and_differences_are_paired(rows_dir, exp) -
 
 
 def test_with_one_seed_a_difference_has_the_interval_over_utterances(rows_dir, exp) -> None:
-    lines = {ln.row.name: ln for ln in gather(read_rows(rows_dir, SETTING), SETTING, [0], exp)}
+    lines = {ln.row.name: ln for ln in gather(read_rows(rows_dir, SETTING), [0], exp)}
     first, second = (
         read_scores(exp / f"tera_scratch_{norm}_tiny_seed0/scores_test/scores.csv")
         for norm in ("none", "utterance_auto")
@@ -149,7 +147,7 @@ def test_with_one_seed_a_difference_has_the_interval_over_utterances(rows_dir, e
 
 
 def test_cells_that_were_not_run_stay_empty(rows_dir, exp) -> None:
-    lines = gather(read_rows(rows_dir, SETTING), SETTING, [0, 1, 2], exp)
+    lines = gather(read_rows(rows_dir, SETTING), [0, 1, 2], exp)
     heading, *body = cells(lines)
     assert [row[5] for row in body[:3]] == ["1", "3", "2 of 3"]
     empty = body[3]
@@ -166,7 +164,7 @@ def test_cells_that_were_not_run_stay_empty(rows_dir, exp) -> None:
 
 
 def test_the_three_forms_agree_and_latex_is_escaped(rows_dir, exp) -> None:
-    lines = gather(read_rows(rows_dir, SETTING), SETTING, [0, 1], exp)
+    lines = gather(read_rows(rows_dir, SETTING), [0, 1], exp)
     value = next(row[6] for row in cells(lines) if row[3] == "utterance")
     assert "±" in value
     assert value in to_markdown(lines, "T")
@@ -202,19 +200,17 @@ def test_drift_is_read_when_every_run_has_it(rows_dir, exp) -> None:
     other.parent.mkdir()
     other.write_text("layer,cka,cosine\n1,1,1\n")
     rows = read_rows(rows_dir, SETTING)
-    missing = [
-        run for run in plan_runs(rows, SETTING, [0, 1], exp, drift=True) if run["stage"] == 5
-    ]
+    missing = [run for run in plan_runs(rows, [0, 1], exp, drift=True) if run["stage"] == 5]
     assert [run["tag"] for run in missing] == ["tera_scratch_none_tiny_seed1"]
     assert missing[0]["drift"]
-    lines = {ln.row.name: ln for ln in gather(rows, SETTING, [0, 1], exp)}
+    lines = {ln.row.name: ln for ln in gather(rows, [0, 1], exp)}
     drift = lines["02_fn"].values
     assert drift["cka"].mean == pytest.approx(0.8)
     assert drift["last_cosine"].mean == pytest.approx(0.6)
     assert "cka" not in lines["01_none"].values
     path.write_text("layer,cka\n1,x\n")
     with pytest.raises(FeatnormError, match="drift.csv is no table"):
-        gather(read_rows(rows_dir, SETTING), SETTING, [0, 1], exp)
+        gather(read_rows(rows_dir, SETTING), [0, 1], exp)
 
 
 @pytest.mark.parametrize(
