@@ -50,13 +50,7 @@ def choose(noisy: Scores, judged: Scores, metric: str = "PESQ_WB") -> list[tuple
 
 
 def data_uri(signal: NDArray[np.float32], sample_rate: int, kind: str) -> str:
-    """Encode a signal for the ``src`` of a player.
-
-    Args:
-        signal: samples in [-1, 1], shape (N,).
-        sample_rate: in Hz.
-        kind: ``flac`` or ``mp3``.
-    """
+    """Encode a signal in [-1, 1], shape (N,), as ``flac`` or ``mp3`` for a player's ``src``."""
     import soundfile
 
     mime, options = FORMATS[kind]
@@ -70,10 +64,8 @@ def read_audio_sets(
 ) -> dict[str, dict[str, str]]:
     """Return files by utterance, by label: the noisy input, each model, and the clean speech.
 
-    Args:
-        datadir: folder of ``<testset>/{wav,spk1}.scp``.
-        testset: the test set's name.
-        models: the experiments, with ``enhanced_<testset>/spk1.scp``.
+    They are listed in ``<datadir>/<testset>/{wav,spk1}.scp`` and in each model's
+    ``enhanced_<testset>/spk1.scp``.
     """
     folder = Path(datadir) / testset
     lists = {"noisy": folder / "wav.scp"}

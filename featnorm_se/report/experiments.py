@@ -108,12 +108,7 @@ def names_of_testsets(experiments: Sequence[Experiment]) -> list[str]:
 def read_scores(path: str | os.PathLike[str], key: str = "utt_id") -> Scores:
     """Read a ``scores.csv``, or another table of numbers; a cell that is empty is left out.
 
-    Args:
-        path: the file.
-        key: the column that names a row.
-
-    Returns:
-        The numbers by column, by row.
+    ``key`` is the column that names a row.
 
     Raises:
         FeatnormError: the file cannot be read or is no such table.
@@ -152,13 +147,8 @@ def read_drift(folder: Path) -> Scores:
 def read_curves(folder: Path) -> Curves:
     """Read the loss by epoch of ``train`` and ``valid`` from ``train.log`` (and its rotations).
 
-    An epoch that a resumed training did again counts as it was done last.
-
-    Args:
-        folder: ``exp/<name>``.
-
-    Returns:
-        ``(epoch, loss)`` pairs by phase, sorted; empty when there is no log.
+    An epoch that a resumed training did again counts as it was done last. Without a log there is
+    nothing.
     """
     found: dict[str, dict[int, float]] = {}
     for path in sorted(folder.glob("train*.log"), key=lambda path: path.stat().st_mtime):
@@ -174,10 +164,7 @@ def short_labels(experiments: Sequence[Experiment]) -> dict[str, str]:
     """Name each experiment by its upstream, its norm, and what else is needed to be unique.
 
     Site, weights and seed are added, one after the other, while two names are the same; when
-    all of them do not suffice, the folder's name is used.
-
-    Returns:
-        The label by experiment name.
+    all of them do not suffice, the folder's name is used. Returns the labels by folder's name.
     """
     models = [experiment for experiment in experiments if not experiment.is_noisy]
     labels = {experiment.name: experiment.name for experiment in experiments}

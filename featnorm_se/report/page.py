@@ -170,10 +170,7 @@ class TestSet:
     ) -> list[tuple[str, list[dict[str, str]]]]:
         """Headings and players of the best, median and worst gain of the best model.
 
-        Args:
-            datadir: where the noisy and clean speech is.
-            kind: the audio's format.
-            limit: so many models at most; 0: nothing.
+        The arguments are those of ``build_page``.
         """
         models = self.models[:limit]
         if not models or NOISY not in self.scores:

@@ -109,14 +109,10 @@ def over_seeds(values: Sequence[float]) -> Estimate:
 
 
 def one_more(estimate: Estimate | None, seeds: int) -> tuple[float, float] | None:
-    """Return where one more run falls 95 times of 100; one run does not say.
+    """Return where one more run falls 95 times of 100, by a mean over seeds; one does not say.
 
     Student's prediction interval is mean ± t s sqrt(1 + 1/n), and that of the mean over n seeds
     mean ± t s / sqrt(n): sqrt(n + 1) times as close.
-
-    Args:
-        estimate: the mean over seeds.
-        seeds: how many it is of.
     """
     if estimate is None or estimate.low is None or estimate.high is None:
         return None

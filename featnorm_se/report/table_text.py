@@ -53,9 +53,7 @@ def shown(lines: Sequence[Line]) -> list[str]:
 def cells(lines: Sequence[Line], drift: bool = False) -> list[list[str]]:
     """Return the table as text: a heading and a row a line; unknown cells are empty.
 
-    Args:
-        lines: what was gathered.
-        drift: with the columns of the distance from the pre-trained model.
+    With ``drift`` it has the columns of the distance from the pre-trained model.
     """
     metrics, drifts = shown(lines), list(_DRIFT) if drift else []
     changing = [name for name in DELTAS if name in metrics]

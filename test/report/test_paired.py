@@ -81,13 +81,6 @@ def test_a_contrast_is_paired_by_seed_and_utterance() -> None:
     assert twice.values == pytest.approx(np.zeros((2, 2)))
 
 
-def test_rows_without_a_common_seed_or_metric_are_refused() -> None:
-    with pytest.raises(FeatnormError, match="no seed in common"):
-        contrast([(1, {0: {}}), (-1, {1: {}})], "STOI")
-    with pytest.raises(FeatnormError, match="no utterance has STOI"):
-        contrast([(1, {0: {"a": {}}}), (-1, {0: {"a": {"STOI": 1.0}}})], "STOI")
-
-
 def test_folders_against_the_first(expdir: Path) -> None:
     found = compare_folders(
         expdir / "noisy", [expdir / "tera_none", expdir / "tera_utterance"], "PESQ_WB"
