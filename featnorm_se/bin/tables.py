@@ -57,18 +57,18 @@ def main(argv: Sequence[str]) -> None:
     setting = Setting(
         args.upstream, args.upstream_suffix, args.ckpt_dir, args.config, args.upstream_conf_dir
     )
-    if not args.seeds.split() or not all(seed.isdecimal() for seed in args.seeds.split()):
+    if not all(seed.isdecimal() for seed in args.seeds.split() or [""]):
         raise FeatnormError(f"--seeds is {args.seeds!r}: whole numbers, parted by blanks")
     rows = read_rows(Path(args.rows) / args.table, setting)
-    (write_plan if args.plan else write_tables)(rows, args)
+    seeds = [int(seed) for seed in args.seeds.split()]
+    (write_plan if args.plan else write_tables)(rows, seeds, args)
 
 
-def write_plan(rows: Sequence[Row], args: argparse.Namespace) -> None:
+def write_plan(rows: Sequence[Row], seeds: Sequence[int], args: argparse.Namespace) -> None:
     """Write and print the runs that are still to do."""
     from featnorm_se.files import write_json
     from featnorm_se.report.rows import plan_runs
 
-    seeds = [int(seed) for seed in args.seeds.split()]
     drift = args.table == "drift"
     runs = plan_runs(rows, seeds, Path(args.expdir), args.testset, drift)
     write_json(args.plan, runs)
@@ -77,13 +77,12 @@ def write_plan(rows: Sequence[Row], args: argparse.Namespace) -> None:
         print(f"{number} of {len(runs)}: {line}")
 
 
-def write_tables(rows: Sequence[Row], args: argparse.Namespace) -> None:
+def write_tables(rows: Sequence[Row], seeds: Sequence[int], args: argparse.Namespace) -> None:
     """Gather the table, write its three forms, and print it."""
     from featnorm_se.files import write_text
     from featnorm_se.report.table import gather
     from featnorm_se.report.table_text import to_csv, to_latex, to_markdown
 
-    seeds = [int(seed) for seed in args.seeds.split()]
     lines = gather(rows, seeds, Path(args.expdir), args.testset)
     title, drift = f"Table {args.table}, seeds {args.seeds}", args.table == "drift"
     stem = str(Path(args.output) / args.table)

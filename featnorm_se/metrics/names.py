@@ -51,16 +51,13 @@ def resolve(names: Sequence[str]) -> tuple[str, ...]:
     Raises:
         FeatnormError: a name is unknown, or the list is empty.
     """
-    wanted: set[str] = set()
-    for name in names:
-        if name != "DNSMOS" and name not in METRICS:
-            raise FeatnormError(
-                f"no metric is named {name!r}; there are {', '.join(METRICS)}, and DNSMOS for"
-                " its four"
-            )
-        wanted.update(DNSMOS if name == "DNSMOS" else (name,))
-    if not wanted:
-        raise FeatnormError("no metric is named: give --metrics at least one name")
+    wanted = {one for name in names for one in (DNSMOS if name == "DNSMOS" else (name,))}
+    unknown = sorted(wanted - METRICS.keys())
+    if unknown or not wanted:
+        raise FeatnormError(
+            f"no metric is named {unknown[0] if unknown else ''!r}; there are {', '.join(METRICS)},"
+            " and DNSMOS for its four"
+        )
     return tuple(name for name in METRICS if name in wanted)
 
 
