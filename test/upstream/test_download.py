@@ -47,7 +47,7 @@ def test_what_cannot_be_had_says_which_file_to_put_where(server):
     with pytest.raises(FeatnormError, match="https only"):
         download.fetch_url("http://example.org/x.pt")
     server.behave.clear()
-    with pytest.raises(FeatnormError, match="SHA-256"):
+    with pytest.raises(FeatnormError, match="sha256"):
         download.fetch_url(server.url, "0" * 64)
     assert not path.exists()
 
