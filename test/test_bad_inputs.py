@@ -131,7 +131,7 @@ CASES = [
     ("upstream: site", "check --norm_site layer.9", nothing, "'layer.9'", "frontend"),
     ("upstream: norm", "check --norm batch", nothing, "'batch'", "utterance"),
     ("checkpoint: none", "check --upstream_ckpt none.pt", nothing, "none.pt", "'scratch'"),
-    ("checkpoint: a web page", WITH_CKPT, put(CKPT, "<html>404"), "tera_tiny.pt", "web page"),
+    ("checkpoint: a web page", WITH_CKPT, put(CKPT, "<html>404"), "tera_tiny.pt", "cannot be read"),
     ("checkpoint: cut", WITH_CKPT, cut(CKPT), "tera_tiny.pt", "cut short"),
     ("checkpoint: of WavLM's family", f"{WITH_CKPT} --upstream wavlm_tiny", nothing,
      "not one of wavlm"),
