@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -89,26 +88,3 @@ def to_stft_rate(
     weight = (at - low).to(features.dtype)[..., None]
     batch = torch.arange(features.shape[0], device=features.device)[:, None]
     return torch.lerp(features[batch, low], features[batch, high], weight)
-
-
-def reflect_by_copies(encoder: Any) -> None:
-    """Let ESPnet's STFT encoder reflect the ends of its input by copies.
-
-    The gradient of torch's own reflection adds up in no fixed order on a GPU, so torch refuses
-    it where only deterministic algorithms are allowed. Spectra and lengths stay the same.
-
-    Args:
-        encoder: ESPnet's ``STFTEncoder``, changed in place.
-    """
-    stft = encoder.stft
-    if not stft.center:
-        return
-    stft.center = False
-    reach = stft.n_fft // 2
-
-    def reflect(_: Any, inputs: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-        wav, lengths = inputs
-        before, after = wav[:, 1 : reach + 1].flip(1), wav[:, -reach - 1 : -1].flip(1)
-        return torch.cat([before, wav, after], dim=1), lengths + 2 * reach
-
-    stft.register_forward_pre_hook(reflect)

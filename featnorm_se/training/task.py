@@ -18,7 +18,6 @@ from espnet2.tasks.enh import EnhancementTask, criterion_choices, separator_choi
 from espnet2.utils.types import str2bool
 
 from featnorm_se.errors import FeatnormError
-from featnorm_se.model.framing import reflect_by_copies
 from featnorm_se.model.loss import LogMagnitudeL1
 from featnorm_se.model.separator import FeatNormSeparator
 from featnorm_se.names import LEVEL_SITE, SAMPLE_RATE
@@ -116,8 +115,6 @@ class FeatNormTask(EnhancementTask):
         register()
         check_one_stft(vars(args))
         model = super().build_model(args)
-        if getattr(args, "deterministic", False):
-            reflect_by_copies(model.encoder)
         on_cpu = getattr(args, "use_amp", False) and not getattr(args, "ngpu", 0)
         if on_cpu and args.separator == SEPARATOR:
             model.separator.bf16 = True  # ESPnet's own autocast is for GPUs only

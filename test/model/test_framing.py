@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from featnorm_se.model.framing import STFTConfig, reflect_by_copies, to_stft_rate
+from featnorm_se.model.framing import STFTConfig, to_stft_rate
 
 STFT = STFTConfig()
 
@@ -75,20 +75,3 @@ def test_an_impulse_comes_out_at_its_own_time(upstream, at):
     # Where log-mels are normalized over the utterance, an impulse changes every frame a little.
     if upstream != "tera_tiny":
         assert abs(float(centre) - at) <= model.hop / 2
-
-
-def test_ends_reflected_by_copies_give_the_same_spectra_and_gradients():
-    stft_encoder = pytest.importorskip("espnet2.enh.encoder.stft_encoder")
-    torch.manual_seed(0)
-    found = []
-    wav, lengths = torch.randn(2, 3000), torch.tensor([3000, 2100])
-    for copies in (False, True):
-        encoder = stft_encoder.STFTEncoder(n_fft=512, win_length=400, hop_length=160)
-        if copies:
-            reflect_by_copies(encoder)
-        x = wav.clone().requires_grad_(True)
-        spectrum, frames = encoder(x, lengths)
-        spectrum.abs().square().sum().backward()
-        found.append((spectrum.detach(), frames, x.grad))
-    for one, other in zip(*found, strict=True):
-        torch.testing.assert_close(one, other)
