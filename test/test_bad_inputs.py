@@ -264,7 +264,7 @@ CASES = [
      "own base"),
     ("config: no such base", "train", put("conf/train.yaml", "base: x.yaml"), "conf/x.yaml"),
     ("config: a key that is no text", "train", put("conf/train.yaml", "no: 1"),
-     "ESPnet knows no no"),
+     "ESPnet knows no False"),
     ("config: a group that is none", "train", config("conf/train.yaml", encoder_conf=3),
      "encoder_conf"),
     ("config: no such option", "train --norm none --set separator_conf.depth=3", nothing, "depth"),
