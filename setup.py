@@ -36,6 +36,7 @@ INSTALL_REQUIRES = [
     "torch>=2.5",
     "pesq>=0.0.4",
     "pystoi>=0.4",
+    "fast_bss_eval>=0.1.4",
     "safetensors>=0.4",
 ]
 
@@ -62,7 +63,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.11,<3.13",
     packages=find_packages(include=["featnorm_se", "featnorm_se.*"]),
-    package_data={"featnorm_se": ["**/*.yaml", "**/*.json", "models/*.zip"]},
+    package_data={"featnorm_se": ["**/*.yaml", "**/*.json", "models/*.zip", "**/templates/*"]},
     install_requires=INSTALL_REQUIRES,
     extras_require=EXTRAS,
     entry_points={"console_scripts": ["featnorm-se = featnorm_se.bin.main:main"]},

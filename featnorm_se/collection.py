@@ -7,9 +7,7 @@ import json
 import os
 import platform
 import sys
-import time
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from importlib import metadata
 from itertools import islice
 from pathlib import Path
@@ -22,11 +20,16 @@ from featnorm_se import __version__
 from featnorm_se.data.audio import FloatArray, read_audio
 from featnorm_se.data.parallel import parallel_map
 from featnorm_se.data.scp import read_scp
+from featnorm_se.done import is_done, mark_done
 from featnorm_se.errors import FeatnormError
+from featnorm_se.files import locked
 from featnorm_se.names import LEVEL_SITE, SAMPLE_RATE
+from featnorm_se.progress import progress
 from featnorm_se.statistics import FeatureStats, SiteStats
 from featnorm_se.upstream import load_upstream
 from featnorm_se.upstream.base import Upstream
+
+Shard = tuple[int, int]  # (k, n): every n-th utterance from the k-th on, 1 <= k <= n
 
 
 def part_versions() -> dict[str, str]:
@@ -46,9 +49,8 @@ def collect(
     sites: Sequence[str],
     *,
     kind: str = "clean",
-    shard: tuple[int, int] = (1, 1),
+    shard: Shard = (1, 1),
     device: str = "cpu",
-    progress: bool = True,
 ) -> FeatureStats:
     """Collect the statistics of one shard of a corpus.
 
@@ -62,7 +64,6 @@ def collect(
         kind: ``clean`` or ``noisy``, kept in the meta data.
         shard: (k, n): every n-th utterance, from the k-th on, 1 <= k <= n.
         device: where the upstream runs.
-        progress: print a line every few seconds.
 
     Returns:
         Statistics of the sites and of the level.
@@ -70,16 +71,15 @@ def collect(
     Raises:
         FeatnormError: an unreadable or silent utterance, or a shard with no utterance.
     """
-    index, shards = shard
-    keys = _shard_keys(entries, index, shards)
+    keys = _shard_keys(entries, shard)
     if device != "cpu" and not torch.cuda.is_available():
         raise FeatnormError(f"--device {device}: torch finds no GPU here; cpu is wanted")
     upstream.to(device).eval()
     totals: dict[str, SiteStats] = {}
     spread: dict[str, SiteStats] = {}
     corpus = samples = 0
-    started = told = time.monotonic()
-    for done, key in enumerate(keys, start=1):
+    label = f"{kind} statistics" if shard[1] == 1 else f"{kind} statistics {shard[0]}/{shard[1]}"
+    for key in progress(keys, label, unit="utterance"):
         wav = read_audio(entries[key], SAMPLE_RATE)
         try:
             found = _of_utterance(upstream, wav, sites, device)
@@ -91,42 +91,26 @@ def collect(
             spread[site] = spread[site].merge(own) if site in spread else own
         corpus += int(hashlib.sha256(key.encode() + wav.tobytes()).hexdigest(), 16)
         samples += len(wav)
-        if progress and (time.monotonic() - told > 5 or done == len(keys)):
-            told = time.monotonic()
-            _tell(kind, index, shards, done, len(keys), samples, told - started)
-    meta = {"kind": kind, **_origin(upstream), "corpus": f"{corpus % (1 << 256):064x}"}
-    meta |= {"utterances": len(keys), "samples": samples}
-    return FeatureStats(totals, meta, spread)
-
-
-def _shard_keys(entries: Mapping[str, str], index: int, shards: int) -> list[str]:
-    keys = list(islice(sorted(entries), index - 1, None, shards))
-    if not keys:
-        raise FeatnormError(f"shard {index} of {shards} has no utterance: take a smaller --nj")
-    return keys
-
-
-def _origin(upstream: Upstream) -> dict[str, Any]:
-    """Return what the statistics' meta data says of the upstream."""
-    return {
+    meta = {
+        "kind": kind,
         "upstream": upstream.name,
         "identity": upstream.identity,
         "sample_rate": SAMPLE_RATE,
         "lowest_site": upstream.lowest_site,
         "versions": part_versions(),
+        "corpus": f"{corpus % (1 << 256):064x}",
+        "utterances": len(keys),
+        "samples": samples,
+        "shard": list(shard),
     }
+    return FeatureStats(totals, meta, spread)
 
 
-def warn_of_idle_sites(stats: FeatureStats) -> None:
-    """Say in one line at which sites feature normalization can do nothing."""
-    idle = [site for site in stats if site != LEVEL_SITE and not stats.acts(site)]
-    if idle:
-        print(
-            f"note: at {', '.join(idle)} every utterance has the same mean and deviation already,"
-            f" so FN is one fixed map there; the lowest site where it acts is"
-            f" {stats.meta.get('lowest_site', 'a higher one')}",
-            file=sys.stderr,
-        )
+def _shard_keys(entries: Mapping[str, str], shard: Shard) -> list[str]:
+    keys = list(islice(sorted(entries), shard[0] - 1, None, shard[1]))
+    if not keys:
+        raise FeatnormError(f"shard {shard[0]} of {shard[1]} has no utterance: take a smaller --nj")
+    return keys
 
 
 def _of_utterance(
@@ -148,17 +132,16 @@ def _of_utterance(
     return found
 
 
-def _tell(
-    kind: str, index: int, shards: int, done: int, total: int, samples: int, seconds: float
-) -> None:
-    left = seconds / done * (total - done)
-    rate = samples / SAMPLE_RATE / max(seconds, 1e-9)
-    print(
-        f"{kind} statistics, shard {index}/{shards}: {done}/{total} utterances,"
-        f" {rate:.1f} times real time, {left:.0f} s left",
-        file=sys.stderr,
-        flush=True,
-    )
+def warn_of_idle_sites(stats: FeatureStats) -> None:
+    """Say in one line at which sites feature normalization can do nothing."""
+    idle = [site for site in stats if site != LEVEL_SITE and not stats.acts(site)]
+    if idle:
+        print(
+            f"note: at {', '.join(idle)} every utterance has the same mean and deviation already,"
+            f" so FN is one fixed map there; the lowest site where it acts is"
+            f" {stats.meta.get('lowest_site', 'a higher one')}",
+            file=sys.stderr,
+        )
 
 
 def collect_shards(
@@ -171,10 +154,12 @@ def collect_shards(
     norm_site: str,
     kind: str,
     seed: int,
-    shards: Sequence[tuple[int, int]],
+    shards: Sequence[Shard],
     device: str = "cpu",
 ) -> None:
     """Collect the given shards, a process each, and write their merged statistics.
+
+    What is there already is not collected again. Runs that share an output wait for one another.
 
     Args:
         output: the ``.npz`` to write.
@@ -185,18 +170,45 @@ def collect_shards(
         shards: (k, n) each.
         device: where the upstream runs.
     """
-    jobs = [
-        (wav_scp, upstream, checkpoint, conf_dir, norm_site, kind, seed, shard, device)
-        for shard in shards
-    ]
-    if len(jobs) == 1:
-        parts = [_collect_job(jobs[0], output)]
-    else:
-        parts = parallel_map(_collect_job, jobs, len(jobs), f"{kind} statistics")
-    merged = FeatureStats.merge_all(parts)
-    merged.save(output)
+    if shards[0][1] > 1:
+        torch.set_num_threads(1)
+    entries = read_scp(wav_scp)
+    files = {key: entries[key] for shard in shards for key in _shard_keys(entries, shard)}
+    missing = next((path for path in files.values() if not os.path.isfile(path)), None)
+    if missing is not None:  # said before hours of work
+        raise FeatnormError(f"no such audio file: {missing}: run stage 1")
+    model = load_upstream(upstream, checkpoint, seed=seed, conf_dir=conf_dir)
+    sites = model.resolve_sites(norm_site)
+    request = {
+        "identity": model.identity,
+        "sites": sites,
+        "kind": kind,
+        "shards": [list(shard) for shard in shards],
+        "files": hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest(),
+    }
+    with locked(output, wait=True):
+        if is_done(output, request, map(Path, files.values())):
+            print(f"{output} is there already", file=sys.stderr)
+            return
+        if len(shards) == 1:
+            stats = collect(model, entries, sites, kind=kind, shard=shards[0], device=device)
+        else:
+            source = (upstream, checkpoint, seed, conf_dir)
+            jobs = [(source, entries, sites, kind, shard, device) for shard in shards]
+            stats = FeatureStats.merge_all(
+                parallel_map(_collect_job, jobs, len(jobs), f"{kind} statistics")
+            )
+        stats.save(output)
+        mark_done(output, request)
     if len(shards) == shards[0][1]:
-        warn_of_idle_sites(merged)
+        warn_of_idle_sites(stats)
+
+
+def _collect_job(job: tuple[Any, ...]) -> FeatureStats:
+    (name, checkpoint, seed, conf_dir), entries, sites, kind, shard, device = job
+    torch.set_num_threads(1)
+    model = load_upstream(name, checkpoint, seed=seed, conf_dir=conf_dir)
+    return collect(model, entries, sites, kind=kind, shard=shard, device=device)
 
 
 def merge_shards(paths: Sequence[Path], output: Path) -> None:
@@ -205,36 +217,13 @@ def merge_shards(paths: Sequence[Path], output: Path) -> None:
     Raises:
         FeatnormError: a shard is missing or broken, or they do not belong together.
     """
-    merged = FeatureStats.merge_all(FeatureStats.load(path) for path in paths)
-    merged.save(output)
+    shards = [FeatureStats.load(path) for path in paths]
+    # Of runs with different --nj that shared a folder they would be no whole corpus. Older files
+    # do not say which shard they are.
+    numbers = [shard.meta["shard"] for shard in shards if "shard" in shard.meta]
+    if numbers and sorted(numbers) != [[k, len(paths)] for k in range(1, len(paths) + 1)]:
+        raise FeatnormError(f"the shards {numbers} for {output} make no whole: run stage 2 again")
+    merged = FeatureStats.merge_all(shards)
+    with locked(output, wait=True):
+        merged.save(output)
     warn_of_idle_sites(merged)
-
-
-def _collect_job(job: tuple[Any, ...], before: Path | None = None) -> FeatureStats:
-    """Collect one shard; ``before`` is taken instead when it holds the very same."""
-    wav_scp, name, checkpoint, conf_dir, norm_site, kind, seed, shard, device = job
-    if shard[1] > 1:
-        torch.set_num_threads(1)
-    model = load_upstream(name, checkpoint, seed=seed, conf_dir=conf_dir)
-    sites = model.resolve_sites(norm_site)
-    entries = read_scp(wav_scp)
-    request = _request_hash(entries, [model.identity, sites, kind, shard])
-    if before is not None and before.is_file():
-        with suppress(FeatnormError):
-            there = FeatureStats.load(before)
-            if there.meta.get("request") == request:
-                print(f"{before} is there already", file=sys.stderr)
-                return there
-    stats = collect(model, entries, sites, kind=kind, shard=shard, device=device)
-    stats.meta["request"] = request
-    return stats
-
-
-def _request_hash(entries: Mapping[str, str], about: Any) -> str:
-    """Return a hash of what is to be collected: files by size and time, and ``about``."""
-    try:
-        found = [(key, path, os.stat(path)) for key, path in sorted(entries.items())]
-    except OSError as error:
-        raise FeatnormError(f"no such audio file: {error.filename}: run stage 1") from error
-    files = [(key, path, status.st_size, status.st_mtime_ns) for key, path, status in found]
-    return hashlib.sha256(json.dumps([about, files]).encode()).hexdigest()

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import http.client
 import os
-import socket
 import sys
 import time
 import urllib.error
@@ -16,11 +14,12 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from featnorm_se.errors import FeatnormError
+from featnorm_se.progress import progress
 
 TIMEOUT = 30.0  # seconds without a byte until the connection counts as cut
 TRIES = 5  # in a row without a new byte
 PAUSE = 2.0  # seconds between two tries
-_BLOCK = 1 << 18
+_BLOCK = 1 << 20
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
@@ -41,7 +40,7 @@ def fetch_file(
         url: https, or http on this machine.
         target: the file; what is there is replaced.
         size: of the file in bytes, when known.
-        digest: of the file, when known: ``sha256:<hex>`` or ``md5:<hex>``.
+        digest: of the file, when known: ``sha256:<hex>`` or another of hashlib's.
         mend: what the user can do where it cannot be had; ``None``: fetch it by hand.
 
     Raises:
@@ -49,12 +48,25 @@ def fetch_file(
     """
     mend = mend or f"fetch it elsewhere and put it at {target}"
     check_url(url, mend)
-    download = _Download(url, target, size, digest, mend)
+    print(f"fetching {url}\n      to {target}", file=sys.stderr, flush=True)
+    part = _Part(url, target, size, mend)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        download.run()
-    except OSError as error:
-        raise download.failed(error.strerror or str(error)) from error
+        part.fetch()
+        kind, _, wanted = (digest or "").partition(":")
+        if wanted and (found := _digest(part.path, kind)) != wanted:
+            part.discard()
+            raise OSError(f"its {kind} is {found}, the official one is {wanted}")
+        os.replace(part.path, target)
+        part.mark.unlink(missing_ok=True)
+    except (OSError, http.client.HTTPException) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise FeatnormError(f"cannot fetch {url} ({reason}); {mend}") from error
+
+
+def _digest(path: Path, kind: str) -> str:
+    with open(path, "rb") as handle:
+        return hashlib.file_digest(handle, kind).hexdigest()
 
 
 def check_url(url: str, mend: str) -> None:
@@ -65,19 +77,11 @@ def check_url(url: str, mend: str) -> None:
     """
     try:
         parts = urlsplit(url)
-        safe = parts.scheme == "https" and bool(parts.hostname)
-        near = parts.scheme == "http" and parts.hostname in _LOOPBACK
     except ValueError as error:
         raise FeatnormError(f"{url} is no address ({error}); {mend}") from error
-    if not (safe or near):
+    near = parts.scheme == "http" and parts.hostname in _LOOPBACK
+    if not near and not (parts.scheme == "https" and parts.hostname):
         raise FeatnormError(f"{url} is not fetched: files come over https only; {mend}")
-
-
-def _is_network(cause: BaseException | str) -> bool:
-    """Whether trying again may help: not so when the disk is full or the folder closed."""
-    return isinstance(
-        cause, str | http.client.HTTPException | ConnectionError | TimeoutError
-    ) or getattr(cause, "errno", None) in (errno.ENETUNREACH, errno.EHOSTUNREACH)
 
 
 class _SafeRedirect(urllib.request.HTTPRedirectHandler):
@@ -93,132 +97,76 @@ class _SafeRedirect(urllib.request.HTTPRedirectHandler):
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
-class _Download:
-    """One file under way: ``<target>.part`` with, beside it, the server's mark of its version."""
+class _Part:
+    """What has come of a file, ``<target>.part``, and the server's mark of its version."""
 
-    def __init__(
-        self, url: str, target: Path, size: int | None, digest: str | None, mend: str
-    ) -> None:
-        self.url, self.target, self.size = url, target, size
-        self.digest, self.mend = digest, mend
-        self.total: int | None = None
-        self.bar: Any = None
-        self.part = target.with_name(target.name + ".part")
+    def __init__(self, url: str, target: Path, size: int | None, mend: str) -> None:
+        self.url, self.size = url, size
+        self.path = target.with_name(target.name + ".part")
         self.mark = target.with_name(target.name + ".part.version")
         handlers: list[Any] = [_SafeRedirect(mend)]
         if urlsplit(url).hostname in _LOOPBACK:
             handlers.append(urllib.request.ProxyHandler({}))
         self.open = urllib.request.build_opener(*handlers).open
 
-    def failed(self, reason: str) -> FeatnormError:
-        """Return the error to raise."""
-        return FeatnormError(f"cannot fetch {self.url} ({reason}); {self.mend}")
-
-    def run(self) -> None:
-        """Fetch the file, going on after cuts; check it; give it its name."""
-        print(f"fetching {self.url}\n      to {self.target}", file=sys.stderr, flush=True)
-        try:
-            self._until_whole()
-        finally:
-            if self.bar is not None:
-                self.bar.close()
-        self._check_digest()
-        os.replace(self.part, self.target)
-        self.mark.unlink(missing_ok=True)
-
-    def _check_digest(self) -> None:
-        if self.digest is None:
-            return
-        kind, _, wanted = self.digest.partition(":")
-        with open(self.part, "rb") as handle:
-            # An MD5, where a server publishes no better, guards against damage; TLS does the rest.
-            found = hashlib.file_digest(handle, lambda: hashlib.new(kind, usedforsecurity=False))
-        if found.hexdigest() != wanted:
-            self._discard()
-            name = {"sha256": "SHA-256"}.get(kind, kind.upper())
-            raise self.failed(f"its {name} is {found.hexdigest()}, the official one is {wanted}")
-
-    def _show(self, done: int) -> None:
-        from tqdm import tqdm
-
-        if self.bar is None:
-            slow = 0.1 if sys.stderr.isatty() else 10.0
-            self.bar = tqdm(unit="B", unit_scale=True, unit_divisor=1024, mininterval=slow)
-        self.bar.total = self.total
-        self.bar.update(done - self.bar.n)
-
-    def _until_whole(self) -> None:
+    def fetch(self) -> None:
+        """Connect until the file is whole; give up after ``TRIES`` without a new byte."""
         failures = 0
         while True:
             before = self._have()
             try:
                 if self._attempt():
                     return
-                reason = "the connection was cut"
-            except urllib.error.HTTPError as error:
-                if error.code < 500 and error.code not in (408, 416, 429):
-                    raise self.failed(f"HTTP {error.code}") from error
-                if error.code == 416:  # what is here does not fit what is there
-                    self._discard()
-                reason = f"HTTP {error.code}"
-            except (urllib.error.URLError, http.client.HTTPException, OSError) as error:
-                cause = getattr(error, "reason", None) or error
-                reason = str(cause) or type(error).__name__
-                if isinstance(cause, socket.gaierror) or not _is_network(cause):
-                    raise self.failed(reason) from error
-            failures = 0 if self._have() > before else failures + 1
-            if failures >= TRIES:
-                raise self.failed(reason)
+                raise ConnectionError("the connection was cut")
+            except (OSError, http.client.HTTPException) as error:
+                if getattr(error, "code", None) == 416:  # what is here does not fit what is there
+                    self.discard()
+                failures = 0 if self._have() > before else failures + 1
+                if failures == TRIES or not _may_pass(error):
+                    raise
             time.sleep(PAUSE)
 
-    def _have(self) -> int:
-        return self.part.stat().st_size if self.part.is_file() else 0
-
-    def _discard(self) -> None:
-        self.part.unlink(missing_ok=True)
+    def discard(self) -> None:
+        """Remove what has come: it is of another file."""
+        self.path.unlink(missing_ok=True)
         self.mark.unlink(missing_ok=True)
 
+    def _have(self) -> int:
+        return self.path.stat().st_size if self.path.is_file() else 0
+
     def _attempt(self) -> bool:
-        """One connection; True when the file is whole afterwards."""
+        """Return whether the file is whole after one connection."""
         headers = {"User-Agent": "featnorm_se"}
         version = self.mark.read_text() if self.mark.is_file() else ""
         if self._have() and version:
             headers |= {"Range": f"bytes={self._have()}-", "If-Range": version}
         with self.open(urllib.request.Request(self.url, headers=headers), timeout=TIMEOUT) as reply:
-            resumed = reply.status == 206
-            begin = f"bytes {self._have()}-"
-            if resumed and not reply.headers.get("Content-Range", "").startswith(begin):
-                self._discard()
+            begin = self._have() if reply.status == 206 else 0
+            if begin and not reply.headers.get("Content-Range", "").startswith(f"bytes {begin}-"):
+                self.discard()
                 return False
-            self._check_reply(reply.headers, self._have() if resumed else 0)
-            if not resumed:
-                self.part.write_bytes(b"")
+            if reply.headers.get("Content-Type", "").startswith("text/html"):
+                raise OSError("the server answers with a web page")
+            length = reply.headers.get("Content-Length", "")
+            total = int(length) + begin if length.isdecimal() else self.size
+            if self.size not in (None, total):
+                raise OSError(f"the server's file has {total} bytes, not {self.size}")
+            if not begin:
+                self.path.write_bytes(b"")
                 etag = reply.headers.get("ETag", "")
                 strong = etag if not etag.startswith("W/") else ""
                 self.mark.write_text(strong or reply.headers.get("Last-Modified", ""))
-            with open(self.part, "ab") as handle:
-                while block := reply.read(_BLOCK):
+            blocks = iter(lambda: reply.read(_BLOCK), b"")
+            count = None if total is None else -(-(total - begin) // _BLOCK)
+            with open(self.path, "ab") as handle:
+                for block in progress(blocks, self.path.stem, count, "MiB"):
                     handle.write(block)
-                    self._show(handle.tell())
-        whole = self.total if self.size is None else self.size
-        if whole is None or self._have() == whole:
-            self._check_kind()
-            return True
-        return False
+        return total is None or self._have() == total
 
-    def _check_reply(self, headers: Any, begin: int) -> None:
-        """Note the whole file's size; refuse a web page, and a file of another size."""
-        if headers.get("Content-Type", "").startswith("text/html"):
-            raise self.failed("the server answers with a web page")
-        length = headers.get("Content-Length", "")
-        self.total = int(length) + begin if length.isdecimal() else None
-        if self.size is not None and self.total not in (None, self.size):
-            self._discard()
-            raise self.failed(f"the server's file has {self.total} bytes, not {self.size}")
 
-    def _check_kind(self) -> None:
-        with open(self.part, "rb") as handle:
-            head = handle.read(64).lstrip()
-        if not head or head.startswith(b"<"):
-            self._discard()
-            raise self.failed("what came is empty or a web page")
+def _may_pass(error: Exception) -> bool:
+    """Whether another try may help: not so where the file is refused or the disk is full."""
+    if isinstance(error, urllib.error.HTTPError):
+        return error.code >= 500 or error.code in (408, 416, 429)
+    cause = getattr(error, "reason", error)
+    return isinstance(cause, http.client.HTTPException | ConnectionError | TimeoutError)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from featnorm_se.errors import FeatnormError
 
 SAMPLE_RATE = 16000  # Hz; every upstream here was pre-trained at it
@@ -22,16 +24,41 @@ def check_norm(norm: str) -> str:
     return norm
 
 
+def site_names(layers: int) -> list[str]:
+    """Return the sites of an upstream of so many transformer layers, from the signal upwards."""
+    behind = ["projection", *(f"layer.{k + 1}" for k in range(layers))] if layers else []
+    return ["frontend", *behind]
+
+
+def resolve_sites(
+    sites: str | Sequence[str], known: Sequence[str], lowest: str = "frontend"
+) -> list[str]:
+    """Return canonical sites in order of depth, from ``"auto,layer.3"`` or a list.
+
+    Args:
+        sites: ``auto`` and ``last`` are taken, too.
+        known: the sites that there are, from the signal upwards.
+        lowest: what ``auto`` means.
+
+    Raises:
+        FeatnormError: a site does not exist or is named twice, or none is named.
+    """
+    asked = sites.split(",") if isinstance(sites, str) else list(sites)
+    names = [site.strip() for site in asked if site.strip()]
+    chosen = [{"auto": lowest, "last": known[-1]}.get(site, site) for site in names]
+    for site in chosen or [""]:
+        if site not in known:
+            listed = ", ".join([*known, "auto", "last"])
+            raise FeatnormError(f"no such site: {site!r}; there are {listed}")
+        if chosen.count(site) > 1:
+            raise FeatnormError(f"the site {site} is named twice in {','.join(asked)!r}")
+    return [site for site in known if site in chosen]
+
+
 def check_sites(sites: str, layers: int) -> None:
     """Check sites, comma-separated, of an upstream of so many layers.
 
     Raises:
-        FeatnormError: one does not exist, or none is named; the message lists them.
+        FeatnormError: see ``resolve_sites``.
     """
-    known = ["auto", "frontend", "projection", *(f"layer.{k + 1}" for k in range(layers)), "last"]
-    if not layers:
-        known = ["auto", "frontend", "last"]
-    asked = [site.strip() for site in sites.split(",") if site.strip()]
-    for site in asked or [sites]:
-        if site not in known:
-            raise FeatnormError(f"no such site: {site!r}; there are {', '.join(known)}")
+    resolve_sites(sites, site_names(layers))

@@ -138,11 +138,6 @@ def put(path: str, content: str | bytes) -> Spoil:
     return spoil
 
 
-def put_json(path: str, value: Any) -> Spoil:
-    """Write JSON."""
-    return put(path, json.dumps(value))
-
-
 def drop(path: str) -> Spoil:
     """Remove a file."""
     return lambda: Path(path).unlink()
@@ -161,17 +156,6 @@ def cut(path: str, keep: float = 0.5) -> Spoil:
 def wav(path: str, samples: Any = None, rate: int = 16000, subtype: str = "PCM_16") -> Spoil:
     """Write another recording in the place of one that is there."""
     return lambda: soundfile.write(path, noise() if samples is None else samples, rate, subtype)
-
-
-def header(path: str, offset: int, value: bytes) -> Spoil:
-    """Change bytes of a file."""
-
-    def spoil() -> None:
-        data = bytearray(Path(path).read_bytes())
-        data[offset : offset + len(value)] = value
-        Path(path).write_bytes(data)
-
-    return spoil
 
 
 def arrays(path: str, **changes: Any) -> Spoil:
@@ -209,16 +193,6 @@ def states(path: str, change: Callable[[dict[str, Any]], Any]) -> Spoil:
         held = torch.load(path, weights_only=False)
         changed = change(held)
         torch.save(held if changed is None else changed, path)
-
-    return spoil
-
-
-def config(path: str, **changes: Any) -> Spoil:
-    """Change keys of a YAML file."""
-
-    def spoil() -> None:
-        held = yaml.safe_load(Path(path).read_text())
-        Path(path).write_text(yaml.safe_dump({**held, **changes}))
 
     return spoil
 

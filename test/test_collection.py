@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 import soundfile
 import torch
 
-from featnorm_se.bin import collect_stats
+from featnorm_se.bin import collect_stats, info
 from featnorm_se.collection import collect
 from featnorm_se.data.scp import read_scp, write_scp
 from featnorm_se.errors import FeatnormError
@@ -40,11 +44,18 @@ def recomputed(upstream, scp, site: str) -> np.ndarray:
     return np.concatenate(frames)
 
 
+class Zero(torch.nn.Module):
+    def forward(self, x, lengths):
+        return x * 0
+
+
 @pytest.mark.parametrize("upstream", ["tera_tiny", "wavlm_tiny"])
 def test_statistics_are_those_of_all_frames(upstream, corpus):
     model = load_upstream(upstream, "scratch", seed=1)
     sites = ["frontend", "layer.1"]
-    stats = collect(model, read_scp(corpus), sites, progress=False)
+    model.set_norm("projection", Zero())  # a norm that is set is left off
+    stats = collect(model, read_scp(corpus), sites)
+    model.set_norm("projection", None)
     for site in sites:
         x = recomputed(model, corpus, site)
         assert stats[site].frames == len(x)
@@ -55,50 +66,35 @@ def test_statistics_are_those_of_all_frames(upstream, corpus):
     assert stats[LEVEL_SITE].mean[0] == pytest.approx(20 * np.log10(0.05), abs=0.3)
 
 
-@pytest.mark.parametrize("shards", [2, 5])
-def test_shards_merge_to_the_whole(shards, corpus):
-    model = load_upstream("tera_tiny", "scratch")
-    entries = read_scp(corpus)
-    whole = collect(model, entries, ["projection"], progress=False)
-    parts = [
-        collect(model, entries, ["projection"], shard=(k, shards), progress=False)
-        for k in range(1, shards + 1)
-    ]
-    merged = FeatureStats.merge_all(reversed(parts))
-    np.testing.assert_allclose(merged["projection"].mean, whole["projection"].mean, rtol=1e-9)
-    np.testing.assert_allclose(merged["projection"].std, whole["projection"].std, rtol=1e-9)
-    assert merged.meta["corpus"] == whole.meta["corpus"]
-    assert merged.meta["samples"] == whole.meta["samples"]
-
-
-def test_normalization_that_is_set_does_not_touch_the_statistics(corpus):
-    model = load_upstream("tera_tiny", "scratch")
-    plain = collect(model, read_scp(corpus), ["layer.1"], progress=False)
-
-    class Zero(torch.nn.Module):
-        def forward(self, x, lengths):
-            return x * 0
-
-    model.set_norm("projection", Zero())
-    again = collect(model, read_scp(corpus), ["layer.1"], progress=False)
-    np.testing.assert_array_equal(plain["layer.1"].mean, again["layer.1"].mean)
-
-
 def command(corpus, output, *more: str) -> list[str]:
     options = ["--upstream", "tera_tiny", "--upstream_ckpt", "scratch", "--wav_scp", str(corpus)]
     return [*options, "--output", str(output), *more]
 
 
-def test_a_shard_that_is_there_is_not_collected_again(corpus, tmp_path, capsys):
+def test_what_is_there_is_not_collected_again(corpus, tmp_path, capsys):
     output = tmp_path / "shard.npz"
-    collect_stats.main(command(corpus, output, "--shard", "1/2"))
-    before = output.stat().st_mtime_ns
-    assert "3/3 utterances" in capsys.readouterr().err
-    collect_stats.main(command(corpus, output, "--shard", "1/2"))
-    assert "is there already" in capsys.readouterr().err
-    assert output.stat().st_mtime_ns >= before
-    collect_stats.main(command(corpus, output, "--shard", "2/2"))
-    assert "2/2 utterances" in capsys.readouterr().err
+
+    def collected(*more: str) -> bool:
+        collect_stats.main(command(corpus, output, *more))
+        return "is there already" not in capsys.readouterr().err
+
+    assert collected("--shard", "1/2") and not collected("--shard", "1/2")
+    assert collected("--shard", "2/2")  # another shard under the same name
+    assert collected("--nj", "2") and not collected("--nj", "2")
+    for more in (["--seed", "1"], ["--norm_site", "layer.1"], ["--kind", "noisy"]):
+        assert collected("--nj", "1", *more)
+    first = Path(next(iter(read_scp(corpus).values())))
+    first.touch()  # the audio is newer than its statistics
+    assert collected("--nj", "1", "--kind", "noisy")
+
+
+def test_runs_that_share_statistics_collect_them_once(corpus, tmp_path):
+    words = command(corpus, tmp_path / "x.npz", "--norm_site", "layer.1")
+    line = [sys.executable, "-m", "featnorm_se.bin.collect_stats", *words]
+    runs = [subprocess.Popen(line, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    messages = [run.communicate()[1] for run in runs]
+    assert [run.returncode for run in runs] == [0, 0]
+    assert sum("is there already" in message for message in messages) == 1
 
 
 def test_command_merges_what_shards_wrote(corpus, tmp_path):
@@ -108,41 +104,28 @@ def test_command_merges_what_shards_wrote(corpus, tmp_path):
     collect_stats.main(["--merge", *parts, "--output", str(tmp_path / "all.npz")])
     collect_stats.main(command(corpus, tmp_path / "one.npz"))
     merged, one = (FeatureStats.load(tmp_path / f"{name}.npz") for name in ("all", "one"))
+    np.testing.assert_allclose(merged["projection"].mean, one["projection"].mean, rtol=1e-9)
     np.testing.assert_allclose(merged["projection"].std, one["projection"].std, rtol=1e-9)
-    assert merged.meta["utterances"] == 5
+    for key in ("corpus", "samples", "utterances"):
+        assert merged.meta[key] == one.meta[key]
+    with pytest.raises(FeatnormError, match="make no whole"):
+        collect_stats.main(["--merge", parts[0], parts[0], "--output", str(tmp_path / "all.npz")])
 
 
 @pytest.mark.parametrize(
-    ("more", "told"),
-    [
-        (["--shard", "3/2"], "K/N with 1 <= K <= N"),
-        (["--shard", "x"], "K/N with 1 <= K <= N"),
-        (["--shard", "9/9"], "shard 9 of 9 has no utterance"),
-        (["--nj", "0"], "at least 1"),
-        (["--norm_site", "layer.44"], "no site 'layer.44'"),
-        (["--upstream", "bert"], "no upstream 'bert'"),
-    ],
-)
-def test_bad_options_are_named(more, told, corpus, tmp_path):
-    with pytest.raises(FeatnormError, match=told):
-        collect_stats.main(command(corpus, tmp_path / "x.npz", *more))
-    assert not list(tmp_path.iterdir())
-
-
-@pytest.mark.parametrize(
-    ("samples", "rate", "told"),
+    ("samples", "rate", "message"),
     [
         (np.zeros(8000), 16000, "utterance bad .*silent"),
         (np.ones(8000) * 0.1, 8000, "8000 Hz, 16000 Hz is wanted"),
         (np.ones((8000, 2)) * 0.1, 16000, "2 channels"),
     ],
 )
-def test_bad_audio_is_named(samples, rate, told, tmp_path):
+def test_bad_audio_is_named(samples, rate, message, tmp_path):
     path = tmp_path / "bad.wav"
     soundfile.write(path, samples, rate)
     model = load_upstream("tera_tiny", "scratch")
-    with pytest.raises(FeatnormError, match=told):
-        collect(model, {"bad": str(path)}, ["projection"], progress=False)
+    with pytest.raises(FeatnormError, match=message):
+        collect(model, {"bad": str(path)}, ["projection"])
 
 
 def test_sites_where_normalization_is_idle_are_said(corpus, tmp_path, capsys):
@@ -151,25 +134,15 @@ def test_sites_where_normalization_is_idle_are_said(corpus, tmp_path, capsys):
         output = tmp_path / f"{upstream}.npz"
         options = ["--upstream", upstream, "--upstream_ckpt", "scratch", "--wav_scp", str(corpus)]
         collect_stats.main([*options, "--norm_site", "frontend,layer.1", "--output", str(output)])
-        told = capsys.readouterr().err
-        assert ("note: at frontend every utterance" in told) == idle
-        assert "layer.1 every" not in told
+        notes = capsys.readouterr().err
+        assert ("note: at frontend every utterance" in notes) == idle
+        assert "layer.1 every" not in notes
         stats = FeatureStats.load(output)
         assert stats.acts("frontend") != idle
         assert stats.acts("layer.1")
     part = str(tmp_path / "tera_tiny.npz")
     collect_stats.main(["--merge", part, "--output", str(tmp_path / "merged.npz")])
     assert "the lowest site where it acts is projection" in capsys.readouterr().err
-
-
-def test_info_prints_statistics(corpus, tmp_path, capsys):
-    from featnorm_se.bin import info
-
-    collect_stats.main(command(corpus, tmp_path / "x.npz", "--norm_site", "projection"))
-    capsys.readouterr()
-    info.main(["--stats", str(tmp_path / "x.npz")])
-    told = capsys.readouterr().out
-    assert "identity    scratch:0" in told
-    assert "projection         48" in told
-    with pytest.raises(FeatnormError, match="run stage 2 first"):
-        info.main(["--stats", str(tmp_path / "none.npz")])
+    info.main(["--stats", part])
+    shown = capsys.readouterr().out
+    assert "identity    scratch:0" in shown and "one fixed map" in shown

@@ -76,7 +76,7 @@ def fine_tune(corpus: Path, expdir: Path, upstream: str, *overrides: str) -> lis
     model = load_upstream(upstream, "scratch", seed=0)
     clean = read_scp(corpus / "data" / "train" / "spk1.scp")
     sites = model.resolve_sites("auto")
-    collect(model, clean, sites, device="cuda", progress=False).save(stats)
+    collect(model, clean, sites, device="cuda").save(stats)
     train(
         Experiment(
             expdir=expdir,
@@ -146,9 +146,7 @@ def test_statistics(corpus: Path, upstream: str) -> None:
     clean = read_scp(corpus / "data" / "train" / "spk1.scp")
     model = load_upstream(upstream, "scratch", seed=1)
     sites = model.resolve_sites("auto")
-    cpu, gpu = (
-        collect(model, clean, sites, device=device, progress=False) for device in ("cpu", "cuda")
-    )
+    cpu, gpu = (collect(model, clean, sites, device=device) for device in ("cpu", "cuda"))
     for site in sites:
         assert cpu[site].frames == gpu[site].frames
         np.testing.assert_allclose(gpu[site].mean, cpu[site].mean, atol=1e-4 * cpu[site].std.max())

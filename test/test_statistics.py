@@ -35,15 +35,10 @@ def test_shards_agree_with_numpy(shards):
     merged = SiteStats.of(x[order[0::shards]])
     for k in range(1, shards):
         merged = SiteStats.of(x[order[k::shards]]).merge(merged)
+    merged = merged.merge(SiteStats.of(x[:0]))  # nothing changes nothing
     assert merged.frames == len(x)
     np.testing.assert_allclose(merged.mean, x.mean(0), rtol=1e-9)
     np.testing.assert_allclose(merged.std, x.std(0), rtol=1e-9)
-
-
-def test_merge_with_nothing_changes_nothing():
-    some = SiteStats.of(features())
-    merged = SiteStats.of(np.zeros((0, 5))).merge(some)
-    np.testing.assert_array_equal(merged.mean, some.mean)
 
 
 def stats(**meta) -> FeatureStats:
@@ -64,12 +59,8 @@ def test_save_and_load(tmp_path):
 
 def test_merged_meta_counts_both_parts():
     merged = FeatureStats.merge_all([stats(), stats(corpus=f"{2:064x}"), stats()])
-    assert merged.meta["utterances"] == 6
+    assert merged.meta["utterances"] == 6 and merged["frontend"].frames == 12000
     assert merged.meta["corpus"] == f"{12:064x}"
-    assert merged["frontend"].frames == 12000
-
-
-def test_parts_of_different_origin_are_not_merged():
     with pytest.raises(FeatnormError, match="identity 'scratch:0' and 'scratch:1'"):
         stats().merge(stats(identity="scratch:1"))
     with pytest.raises(FeatnormError, match="no statistics to merge"):
@@ -77,7 +68,7 @@ def test_parts_of_different_origin_are_not_merged():
 
 
 @pytest.mark.parametrize(
-    ("wanted", "told"),
+    ("wanted", "message"),
     [
         ({"identity": "sha256:abc"}, "identity 'scratch:0', this run has 'sha256:abc'"),
         ({"sample_rate": 8000}, "sample_rate 16000, this run has 8000"),
@@ -86,52 +77,43 @@ def test_parts_of_different_origin_are_not_merged():
         ({"sites": {"projection": 5}}, "no statistics for the site 'projection'"),
     ],
 )
-def test_statistics_of_something_else_are_refused(wanted, told):
+def test_statistics_of_something_else_are_refused(wanted, message):
     fits = {"identity": "scratch:0", "sites": {"frontend": 5}, "kind": "clean"}
     stats().check(**fits)
-    with pytest.raises(FeatnormError, match=told):
+    with pytest.raises(FeatnormError, match=message):
         stats().check(**{**fits, **wanted})
 
 
-def damaged(path, name: str, value: np.ndarray) -> None:
-    stats().save(path)
-    with np.load(path) as archive:
-        arrays = dict(archive)
-    arrays[name] = value
-    np.savez(path, **arrays)
-
-
 @pytest.mark.parametrize(
-    ("name", "value", "told"),
+    ("name", "value", "message"),
     [
         ("frontend/mean", np.full(5, np.nan), "values that cannot be"),
         ("frontend/m2", -np.ones(5), "values that cannot be"),
         ("frontend/m2", np.ones(4), "shapes"),
-        ("layer.2/frames", np.int64(0), "shapes"),
+        ("layer.2/frames", np.int64(0), "0 frames"),
         ("meta", np.array("{"), "no whole statistics file"),
         ("meta", np.array(json.dumps({"format": 9})), "format 9"),
-        ("frontend/mean", np.zeros(1 << 20), "too large"),
     ],
 )
-def test_damaged_files_are_refused(tmp_path, name, value, told):
+def test_damaged_files_are_refused(tmp_path, name, value, message):
     path = tmp_path / "stats.npz"
-    damaged(path, name, value)
-    with pytest.raises(FeatnormError, match=told):
+    stats().save(path)
+    with np.load(path) as archive:
+        arrays = dict(archive)
+    np.savez(path, **{**arrays, name: value})
+    with pytest.raises(FeatnormError, match=message):
         FeatureStats.load(path)
 
 
 def test_files_that_are_no_statistics_are_refused(tmp_path):
     with pytest.raises(FeatnormError, match="run stage 2 first"):
         FeatureStats.load(tmp_path / "none.npz")
-    text = tmp_path / "text.npz"
-    text.write_text("hello")
-    with pytest.raises(FeatnormError, match="no whole statistics file"):
-        FeatureStats.load(text)
-    cut = tmp_path / "cut.npz"
-    stats().save(cut)
-    cut.write_bytes(cut.read_bytes()[:-300])
-    with pytest.raises(FeatnormError, match="no whole statistics file"):
-        FeatureStats.load(cut)
+    path = tmp_path / "some.npz"
+    stats().save(path)
+    for held in (b"hello", path.read_bytes()[:-300]):
+        path.write_bytes(held)
+        with pytest.raises(FeatnormError, match="no whole statistics file"):
+            FeatureStats.load(path)
 
 
 def test_a_pickle_in_the_archive_is_not_run(tmp_path):

@@ -24,6 +24,12 @@ mapfile -t scripts < <(shell_scripts)
 run "ruff format" ruff format --check .
 run "ruff check" ruff check .
 run "mypy" mypy featnorm_se tools/check_install.py
+# Each recipe's scripts are a tree of their own, as they are when they run.
+for local in egs/*/*/local; do
+    if compgen -G "${local}/*.py" > /dev/null; then
+        MYPYPATH="${local}" run "mypy ${local}" mypy --explicit-package-bases "${local}"
+    fi
+done
 run "shellcheck (${#scripts[@]} scripts)" shellcheck --external-sources --source-path=SCRIPTDIR "${scripts[@]}"
 
 if ((${#failed[@]})); then

@@ -6,9 +6,9 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from featnorm_se.bin import Parser, run
+from featnorm_se.bin import Parser, add_upstream_options, run
 from featnorm_se.errors import FeatnormError
-from featnorm_se.names import DEFAULT_NORM
+from featnorm_se.names import DEFAULT_NORM, check_norm, check_sites
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -17,27 +17,22 @@ def get_parser() -> argparse.ArgumentParser:
         prog="python -m featnorm_se.bin.check",
         description="Check a run's options without loading a model.",
     )
-    parser.add_argument("--upstream", required=True, help="name of the upstream")
-    parser.add_argument("--upstream_ckpt", default="", help="a path is checked to be there")
-    parser.add_argument("--upstream_conf_dir", help="folder of the recipe's upstream YAML files")
+    add_upstream_options(parser)
     parser.add_argument("--norm", default=DEFAULT_NORM, help="kind of feature normalization")
-    parser.add_argument("--norm_site", default="auto", help="sites, comma-separated")
     return parser
 
 
 def main(argv: Sequence[str]) -> None:
     """Parse and check."""
     args = get_parser().parse_args(argv)
-    from featnorm_se.names import check_norm, check_sites
     from featnorm_se.upstream.registry import upstream_card
 
-    card = upstream_card(
-        args.upstream, Path(args.upstream_conf_dir) if args.upstream_conf_dir else None
-    )
+    conf_dir = Path(args.upstream_conf_dir) if args.upstream_conf_dir else None
+    card = upstream_card(args.upstream, conf_dir)
     check_norm(args.norm)
     check_sites(args.norm_site, int(card["layers"]))
-    checkpoint = args.upstream_ckpt
-    local = checkpoint not in ("", "scratch") and "://" not in checkpoint
+    checkpoint = args.upstream_ckpt or "scratch"
+    local = checkpoint != "scratch" and "://" not in checkpoint
     if local and not Path(checkpoint).is_file():
         raise FeatnormError(
             f"--upstream_ckpt {checkpoint}: there is no such file; a path, a URL, 'scratch'"

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from featnorm_se.bin import Parser, run
+from featnorm_se.bin import Parser, add_upstream_options, run
 from featnorm_se.errors import FeatnormError
 
 
@@ -20,14 +20,8 @@ def get_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--output", required=True, help="the .npz file to write")
     parser.add_argument("--wav_scp", help="the utterances, a Kaldi scp of 16 kHz audio")
-    parser.add_argument("--upstream", default="wavlm", help="name of the upstream")
-    parser.add_argument(
-        "--upstream_ckpt", help="a path, a URL, 'scratch', or nothing for the official one"
-    )
-    parser.add_argument("--upstream_conf_dir", help="folder of the recipe's upstream YAML files")
-    parser.add_argument("--norm_site", default="auto", help="sites, comma-separated")
+    add_upstream_options(parser)
     parser.add_argument("--kind", default="clean", choices=("clean", "noisy"), help="of speech")
-    parser.add_argument("--seed", type=int, default=0, help="of the weights of 'scratch'")
     parser.add_argument("--nj", type=int, default=1, help="processes")
     parser.add_argument("--shard", help="K/N: only every N-th utterance from the K-th on")
     parser.add_argument("--merge", nargs="+", help="shards to merge; nothing is collected")
@@ -38,18 +32,18 @@ def get_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str]) -> None:
     """Parse, collect or merge, write."""
     args = get_parser().parse_args(argv)
-    if args.merge:
-        from featnorm_se.collection import merge_shards
-
-        merge_shards([Path(part) for part in args.merge], Path(args.output))
-        return
-    if not args.wav_scp:
+    if not (args.merge or args.wav_scp):
         raise FeatnormError("give --wav_scp (to collect) or --merge (to merge)")
     if args.nj < 1:
         raise FeatnormError(f"--nj is {args.nj}, at least 1 is needed")
-    from featnorm_se.collection import collect_shards
+    shards = [(k, args.nj) for k in range(1, args.nj + 1)]
+    if args.shard:
+        shards = [parse_shard(args.shard)]
+    from featnorm_se.collection import collect_shards, merge_shards
 
-    shard = parse_shard(args.shard) if args.shard else None
+    if args.merge:
+        merge_shards([Path(shard) for shard in args.merge], Path(args.output))
+        return
     collect_shards(
         output=Path(args.output),
         wav_scp=Path(args.wav_scp),
@@ -59,7 +53,7 @@ def main(argv: Sequence[str]) -> None:
         norm_site=args.norm_site,
         kind=args.kind,
         seed=args.seed,
-        shards=[shard] if shard else [(k, args.nj) for k in range(1, args.nj + 1)],
+        shards=shards,
         device=args.device,
     )
 

@@ -16,13 +16,12 @@ def get_parser() -> argparse.ArgumentParser:
         " utterance: mean difference with its 95 % bootstrap interval, wins, ties, losses, and"
         " a picture.",
     )
-    parser.add_argument("baseline", metavar="EXP_A", help="folder such as exp/noisy")
-    parser.add_argument("others", metavar="EXP_B", nargs="+", help="folders to compare with it")
-    parser.add_argument("--metric", default="PESQ_WB", help="the score to compare")
-    parser.add_argument(
-        "--testset", help="the test set, when the experiments have several in common"
-    )
-    parser.add_argument("--output", default="compare.png", help="the picture (PNG) to write")
+    add = parser.add_argument
+    add("baseline", metavar="EXP_A", help="folder such as exp/noisy")
+    add("others", metavar="EXP_B", nargs="+", help="folders to compare with it")
+    add("--metric", default="PESQ_WB", help="the score to compare")
+    add("--testset", help="the test set, when the experiments have several in common")
+    add("--output", default="compare.png", help="the picture (PNG) to write")
     return parser
 
 
@@ -34,11 +33,12 @@ def main(argv: Sequence[str]) -> None:
     """
     args = get_parser().parse_args(argv)
     from featnorm_se.metrics.summary import align
-    from featnorm_se.report.comparing import compare_folders, comparison_table, draw
+    from featnorm_se.report.paired import compare_folders, comparison_table
+    from featnorm_se.report.plots import write_differences
 
     comparisons = compare_folders(args.baseline, args.others, args.metric, args.testset)
     print(align(comparison_table(comparisons, args.metric)))
-    draw(comparisons, args.metric, args.output)
+    write_differences(comparisons, args.metric, args.output)
     print(f"\nwritten: {args.output}")
 
 

@@ -16,10 +16,11 @@ def get_parser() -> argparse.ArgumentParser:
         prog="python -m featnorm_se.bin.drift",
         description="Write distance.csv, drift.csv and plots of one experiment's features.",
     )
-    parser.add_argument("--expdir", required=True, help="the experiment's folder")
-    parser.add_argument("--datadir", required=True, help="pairs to look at, such as data/valid")
-    parser.add_argument("--output", help="where to write; nothing: EXPDIR/features")
-    parser.add_argument("--utterances", type=int, default=30, help="how many are looked at")
+    add = parser.add_argument
+    add("--expdir", required=True, help="the experiment's folder")
+    add("--datadir", required=True, help="pairs to look at, such as data/valid")
+    add("--output", help="where to write; nothing: EXPDIR/features")
+    add("--utterances", type=int, default=30, help="how many are looked at")
     return parser
 
 

@@ -9,16 +9,11 @@ from typing import Any
 
 from featnorm_se.bin import Parser, run
 from featnorm_se.errors import FeatnormError
+from featnorm_se.inference.windows import Windowing
 
-# The keys of conf/decode.yaml, what they are and what holds where one is not given.
-SETTINGS: dict[str, tuple[type, Any]] = {
-    "model_file": (str, None),
-    "bf16": (bool, False),
-    "atten_lim": (float, None),
-    "window": (float, 20.0),
-    "overlap": (float, 3.0),
-    "stats": (str, "file"),
-}
+# The keys of conf/decode.yaml and what they are.
+SETTINGS = {"model_file": str, "bf16": bool, "atten_lim": float}
+WINDOWING = {"window": float, "overlap": float, "stats": str}
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -28,11 +23,12 @@ def get_parser() -> argparse.ArgumentParser:
         description="Enhance the utterances of a Kaldi scp. Shards run apart (--shard K/N) and"
         " --list writes spk1.scp when all are there.",
     )
+    keys = ", ".join((*SETTINGS, *WINDOWING))
     parser.add_argument("--model", required=True, help="folder of the experiment")
     parser.add_argument("--wav_scp", required=True, help="noisy utterances, 16 kHz mono")
     parser.add_argument("--output", required=True, help="folder to write wav/ and spk1.scp to")
-    parser.add_argument("--config", help="YAML of settings: " + ", ".join(SETTINGS))
-    parser.add_argument("--model_file", help="weights in the folder; nothing: see --config")
+    parser.add_argument("--config", help=f"YAML of settings: {keys}")
+    parser.add_argument("--model_file", help="weights in the folder, if not those of --config")
     parser.add_argument("--shard", default="1/1", help="K/N: every N-th utterance from the K-th")
     parser.add_argument("--list", action="store_true", help="only write spk1.scp")
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
@@ -47,53 +43,37 @@ def main(argv: Sequence[str]) -> None:
     shard = parse_shard(args.shard)
     from featnorm_se.data.scp import list_enhanced, read_scp
 
-    output = Path(args.output)
     if args.list:
-        list_enhanced(read_scp(args.wav_scp), output)
+        list_enhanced(read_scp(args.wav_scp), Path(args.output))
         return
-    from featnorm_se.inference.inference import enhance_set
-    from featnorm_se.inference.longform import Windowing
-    from featnorm_se.inference.windows import plan_windows
+    from featnorm_se.inference.enhance_set import enhance_set
+    from featnorm_se.inference.jobs import Settings
 
-    told = read_settings(Path(args.config)) if args.config else read_settings(None)
-    windowing = Windowing(told["window"], told["overlap"], told["stats"])
-    plan_windows(1, windowing.seconds, windowing.overlap)  # tells bad lengths before any work
-    enhance_set(
-        Path(args.model),
-        Path(args.wav_scp),
-        output,
-        shard=shard,
-        device=args.device,
-        model_file=args.model_file or told["model_file"],
-        bf16=told["bf16"],
-        atten_lim=told["atten_lim"],
-        windowing=windowing,
-        newer_than=Path(args.config).stat().st_mtime if args.config else 0.0,
-    )
+    found = read_settings(args.config) if args.config else {}
+    windowing = Windowing(**{key: found.pop(key) for key in WINDOWING if key in found})
+    if args.model_file:
+        found["model_file"] = args.model_file
+    settings = Settings(args.model, device=args.device, windowing=windowing, **found)
+    enhance_set(settings, Path(args.wav_scp), Path(args.output), shard)
 
 
-def read_settings(path: Path | None) -> dict[str, Any]:
-    """Read a decoding YAML; keys that are not in it have their defaults.
+def read_settings(path: str) -> dict[str, Any]:
+    """Read a decoding YAML.
 
     Raises:
         FeatnormError: it cannot be read, or holds another key or a value of another kind.
     """
-    from featnorm_se.config import parse_config
+    from featnorm_se.config import read_config
 
-    try:
-        found = parse_config(path.read_bytes(), str(path)) if path else {}
-    except OSError as error:
-        raise FeatnormError(f"cannot read --config {path}: {error.strerror}") from error
+    found, kinds = read_config(path), SETTINGS | WINDOWING
     for key, value in found.items():
-        if key not in SETTINGS:
-            raise FeatnormError(f"{path}: no such key: {key!r}; there are {', '.join(SETTINGS)}")
-        kind = SETTINGS[key][0]
-        # An int is a fine float; True is no number.
-        if not isinstance(value, (int, float) if kind is float else kind) or (
-            kind is float and isinstance(value, bool)
-        ):
-            raise FeatnormError(f"{path}: {key} is {value!r}: {kind.__name__} is wanted")
-    return {key: found.get(key, default) for key, (_, default) in SETTINGS.items()}
+        if key not in kinds:
+            raise FeatnormError(f"{path}: no such key: {key!r}; there are {', '.join(kinds)}")
+        # An int is a fine float; YAML's "no" in quotes is no false.
+        allowed = (int, float) if kinds[key] is float else (kinds[key],)
+        if value is not None and type(value) not in allowed:
+            raise FeatnormError(f"{path}: {key} is {value!r}: {kinds[key].__name__} is wanted")
+    return {key: value for key, value in found.items() if value is not None}
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ def get_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("experiment", help="the experiment's folder, exp/...")
     parser.add_argument("output", help="the .zip to write")
-    parser.add_argument("--model_file", help="weights in the folder (default: the best)")
+    parser.add_argument("--model_file", help="weights in the folder, if not the best")
     parser.add_argument(
         "--half",
         action="store_true",
@@ -35,7 +35,7 @@ def get_parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str]) -> None:
-    """Pack, load the result once, and list what is in it."""
+    """Pack, and list what is in the result."""
     args = get_parser().parse_args(argv)
     from featnorm_se.inference.pack import PackOptions, pack
 

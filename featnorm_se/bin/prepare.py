@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from featnorm_se.bin import Parser, run
@@ -51,30 +52,33 @@ def main(argv: Sequence[str]) -> None:
     args = build_parser().parse_args(argv)
     if args.sample_rate < 1000:
         raise FeatnormError(f"--sample_rate {args.sample_rate}: Hz are wanted, such as 16000")
-    common = {"wav_dir": args.wav_dir or None, "sample_rate": args.sample_rate, "nj": args.nj}
+    from featnorm_se.data.prepare import prepare_sets
+
+    output = Path(args.output)
+    rate = f"{args.sample_rate / 1000:g}k"
+    wav_dir = Path(args.wav_dir or output.absolute().parent / "dump" / f"wav{rate}")
     if args.corpus == "kaldi":
-        from featnorm_se.data.kaldi import prepare_kaldi
+        from featnorm_se.data.corpus import find_kaldi
 
-        record = prepare_kaldi(
-            args.db_root, args.output, allow_pipes=args.allow_pipes == "true", **common
-        )
+        sets = find_kaldi(args.db_root, args.allow_pipes == "true")
     else:
-        from featnorm_se.data.voicebank_demand import prepare_voicebank_demand
+        from featnorm_se.data.voicebank_demand import find_voicebank_demand
 
-        record = prepare_voicebank_demand(
+        sets = find_voicebank_demand(
             args.db_root,
-            args.output,
-            test_root=args.test_root or None,
-            valid_speakers=args.valid_speakers.replace(",", " ").split(),
-            unpack_dir=args.unpack_dir or None,
-            **common,
+            Path(args.unpack_dir or wav_dir.parent / "unpacked"),
+            args.test_root,
+            args.valid_speakers.replace(",", " ").split(),
         )
+    if args.corpus == "kaldi" and Path(args.db_root).absolute() == output.absolute():
+        raise FeatnormError(f"--db_root and the output are the same folder, {output}")
+    record = prepare_sets(sets, output, wav_dir, args.sample_rate, args.nj)
     for line in describe(record["counts"], args.corpus == "voicebank_demand"):
         print(line)
 
 
 def describe(counts: dict[str, Any], official: bool) -> list[str]:
-    """Return the lines that tell the counts of the sets, and how much of the corpus they are."""
+    """Return the lines with the counts of the sets, and how much of the corpus they are."""
     lines = [
         f"{name}: {count['pairs']} pairs, {60 * count['hours']:.1f} minutes,"
         f" {len(count['speakers'])} speakers, {count['resampled_pairs']} pairs resampled,"
@@ -88,8 +92,8 @@ def describe(counts: dict[str, Any], official: bool) -> list[str]:
             "training": counts["train"]["pairs"] + counts["valid"]["pairs"],
             "test": counts["test"]["pairs"],
         }
-        told = ", ".join(f"{n:,} of {OFFICIAL_PAIRS[k]:,} {k} pairs" for k, n in found.items())
-        lines.append(f"of the official corpus: {told}")
+        shares = [f"{n:,} of {OFFICIAL_PAIRS[k]:,} {k} pairs" for k, n in found.items()]
+        lines.append(f"of the official corpus: {', '.join(shares)}")
     return lines
 
 

@@ -15,13 +15,12 @@ def get_parser() -> argparse.ArgumentParser:
         description="Collect exp/*/run.json and exp/*/scores_*/summary.json into RESULTS.md, one"
         " table a test set, and print the tables.",
     )
-    parser.add_argument("--expdir", default="exp", help="folder of experiments")
-    parser.add_argument("--output", default="RESULTS.md", help="the Markdown file to write")
-    parser.add_argument("--title", default="Results", help="its heading")
-    parser.add_argument("--html", help="also write this page, such as report/index.html")
-    parser.add_argument(
-        "--datadir", default="data", help="folder of <testset>/{wav,spk1}.scp, for the page"
-    )
+    add = parser.add_argument
+    add("--expdir", default="exp", help="folder of experiments")
+    add("--output", default="RESULTS.md", help="the Markdown file to write")
+    add("--title", default="Results", help="its heading")
+    add("--html", help="also write this page, such as report/index.html")
+    add("--datadir", default="data", help="folder of <testset>/{wav,spk1}.scp, for the page")
     return parser
 
 

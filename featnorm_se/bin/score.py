@@ -21,34 +21,25 @@ def get_parser() -> argparse.ArgumentParser:
         " trimming, no alignment. When the lengths differ by up to 160 samples, the longer"
         " file's end is left out (summary.json says where); more is a failure.",
     )
-    parser.add_argument("--ref", required=True, help="clean speech: a folder or a Kaldi scp file")
-    parser.add_argument(
-        "--inf", required=True, help="speech to score: a folder or a Kaldi scp file"
-    )
-    parser.add_argument("--output", required=True, help="folder for the results")
-    parser.add_argument(
+    add = parser.add_argument
+    add("--ref", required=True, help="clean speech: a folder or a Kaldi scp file")
+    add("--inf", required=True, help="speech to score: a folder or a Kaldi scp file")
+    add("--output", required=True, help="folder for the results")
+    add(
         "--metrics",
         nargs="+",
         default=list(DEFAULT_METRICS),
         metavar="NAME",
         help=f"of {' '.join(METRICS)}; DNSMOS stands for its four",
     )
-    parser.add_argument(
-        "--nj",
-        type=int,
-        default=len(os.sched_getaffinity(0)),
-        help="processes, one thread each",
-    )
-    parser.add_argument(
+    add("--nj", type=int, default=len(os.sched_getaffinity(0)), help="processes, one thread each")
+    add(
         "--allow_failures",
         type=int,
         default=0,
         help="so many utterances may have no score; more, and the exit status is 1",
     )
-    parser.add_argument(
-        "--utt2cond",
-        help="file of '<utt> <noise> <snr>' lines, for tables by SNR and noise",
-    )
+    add("--utt2cond", help="file of '<utt> <noise> <snr>' lines, for tables by SNR and noise")
     return parser
 
 
@@ -59,10 +50,13 @@ def main(argv: Sequence[str]) -> None:
         FeatnormError: on bad input, or when more than ``--allow_failures`` utterances failed.
     """
     args = get_parser().parse_args(argv)
+    from featnorm_se.files import locked
     from featnorm_se.metrics.scoring import score_set
     from featnorm_se.metrics.summary import format_summary
 
-    summary = score_set(args.ref, args.inf, args.output, args.metrics, args.nj, args.utt2cond)
+    # Runs that share the noisy scores ask for them at once: the others wait and find them done.
+    with locked(args.output, wait=True):
+        summary = score_set(args.ref, args.inf, args.output, args.metrics, args.nj, args.utt2cond)
     print(format_summary(summary))
     for name, samples in summary["cut_to_shorter"].items():
         print(f"{name}: {samples} samples of the longer file's end were left out")

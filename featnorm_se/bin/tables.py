@@ -1,4 +1,4 @@
-"""The grid of tables: what is to be run, one run of it, and the tables of what is there."""
+"""Tables over seeds: what is to be run, one run of it, and the tables of what is there."""
 
 from __future__ import annotations
 
@@ -10,9 +10,13 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from featnorm_se.bin import Parser, run
 from featnorm_se.errors import FeatnormError
+
+if TYPE_CHECKING:
+    from featnorm_se.report.rows import Row, Setting
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -48,7 +52,7 @@ def main(argv: Sequence[str]) -> None:
         if not args.plan:
             raise FeatnormError("--run K is of a --plan FILE: give both")
         run_one(Path(args.plan), args.run, args)
-    from featnorm_se.report.grid_rows import Setting, plan_runs, read_rows
+    from featnorm_se.report.rows import Setting, read_rows
 
     setting = Setting(
         upstream=args.upstream,
@@ -59,22 +63,31 @@ def main(argv: Sequence[str]) -> None:
     )
     if not args.seeds.split() or not all(seed.isdecimal() for seed in args.seeds.split()):
         raise FeatnormError(f"--seeds is {args.seeds!r}: whole numbers, parted by blanks")
-    seeds = [int(seed) for seed in args.seeds.split()]
     rows = read_rows(Path(args.rows) / args.table, setting)
-    if args.plan:
-        from featnorm_se.files import write_json
+    (write_plan if args.plan else write_tables)(rows, setting, args)
 
-        drift = args.table == "drift"
-        runs = plan_runs(rows, setting, seeds, Path(args.expdir), args.testset, drift)
-        write_json(args.plan, runs)
-        for number, job in enumerate(runs, start=1):
-            line = shlex.join(["./run.sh", "--stage", str(job["stage"]), *job["arguments"]])
-            print(f"{number} of {len(runs)}: {line}")
-        return
+
+def write_plan(rows: Sequence[Row], setting: Setting, args: argparse.Namespace) -> None:
+    """Write and print the runs that are still to do."""
+    from featnorm_se.files import write_json
+    from featnorm_se.report.rows import plan_runs
+
+    seeds = [int(seed) for seed in args.seeds.split()]
+    drift = args.table == "drift"
+    runs = plan_runs(rows, setting, seeds, Path(args.expdir), args.testset, drift)
+    write_json(args.plan, runs)
+    for number, job in enumerate(runs, start=1):
+        line = shlex.join(["./run.sh", "--stage", str(job["stage"]), *job["arguments"]])
+        print(f"{number} of {len(runs)}: {line}")
+
+
+def write_tables(rows: Sequence[Row], setting: Setting, args: argparse.Namespace) -> None:
+    """Gather the table, write its three forms, and print it."""
     from featnorm_se.files import write_text
-    from featnorm_se.report.grid import gather
-    from featnorm_se.report.grid_text import to_csv, to_latex, to_markdown
+    from featnorm_se.report.table import gather
+    from featnorm_se.report.table_text import to_csv, to_latex, to_markdown
 
+    seeds = [int(seed) for seed in args.seeds.split()]
     lines = gather(rows, setting, seeds, Path(args.expdir), args.testset)
     title, drift = f"Table {args.table}, seeds {args.seeds}", args.table == "drift"
     stem = str(Path(args.output) / args.table)

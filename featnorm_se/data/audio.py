@@ -1,4 +1,4 @@
-"""Audio files in and out, by libsndfile, with every fault told in one line."""
+"""Audio files in and out, by libsndfile."""
 
 from __future__ import annotations
 
@@ -9,18 +9,19 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from featnorm_se.data.entry import is_command, read_archive, split_archive
+from featnorm_se.data.scp import is_command, read_archive, split_archive
 from featnorm_se.errors import FeatnormError
 from featnorm_se.files import atomic_path
 
 FloatArray = NDArray[np.float32]
 
-# FLAC packs the most: a block of 65,535 equal samples in 8 channels takes some 36 bytes.
-_MOST_PACKED = 16384
-_FASTEST = 1_000_000  # Hz
+# What counts as audio wherever a folder is looked through.
+AUDIO_SUFFIXES = (
+    (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".aifc", ".au", ".snd")
+    + (".caf", ".w64", ".rf64", ".sph", ".nist")
+)  # fmt: skip
 _CUT = re.compile(r"^\s*(?:data|SSND)\s*:\s*(\d+) \(should be (\d+)\)", re.MULTILINE)
 _PIPED = 0x7FFFF000
-_LONGEST = 1 << 30  # samples of all channels that are read at once: 4 GiB, 18 hours at 16 kHz
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,11 @@ def audio_info(path: str | os.PathLike[str]) -> AudioInfo:
     """
     import soundfile
 
-    _refuse_command(path)
+    if is_command(path):
+        raise FeatnormError(
+            f"{os.fspath(path)!r} is a command, which is not run here: prepare the data from the"
+            " scp with stage 1 and --allow_pipes true"
+        )
     place = split_archive(path)
     if place:
         samples, rate = read_archive(*place)
@@ -52,47 +57,20 @@ def audio_info(path: str | os.PathLike[str]) -> AudioInfo:
     except (soundfile.LibsndfileError, RuntimeError) as error:
         raise FeatnormError(f"{path} is no audio that libsndfile reads: {error}") from error
     check_whole(path, header.extra_info)
-    info = AudioInfo(int(header.frames), int(header.samplerate), int(header.channels))
-    check_promise(path, info.frames * info.channels, info.sample_rate)
-    return info
+    return AudioInfo(int(header.frames), int(header.samplerate), int(header.channels))
 
 
 def check_whole(name: str | os.PathLike[str], log: str) -> None:
-    """Refuse a WAV or AIFF file that was cut: libsndfile mends the header and tells only its log.
+    """Refuse a WAV or AIFF file that was cut: libsndfile mends the header, only its log says so.
 
     Raises:
-        FeatnormError: the log tells of it.
+        FeatnormError: the log says so.
     """
     cut = _CUT.search(log)
     # Programs that write to a pipe cannot know the size, and promise the largest there is.
     if cut and int(cut[2]) < int(cut[1]) < _PIPED:
         raise FeatnormError(
             f"{name} is cut short: its header promises {cut[1]} bytes of samples, it has {cut[2]}"
-        )
-
-
-def check_promise(path: str | os.PathLike[str], samples: int, sample_rate: int) -> None:
-    """Refuse a header that says what cannot be, before memory is asked for because of it.
-
-    Raises:
-        FeatnormError: a byte would have to stand for thousands of samples, or the rate (in Hz) is
-            beyond that of any recording.
-    """
-    if not 0 < sample_rate <= _FASTEST:
-        raise FeatnormError(f"{path} is damaged: its header says {sample_rate} Hz: copy it again")
-    size = os.path.getsize(path)
-    if samples > _MOST_PACKED * size:
-        raise FeatnormError(
-            f"{path} is damaged: its header promises {samples} samples, which its {size} bytes"
-            " cannot hold: copy it again"
-        )
-
-
-def _refuse_command(path: str | os.PathLike[str]) -> None:
-    if is_command(path):
-        raise FeatnormError(
-            f"{os.fspath(path)!r} is a command, which is not run here: prepare the data from the"
-            " scp with stage 1 and --allow_pipes true"
         )
 
 
@@ -133,33 +111,24 @@ def read_any_audio(path: str | os.PathLike[str]) -> tuple[FloatArray, int]:
     """
     import soundfile
 
-    _refuse_command(path)
     place = split_archive(path)
     if place:
         samples, rate = read_archive(*place)
-        _check_samples(path, samples)
-        return samples, rate
-    header = audio_info(path)
-    if header.frames * header.channels > _LONGEST:
-        raise FeatnormError(f"{path} has {header.frames} samples, too many to read at once: cut it")
-    try:
-        samples, rate = soundfile.read(os.fspath(path), dtype="float32", always_2d=True)
-    except (soundfile.LibsndfileError, RuntimeError) as error:
-        raise FeatnormError(f"{path} cannot be read to its end: {error}") from error
-    if len(samples) < header.frames:
-        raise FeatnormError(
-            f"{path} is cut short: its header promises {header.frames} samples, it has"
-            f" {len(samples)}"
-        )
-    _check_samples(path, samples)
-    return samples, int(rate)
-
-
-def _check_samples(path: str | os.PathLike[str], samples: FloatArray) -> None:
+    else:
+        frames = audio_info(path).frames
+        try:
+            samples, rate = soundfile.read(os.fspath(path), dtype="float32", always_2d=True)
+        except (soundfile.LibsndfileError, RuntimeError) as error:
+            raise FeatnormError(f"{path} cannot be read to its end: {error}") from error
+        if len(samples) < frames:
+            raise FeatnormError(
+                f"{path} is cut short: its header promises {frames} samples, it has {len(samples)}"
+            )
     if not len(samples):
         raise FeatnormError(f"{path} has no samples")
     if not np.isfinite(samples).all():
         raise FeatnormError(f"{path} holds NaN or infinite samples")
+    return samples, int(rate)
 
 
 def write_audio(
@@ -184,10 +153,7 @@ def write_audio(
     try:
         with atomic_path(path) as temporary:
             soundfile.write(
-                os.fspath(temporary),
-                np.clip(samples, -1.0, 1.0),
-                sample_rate,
-                subtype=subtype,
+                os.fspath(temporary), np.clip(samples, -1.0, 1.0), sample_rate, subtype=subtype
             )
     except (soundfile.LibsndfileError, RuntimeError, AssertionError) as error:
         # soundfile asserts, with no text, that all samples were written.

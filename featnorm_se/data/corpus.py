@@ -1,4 +1,4 @@
-"""Pairs of noisy and clean files found in a corpus's folders, before anything is read."""
+"""Pairs of noisy and clean files of a corpus, found in its folders or lists before any is read."""
 
 from __future__ import annotations
 
@@ -7,94 +7,63 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from featnorm_se.data.audio import AUDIO_SUFFIXES
+from featnorm_se.data.datadir import Utterance, check_twins
+from featnorm_se.data.scp import check_key, is_command, read_scp
 from featnorm_se.errors import FeatnormError
 
-_SUFFIXES = (".wav", ".flac")
-
-
-@dataclass(frozen=True)
-class FilePair:
-    """One noisy file and its clean twin.
-
-    Attributes:
-        name: of the utterance.
-        noisy, clean: files; in a Kaldi scp's words when a text (``file.ark:123``, ``command |``).
-        spoken_by: the speaker, when the name does not say.
-    """
-
-    name: str
-    noisy: Path | str
-    clean: Path | str
-    spoken_by: str = ""
-
-    @property
-    def speaker(self) -> str:
-        """The part of the name before its first underscore, unless ``spoken_by`` is given."""
-        return self.spoken_by or self.name.split("_")[0]
+SETS = ("train", "valid", "test")
 
 
 @dataclass(frozen=True)
 class CorpusSet:
     """One set of a corpus: its pairs, its condition log, and a name for converted files."""
 
-    pairs: list[FilePair]
+    pairs: list[Utterance]
     log: Path
     folder: str
 
 
-def find_pairs(noisy: str | os.PathLike[str], clean: str | os.PathLike[str]) -> list[FilePair]:
-    """Pair the wav and flac files of two folders by their names.
+def find_pairs(noisy: str | os.PathLike[str], clean: str | os.PathLike[str]) -> list[Utterance]:
+    """Pair the audio files of two folders by their names.
 
     Returns:
-        The pairs, sorted by name.
+        The pairs, sorted by name; the speaker is what stands before a name's first underscore.
 
     Raises:
-        FeatnormError: a folder is missing or empty, a name comes twice or has white space in it,
-            or a file has no twin; the message names the file.
+        FeatnormError: a folder is missing or empty, a name comes twice or cannot stand in Kaldi's
+            files, or a file has no twin; the message names the file.
     """
     noisy_files, clean_files = _files_by_name(Path(noisy)), _files_by_name(Path(clean))
-    for have, other, folder, kind in (
-        (noisy_files, clean_files, clean, "clean"),
-        (clean_files, noisy_files, noisy, "noisy"),
-    ):
-        alone = sorted(set(have) - set(other))
-        if alone:
-            more = f" (and {len(alone) - 1} more)" if len(alone) > 1 else ""
-            raise FeatnormError(
-                f"{have[alone[0]]} has no {kind} twin in {folder}{more}: copy it or remove the file"
-            )
+    check_twins(noisy_files, clean_files, (str(noisy), str(clean)))
     return [
-        FilePair(name, noisy_files[name].absolute(), clean_files[name].absolute())
+        Utterance(name, noisy_files[name], clean_files[name], name.split("_")[0])
         for name in sorted(noisy_files, key=str.encode)
     ]
 
 
-def _files_by_name(folder: Path) -> dict[str, Path]:
+def _files_by_name(folder: Path) -> dict[str, str]:
     """List a folder's audio files by name without ending."""
     if not folder.is_dir():
         raise FeatnormError(f"no such folder: {folder}: give the folder that holds it")
-    found: dict[str, Path] = {}
+    found: dict[str, str] = {}
     for path in sorted(folder.iterdir()):
-        if path.suffix.lower() not in _SUFFIXES or path.name.startswith("."):
+        if path.suffix.lower() not in AUDIO_SUFFIXES or path.name.startswith("."):
             continue
-        if len(path.stem.split()) != 1 or not path.stem.isprintable():
-            raise FeatnormError(
-                f"the name of {str(path)!r} has a space or an odd character, which Kaldi's files"
-                " cannot carry: rename it"
-            )
+        check_key(path.stem, str(path))
         if path.stem in found:
             raise FeatnormError(
                 f"the name {path.stem} comes twice, as {found[path.stem]} and {path}: remove one"
             )
-        found[path.stem] = path
+        found[path.stem] = str(path.absolute())
     if not found:
-        raise FeatnormError(f"{folder} holds no wav or flac file")
+        raise FeatnormError(f"{folder} holds no audio file")
     return found
 
 
 def split_valid(
-    pairs: list[FilePair], speakers: Sequence[str]
-) -> tuple[list[FilePair], list[FilePair]]:
+    pairs: list[Utterance], speakers: Sequence[str]
+) -> tuple[list[Utterance], list[Utterance]]:
     """Take the validation speakers' pairs out of the training pairs.
 
     Returns:
@@ -103,21 +72,54 @@ def split_valid(
     Raises:
         FeatnormError: no validation speaker is named, one is not there, or none is left to train.
     """
-    there = sorted({pair.speaker for pair in pairs})
-    missing = [speaker for speaker in speakers if speaker not in there]
-    if missing or not speakers:
-        known = " ".join(there[:40])
+    there = {pair.speaker for pair in pairs}
+    if not speakers or set(speakers) - there or not there - set(speakers):
         raise FeatnormError(
-            f"the validation speaker {' '.join(missing) or '(none given)'} is not in the training"
-            f" set, whose speakers are: {known}: choose with --valid_speakers"
+            f"the speakers {' '.join(speakers) or '(none)'} cannot validate: the training set has"
+            f" {' '.join(sorted(there)[:40])}, and some must be left to train on: choose with"
+            " --valid_speakers"
         )
     train = [pair for pair in pairs if pair.speaker not in speakers]
-    if not train:
-        raise FeatnormError(
-            f"nothing is left to train on: all training files are of {' '.join(speakers)}; name"
-            " fewer --valid_speakers"
-        )
     return train, [pair for pair in pairs if pair.speaker in speakers]
+
+
+def find_kaldi(db_root: str | os.PathLike[str], allow_pipes: bool = False) -> dict[str, CorpusSet]:
+    """List the sets of data directories that are there already, in Kaldi's words.
+
+    Args:
+        db_root: holds ``train``, ``valid`` and ``test``, each with wav.scp (noisy), spk1.scp
+            (clean) and, perhaps, utt2spk and utt2cond. A value may be a path (relative ones count
+            from where the command runs), a place in a Kaldi archive (``file.ark:123``) or a
+            command (``command |``).
+        allow_pipes: the commands may be run; they can do anything that you can.
+
+    Raises:
+        FeatnormError: a list is missing, the lists' utterances differ, or a command is there and
+            not allowed.
+    """
+    sets = {}
+    for folder in (Path(db_root, name) for name in SETS):
+        noisy, clean = read_scp(folder / "wav.scp"), read_scp(folder / "spk1.scp")
+        speakers = read_scp(folder / "utt2spk") if (folder / "utt2spk").is_file() else {}
+        check_twins(noisy, clean, (f"{folder}/wav.scp", f"{folder}/spk1.scp"))
+        pairs = []
+        for name in sorted(noisy, key=str.encode):
+            files = [_value(folder, name, entry[name], allow_pipes) for entry in (noisy, clean)]
+            speaker = speakers.get(name) or name.split("_")[0]
+            pairs.append(Utterance(name, files[0], files[1], speaker))
+        sets[folder.name] = CorpusSet(pairs, folder / "utt2cond", folder.name)
+    return sets
+
+
+def _value(folder: Path, name: str, value: str, allow_pipes: bool) -> str:
+    if not is_command(value):
+        return os.path.abspath(value)
+    if not allow_pipes or value.lstrip().startswith("|"):
+        raise FeatnormError(
+            f"{folder}: the entry of {name} is a command, {value!r}: commands of an scp, 'command"
+            " |', run only with --allow_pipes true"
+        )
+    return value
 
 
 def read_log(path: Path) -> dict[str, tuple[str, float]]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from featnorm_se.data.audio import AudioInfo, audio_info
@@ -12,10 +12,20 @@ from featnorm_se.data.scp import read_scp, write_scp
 from featnorm_se.errors import FeatnormError
 from featnorm_se.files import write_text
 
+LISTS = ("wav.scp", "spk1.scp", "utt2spk", "spk2utt")
+
 
 @dataclass(frozen=True)
 class Utterance:
-    """One pair as stage 1 leaves it: paths of both files, speaker, length, and condition."""
+    """One pair of a noisy file and its clean twin.
+
+    Attributes:
+        name: of the utterance.
+        noisy, clean: files, in a Kaldi scp's words (``file.ark:123``, ``command |``).
+        speaker: who speaks.
+        seconds: its length, when it has been read.
+        condition: noise and SNR in dB, when known.
+    """
 
     name: str
     noisy: str
@@ -25,20 +35,7 @@ class Utterance:
     condition: tuple[str, float] | None = None
 
 
-@dataclass(frozen=True)
-class DataDir:
-    """What a data directory lists, by utterance: noisy file, clean file and speaker.
-
-    ``clean`` is empty when the directory has no ``spk1.scp``.
-    """
-
-    path: Path
-    noisy: dict[str, str]
-    clean: dict[str, str] = field(default_factory=dict)
-    speakers: dict[str, str] = field(default_factory=dict)
-
-
-def write_data_dir(path: str | os.PathLike[str], utterances: list[Utterance]) -> None:
+def write_data_dir(path: str | os.PathLike[str], utterances: Sequence[Utterance]) -> None:
     """Write wav.scp (noisy), spk1.scp (clean), utt2spk, spk2utt and, when known, utt2cond.
 
     ``utt2cond`` is tab-separated: utterance, noise, SNR in dB.
@@ -51,10 +48,13 @@ def write_data_dir(path: str | os.PathLike[str], utterances: list[Utterance]) ->
         FeatnormError: the folder cannot be written, or a name cannot stand in Kaldi's files.
     """
     folder = Path(path)
+    by_speaker: dict[str, list[str]] = {}
+    for utt in sorted(utterances, key=lambda utt: utt.name):
+        by_speaker.setdefault(utt.speaker, []).append(utt.name)
     write_scp(folder / "wav.scp", {utt.name: utt.noisy for utt in utterances})
     write_scp(folder / "spk1.scp", {utt.name: utt.clean for utt in utterances})
     write_scp(folder / "utt2spk", {utt.name: utt.speaker for utt in utterances})
-    write_scp(folder / "spk2utt", _spk2utt({utt.name: utt.speaker for utt in utterances}))
+    write_scp(folder / "spk2utt", {who: " ".join(names) for who, names in by_speaker.items()})
     lines = [
         f"{utt.name}\t{utt.condition[0]}\t{utt.condition[1]:g}\n"
         for utt in utterances
@@ -66,23 +66,17 @@ def write_data_dir(path: str | os.PathLike[str], utterances: list[Utterance]) ->
         (folder / "utt2cond").unlink(missing_ok=True)
 
 
-def _spk2utt(utt2spk: Mapping[str, str]) -> dict[str, str]:
-    """Turn utt2spk round: the sorted utterances of each speaker, by a space."""
-    by_speaker: dict[str, list[str]] = {}
-    for name in sorted(utt2spk):
-        by_speaker.setdefault(utt2spk[name], []).append(name)
-    return {speaker: " ".join(names) for speaker, names in by_speaker.items()}
-
-
 def validate_data_dir(
-    path: str | os.PathLike[str], sample_rate: int | None = None, need_clean: bool = True
-) -> DataDir:
-    """Check a data directory from its lists and the files' headers, and return what it lists.
+    path: str | os.PathLike[str], sample_rate: int | None = None
+) -> dict[str, dict[str, str]]:
+    """Check a data directory from its lists and the files' headers.
 
     Args:
-        path: the folder with wav.scp and, when ``need_clean``, spk1.scp.
+        path: the folder with wav.scp, spk1.scp and, perhaps, utt2spk.
         sample_rate: the rate in Hz that all files must have; ``None`` takes any.
-        need_clean: whether a missing spk1.scp is an error.
+
+    Returns:
+        What each of these lists holds, by its name.
 
     Raises:
         FeatnormError: a list is missing, unsorted or has other keys than the next; a file is
@@ -91,78 +85,58 @@ def validate_data_dir(
     folder = Path(path)
     if not (folder / "wav.scp").is_file():
         raise FeatnormError(f"{folder} has no wav.scp: run stage 1, which writes it")
-    lists = {"wav.scp": read_scp(folder / "wav.scp")}
-    if need_clean or (folder / "spk1.scp").exists():
-        lists["spk1.scp"] = read_scp(folder / "spk1.scp")
-    if (folder / "utt2spk").exists():
-        lists["utt2spk"] = read_scp(folder / "utt2spk")
+    names = ["wav.scp", "spk1.scp", *(["utt2spk"] if (folder / "utt2spk").exists() else [])]
+    lists = {name: read_scp(folder / name) for name in names}
     for name, entries in lists.items():
-        _check_keys(folder, name, list(entries), list(lists["wav.scp"]))
-    clean = lists.get("spk1.scp", {})
-    for utt, noisy in lists["wav.scp"].items():
-        check_headers(utt, noisy, clean.get(utt), sample_rate)
-    return DataDir(folder, lists["wav.scp"], clean, lists.get("utt2spk", {}))
+        check_twins(lists["wav.scp"], entries, (f"{folder}/wav.scp", f"{folder}/{name}"))
+        if list(entries) != sorted(entries, key=str.encode):
+            raise FeatnormError(f"{folder / name} is not sorted: run stage 1 again")
+    for name, noisy in lists["wav.scp"].items():
+        try:
+            infos = [(file, audio_info(file)) for file in (noisy, lists["spk1.scp"][name])]
+        except FeatnormError as error:
+            raise FeatnormError(f"{name}: {error}") from error
+        check_infos(name, infos, sample_rate)
+    return lists
 
 
-def _check_keys(folder: Path, name: str, keys: list[str], wanted: list[str]) -> None:
-    """Raise when a list is not sorted or differs from wav.scp in its utterances."""
-    if keys != sorted(keys, key=lambda key: key.encode()):
-        raise FeatnormError(f"{folder / name} is not sorted: run stage 1 again")
-    odd = sorted(set(keys) ^ set(wanted))
+def check_twins(noisy: Mapping[str, str], clean: Mapping[str, str], names: Sequence[str]) -> None:
+    """Check that two lists have the same utterances, so that none is dropped.
+
+    Args:
+        noisy, clean: files by utterance.
+        names: what messages call the two.
+
+    Raises:
+        FeatnormError: they have not; the message names the first.
+    """
+    odd = sorted(noisy.keys() ^ clean.keys())
     if odd:
-        where = name if odd[0] in keys else "wav.scp"
+        there, other = names if odd[0] in noisy else reversed(names)
         raise FeatnormError(
-            f"{folder}: the utterance {odd[0]} is in {where} only, not in both wav.scp and"
-            f" {name} ({len(odd)} such): run stage 1 again"
+            f"the utterance {odd[0]} is in {there} only ({len(odd)} such): add its twin to {other}"
+            " or remove it"
         )
 
 
-def check_headers(name: str, noisy: str, clean: str | None, sample_rate: int | None) -> None:
-    """Check one utterance's files by their headers.
+def check_infos(name: str, infos: Sequence[tuple[str, AudioInfo]], sample_rate: int | None) -> None:
+    """Check what is known of one utterance's noisy file and of its clean twin.
 
     Raises:
-        FeatnormError: a file is missing, no audio, empty, not mono or of another rate than
-            ``sample_rate``, or its twin has another rate or length.
-    """
-    infos = []
-    for path in (noisy, clean):
-        if path is None:
-            break
-        try:
-            infos.append((path, audio_info(path)))
-        except FeatnormError as error:
-            raise FeatnormError(f"{name}: {error}") from error
-    check_infos(name, infos, sample_rate)
-
-
-def check_infos(name: str, infos: list[tuple[str, AudioInfo]], sample_rate: int | None) -> None:
-    """Check what is known of one utterance's noisy file and, when there, of its clean twin.
-
-    Raises:
-        FeatnormError: as ``check_headers``.
+        FeatnormError: a file is empty, not mono or of another rate than ``sample_rate``, or its
+            twin has another rate or length.
     """
     for path, header in infos:
-        if header.channels != 1:
+        if header.channels != 1 or header.frames == 0:
             raise FeatnormError(
-                f"{path} has {header.channels} channels, one is wanted: take one channel of it"
+                f"{path} has {header.channels} channels of {header.frames} samples, one channel"
+                " with samples is wanted"
             )
-        if header.frames == 0:
-            raise FeatnormError(f"{path} has no samples: remove the pair or copy it again")
-        if sample_rate is not None and header.sample_rate != sample_rate:
+        if sample_rate not in (None, header.sample_rate):
             raise FeatnormError(
                 f"{path} is sampled at {header.sample_rate} Hz, {sample_rate} Hz is wanted: run"
                 " stage 1, which resamples"
             )
-    if len(infos) < 2:
-        return
-    (noisy, first), (clean, second) = infos
-    if first.sample_rate != second.sample_rate:
-        raise FeatnormError(
-            f"{name}: the noisy file is sampled at {first.sample_rate} Hz and its clean twin at"
-            f" {second.sample_rate} Hz: {noisy}, {clean}"
-        )
-    if first.frames != second.frames:
-        raise FeatnormError(
-            f"{name}: the noisy file has {first.frames} samples and its clean twin"
-            f" {second.frames}: {noisy}, {clean}"
-        )
+    if infos[0][1] != infos[1][1]:
+        twins = [f"{path} ({h.frames} samples at {h.sample_rate} Hz)" for path, h in infos]
+        raise FeatnormError(f"{name}: the noisy file and its clean twin differ: {', '.join(twins)}")

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import os
-import sys
 import threading
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context, parent_process
 from typing import TypeVar
 
 from featnorm_se.errors import FeatnormError
+from featnorm_se.progress import progress
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-
-_SECONDS_BETWEEN_LINES = 5.0
 
 
 def parallel_map(
@@ -28,31 +25,28 @@ def parallel_map(
 ) -> list[Result]:
     """Apply ``function`` to every item and keep the order; report progress on stderr.
 
-    Processes are spawned, not forked, since a fork of a process that has used torch can hang.
-
     Args:
         function: a module-level function (it is pickled).
         items: what to work on.
         nj: processes; with 1 the work is done in this process.
-        label: what the progress lines begin with.
+        label: what the progress bar begins with.
 
     Returns:
         One result an item, in the items' order.
 
     Raises:
         FeatnormError: ``nj`` is below 1, a worker died, or ``function`` raised it; of several
-            items the first bad one in order is told.
+            bad items it is the first one's.
     """
     if nj < 1:
         raise FeatnormError(f"--nj {nj}: at least one job is needed")
     workers = min(nj, len(items))
     if workers <= 1:
-        return list(_progress(map(function, items), len(items), label))
+        return list(progress(map(function, items), label, len(items)))
     chunk = max(1, min(32, len(items) // (4 * workers)))
-    pool = _start_pool(workers)
+    pool = start_pool(workers)
     try:
-        results = pool.map(function, items, chunksize=chunk)
-        return list(_progress(results, len(items), label))
+        return list(progress(pool.map(function, items, chunksize=chunk), label, len(items)))
     except BrokenProcessPool as error:
         raise FeatnormError(
             f"{label}: a worker process died (out of memory?): try a smaller --nj than {nj}"
@@ -61,23 +55,12 @@ def parallel_map(
         pool.shutdown(cancel_futures=True)
 
 
-def run_apart(function: Callable[[Item], Result], item: Item) -> Result:
-    """Call ``function(item)`` in one fresh process, away from this one's state."""
-    with _start_pool(1) as pool:
-        try:
-            return pool.submit(function, item).result()
-        except BrokenProcessPool as error:
-            raise FeatnormError(f"the process for {function.__name__} died: run again") from error
+def start_pool(workers: int) -> ProcessPoolExecutor:
+    """Start processes of one thread each that end with this one.
 
-
-def _start_pool(workers: int) -> ProcessPoolExecutor:
-    context = get_context("spawn")
-    try:
-        return ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker)
-    except (OSError, ImportError, NotImplementedError) as error:
-        raise FeatnormError(
-            f"cannot start worker processes ({error}): is there a /dev/shm that can be written?"
-        ) from error
+    They are spawned, not forked, since a fork of a process that has used torch can hang.
+    """
+    return ProcessPoolExecutor(workers, get_context("spawn"), initializer=_start_worker)
 
 
 def _start_worker() -> None:
@@ -97,23 +80,3 @@ def _end_with_parent() -> None:
     if parent is not None:
         parent.join()
         os._exit(1)
-
-
-def _progress(results: Iterator[Result], total: int, label: str) -> Iterator[Result]:
-    """Pass the results on; print how far it is every few seconds and at the end."""
-    began = shown = time.monotonic()
-    done = 0
-    for done, result in enumerate(results, start=1):
-        yield result
-        now = time.monotonic()
-        if now - shown >= _SECONDS_BETWEEN_LINES and done < total:
-            shown = now
-            left = (now - began) / done * (total - done)
-            # Early on the start of the processes would spoil the estimate.
-            guess = f", about {left:.0f} s left" if done >= total / 20 else ""
-            print(f"{label}: {done}/{total}{guess}", file=sys.stderr, flush=True)
-    print(
-        f"{label}: {done}/{total}, {time.monotonic() - began:.1f} s",
-        file=sys.stderr,
-        flush=True,
-    )

@@ -10,14 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from featnorm_se.data.audio import FloatArray, check_promise, check_whole
+from featnorm_se.data.audio import AUDIO_SUFFIXES, FloatArray, check_whole
 from featnorm_se.errors import FeatnormError
 from featnorm_se.files import atomic_path
 
-AUDIO_SUFFIXES = frozenset(
-    (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".aifc", ".au", ".snd")
-    + (".caf", ".w64", ".rf64", ".sph", ".nist")
-)
 _FORMAT_OF = {
     "OGA": "OGG",
     "OPUS": "OGG",
@@ -26,6 +22,8 @@ _FORMAT_OF = {
     "SND": "AU",
     "SPH": "NIST",
 }
+# Containers that go by another one's ending.
+_ALIKE = {"WAVEX": "WAV", "RF64": "WAV", "W64": "WAV", "NIST": "WAV"}
 _UNBOUNDED = ("FLOAT", "DOUBLE")  # sample formats that hold values beyond full scale
 _BLOCK = 1 << 16  # samples a channel read at a time
 
@@ -56,48 +54,34 @@ class AudioInput:
 
     Args:
         path: the file.
-        name: what messages call it; ``None``: the path.
 
     Raises:
         FeatnormError: there is no such file, libsndfile does not read it, or it is empty or
             cut short.
     """
 
-    def __init__(self, path: Path, name: str | None = None) -> None:
+    def __init__(self, path: Path) -> None:
         import soundfile
 
         self.path = path
-        self.name = str(path) if name is None else name
         if not path.is_file():
-            link = path.is_symlink()
-            raise FeatnormError(
-                f"{self.name} is a link that leads to no file"
-                if link
-                else f"no such audio file: {self.name}"
-            )
+            raise FeatnormError(f"no such audio file: {self.path}")
         if not path.stat().st_size:
-            raise FeatnormError(f"{self.name} is empty: it has no bytes")
-        try:
-            with soundfile.SoundFile(path) as handle:
-                self.header = Header(
-                    int(handle.frames),
-                    int(handle.samplerate),
-                    int(handle.channels),
-                    str(handle.format),
-                    str(handle.subtype),
-                    str(handle.endian),
-                    handle.copy_metadata(),
-                )
-                log = str(handle.extra_info)
-        except (RuntimeError, TypeError, OSError) as error:  # TypeError: a headerless .raw
-            raise FeatnormError(
-                f"{self.name} is no audio that libsndfile reads: {_told(error)}"
-            ) from error
+            raise FeatnormError(f"{self.path} is empty: it has no bytes")
+        failure = f"{self.path} is no audio that libsndfile reads"
+        with _named(failure), soundfile.SoundFile(path) as handle:
+            self.header = Header(
+                int(handle.frames),
+                int(handle.samplerate),
+                int(handle.channels),
+                str(handle.format),
+                str(handle.subtype),
+                str(handle.endian),
+                handle.copy_metadata(),
+            )
+            check_whole(self.path, str(handle.extra_info))
         if self.header.frames < 1:
-            raise FeatnormError(f"{self.name} has no samples")
-        samples = self.header.frames * self.header.channels
-        check_promise(path, samples, self.header.sample_rate)
-        check_whole(self.name, log)
+            raise FeatnormError(f"{self.path} has no samples")
 
     def blocks(self) -> Iterator[FloatArray]:
         """Read from the beginning: (n, channels) float32 blocks, n at most 65,536.
@@ -108,26 +92,21 @@ class AudioInput:
         import soundfile
 
         left = self.header.frames
-        try:
-            with soundfile.SoundFile(self.path) as handle:
-                while left:
-                    block = handle.read(min(left, _BLOCK), dtype="float32", always_2d=True)
-                    if not len(block):
-                        raise FeatnormError(
-                            f"{self.name} is cut short: its header promises"
-                            f" {self.header.frames} samples, {left} of them are missing"
-                        )
-                    if not np.isfinite(block).all():
-                        raise FeatnormError(f"{self.name} holds NaN or infinite samples")
-                    left -= len(block)
-                    yield block
-        except (RuntimeError, OSError) as error:
-            raise FeatnormError(f"{self.name} cannot be read to its end: {_told(error)}") from error
-
-
-def _told(error: Exception) -> str:
-    """What libsndfile has to say, without the name that it adds."""
-    return str(getattr(error, "error_string", error))
+        with (
+            _named(f"{self.path} cannot be read to its end"),
+            soundfile.SoundFile(self.path) as handle,
+        ):
+            while left:
+                block = handle.read(min(left, _BLOCK), dtype="float32", always_2d=True)
+                if not len(block):
+                    raise FeatnormError(
+                        f"{self.path} is cut short: its header promises"
+                        f" {self.header.frames} samples, {left} of them are missing"
+                    )
+                if not np.isfinite(block).all():
+                    raise FeatnormError(f"{self.path} holds NaN or infinite samples")
+                left -= len(block)
+                yield block
 
 
 class AudioOutput:
@@ -147,11 +126,8 @@ class AudioOutput:
         if self._handle.subtype not in _UNBOUNDED:
             self.clipped += int((np.abs(block) > 1.0).sum())
             block = np.clip(block, -1.0, 1.0)
-        try:
+        with _named(f"cannot write {self._name} (disk full?)"):
             self._handle.write(block)
-        except (RuntimeError, OSError, AssertionError) as error:
-            # soundfile asserts, with no text, that all samples were written.
-            raise FeatnormError(f"cannot write {self._name} (disk full?): {error}") from error
 
 
 @contextmanager
@@ -170,23 +146,13 @@ def audio_output(path: Path, header: Header) -> Iterator[AudioOutput]:
     """
     import soundfile
 
-    container, subtype = choose_format(path, header)
+    container, subtype = _choose_format(path, header)
+    endian = header.endian if container == header.format else None
+    rate, channels = header.sample_rate, header.channels
     with atomic_path(path) as temporary:
         temporary.touch()  # or libsndfile would only say "system error"
-        try:
-            handle = soundfile.SoundFile(
-                temporary,
-                "w",
-                header.sample_rate,
-                header.channels,
-                subtype,
-                header.endian if container == header.format else None,
-                container,
-            )
-        except (RuntimeError, ValueError, OSError) as error:
-            raise FeatnormError(
-                f"cannot write {path} ({container}, {subtype}): {_told(error)}"
-            ) from error
+        with _named(f"cannot write {path} ({container}, {subtype})"):
+            handle = soundfile.SoundFile(temporary, "w", rate, channels, subtype, endian, container)
         with handle:
             for name, text in header.texts.items():
                 with suppress(RuntimeError):  # containers differ in which texts they have
@@ -194,41 +160,30 @@ def audio_output(path: Path, header: Header) -> Iterator[AudioOutput]:
             yield AudioOutput(handle, str(path))
 
 
-def check_ending(path: Path) -> str:
-    """Return libsndfile's container for a file's name.
+@contextmanager
+def _named(failure: str) -> Iterator[None]:
+    """Raise libsndfile's errors as FeatnormError: the failure and libsndfile's reason."""
+    try:
+        yield
+    except (RuntimeError, ValueError, TypeError, AssertionError) as error:
+        # TypeError: a headerless .raw. soundfile asserts, with no text, that all was written.
+        raise FeatnormError(f"{failure}: {getattr(error, 'error_string', error)}") from error
 
-    Raises:
-        FeatnormError: there is none of this ending.
-    """
+
+def _choose_format(path: Path, header: Header) -> tuple[str, str]:
+    """Return the container and the sample format for a file's name."""
     import soundfile
 
     ending = path.suffix[1:].upper()
     container = _FORMAT_OF.get(ending, ending)
     if container not in soundfile.available_formats():
-        what = f"there is no format {path.suffix!r}" if ending else "its name has no ending"
+        problem = f"there is no format {path.suffix!r}" if ending else "its name has no ending"
         known = " ".join(sorted(AUDIO_SUFFIXES))
-        raise FeatnormError(f"cannot write {path}: {what}; give one of {known}")
-    return container
-
-
-def choose_format(path: Path, header: Header) -> tuple[str, str]:
-    """Return the container and the sample format for a file's name.
-
-    Raises:
-        FeatnormError: libsndfile has no container of this name's ending.
-    """
-    import soundfile
-
-    ending = path.suffix[1:].upper()
-    container = check_ending(path)
-    if container == header.format or container in _ALIKE.get(header.format, ()):
+        raise FeatnormError(f"cannot write {path}: {problem}; give one of {known}")
+    if container == _ALIKE.get(header.format):
         container = header.format
     if soundfile.check_format(container, header.subtype):
         return container, header.subtype
-    if ending == "OPUS":
+    if path.suffix.lower() == ".opus":
         return container, "OPUS"
     return container, str(soundfile.default_subtype(container))
-
-
-# Containers that go by another one's ending.
-_ALIKE = {"WAVEX": ("WAV",), "RF64": ("WAV",), "W64": ("WAV",), "NIST": ("WAV",)}

@@ -15,11 +15,10 @@ from featnorm_se.data.resample import resample_blocks
 from featnorm_se.errors import FeatnormError
 from featnorm_se.model.separator import FeatNormSeparator
 from featnorm_se.names import SAMPLE_RATE
-from featnorm_se.upstream.bf16 import has_bf16
-from featnorm_se.upstream.checkpoint import check_promise
+from featnorm_se.upstream.fast import has_bf16
 
 if TYPE_CHECKING:
-    from featnorm_se.inference.longform import Windowing
+    from featnorm_se.inference.windows import Windowing
 
 
 class Enhancer:
@@ -53,7 +52,6 @@ class Enhancer:
             )
         self.device = choose_device(device)
         self.bf16 = bf16 and has_bf16(self.device)
-        check_promise(config, weights, "the model's configuration")
         try:
             self.encoder, self.separator, self.decoder = _build(config)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -66,10 +64,10 @@ class Enhancer:
         try:
             self.separator.load_state_dict(state, strict=True)
         except RuntimeError as error:
-            told = " ".join(str(error).split())
-            raise FeatnormError(f"the weights do not fit the configuration: {told}") from error
-        for part in (self.encoder, self.separator, self.decoder):
-            part.to(self.device).eval()
+            reason = " ".join(str(error).split())
+            raise FeatnormError(f"the weights do not fit the configuration: {reason}") from error
+        for module in (self.encoder, self.separator, self.decoder):
+            module.to(self.device).eval()
 
     @classmethod
     def from_pretrained(
@@ -93,7 +91,7 @@ class Enhancer:
         Raises:
             FeatnormError: a file is missing, broken, or would run code when loaded.
         """
-        from featnorm_se.inference.loading import read_model, shipped_model
+        from featnorm_se.inference.model_file import read_model, shipped_model
 
         named = shipped_model() if source is None else source
         config, weights = read_model(named, model_file)
@@ -106,13 +104,17 @@ class Enhancer:
     @torch.inference_mode()
     def enhance(self, wav: torch.Tensor) -> torch.Tensor:
         """Enhance whole 16 kHz waveforms of one length, (B, N) float32 in and out."""
+        samples = wav.shape[1]
+        # The STFT reflects half a window at both ends, so it needs that much to reflect.
+        wav = torch.nn.functional.pad(wav, (0, max(0, self.encoder.n_fft - samples)))
         wav = wav.to(self.device)
         lengths = torch.full((wav.shape[0],), wav.shape[1], device=self.device)
         spectrum, frames = self.encoder(wav, lengths)
         with self.precision():
             enhanced, _, _ = self.separator(spectrum, frames)
         y = self.decoder(enhanced[0], lengths)[0]
-        return (torch.lerp(y, wav, self.left_in) if self.left_in else y).cpu()
+        y = torch.lerp(y, wav, self.left_in) if self.left_in else y
+        return y[:, :samples].cpu()
 
     def __call__(
         self, x: NDArray[Any], sample_rate: int = SAMPLE_RATE, windowing: Windowing | None = None
@@ -123,7 +125,7 @@ class Enhancer:
             x: (N,) or (N, channels), in [-1, 1]; each channel is enhanced by itself.
             sample_rate: of x, in Hz; other rates than 16 kHz are resampled there and back.
             windowing: how a long signal is cut; ``None``: 20 s windows, statistics of the
-                whole signal. A signal of one window is done whole.
+                whole signal. A signal of up to one window is done whole.
 
         Returns:
             The enhanced signal, float32, x's shape and rate.
@@ -131,7 +133,7 @@ class Enhancer:
         Raises:
             FeatnormError: x is empty, has another number of axes, or holds NaN.
         """
-        from featnorm_se.inference.longform import Signal, enhance_signal
+        from featnorm_se.inference.long_signal import Signal, enhance_signal
 
         signal = np.asarray(x, dtype=np.float32)
         if signal.ndim not in (1, 2) or not signal.size:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,26 +13,26 @@ from typing import Any
 import torch
 import yaml
 
+from featnorm_se import __version__
 from featnorm_se.errors import FeatnormError
-from featnorm_se.files import atomic_path
-from featnorm_se.inference.card import model_card
+from featnorm_se.files import atomic_path, read_json
 from featnorm_se.inference.enhancer import Enhancer
-from featnorm_se.inference.loading import CONFIG, WEIGHTS, read_folder
+from featnorm_se.inference.model_file import CONFIG, WEIGHTS, Weights, read_folder
 from featnorm_se.statistics import FeatureStats
 
 # What builds the model, here and in ESPnet's stock inference, and how it was trained. The rest
 # of ESPnet's configuration is paths of the machine it was trained on, and defaults.
-_BUILDS = (
+_KEPT_CONFIG = (
     *("encoder", "encoder_conf", "separator", "separator_conf", "decoder", "decoder_conf"),
     *("mask_module", "mask_module_conf", "criterions", "model_conf", "init"),
-)
-_TRAINED = (
     *("seed", "max_epoch", "batch_type", "batch_size", "chunk_length", "grad_clip", "optim"),
     *("optim_conf", "scheduler", "scheduler_conf", "upstream_lr_scale", "keep_nbest_models"),
 )
-
-
-_LONGEST_NOTES = 1 << 20  # bytes
+_KEPT_RECORD = (
+    *("name", "seed", "upstream", "upstream_identity", "norm", "norm_site", "parameters"),
+    *("epochs", "best_epoch", "training_seconds", "versions", "machine", "finished"),
+)
+_LICENCE = re.compile(r"[a-z0-9][a-z0-9.-]{0,60}")
 
 
 @dataclass(frozen=True)
@@ -52,11 +53,11 @@ class PackOptions:
 
 
 def pack(experiment: Path, output: Path, options: PackOptions | None = None) -> dict[str, int]:
-    """Pack an experiment.
+    """Pack an experiment; the same experiment gives the same bytes.
 
     Args:
         experiment: its folder.
-        output: the ``.zip`` to write.
+        output: the ``.zip`` to write, whole or not at all.
         options: what is packed, and what the card says beside; ``None``: the best weights.
 
     Returns:
@@ -64,23 +65,17 @@ def pack(experiment: Path, output: Path, options: PackOptions | None = None) -> 
 
     Raises:
         FeatnormError: something is missing or broken, or the weights do not fit the
-            configuration: a packed model has been loaded once.
+            configuration.
     """
     if output.suffix != ".zip":
         raise FeatnormError(f"a packed model is a .zip, {output} is none")
     members = contents(experiment, options or PackOptions())
-    _write_archive(output, members)
-    Enhancer.from_pretrained(output)
-    return {name: len(data) for name, data in members.items()}
-
-
-def _write_archive(path: Path, members: dict[str, bytes]) -> None:
-    """Write a packed model, whole or not at all; the same members give the same bytes."""
-    with atomic_path(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
+    with atomic_path(output) as temporary, zipfile.ZipFile(temporary, "w") as archive:
         for name, data in members.items():
-            info: Any = zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
+            info = zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
             info.external_attr = 0o644 << 16
             archive.writestr(info, data)
+    return {name: len(data) for name, data in members.items()}
 
 
 def contents(experiment: Path, options: PackOptions) -> dict[str, bytes]:
@@ -92,17 +87,14 @@ def contents(experiment: Path, options: PackOptions) -> dict[str, bytes]:
     """
     from safetensors.torch import save
 
-    notes = read_notes(options.notes) if options.notes else ""
     config, weights = read_folder(experiment, options.model_file)
-    if config.get("separator") != "featnorm":
-        raise FeatnormError(f"{experiment}: separator {config.get('separator')!r} is not ours")
     try:
         Enhancer(config, weights)  # what loads no model is not to be written at all
     except FeatnormError as error:
         raise FeatnormError(f"{experiment}: {error}") from error
     # safetensors wants every array by itself and in order.
     plain = {key: value.detach().clone().contiguous() for key, value in weights.items()}
-    kept = {key: config[key] for key in (*_BUILDS, *_TRAINED) if key in config}
+    kept = {key: config[key] for key in _KEPT_CONFIG if key in config}
     results = read_results(experiment)
     results["run"]["weights_stored_as"] = "float16" if options.half else "float32"
     members = {
@@ -112,14 +104,16 @@ def contents(experiment: Path, options: PackOptions) -> dict[str, bytes]:
     }
     statistics = _find_statistics(experiment, config)
     if statistics is not None:
-        members["clean_stats.npz"] = statistics
-    parameters = sum(value.numel() for key, value in plain.items() if _is_weight(key, value))
-    card = model_card(kept, results, parameters, notes, options.licence)
+        FeatureStats.load(statistics)
+        members["clean_stats.npz"] = statistics.read_bytes()
+    trained = (v for k, v in plain.items() if v.is_floating_point() and ".norms." not in k)
+    parameters = sum(value.numel() for value in trained)
+    card = model_card(kept["separator_conf"], results, parameters, options)
     members["README.md"] = card.encode()
     return members
 
 
-def halve(weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+def halve(weights: Mapping[str, torch.Tensor]) -> Weights:
     """Return the weights with the matrices in float16.
 
     Vectors and the norms' statistics are a hundredth of all bytes: they stay as they are, and so
@@ -134,25 +128,64 @@ def halve(weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     return halved
 
 
-def read_notes(path: Path) -> str:
-    """Return the text that is to go into the model card.
+def model_card(
+    conf: Mapping[str, Any], results: Mapping[str, Any], parameters: int, options: PackOptions
+) -> str:
+    """Return the card in Markdown, with the header that Hugging Face reads.
+
+    Args:
+        conf: the separator's configuration.
+        results: from ``read_results``.
+        parameters: number of weights.
+        options: with the notes and the licence.
 
     Raises:
-        FeatnormError: it cannot be read, is no UTF-8, empty, or too long for a card.
+        FeatnormError: the licence is no name of one, or the notes are no text.
     """
+    import jinja2
+
+    if options.licence is not None and not _LICENCE.fullmatch(options.licence):
+        raise FeatnormError(
+            f"a licence is named as on Hugging Face, cc-by-4.0 say, not {options.licence!r}"
+        )
+    run, sites = results["run"], conf.get("norm_site", "auto")
+    trained = [f"{k} {run[k]}" for k in ("epochs", "best_epoch", "seed") if run.get(k) is not None]
+    folder = jinja2.FileSystemLoader(Path(__file__).parent / "templates")
+    pages = jinja2.Environment(loader=folder, trim_blocks=True, keep_trailing_newline=True)
+    pages.filters["score"] = lambda mean: f"{mean:.3f}" if isinstance(mean, int | float) else ""
+    return pages.get_template("card.md").render(
+        conf=conf,
+        run=run,
+        scores=results["scores"],
+        parameters=parameters,
+        sites=sites if isinstance(sites, str) else ", ".join(sites),
+        training=", ".join(trained),
+        notes=_read_notes(options.notes) if options.notes else "",
+        licence=options.licence,
+        upstream_licence=_upstream_licence(conf, run),
+        version=run.get("versions", {}).get("featnorm_se", __version__),
+    )
+
+
+def _read_notes(path: Path) -> str:
     try:
-        text = path.read_bytes().decode("utf-8").strip()
-    except OSError as error:
-        raise FeatnormError(f"cannot read the notes {path}: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise FeatnormError(f"the notes {path} are no UTF-8 text (byte {error.start})") from error
-    if not 0 < len(text) <= _LONGEST_NOTES:
-        raise FeatnormError(f"the notes {path} have {len(text)} characters: no text for a card")
-    return text
+        return path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise FeatnormError(f"cannot read the notes {path}: {error}") from error
 
 
-def _is_weight(key: str, value: torch.Tensor) -> bool:
-    return value.is_floating_point() and ".norms." not in key
+def _upstream_licence(conf: Mapping[str, Any], run: Mapping[str, Any]) -> str:
+    """Return the licence of the weights that training started from."""
+    from featnorm_se.upstream.registry import upstream_card
+
+    if str(run.get("upstream_identity", "")).startswith("scratch"):
+        return "random ones, nobody's"
+    if run.get("own_checkpoint"):
+        return "those of the checkpoint that it was given, see how that came to be"
+    try:
+        return str(upstream_card(str(conf.get("upstream")))["licence"])
+    except (FeatnormError, KeyError):
+        return "not known here"
 
 
 def read_results(experiment: Path) -> dict[str, Any]:
@@ -160,58 +193,38 @@ def read_results(experiment: Path) -> dict[str, Any]:
 
     Paths of the machine are left out.
     """
-    record = _read_json(experiment / "run.json")
-    data = record.pop("data", None) or {}
-    kept: tuple[str, ...] = (
-        "name",
-        "seed",
-        "upstream",
-        "upstream_identity",
-        "norm",
-        "norm_site",
-        "parameters",
-    )
-    kept += ("epochs", "best_epoch", "training_seconds", "versions", "machine", "finished")
-    run = {key: record[key] for key in kept if key in record}
+    record = _read_if_there(experiment / "run.json")
+    data = record.get("data") or {}
+    run = {key: record[key] for key in _KEPT_RECORD if key in record}
     # Its path says nothing elsewhere; that there was one says that it is not the official one.
     run["own_checkpoint"] = record.get("upstream_ckpt") not in (None, "scratch")
     run["data"] = {key: data[key] for key in ("counts", "sources", "resampler") if key in data}
     scores = {}
     for folder in sorted(experiment.glob("scores_*")):
-        noisy = experiment.parent / "noisy" / folder.name / "summary.json"
+        noisy = experiment.parent / "noisy" / folder.name
         scores[folder.name.removeprefix("scores_")] = {
-            "enhanced": _scores(_read_json(folder / "summary.json")),
-            "noisy": _scores(_read_json(noisy)),
+            "enhanced": _read_scores(folder),
+            "noisy": _read_scores(noisy),
         }
     return {"run": run, "scores": scores}
 
 
-def _scores(summary: Mapping[str, Any]) -> dict[str, Any]:
+def _read_scores(folder: Path) -> dict[str, Any]:
+    summary = _read_if_there(folder / "summary.json")
     kept = ("utterances", "metrics", "versions")
     return {key: summary[key] for key in kept if key in summary}
 
 
-def _read_json(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        return {}
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise FeatnormError(f"{path} is no JSON: {error}") from error
-    return value if isinstance(value, dict) else {}
+def _read_if_there(path: Path) -> dict[str, Any]:
+    return dict(read_json(path)) if path.is_file() else {}
 
 
-def _find_statistics(experiment: Path, config: Mapping[str, Any]) -> bytes | None:
+def _find_statistics(experiment: Path, config: Mapping[str, Any]) -> Path | None:
     """Return the clean statistics' file, if it is still where training had it.
 
     What the model needs of it is in its weights. The path is relative to the recipe, which is
     one of the folders above the experiment.
     """
-    named = config.get("clean_stats")
-    if not named:
-        return None
-    for folder in (Path(), *experiment.resolve().parents):
-        if (folder / named).is_file():
-            FeatureStats.load(folder / named)
-            return (folder / named).read_bytes()
-    return None
+    named = str(config.get("clean_stats") or "")
+    folders = (Path(), *experiment.resolve().parents) if named else ()
+    return next((f / named for f in folders if (f / named).is_file()), None)

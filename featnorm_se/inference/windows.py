@@ -11,12 +11,48 @@ from featnorm_se.data.audio import FloatArray
 from featnorm_se.errors import FeatnormError
 from featnorm_se.names import SAMPLE_RATE
 
-WINDOW_SECONDS = 20.0  # a Base model's activations on so much stay well under 1 GiB
-OVERLAP_SECONDS = 3.0
+STATS = ("file", "window")
 FADE_SECONDS = 0.5
 # Window starts keep to this grid, so that the frames of every upstream (hop 160 or 320) and of
 # the STFT (hop 160) fall where they fall in the whole signal.
 GRID = 320
+
+
+@dataclass(frozen=True)
+class Windowing:
+    """How a long signal is done.
+
+    Attributes:
+        window: seconds of a window; a signal up to it is done whole. A Base model's activations
+            on 20 s stay well under 1 GiB.
+        overlap: seconds that neighbours share at least; the outer half of it on either side is
+            only context, except for the cross-fade in its middle.
+        stats: ``file``: feature normalization takes (m, s) from the whole signal, in a pass
+            before; ``window``: from each window.
+        batch: windows (or channels) computed at once.
+
+    Raises:
+        FeatnormError: a value is out of range.
+    """
+
+    window: float = 20.0
+    overlap: float = 3.0
+    stats: str = "file"
+    batch: int = 1
+
+    def __post_init__(self) -> None:
+        if self.stats not in STATS:
+            raise FeatnormError(f"--stats is {' or '.join(STATS)}, not {self.stats!r}")
+        if self.batch < 1:
+            raise FeatnormError(f"--batch {self.batch}: at least 1 is needed")
+        if not 0 < self.window < 1e6:
+            raise FeatnormError(f"--window {self.window}: a number of seconds, such as 20")
+        size, shared = _on_grid(self.window), _on_grid(self.overlap)
+        if shared < FADE_SECONDS * SAMPLE_RATE + GRID or size < 2 * shared:
+            raise FeatnormError(
+                f"windows of {self.window} s with {self.overlap} s of overlap: the overlap must be"
+                f" longer than {FADE_SECONDS} s and the windows at least twice as long as it"
+            )
 
 
 @dataclass(frozen=True)
@@ -40,39 +76,20 @@ class Window:
         return self.stop - self.start
 
 
-def plan_windows(
-    samples: int,
-    seconds: float = WINDOW_SECONDS,
-    overlap: float = OVERLAP_SECONDS,
-    piece: int = 0,
-) -> list[Window]:
+def plan_windows(samples: int, windowing: Windowing, piece: int = 0) -> list[Window]:
     """Cover a signal with windows of one length; neighbours overlap at least so much.
 
-    A signal of up to ``seconds`` is one window. The others are as few as will do, and as short
+    A signal of up to one window is one window. The others are as few as will do, and as short
     as that number allows. The last one is up to ``GRID`` - 1 samples longer.
 
     Args:
         samples: of the signal, at 16 kHz.
-        seconds: the longest window.
-        overlap: seconds that neighbours share at least; the outer half of it on either side is
-            only context, except for the cross-fade in its middle.
+        windowing: how long windows and overlaps are.
         piece: the model cuts the whole signal into pieces of so many samples by itself, and
             nothing passes from one to the next: windows that are long enough for a piece meet
             between two. 0: it does not.
-
-    Raises:
-        FeatnormError: the windows are not at least twice as long as the overlap, or the overlap
-            not as long as the cross-fade.
     """
-    if not 0 < seconds < 1e6:
-        raise FeatnormError(f"--window {seconds}: a number of seconds is wanted, such as 20")
-    size = _on_grid(seconds)
-    shared = _on_grid(overlap)
-    if shared < FADE_SECONDS * SAMPLE_RATE + GRID or size < 2 * shared:
-        raise FeatnormError(
-            f"windows of {seconds} s with {overlap} s of overlap: the overlap must be longer than"
-            f" {FADE_SECONDS} s and the windows at least twice as long as it"
-        )
+    size, shared = _on_grid(windowing.window), _on_grid(windowing.overlap)
     if samples <= size:
         return [Window(0, samples, 0, samples)]
     own = (size - shared) // piece * piece if piece else 0

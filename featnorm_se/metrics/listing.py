@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from featnorm_se.data.audio import AUDIO_SUFFIXES
+from featnorm_se.data.corpus import read_log
 from featnorm_se.data.scp import read_scp
 from featnorm_se.errors import FeatnormError
-
-AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".aiff", ".au", ".sph")
 
 
 def read_listing(path: str | os.PathLike[str]) -> dict[str, str]:
@@ -22,30 +22,35 @@ def read_listing(path: str | os.PathLike[str]) -> dict[str, str]:
         path: the folder or the scp file.
 
     Returns:
-        The files by utterance name. Whether they can be read is not looked at.
+        The files by utterance name. Whether they can be read is not looked at; commands and
+        places in an archive are no files.
 
     Raises:
-        FeatnormError: the path does not exist, holds no audio, names an utterance twice, or a
-            line of the scp file is a pipe or points into an archive.
+        FeatnormError: the path does not exist, holds no audio, or names an utterance twice.
     """
     root = Path(path)
     if root.is_dir():
         return _list_folder(root)
     if not root.exists():
         raise FeatnormError(f"{path}: no such folder or scp file")
-    return {name: _locate(root, name, value) for name, value in read_scp(root).items()}
+    files = read_scp(root)
+    for name, value in files.items():
+        beside = root.parent / value
+        if not os.path.isfile(value) and beside.is_file():
+            files[name] = str(beside)
+    return files
 
 
 def _list_folder(root: Path) -> dict[str, str]:
     files: dict[str, str] = {}
     for file in sorted(root.rglob("*")):
-        hidden = any(part.startswith(".") for part in file.relative_to(root).parts)
+        inside = file.relative_to(root)
+        hidden = any(name.startswith(".") for name in inside.parts)
         if hidden or file.suffix.lower() not in AUDIO_SUFFIXES or not file.is_file():
             continue
-        name = file.relative_to(root).with_suffix("").as_posix()
+        name = inside.with_suffix("").as_posix()
         if name in files:
             raise FeatnormError(f"{root} has two files for {name}: {files[name]} and {file}")
-        _check_name(root, name)
         files[name] = str(file)
     if not files:
         raise FeatnormError(
@@ -55,62 +60,16 @@ def _list_folder(root: Path) -> dict[str, str]:
     return files
 
 
-def _check_name(root: Path, name: str) -> None:
-    """Refuse at once a name that no table could be written with after hours of scoring."""
-    try:
-        name.encode("utf-8")
-    except UnicodeEncodeError as error:
-        raise FeatnormError(
-            f"{root} has a file whose name is not UTF-8 ({name!r}): rename it"
-        ) from error
-
-
-def _locate(scp: Path, name: str, value: str) -> str:
-    if value.endswith("|"):
-        raise FeatnormError(
-            f"{scp}: {name} is a pipe ({value}), a path is wanted: run stage 1, which writes files"
-        )
-    if not os.path.isfile(value):
-        beside = scp.parent / value
-        if beside.is_file():
-            return str(beside)
-        if os.path.isfile(value.rpartition(":")[0]):
-            raise FeatnormError(
-                f"{scp}: {name} points into an archive ({value}), one audio file an utterance is"
-                " wanted"
-            )
-    return value
-
-
 def read_conditions(path: str | os.PathLike[str]) -> dict[str, tuple[str, float]]:
     """Read the noise type and SNR of utterances: ``<utt> <noise> <snr>`` a line, SNR in dB.
-
-    This is the layout of the VoiceBank-DEMAND logs. A first line with no number is a heading.
 
     Returns:
         ``(noise, snr)`` by utterance.
 
     Raises:
-        FeatnormError: the file cannot be read, is empty, or a line has another form.
+        FeatnormError: there is no such file, it is empty, or a line has another form.
     """
-    try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise FeatnormError(f"cannot read the conditions in {path}: {error}") from error
-    conditions: dict[str, tuple[str, float]] = {}
-    for number, line in enumerate(lines, start=1):
-        parts = line.split()
-        if not parts:
-            continue
-        try:
-            name, noise, snr = parts
-            conditions[name] = (noise, float(snr))
-        except ValueError as error:
-            if number == 1:
-                continue
-            raise FeatnormError(
-                f"{path} line {number}: {line.strip()!r} is not <utt> <noise> <snr>"
-            ) from error
+    conditions = read_log(Path(path))
     if not conditions:
-        raise FeatnormError(f"{path} names no utterance: <utt> <noise> <snr> a line")
+        raise FeatnormError(f"{path} names no utterance: <utt> <noise> <snr> a line is wanted")
     return conditions

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 
 from featnorm_se.errors import FeatnormError
 
@@ -27,7 +30,7 @@ METRICS: dict[str, Metric] = {
     "STOI": Metric("0..1", "pystoi", 3),
     "ESTOI": Metric("0..1", "pystoi", 3),
     "SI_SDR": Metric("dB", ""),
-    "SDR": Metric("dB", ""),
+    "SDR": Metric("dB", "fast_bss_eval"),
     "CSIG": Metric("1..5", "pesq", 3),
     "CBAK": Metric("1..5", "pesq", 3),
     "COVL": Metric("1..5", "pesq", 3),
@@ -40,10 +43,7 @@ METRICS: dict[str, Metric] = {
     "DNSMOS_P808": Metric("MOS", "speechmos", 3),
 }
 DNSMOS = tuple(name for name in METRICS if name.startswith("DNSMOS_"))
-DEFAULT_METRICS = (
-    *("PESQ_WB", "STOI", "ESTOI", "SI_SDR"),
-    *("CSIG", "CBAK", "COVL", "SSNR"),
-)
+DEFAULT_METRICS = ("PESQ_WB", "STOI", "ESTOI", "SI_SDR", "CSIG", "CBAK", "COVL", "SSNR")
 
 
 def resolve(names: Sequence[str]) -> tuple[str, ...]:
@@ -54,18 +54,31 @@ def resolve(names: Sequence[str]) -> tuple[str, ...]:
     """
     wanted: set[str] = set()
     for name in names:
-        if name == "DNSMOS":
-            wanted.update(DNSMOS)
-        elif name in METRICS:
-            wanted.add(name)
-        else:
+        if name != "DNSMOS" and name not in METRICS:
             raise FeatnormError(
                 f"no metric is named {name!r}; there are {', '.join(METRICS)}, and DNSMOS for"
                 " its four"
             )
+        wanted.update(DNSMOS if name == "DNSMOS" else (name,))
     if not wanted:
         raise FeatnormError("no metric is named: give --metrics at least one name")
     return tuple(name for name in METRICS if name in wanted)
+
+
+def check_packages(metrics: Sequence[str]) -> None:
+    """Fail before the first utterance when a package is missing, not at each of them.
+
+    Raises:
+        FeatnormError: a metric's package is not installed.
+    """
+    for name in metrics:
+        package = METRICS[name].package
+        if package and find_spec(package) is None:
+            source = "featnorm_se[dnsmos]" if name in DNSMOS else package
+            raise FeatnormError(
+                f"{name}: the package {package} is missing: pip install '{source}', or leave the"
+                " metric out of --metrics"
+            )
 
 
 def package_versions(metrics: Sequence[str]) -> dict[str, str]:
@@ -74,9 +87,6 @@ def package_versions(metrics: Sequence[str]) -> dict[str, str]:
     ``formulae`` is the version of this room's own formulae. The packages that only DNSMOS needs
     are named only when it is asked for.
     """
-    import platform
-    from importlib.metadata import PackageNotFoundError, version
-
     names = ["numpy", "scipy", "soundfile"]
     names += sorted({METRICS[name].package for name in metrics} - {""})
     if any(name in DNSMOS for name in metrics):
@@ -90,7 +100,7 @@ def package_versions(metrics: Sequence[str]) -> dict[str, str]:
     return found
 
 
-def tell(reasons: dict[str, str]) -> list[str]:
+def join_reasons(reasons: dict[str, str]) -> list[str]:
     """Join measures with the same reason: ``["PESQ_WB, CSIG: finds ..."]``."""
     measures: dict[str, list[str]] = {}
     for name, reason in reasons.items():

@@ -3,24 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from featnorm_se.errors import FeatnormError
-from featnorm_se.metrics import composite, distortion, perceptual
-from featnorm_se.metrics.names import DEFAULT_METRICS, DNSMOS, resolve, tell
-from featnorm_se.metrics.perceptual import CannotScore
+from featnorm_se.metrics import composite, measures
+from featnorm_se.metrics.measures import CannotScore
+from featnorm_se.metrics.names import DEFAULT_METRICS, DNSMOS, check_packages, join_reasons, resolve
 
 Array = NDArray[np.float64]
 
-_PARTS = {
-    "CSIG": ("PESQ_WB", "LLR", "WSS", "SSNR"),
-    "CBAK": ("PESQ_WB", "LLR", "WSS", "SSNR"),
-    "COVL": ("PESQ_WB", "LLR", "WSS", "SSNR"),
+MEASURES: dict[str, Callable[[Array, Array, int], float]] = {
+    "PESQ_WB": lambda ref, inf, rate: measures.pesq(ref, inf, rate, "wb"),
+    "PESQ_NB": lambda ref, inf, rate: measures.pesq(ref, inf, rate, "nb"),
+    "STOI": measures.stoi,
+    "ESTOI": lambda ref, inf, rate: measures.stoi(ref, inf, rate, extended=True),
+    "SI_SDR": lambda ref, inf, rate: measures.si_sdr(ref, inf),
+    "SDR": lambda ref, inf, rate: measures.sdr(ref, inf),
+    "SSNR": composite.ssnr,
+    "LLR": composite.llr,
+    "WSS": composite.wss,
 }
+COMPOSITES = ("CSIG", "CBAK", "COVL")
+COMPOSITE_OF = ("PESQ_WB", "LLR", "WSS", "SSNR")
 
 
 def score_pair(
@@ -41,12 +48,14 @@ def score_pair(
         The scores by name, in the table's order.
 
     Raises:
-        FeatnormError: a metric is unknown, the signals differ in length, are silent or hold NaN,
-            or one measure has no value for them; the message says which.
+        FeatnormError: a metric is unknown or its package is missing, the signals differ in
+            length, are silent or hold NaN, or one measure has no value for them.
     """
-    scores, reasons = score_measures(ref, inf, sample_rate, resolve(metrics))
+    names = resolve(metrics)
+    check_packages(names)
+    scores, reasons = score_measures(ref, inf, sample_rate, names)
     if reasons:
-        raise FeatnormError("; ".join(tell(reasons)))
+        raise FeatnormError("; ".join(join_reasons(reasons)))
     return scores
 
 
@@ -68,29 +77,33 @@ def score_measures(
         The scores by name, and the reasons by name of those that have no value.
 
     Raises:
-        FeatnormError: the signals differ in length, are silent or hold NaN, or a package is
-            missing.
+        FeatnormError: the signals differ in length, are silent or hold NaN.
     """
     clean: Array = np.asarray(ref, dtype=np.float64)
     judged: Array = np.asarray(inf, dtype=np.float64)
     _check(clean, judged)
     known: dict[str, float] = {}
     reasons: dict[str, str] = {}
-    needed = list(metrics)
-    for name in metrics:
-        needed = [part for part in _PARTS.get(name, ()) if part not in needed] + needed
-    simple = _simple_measures(clean, judged, sample_rate)
-    for name in needed:
-        if name in simple:
-            try:
-                value = simple[name]()
-                if not np.isfinite(value):
-                    raise CannotScore(f"is {value}")
-                known[name] = value
-            except (CannotScore, ValueError, ArithmeticError) as error:
-                reasons[name] = str(error)
-    _add_composites(known, reasons, metrics)
-    _add_dnsmos(known, reasons, metrics, judged, sample_rate)
+    needed = {*metrics, *(COMPOSITE_OF if set(COMPOSITES) & set(metrics) else ())}
+    for name in (name for name in MEASURES if name in needed):
+        try:
+            value = MEASURES[name](clean, judged, sample_rate)
+            if not np.isfinite(value):
+                raise CannotScore(f"is {value}")
+            known[name] = value
+        except (CannotScore, ValueError, ArithmeticError) as error:
+            reasons[name] = str(error)
+    missing = [name for name in COMPOSITE_OF if name not in known]
+    if not missing:
+        known |= composite.composite(*(known[name] for name in COMPOSITE_OF))
+    elif set(COMPOSITES) & needed:
+        reason = "; ".join(f"{name} {reasons[name]}" for name in missing)
+        reasons |= dict.fromkeys(COMPOSITES, reason)
+    if set(DNSMOS) & needed:  # one run of its models gives all four
+        try:
+            known |= measures.dnsmos(judged, sample_rate)
+        except CannotScore as error:
+            reasons |= dict.fromkeys(DNSMOS, str(error))
     scores = {name: known[name] for name in metrics if name in known}
     return scores, {name: reasons[name] for name in metrics if name in reasons}
 
@@ -110,49 +123,3 @@ def _check(ref: Array, inf: Array) -> None:
             raise FeatnormError(f"the {name} holds NaN or infinite samples")
         if np.ptp(signal) == 0.0:
             raise FeatnormError(f"the {name} is silent (all samples are equal)")
-
-
-def _simple_measures(ref: Array, inf: Array, rate: int) -> dict[str, Callable[[], float]]:
-    """Return what computes each measure that hangs on no other one."""
-    at_stoi_rate = cache(lambda: perceptual.to_stoi_rate(ref, inf, rate))
-    return {
-        "PESQ_WB": lambda: perceptual.pesq(ref, inf, rate, "wb"),
-        "PESQ_NB": lambda: perceptual.pesq(ref, inf, rate, "nb"),
-        "STOI": lambda: perceptual.stoi(*at_stoi_rate(), perceptual.STOI_RATE),
-        "ESTOI": lambda: perceptual.stoi(*at_stoi_rate(), perceptual.STOI_RATE, extended=True),
-        "SI_SDR": lambda: distortion.si_sdr(ref, inf),
-        "SDR": lambda: distortion.sdr(ref, inf),
-        "SSNR": lambda: composite.ssnr(ref, inf, rate),
-        "LLR": lambda: composite.llr(ref, inf, rate),
-        "WSS": lambda: composite.wss(ref, inf, rate),
-    }
-
-
-def _add_composites(
-    known: dict[str, float], reasons: dict[str, str], metrics: Sequence[str]
-) -> None:
-    """Add CSIG, CBAK, COVL where their parts are known, else the part's reason."""
-    for name in (name for name in metrics if name in _PARTS):
-        missing = [part for part in _PARTS[name] if part not in known]
-        if missing:
-            reasons[name] = "; ".join(f"{part} {reasons[part]}" for part in missing)
-        else:
-            values = (known[part] for part in _PARTS[name])
-            known[name] = composite.composite(*values)[name]
-
-
-def _add_dnsmos(
-    known: dict[str, float],
-    reasons: dict[str, str],
-    metrics: Sequence[str],
-    inf: Array,
-    rate: int,
-) -> None:
-    """Add the DNSMOS scores that are asked for: one run of its models gives all four."""
-    names = [name for name in metrics if name in DNSMOS]
-    if not names:
-        return
-    try:
-        known.update(perceptual.dnsmos(inf, rate))
-    except CannotScore as error:
-        reasons.update(dict.fromkeys(names, str(error)))

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from functools import lru_cache
-from statistics import NormalDist
 from typing import Any
 
 from featnorm_se.metrics.cache import Row
-from featnorm_se.metrics.names import METRICS, tell
+from featnorm_se.metrics.names import METRICS
 
 Conditions = Mapping[str, tuple[str, float]]
 
@@ -35,43 +33,15 @@ def describe(values: Sequence[float]) -> dict[str, Any]:
     return {"mean": mean, "std": std, "ci95": [mean - half, mean + half], "count": count}
 
 
-@lru_cache(maxsize=64)
 def student_t(freedom: int) -> float:
     """Return the t that Student's distribution stays within, either side, 95 % of the time.
-
-    Abramowitz and Stegun, "Handbook of Mathematical Functions": the finite sums 26.7.3 and 26.7.4
-    inverted by bisection, and from 200 degrees of freedom on the expansion 26.7.5 about the
-    normal distribution, which is good to 1e-9 there. SciPy has it too, but loading it takes as
-    long as scoring ten utterances.
 
     Args:
         freedom: the degrees of freedom, 1 or more.
     """
-    if freedom >= 200:
-        z = NormalDist().inv_cdf(0.975)
-        terms = (
-            z,
-            (z**3 + z) / 4,
-            (5 * z**5 + 16 * z**3 + 3 * z) / 96,
-            (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
-        )
-        return sum(term / freedom**power for power, term in enumerate(terms))
+    from scipy.special import stdtrit
 
-    def within(angle: float) -> float:
-        cosine, term, total = math.cos(angle), 1.0, 0.0
-        odd = freedom % 2
-        for k in range(odd, freedom - 1, 2):
-            total += term
-            term *= (k + 1) / (k + 2) * cosine**2
-        if odd:
-            return 2 / math.pi * (angle + math.sin(angle) * cosine * total)
-        return math.sin(angle) * total
-
-    low, high = 0.0, math.pi / 2
-    for _ in range(60):
-        middle = (low + high) / 2
-        low, high = (middle, high) if within(middle) < 0.95 else (low, middle)
-    return math.tan(low) * math.sqrt(freedom)
+    return float(stdtrit(freedom, 0.975))
 
 
 def summarize(
@@ -91,9 +61,7 @@ def summarize(
     """
     result: dict[str, Any] = {
         "utterances": len(rows),
-        "failures": [
-            {"utt_id": row.utt_id, "reason": reason} for row in rows if (reason := reason_of(row))
-        ],
+        "failures": [{"utt_id": row.utt_id, "reason": row.reason} for row in rows if row.reason],
         "cut_to_shorter": {row.utt_id: row.cut for row in rows if row.cut},
         "metrics": {
             name: {
@@ -108,28 +76,24 @@ def summarize(
     return result
 
 
-def reason_of(row: Row) -> str:
-    """Tell in one line why an utterance has not every score; empty when it has."""
-    return row.fault or "; ".join(tell(row.reasons))
-
-
 def _by_condition(
     rows: Sequence[Row], metrics: Sequence[str], conditions: Conditions
 ) -> dict[str, Any]:
     """Group rows by SNR, by noise and by both; an utterance without a line is ``unknown``."""
     groups: dict[str, dict[str, list[Row]]] = {"snr": {}, "noise": {}, "noise_snr": {}}
-    last = ("unknown", math.inf)
-    for row in sorted(rows, key=lambda r: conditions.get(r.utt_id, last)[::-1]):
-        noise, snr = conditions.get(row.utt_id, (None, None))
+
+    def order(row: Row) -> tuple[float, str]:
+        noise, snr = conditions.get(row.utt_id, ("unknown", math.inf))
+        return snr, noise
+
+    for row in sorted(rows, key=order):
+        noise, snr = conditions.get(row.utt_id, ("unknown", None))
         level = "unknown" if snr is None else f"{snr:g}"
-        kind = "unknown" if noise is None else noise
         groups["snr"].setdefault(level, []).append(row)
-        groups["noise"].setdefault(kind, []).append(row)
-        groups["noise_snr"].setdefault(f"{kind} {level}", []).append(row)
-    groups["noise"] = dict(sorted(groups["noise"].items()))
-    groups["noise_snr"] = dict(
-        sorted(groups["noise_snr"].items(), key=lambda item: item[0].split()[0])
-    )
+        groups["noise"].setdefault(noise, []).append(row)
+        groups["noise_snr"].setdefault(f"{noise} {level}", []).append(row)
+    for kind in ("noise", "noise_snr"):  # within a noise the levels keep their order
+        groups[kind] = dict(sorted(groups[kind].items(), key=lambda item: item[0].split()[0]))
     return {
         kind: {name: _means(group, metrics) for name, group in members.items()}
         for kind, members in groups.items()
@@ -145,7 +109,7 @@ def _means(rows: Iterable[Row], metrics: Sequence[str]) -> dict[str, Any]:
 
 
 def format_value(name: str, value: float | None) -> str:
-    """Write a score with the decimals that its metric is told with; nothing for ``None``."""
+    """Write a score with the decimals of its metric; nothing for ``None``."""
     return "" if value is None else f"{value:.{METRICS[name].decimals}f}"
 
 
@@ -162,38 +126,26 @@ def align(cells: Sequence[Sequence[str]]) -> str:
     return "\n".join(lines)
 
 
+def format_interval(name: str, low: float, high: float) -> str:
+    """Write the two ends of a metric's interval."""
+    return f"{format_value(name, low)} .. {format_value(name, high)}"
+
+
 def format_summary(summary: Mapping[str, Any]) -> str:
     """Write a summary as the tables that the command prints."""
     cells = [["metric", "unit", "mean", "std", "95 % interval", "count"]]
-    for name, told in summary["metrics"].items():
-        low, high = told["ci95"] or (None, None)
-        interval = (
-            f"{format_value(name, low)} .. {format_value(name, high)}" if low is not None else ""
-        )
-        cells.append(
-            [
-                name,
-                told["unit"],
-                format_value(name, told["mean"]),
-                format_value(name, told["std"]),
-                interval,
-                str(told["count"]),
-            ]
-        )
+    for name, row in summary["metrics"].items():
+        interval = format_interval(name, *row["ci95"]) if row["ci95"] else ""
+        numbers = [format_value(name, row["mean"]), format_value(name, row["std"]), interval]
+        cells.append([name, row["unit"], *numbers, str(row["count"])])
     parts = [align(cells)]
-    titles = {"snr": "SNR (dB)", "noise": "noise"}
-    for kind, title in titles.items():
+    metrics = list(summary["metrics"])
+    for kind, title in (("snr", "SNR (dB)"), ("noise", "noise")):
         groups = summary.get("conditions", {}).get(kind)
         if groups:
-            parts.append(_format_groups(title, groups, list(summary["metrics"])))
+            cells = [[title, "count", *metrics]]
+            for name, means in groups.items():
+                values = [format_value(metric, means[metric]) for metric in metrics]
+                cells.append([name, str(means["utterances"]), *values])
+            parts.append(align(cells))
     return "\n\n".join(parts)
-
-
-def _format_groups(
-    title: str, groups: Mapping[str, Mapping[str, Any]], metrics: Sequence[str]
-) -> str:
-    cells = [[title, "count", *metrics]]
-    for name, means in groups.items():
-        values = [format_value(metric, means[metric]) for metric in metrics]
-        cells.append([name, str(means["utterances"]), *values])
-    return align(cells)

@@ -18,7 +18,7 @@ from featnorm_se.normalization import FeatureNorm, LevelNorm
 from featnorm_se.statistics import FeatureStats
 from featnorm_se.upstream import load_upstream
 from featnorm_se.upstream.base import Upstream
-from featnorm_se.upstream.bf16 import autocast_bf16
+from featnorm_se.upstream.fast import autocast_bf16
 
 
 class FeatNormSeparator(AbsSeparator):

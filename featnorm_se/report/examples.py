@@ -8,29 +8,42 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from featnorm_se.data.audio import read_audio
+from featnorm_se.data.audio import audio_info, read_audio
 from featnorm_se.errors import FeatnormError
 from featnorm_se.metrics.listing import read_listing
 from featnorm_se.metrics.names import METRICS
 from featnorm_se.metrics.summary import format_value
 from featnorm_se.report import plots
-from featnorm_se.report.experiments import Experiment
+from featnorm_se.report.experiments import Experiment, Scores
 
 SHOWN_SCORES = ("PESQ_WB", "STOI", "SI_SDR")
-Scores = Mapping[str, Mapping[str, float]]
-MIME = {"flac": "audio/flac", "mp3": "audio/mpeg"}
+# By a page's kind of audio: its MIME type, and how soundfile writes it.
+FORMATS: dict[str, tuple[str, dict[str, Any]]] = {
+    "flac": ("audio/flac", {"format": "FLAC", "subtype": "PCM_16"}),
+    "mp3": ("audio/mpeg", {"format": "MP3", "compression_level": 0.5}),
+}
 
 
 @dataclass(frozen=True)
 class Clip:
-    """One player: a label, the scores in words, the audio as a data URI, the spectrogram."""
+    """One player.
+
+    Attributes:
+        label: what is heard.
+        name: the same for a screen reader, with the utterance.
+        scores: its main scores in a line.
+        audio: a data URI.
+        spectrogram: an ``<svg>``.
+    """
 
     label: str
-    told: str
+    name: str
+    scores: str
     audio: str
     spectrogram: str
 
@@ -52,9 +65,8 @@ def choose(noisy: Scores, judged: Scores, metric: str = "PESQ_WB") -> list[tuple
     places = {"best gain": 0, "median gain": len(ranked) // 2, "worst gain": len(ranked) - 1}
     chosen: dict[str, str] = {}
     for which, place in places.items():
-        if ranked[place] not in chosen.values():
-            chosen[which] = ranked[place]
-    return [(which, name, gains[name]) for which, name in chosen.items()]
+        chosen.setdefault(ranked[place], which)
+    return [(which, name, gains[name]) for name, which in chosen.items()]
 
 
 def data_uri(signal: NDArray[np.float32], sample_rate: int, kind: str) -> str:
@@ -67,86 +79,75 @@ def data_uri(signal: NDArray[np.float32], sample_rate: int, kind: str) -> str:
     """
     import soundfile
 
+    mime, options = FORMATS[kind]
     content = io.BytesIO()
-    content.name = f"clip.{kind}"
-    clipped = np.clip(signal, -1.0, 1.0)
-    if kind == "flac":
-        soundfile.write(content, clipped, sample_rate, format="FLAC", subtype="PCM_16")
-    else:
-        soundfile.write(content, clipped, sample_rate, format="MP3", compression_level=0.5)
-    return f"data:{MIME[kind]};base64,{base64.b64encode(content.getvalue()).decode()}"
+    soundfile.write(content, np.clip(signal, -1.0, 1.0), sample_rate, **options)
+    return f"data:{mime};base64,{base64.b64encode(content.getvalue()).decode()}"
 
 
-class AudioSets:
-    """Where the files of a test set are: noisy and clean, and what each model made of them.
+def read_audio_sets(
+    datadir: str | os.PathLike[str], testset: str, models: Sequence[Experiment]
+) -> dict[str, dict[str, str]]:
+    """Return the files by utterance of the noisy input, of each model, and of the clean speech.
 
     Args:
         datadir: folder of ``<testset>/{wav,spk1}.scp``.
         testset: the test set's name.
         models: the experiments, with ``enhanced_<testset>/spk1.scp``.
     """
-
-    def __init__(
-        self, datadir: str | os.PathLike[str], testset: str, models: Sequence[Experiment]
-    ) -> None:
-        folder = Path(datadir) / testset
-        sources = {"noisy": folder / "wav.scp"}
-        for model in models:
-            sources[model.name] = model.folder / f"enhanced_{testset}" / "spk1.scp"
-        sources["clean"] = folder / "spk1.scp"
-        self.files = {name: _listing(scp) for name, scp in sources.items()}
-
-    @property
-    def complete(self) -> bool:
-        """Whether both the noisy and the clean side are there."""
-        return bool(self.files["noisy"] and self.files["clean"])
-
-    def clips(
-        self, utt_id: str, labels: Mapping[str, str], scores: Mapping[str, Scores], kind: str
-    ) -> list[Clip]:
-        """Return the clips of an utterance, noisy first and clean last, on one level scale.
-
-        A model that has no file of this utterance is left out.
-
-        Args:
-            utt_id: the utterance.
-            labels: what to call each model.
-            scores: the scores by model and utterance.
-            kind: ``flac`` or ``mp3``.
-        """
-        signals = {
-            name: read_audio(files[utt_id], None)
-            for name, files in self.files.items()
-            if utt_id in files and os.path.isfile(files[utt_id])
-        }
-        if not {"noisy", "clean"} <= signals.keys():
-            return []
-        from featnorm_se.data.audio import audio_info
-
-        rate = audio_info(self.files["clean"][utt_id]).sample_rate
-        full_scale = float(plots.magnitudes(signals["clean"], rate).max()) or 1.0
-        clips = []
-        for name, signal in signals.items():
-            label = labels.get(name, name)
-            title = f"Spectrogram of {utt_id}, {label}"
-            picture = plots.spectrogram(signal, rate, full_scale, title)
-            told = tell_scores(scores.get(name, {}).get(utt_id, {}))
-            clips.append(Clip(label, told, data_uri(signal, rate, kind), picture))
-        return clips
+    folder = Path(datadir) / testset
+    sources = {"noisy": folder / "wav.scp"}
+    sources |= {model.name: model.folder / f"enhanced_{testset}" / "spk1.scp" for model in models}
+    return {name: _listing(scp) for name, scp in {**sources, "clean": folder / "spk1.scp"}.items()}
 
 
 def _listing(scp: Path) -> dict[str, str]:
     try:
         return read_listing(scp)
     except FeatnormError:
-        return {}  # the page then has no audio of it, which it says
+        return {}  # the page then has no audio of it
 
 
-def tell_scores(scores: Mapping[str, float]) -> str:
+def make_clips(
+    utt_id: str,
+    files: Mapping[str, Mapping[str, str]],
+    labels: Mapping[str, str],
+    scores: Mapping[str, Scores],
+    kind: str,
+) -> list[Clip]:
+    """Return the clips of an utterance, noisy first and clean last, on one level scale.
+
+    A model that has no file of this utterance is left out.
+
+    Args:
+        utt_id: the utterance.
+        files: as from ``read_audio_sets``.
+        labels: what to call each model.
+        scores: the scores by model and utterance.
+        kind: ``flac`` or ``mp3``.
+    """
+    paths = {name: listed[utt_id] for name, listed in files.items() if utt_id in listed}
+    signals = {name: read_audio(path, None) for name, path in paths.items() if Path(path).is_file()}
+    if not {"noisy", "clean"} <= signals.keys():
+        return []
+    rate = audio_info(paths["clean"]).sample_rate
+    full_scale = float(plots.magnitudes(signals["clean"], rate).max()) or 1.0
+    clips = []
+    for name, signal in signals.items():
+        label = labels.get(name, name)
+        title = f"Spectrogram of {utt_id}, {label}"
+        picture = plots.spectrogram(signal, rate, full_scale, title)
+        line = format_scores(scores.get(name, {}).get(utt_id, {}))
+        audio = data_uri(signal, rate, kind)
+        clips.append(Clip(label, f"{utt_id}, {label}", line, audio, picture))
+    return clips
+
+
+def format_scores(scores: Mapping[str, float]) -> str:
     """Write an utterance's main scores in a line, such as ``PESQ_WB 2.71, SI_SDR 8.1 dB``."""
-    parts = []
-    for name in SHOWN_SCORES:
-        if name in scores:
-            unit = " dB" if METRICS[name].unit == "dB" else ""
-            parts.append(f"{name} {format_value(name, scores[name])}{unit}")
-    return ", ".join(parts)
+    units = {name: " dB" if METRICS[name].unit == "dB" else "" for name in SHOWN_SCORES}
+    return ", ".join(
+        f"{name} {format_value(name, scores[name])}{unit}"
+        for name, unit in units.items()
+        if name in scores
+    )

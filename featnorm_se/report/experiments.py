@@ -1,20 +1,27 @@
-"""What an experiments folder holds: each experiment's record and its scores."""
+"""What an experiments folder holds: each experiment's record, scores, training curves and drift."""
 
 from __future__ import annotations
 
 import csv
-import json
 import os
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from featnorm_se.errors import FeatnormError
+from featnorm_se.files import read_json
 
 NOISY = "noisy"
 SCORES_PREFIX = "scores_"
 _SEEDED = re.compile(r"(?P<row>.+)_seed(?P<seed>\d+)")
+_EPOCH = re.compile(r"(\d+)epoch results: (.*)")
+_PHASE = re.compile(r"\[(\w+)\] ([^\[]*)")
+_LOSS = re.compile(r"\bloss=([-+\d.eE]+|nan|inf)")
+
+Scores = dict[str, dict[str, float]]
+Curves = dict[str, list[tuple[int, float]]]
 
 
 @dataclass
@@ -47,11 +54,11 @@ class Experiment:
 
     def mean(self, testset: str, metric: str) -> float | None:
         """Return a metric's mean on a test set, or ``None`` when it was not scored."""
-        told = self.summaries.get(testset, {}).get("metrics", {}).get(metric) or {}
-        value = told.get("mean")
+        found = self.summaries.get(testset, {}).get("metrics", {}).get(metric) or {}
+        value = found.get("mean")
         return None if value is None else float(value)
 
-    def scores(self, testset: str) -> dict[str, dict[str, float]]:
+    def scores(self, testset: str) -> Scores:
         """Read ``scores.csv``: the values by metric, by utterance.
 
         Raises:
@@ -60,24 +67,58 @@ class Experiment:
         return read_scores(self.folder / f"{SCORES_PREFIX}{testset}" / "scores.csv")
 
 
-def read_scores(path: str | os.PathLike[str]) -> dict[str, dict[str, float]]:
+def read_experiments(expdir: str | os.PathLike[str]) -> list[Experiment]:
+    """Read every experiment of a folder: ``noisy`` first, the others by name.
+
+    A folder counts when it has a ``run.json`` or a ``scores_*/summary.json``.
+
+    Raises:
+        FeatnormError: there is no such folder, a file is broken, or nothing is there.
+    """
+    root = Path(expdir)
+    if not root.is_dir():
+        raise FeatnormError(f"no experiments folder {root}: run stages 3 and 4, or give --expdir")
+    found = []
+    for folder in sorted(path for path in root.iterdir() if path.is_dir()):
+        record = folder / "run.json"
+        summaries = {
+            path.parent.name.removeprefix(SCORES_PREFIX): _read_object(path)
+            for path in sorted(folder.glob(f"{SCORES_PREFIX}*/summary.json"))
+        }
+        if record.is_file() or summaries:
+            run = _read_object(record) if record.is_file() else {}
+            found.append(Experiment(folder.name, folder, run, summaries))
+    if not any(experiment.summaries for experiment in found):
+        raise FeatnormError(f"no scores (*/scores_*/summary.json) under {root}: run stage 4")
+    return sorted(found, key=lambda experiment: (not experiment.is_noisy, experiment.name))
+
+
+def _read_object(path: Path) -> dict[str, Any]:
+    value = read_json(path)
+    if not isinstance(value, dict) or not isinstance(value.get("metrics", {}), dict):
+        raise FeatnormError(f"{path} is no record of an experiment: run its stage again")
+    return value
+
+
+def names_of_testsets(experiments: Sequence[Experiment]) -> list[str]:
+    """Return the names of all test sets that any experiment was scored on, sorted."""
+    return sorted({name for experiment in experiments for name in experiment.summaries})
+
+
+def read_scores(path: str | os.PathLike[str]) -> Scores:
     """Read a ``scores.csv``; a cell that is empty is left out.
 
     Raises:
         FeatnormError: the file cannot be read or is no table of scores.
     """
+    words = ("utt_id", "reason")
     try:
         with open(path, encoding="utf-8", newline="") as handle:
-            rows = list(csv.DictReader(handle))
-        return {
-            row["utt_id"]: {
-                name: float(value)
-                for name, value in row.items()
-                if name not in ("utt_id", "reason") and value
+            return {
+                row["utt_id"]: {k: float(v) for k, v in row.items() if k not in words and v}
+                for row in csv.DictReader(handle)
             }
-            for row in rows
-        }
-    except (OSError, UnicodeDecodeError, csv.Error, KeyError, TypeError, ValueError) as error:
+    except (OSError, csv.Error, KeyError, TypeError, ValueError) as error:
         raise FeatnormError(f"{path} is no table of scores ({error!r}): run stage 4") from error
 
 
@@ -107,75 +148,75 @@ class Drift:
     cosine: float
 
 
-def drift_file(folder: Path) -> Path | None:
-    """Return an experiment's table of layer, cka and cosine, when there is one."""
-    places = (folder / "features" / "drift.csv", folder / "drift.csv")
-    return next((path for path in places if path.is_file()), None)
+def drift_file(folder: Path) -> Path:
+    """Return where an experiment's table of layer, cka and cosine is, once it was measured."""
+    return folder / "features" / "drift.csv"
 
 
 def read_drift(folder: Path) -> list[Drift]:
     """Read an experiment's drift, a line a layer; none where it was not measured.
 
     Raises:
-        FeatnormError: the file is no such table, or an empty one.
+        FeatnormError: the file is no such table.
     """
     path = drift_file(folder)
-    if path is None:
+    if not path.is_file():
         return []
     try:
         with open(path, encoding="utf-8", newline="") as handle:
-            lines = [
+            return [
                 Drift(line["layer"], float(line["cka"]), float(line["cosine"]))
                 for line in csv.DictReader(handle)
             ]
-    except (OSError, UnicodeDecodeError, csv.Error, KeyError, TypeError, ValueError) as error:
+    except (OSError, csv.Error, KeyError, TypeError, ValueError) as error:
         raise FeatnormError(
             f"{path} is no table of layer,cka,cosine ({error!r}): run stage 5 again"
         ) from error
-    if not lines:
-        raise FeatnormError(f"{path} is no table of layer,cka,cosine: run stage 5 again")
-    return lines
 
 
-def read_experiments(expdir: str | os.PathLike[str]) -> list[Experiment]:
-    """Read every experiment of a folder: ``noisy`` first, the others by name.
+def read_curves(folder: Path) -> Curves:
+    """Read the loss by epoch of ``train`` and ``valid`` from ``train.log`` (and its rotations).
 
-    A folder counts when it has a ``run.json`` or a ``scores_*/summary.json``.
+    An epoch that a resumed training did again counts as it was done last.
 
-    Raises:
-        FeatnormError: there is no such folder, a file is broken, or nothing is there.
+    Args:
+        folder: ``exp/<name>``.
+
+    Returns:
+        ``(epoch, loss)`` pairs by phase, sorted; empty when there is no log.
     """
-    root = Path(expdir)
-    if not root.is_dir():
-        raise FeatnormError(f"no experiments folder {root}: run stages 3 and 4, or give --expdir")
-    found = []
-    for folder in sorted(path for path in root.iterdir() if path.is_dir()):
-        record = folder / "run.json"
-        summaries = {
-            path.parent.name[len(SCORES_PREFIX) :]: _read_json(path)
-            for path in sorted(folder.glob(f"{SCORES_PREFIX}*/summary.json"))
-        }
-        if record.is_file() or summaries:
-            run = _read_json(record) if record.is_file() else {}
-            found.append(Experiment(folder.name, folder, run, summaries))
-    if not any(experiment.summaries for experiment in found):
-        raise FeatnormError(f"no scores (*/scores_*/summary.json) under {root}: run stage 4")
-    return sorted(found, key=lambda experiment: (not experiment.is_noisy, experiment.name))
+    found: dict[str, dict[int, float]] = {}
+    for path in sorted(folder.glob("train*.log"), key=lambda path: path.stat().st_mtime):
+        for epoch in _EPOCH.finditer(path.read_text(encoding="utf-8", errors="replace")):
+            for phase, values in _PHASE.findall(epoch[2]):
+                loss = _LOSS.search(values)
+                if loss is not None:
+                    found.setdefault(phase, {})[int(epoch[1])] = float(loss[1])
+    return {phase: sorted(found[phase].items()) for phase in ("train", "valid") if phase in found}
 
 
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise FeatnormError(f"{path} is no JSON ({error}): run its stage again") from error
-    if not isinstance(value, dict):
-        raise FeatnormError(f"{path} holds no JSON object: run its stage again")
-    metrics = value.get("metrics", {})
-    if not isinstance(metrics, dict) or not all(isinstance(m, dict) for m in metrics.values()):
-        raise FeatnormError(f"{path}: its metrics are no groups of numbers: run its stage again")
-    return value
+def short_labels(experiments: Sequence[Experiment]) -> dict[str, str]:
+    """Name each experiment by its upstream, its norm, and what else is needed to be unique.
+
+    Site, weights and seed are added, one after the other, while two names are the same; when
+    all of them do not suffice, the folder's name is used.
+
+    Returns:
+        The label by experiment name.
+    """
+    models = [experiment for experiment in experiments if not experiment.is_noisy]
+    labels = {experiment.name: experiment.name for experiment in experiments}
+    for fields in range(2, 6):
+        described = {model.name: _describe(model, fields) for model in models}
+        if all(described.values()) and len(set(described.values())) == len(models):
+            return labels | described
+    return labels
 
 
-def names_of_testsets(experiments: list[Experiment]) -> list[str]:
-    """Return the names of all test sets that any experiment was scored on, sorted."""
-    return sorted({name for experiment in experiments for name in experiment.summaries})
+def _describe(experiment: Experiment, fields: int) -> str:
+    run = experiment.run
+    if not run.get("upstream"):
+        return ""
+    words = [run.get(name) for name in ("upstream", "norm", "norm_site")]
+    words += [experiment.start, f"seed {run.get('seed')}"]
+    return " ".join(str(word) for word in words[:fields] if word)

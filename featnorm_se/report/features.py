@@ -43,12 +43,7 @@ class FeatureLook:
 
 
 def look_at_features(
-    expdir: Path,
-    record: Mapping[str, Any],
-    datadir: Path,
-    *,
-    utterances: int = 30,
-    sites: Sequence[str] | None = None,
+    expdir: Path, record: Mapping[str, Any], datadir: Path, utterances: int = 30
 ) -> FeatureLook:
     """Measure one experiment's features on the first utterances of a data directory.
 
@@ -61,7 +56,6 @@ def look_at_features(
         record: its ``run.json``: upstream, checkpoint and seed it started from.
         datadir: a data directory with ``wav.scp`` and ``spk1.scp``; validation, not test.
         utterances: how many are looked at.
-        sites: where; ``None``: every site.
 
     Raises:
         FeatnormError: the upstream it started from, or the data, cannot be had.
@@ -69,31 +63,27 @@ def look_at_features(
     tuned = Enhancer.from_pretrained(expdir).separator.upstream
     before = starting_point(record)
     before.eval()
-    names = list(sites or before.sites)
     noisy_scp, clean_scp = read_scp(datadir / "wav.scp"), read_scp(datadir / "spk1.scp")
     keys = sorted(noisy_scp)[:utterances]
     clean_wavs = [read_audio(clean_scp[key], SAMPLE_RATE) for key in keys]
     noisy_wavs = [read_audio(noisy_scp[key], SAMPLE_RATE) for key in keys]
-    look = FeatureLook()
-    clean, noisy = features(before, clean_wavs, names), features(before, noisy_wavs, names)
-    after = features(tuned, clean_wavs, names)
+    clean, noisy = features(before, clean_wavs), features(before, noisy_wavs)
+    after = features(tuned, clean_wavs)
     for key, module in tuned.norms.items():
         before.norms[key] = module
-    normalized = features(before, noisy_wavs, names, apply_norms=True) if before.norms else {}
+    normalized = features(before, noisy_wavs, apply_norms=True) if before.norms else {}
+    look = FeatureLook()
     reached = False
-    for site in names:
+    for site in before.sites:
         sets = {"clean": clean[site], "noisy": noisy[site]}
         reached = reached or site.replace(".", "_") in before.norms
         if reached:
             sets["normalized"] = normalized[site]
-        stacked = {name: _thin(np.concatenate(parts)) for name, parts in sets.items()}
-        look.frames[site] = stacked
+        look.frames[site] = sets
+        x, y = clean[site], after[site]
         look.distance += [
-            _distance_row(site, name, stacked["clean"], x)
-            for name, x in stacked.items()
-            if name != "clean"
+            _distance_row(site, name, x, other) for name, other in sets.items() if name != "clean"
         ]
-        x, y = stacked["clean"], _thin(np.concatenate(after[site]))
         look.drift.append({"layer": site, "cka": linear_cka(x, y), "cosine": mean_cosine(x, y)})
     return look
 
@@ -121,20 +111,18 @@ def starting_point(record: Mapping[str, Any]) -> Upstream:
 
 @torch.inference_mode()
 def features(
-    upstream: Upstream, wavs: Sequence[Frames], sites: Sequence[str], apply_norms: bool = False
-) -> dict[str, list[Frames]]:
-    """Return features by site, an array (T, D) an utterance; plain ones by default."""
+    upstream: Upstream, wavs: Sequence[Frames], apply_norms: bool = False
+) -> dict[str, Frames]:
+    """Return the frames (T, D) of all files by site, thinned; plain ones by default."""
+    sites = list(upstream.sites)
     found: dict[str, list[Frames]] = {site: [] for site in sites}
     for wav in wavs:
-        batch = torch.from_numpy(wav)[None]
-        kept, _ = upstream.extract(batch, torch.tensor([len(wav)]), sites, apply_norms=apply_norms)
-        for site in sites:
+        batch, length = torch.from_numpy(wav)[None], torch.tensor([len(wav)])
+        kept, _ = upstream.extract(batch, length, sites, apply_norms=apply_norms)
+        for site in found:
             found[site].append(kept[site][0].numpy())
-    return found
-
-
-def _thin(x: Frames) -> Frames:
-    return x[:: -(-len(x) // MOST_FRAMES)]
+    joined = {site: np.concatenate(arrays) for site, arrays in found.items()}
+    return {site: x[:: -(-len(x) // MOST_FRAMES)] for site, x in joined.items()}
 
 
 def _distance_row(site: str, name: str, clean: Frames, other: Frames) -> dict[str, Any]:

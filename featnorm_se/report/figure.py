@@ -1,8 +1,9 @@
-"""Matplotlib figures as inline SVG that takes the page's text colour, or as PNG."""
+"""Matplotlib figures in the project's style, as inline SVG for the page or as PNG files."""
 
 from __future__ import annotations
 
 import hashlib
+import html
 import io
 import os
 import re
@@ -11,6 +12,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from featnorm_se.errors import FeatnormError
+from featnorm_se.files import atomic_path
+from featnorm_se.metrics.names import METRICS
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -50,6 +53,11 @@ def marker(index: int) -> str:
     return MARKERS[(index + index // len(MARKERS)) % len(MARKERS)]
 
 
+def axis_label(metric: str) -> str:
+    """Return a metric's name with its unit."""
+    return f"{metric} ({METRICS[metric].unit})"
+
+
 @contextmanager
 def new_figure(width: float, height: float) -> Iterator[Figure]:
     """Give an empty figure of a size in inches; the project's style holds inside the block.
@@ -76,8 +84,6 @@ def to_svg(figure: Figure, title: str) -> str:
         figure: the figure.
         title: what a screen reader says instead.
     """
-    import html
-
     import matplotlib
 
     text = io.StringIO()
@@ -86,20 +92,16 @@ def to_svg(figure: Figure, title: str) -> str:
     with matplotlib.rc_context({"svg.hashsalt": salt}):
         figure.savefig(text, format="svg", dpi=110, metadata={"Date": None})
     svg = text.getvalue()
-    svg = svg[svg.index("<svg") :]
-    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, count=1, flags=re.DOTALL)
-    svg = re.sub(r'<g id="[^"]*"', "<g", svg)
     view = re.search(r'viewBox="([^"]*)"', svg)
     label = html.escape(title, quote=True)
     head = f'<svg viewBox="{view[1] if view else ""}" role="img" aria-label="{label}">'
-    svg = re.sub(r"<svg[^>]*>", lambda _: head, svg, count=1, flags=re.DOTALL)
-    svg = re.sub(r"<!--.*?-->\n?", "", svg, flags=re.DOTALL)
+    svg = re.sub(r"\A.*?<svg[^>]*>", lambda _: head, svg, count=1, flags=re.DOTALL)
+    svg = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->\n?", "", svg, flags=re.DOTALL)
+    svg = re.sub(r'<g id="[^"]*"', "<g", svg)
     return svg.replace("xlink:href=", "href=").replace(INK, "currentColor")
 
 
 def to_png(figure: Figure, path: str | os.PathLike[str]) -> None:
     """Write a figure as a PNG file on white, whole or not at all."""
-    from featnorm_se.files import atomic_path
-
     with atomic_path(path) as temporary:
         figure.savefig(temporary, format="png", dpi=150, facecolor="white")

@@ -1,16 +1,31 @@
-"""The report page: one HTML file that opens from disk and needs nothing else."""
+"""The report page: one HTML file that opens from disk and needs nothing else.
+
+What it says and how it looks stands in ``templates/``; here is what it is made from.
+"""
 
 from __future__ import annotations
 
+import base64
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TypeVar
 
 from featnorm_se.errors import FeatnormError
 from featnorm_se.files import write_text
-from featnorm_se.report import markup, sections
-from featnorm_se.report.experiments import Experiment, names_of_testsets
-from featnorm_se.report.inside import inside
-from featnorm_se.report.labels import short_labels
+from featnorm_se.report import plots
+from featnorm_se.report.experiments import (
+    Experiment,
+    names_of_testsets,
+    read_curves,
+    read_drift,
+    short_labels,
+)
+from featnorm_se.report.paired import comparison_table
+from featnorm_se.report.results import details
+from featnorm_se.report.testset import TestSet
+
+Found = TypeVar("Found")
 
 LARGEST_BYTES = 10_000_000
 # Tried in this order until the page is small enough: the audio's format, and how many models
@@ -65,19 +80,45 @@ def build_page(
         kind: the audio's format.
         limit: so many models at most can be heard.
     """
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
     labels = short_labels(experiments)
-    found: list[tuple[str, str, str]] = []
-    for number, name in enumerate(names_of_testsets(list(experiments))):
-        test = sections.TestSet(name, experiments, labels)
-        for anchor, heading, content in (
-            ("results", "results", sections.results(test, experiments)),
-            ("listen", "listen", sections.examples(test, datadir, kind, limit)),
-            ("conditions", "scores by SNR", sections.conditions(test)),
-            ("differences", "paired differences", sections.paired(test)),
-            ("distributions", "score distributions", sections.distributions(test)),
-        ):
-            found.append((f"{anchor}-{number}", f"{name}: {heading}", content))
-    found.append(("training", "Training curves", sections.training(experiments, labels)))
-    found.append(("inside", "Inside the models", inside(experiments, labels)))
-    found.append(("provenance", "What the rows stand on", sections.provenance(experiments, labels)))
-    return markup.document(title, [section for section in found if section[2]])
+    models = [experiment for experiment in experiments if not experiment.is_noisy]
+    environment = Environment(
+        loader=PackageLoader("featnorm_se.report"),
+        autoescape=True,  # names and commands come from outside
+        undefined=StrictUndefined,
+    )
+    return environment.get_template("page.html").render(
+        title=title,
+        experiments=experiments,
+        labels=labels,
+        # A model has the same colour and marker in every plot.
+        numbers={labels[model.name]: number for number, model in enumerate(models)},
+        testsets=[TestSet(name, experiments, labels) for name in names_of_testsets(experiments)],
+        audio={"datadir": datadir, "kind": kind, "limit": limit},
+        curves=_by_upstream(experiments, labels, read_curves),
+        drifts=_by_upstream(experiments, labels, read_drift),
+        png=_png,
+        plots=plots,
+        comparison_table=comparison_table,
+        details=details,
+    )
+
+
+def _by_upstream(
+    experiments: Sequence[Experiment], labels: Mapping[str, str], read: Callable[[Path], Found]
+) -> dict[str, dict[str, Found]]:
+    """Read something of every experiment that has it, by upstream and label."""
+    groups: dict[str, dict[str, Found]] = {}
+    for experiment in experiments:
+        found = read(experiment.folder)
+        if found:
+            upstream = str(experiment.run.get("upstream") or "")
+            groups.setdefault(upstream, {})[labels[experiment.name]] = found
+    return groups
+
+
+def _png(path: Path) -> str:
+    """Return a picture as base64; nothing when there is none."""
+    return base64.b64encode(path.read_bytes()).decode() if path.is_file() else ""

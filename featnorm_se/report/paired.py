@@ -3,78 +3,24 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from statistics import NormalDist
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from featnorm_se.errors import FeatnormError
-from featnorm_se.metrics.summary import student_t
+from featnorm_se.metrics.names import METRICS
+from featnorm_se.metrics.summary import format_interval, student_t
+from featnorm_se.report.experiments import SCORES_PREFIX, read_scores
 
 RESAMPLES = 2000
 # A difference below this is a tie: scores.csv has six decimals.
 TIE = 1e-6
+PathLike = str | os.PathLike[str]
 Scores = Mapping[str, Mapping[str, float]]
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """The outcome of ``compare``.
-
-    Attributes:
-        utterances: the names that both have a score for.
-        differences: second less first, shape (utterances,).
-        mean: their mean.
-        low, high: the 95 % bootstrap interval of the mean.
-        wins, ties, losses: utterances where the second is higher, the same, lower.
-    """
-
-    utterances: list[str]
-    differences: NDArray[np.float64]
-    mean: float
-    low: float
-    high: float
-    wins: int
-    ties: int
-    losses: int
-
-
-def compare(first: Scores, second: Scores, metric: str) -> Comparison:
-    """Compare two tables of scores utterance by utterance.
-
-    The interval is the percentile bootstrap's over utterances (B. Efron, "Bootstrap methods:
-    another look at the jackknife", Annals of Statistics 7(1), 1979) with 2000 resamples and a
-    fixed seed, so that it is the same at every call.
-
-    Args:
-        first: values by metric, by utterance: what is compared with.
-        second: the same for what is judged.
-        metric: the metric's name.
-
-    Raises:
-        FeatnormError: the tables have no utterance with this metric in common.
-    """
-    names = sorted(
-        name
-        for name in first.keys() & second.keys()
-        if metric in first[name] and metric in second[name]
-    )
-    if not names:
-        raise FeatnormError(f"no utterance has {metric} in both score tables: score both with it")
-    differences = np.array([second[name][metric] - first[name][metric] for name in names])
-    low, high = crossed_interval(differences[None])
-    return Comparison(
-        names,
-        differences,
-        float(differences.mean()),
-        low,
-        high,
-        int(np.sum(differences > TIE)),
-        int(np.sum(np.abs(differences) <= TIE)),
-        int(np.sum(differences < -TIE)),
-    )
 
 
 @dataclass(frozen=True)
@@ -95,6 +41,12 @@ class Contrast:
     def mean(self) -> float:
         """The difference's mean over seeds and utterances."""
         return float(self.values.mean())
+
+    @property
+    def wins_ties_losses(self) -> tuple[int, int, int]:
+        """Of how many runs of utterances the difference is above zero, none, and below."""
+        wins, losses = int(np.sum(self.values > TIE)), int(np.sum(self.values < -TIE))
+        return wins, self.values.size - wins - losses, losses
 
     def interval(self) -> tuple[float, float]:
         """Return the mean's 95 % interval, see ``crossed_interval``."""
@@ -133,6 +85,15 @@ def contrast(terms: Sequence[tuple[float, Mapping[int, Scores]]], metric: str) -
     return Contrast(seeds, names, values)
 
 
+def compare(first: Scores, second: Scores, metric: str) -> Contrast:
+    """Take what a table of scores, ``second``, lies above another, utterance by utterance.
+
+    Raises:
+        FeatnormError: the tables have no utterance with this metric in common.
+    """
+    return contrast([(1.0, {0: second}), (-1.0, {0: first})], metric)
+
+
 def crossed_interval(values: NDArray[np.float64]) -> tuple[float, float]:
     """Return the 95 % bootstrap interval of a mean over seeds and utterances.
 
@@ -147,12 +108,16 @@ def crossed_interval(values: NDArray[np.float64]) -> tuple[float, float]:
     Args:
         values: shape (seeds, utterances).
     """
+    from scipy.special import ndtri
+
     seeds, utterances = values.shape
     rng = np.random.default_rng(0)
     picks = rng.integers(0, utterances, size=(RESAMPLES, utterances))
     if seeds > 1:
+        # What makes the bootstrap's spread of a mean of so many values Student's.
+        stretch = student_t(seeds - 1) / ndtri(0.975) * math.sqrt(seeds / (seeds - 1))
         own = values.mean(axis=1, keepdims=True) - values.mean()
-        values = values + (_stretch(seeds) - 1.0) * own
+        values = values + (stretch - 1.0) * own
     means = np.stack([row[picks].mean(axis=1) for row in values], axis=1)
     drawn = rng.integers(0, seeds, size=(RESAMPLES, seeds))
     means = np.take_along_axis(means, drawn, axis=1).mean(axis=1)
@@ -160,7 +125,62 @@ def crossed_interval(values: NDArray[np.float64]) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def _stretch(count: int) -> float:
-    """Return what makes the bootstrap's spread of a mean of so many values Student's."""
-    normal = NormalDist().inv_cdf(0.975)
-    return student_t(count - 1) / normal * math.sqrt(count / (count - 1))
+def compare_folders(
+    baseline: PathLike, others: Sequence[PathLike], metric: str, testset: str | None = None
+) -> dict[str, Contrast]:
+    """Compare each experiment with the baseline.
+
+    Args:
+        baseline: ``exp/<name>`` of what is compared with.
+        others: ``exp/<name>`` of what is judged.
+        metric: the metric's name.
+        testset: the test set; may be left out when the experiments share just one.
+
+    Returns:
+        The comparisons by a label of two lines, ``<other>`` and ``less <baseline>``.
+
+    Raises:
+        FeatnormError: the metric is unknown, a folder was not scored, the test set must be
+            named, or two sets have no scored utterance in common.
+    """
+    if metric not in METRICS:
+        raise FeatnormError(f"no metric is named {metric!r}; there are {', '.join(METRICS)}")
+    folders = [Path(baseline), *map(Path, others)]
+    name = testset or _common_testset(folders)
+    tables = [read_scores(folder / f"{SCORES_PREFIX}{name}" / "scores.csv") for folder in folders]
+    first, *rest = tables
+    found: dict[str, Contrast] = {}
+    for folder, table in zip(folders[1:], rest, strict=True):
+        try:
+            label = f"{folder.resolve().name}\nless {folders[0].resolve().name}"
+            found[label] = compare(first, table, metric)
+        except FeatnormError as error:
+            raise FeatnormError(f"{folders[0]} and {folder}: {error}") from error
+    return found
+
+
+def _common_testset(folders: Sequence[Path]) -> str:
+    """Return the one test set that all folders were scored on."""
+    scored = []
+    for folder in folders:
+        tables = folder.glob(f"{SCORES_PREFIX}*/scores.csv")
+        scored.append({path.parent.name.removeprefix(SCORES_PREFIX) for path in tables})
+        if not scored[-1]:
+            raise FeatnormError(f"{folder} has no scores (scores_*/scores.csv): run stage 4")
+    common = set.intersection(*scored)
+    if not common:
+        raise FeatnormError("the experiments were scored on no test set in common: run stage 4")
+    if len(common) > 1:
+        raise FeatnormError(f"name one --testset of {', '.join(sorted(common))}")
+    return common.pop()
+
+
+def comparison_table(comparisons: Mapping[str, Contrast], metric: str) -> list[list[str]]:
+    """Return the comparisons as rows of text, with a heading."""
+    rows = [["comparison", "utterances", "mean", "95 % interval", "wins", "ties", "losses"]]
+    for label, found in comparisons.items():
+        mean = f"{found.mean:+.{METRICS[metric].decimals}f}"
+        numbers = [mean, format_interval(metric, *found.interval())]
+        numbers += [str(count) for count in found.wins_ties_losses]
+        rows.append([" ".join(label.split()), str(len(found.utterances)), *numbers])
+    return rows

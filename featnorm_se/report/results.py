@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from featnorm_se.metrics.names import METRICS
-from featnorm_se.metrics.summary import align
+from featnorm_se.metrics.summary import align, format_value
 from featnorm_se.report.experiments import Experiment, names_of_testsets
-from featnorm_se.report.tables import details, results_table, shown_metrics
 
-DEFAULT_TITLE = "Results"
+INTERNAL = ("LLR", "WSS")  # parts of the composite measures
 
 
-def results_markdown(experiments: Sequence[Experiment], title: str = DEFAULT_TITLE) -> str:
+def results_markdown(experiments: Sequence[Experiment], title: str = "Results") -> str:
     """Return the text of ``RESULTS.md``.
 
     Args:
@@ -26,31 +26,25 @@ def results_markdown(experiments: Sequence[Experiment], title: str = DEFAULT_TIT
         " is. An empty cell was not measured.",
         "",
     ]
-    for testset in names_of_testsets(list(experiments)):
+    for testset in names_of_testsets(experiments):
         lines += [f"## {testset}", "", _scale(experiments, testset), ""]
-        lines += [*_markdown_table(results_table(experiments, testset)), ""]
+        rows = [[_escape(cell) for cell in row] for row in results_table(experiments, testset)]
+        lines += [*markdown_table(rows, words=5), ""]
     lines += ["## What the rows stand on", ""]
     for experiment in experiments:
         lines += [f"### {experiment.name}", ""]
         for heading, text in details(experiment):
-            told = f"`{text}`" if heading == "command" else _escape(text)
-            lines.append(f"- {heading}: {told}")
+            lines.append(f"- {heading}: {f'`{text}`' if heading == 'command' else _escape(text)}")
         lines.append("")
     return "\n".join(lines).rstrip("\n") + "\n"
 
 
 def _scale(experiments: Sequence[Experiment], testset: str) -> str:
-    """Tell what the columns are, and over how many utterances they are means."""
-    counts = sorted(
-        {
-            summary["utterances"]
-            for experiment in experiments
-            if (summary := experiment.summaries.get(testset)) and "utterances" in summary
-        }
-    )
-    units = ", ".join(
-        f"{name} ({METRICS[name].unit})" for name in shown_metrics(experiments, testset)
-    )
+    """Say what the columns are, and over how many utterances they are means."""
+    summaries = [e.summaries[testset] for e in experiments if testset in e.summaries]
+    counts = sorted({summary["utterances"] for summary in summaries if "utterances" in summary})
+    metrics = shown_metrics(experiments, testset)
+    units = ", ".join(f"{name} ({METRICS[name].unit})" for name in metrics)
     over = " or ".join(str(count) for count in counts)
     return f"Means over {over} utterances: {units}. Higher is better."
 
@@ -59,18 +53,128 @@ def _escape(text: str) -> str:
     return text.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;").replace("*", "\\*")
 
 
-def _markdown_table(rows: Sequence[Sequence[str]]) -> list[str]:
+def markdown_table(rows: Sequence[Sequence[str]], words: int) -> list[str]:
+    """Return the lines of a table with a heading row; the first columns hold words."""
     heading, *body = rows
-    # The first five columns are words, the others numbers.
-    rule = ["---" if i < 5 else "---:" for i in range(len(heading))]
-    return [
-        "| " + " | ".join(_escape(cell) for cell in row) + " |" for row in (heading, rule, *body)
-    ]
+    rule = ["---" if i < words else "---:" for i in range(len(heading))]
+    return ["| " + " | ".join(row) + " |" for row in (heading, rule, *body)]
 
 
 def results_text(experiments: Sequence[Experiment]) -> str:
     """Return the tables as plain text for the terminal."""
     return "\n\n".join(
         f"{testset}\n{align(results_table(experiments, testset))}"
-        for testset in names_of_testsets(list(experiments))
+        for testset in names_of_testsets(experiments)
     )
+
+
+def shown_metrics(experiments: Sequence[Experiment], testset: str) -> list[str]:
+    """Return the metrics that a test set's table has: all that any experiment was scored with."""
+    present = {
+        name
+        for experiment in experiments
+        for name in experiment.summaries.get(testset, {}).get("metrics", {})
+    }
+    return [name for name in METRICS if name in present and name not in INTERNAL]
+
+
+def results_table(experiments: Sequence[Experiment], testset: str) -> list[list[str]]:
+    """Return a test set's table: a heading and a row an experiment; unknown cells are empty."""
+    metrics = shown_metrics(experiments, testset)
+    rows = [["model", "upstream", "weights", "norm", "site", *metrics, "parameters", "training"]]
+    for experiment in experiments:
+        run = experiment.run
+        parameters = run.get("parameters")
+        total = parameters.get("total") if isinstance(parameters, Mapping) else parameters
+        rows.append(
+            [
+                experiment.name,
+                _text(run.get("upstream")),
+                experiment.start,
+                _text(run.get("norm")),
+                _text(run.get("norm_site")),
+                *(format_value(name, experiment.mean(testset, name)) for name in metrics),
+                format_count(total),
+                format_duration(run.get("training_seconds")),
+            ]
+        )
+    return rows
+
+
+def _text(value: Any) -> str:
+    """Write one value of a record in one line."""
+    if value is None or value == "":
+        return ""
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {_text(inner)}" for key, inner in value.items() if _text(inner))
+    if isinstance(value, (list, tuple)):
+        return ",".join(_text(inner) for inner in value)
+    return " ".join(str(value).split())
+
+
+def format_count(value: Any) -> str:
+    """Write a number of parameters: ``41,234``, ``94.4 M``."""
+    if not isinstance(value, (int, float)):
+        return ""
+    return f"{value / 1e6:.1f} M" if value >= 1e6 else f"{value:,.0f}"
+
+
+def format_duration(seconds: Any) -> str:
+    """Write a training time: ``42 s``, ``3 min 12 s``, ``1 h 02 min``."""
+    if not isinstance(seconds, (int, float)):
+        return ""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def details(experiment: Experiment) -> list[tuple[str, str]]:
+    """Return what an experiment's numbers stand on, as pairs of a heading and a text.
+
+    Command, commit, seed, checkpoint, parameters, epochs, data, machine, versions, and for each
+    test set the number of utterances, the scoring versions and the failures; what the record
+    does not hold is left out.
+    """
+    run = experiment.run
+    commit = _text(run.get("commit"))
+    if commit and run.get("dirty") is not None:
+        commit += " (dirty: the tree had changes)" if run["dirty"] else " (clean)"
+    names = {"upstream_ckpt": "upstream checkpoint"}
+    for_text = {**run, "commit": commit, "data": _data(run.get("data"))}
+    keys = ["command", "commit", "seed", "upstream_ckpt", "upstream_identity", "parameters"]
+    keys += ["epochs", "best_epoch", "started", "finished", "data", "machine", "versions"]
+    pairs = [(names.get(key, key.replace("_", " ")), _text(for_text.get(key))) for key in keys]
+    for testset, summary in experiment.summaries.items():
+        pairs.append((f"scored on {testset}", _scoring(summary)))
+    return [(heading, text) for heading, text in pairs if text]
+
+
+def _data(data: Any) -> str:
+    """Write what the data was: resampler, pairs a set, and the start of each set's hash.
+
+    A list of every file's hash and folders of one machine say nothing to a reader.
+    """
+    if not isinstance(data, Mapping):
+        return _text(data)
+    names = ("resampler", "torchaudio", "sample_rate")
+    parts = [f"{name} {_text(data[name])}" for name in names if _text(data.get(name))]
+    for name, count in (data.get("counts") or {}).items():
+        pairs = count.get("pairs") if isinstance(count, Mapping) else count
+        source = (data.get("sources") or {}).get(name)
+        parts.append(f"{name} {pairs} pairs" + (f" (sources {source[:12]})" if source else ""))
+    return "; ".join(parts)
+
+
+def _scoring(summary: Mapping[str, Any]) -> str:
+    parts = []
+    if summary.get("utterances") is not None:
+        parts.append(f"{summary['utterances']} utterances")
+    if summary.get("failures"):
+        names = ", ".join(_text(failure.get("utt_id")) for failure in summary["failures"][:5])
+        parts.append(f"{len(summary['failures'])} without a full score ({names})")
+    if summary.get("versions"):
+        parts.append(_text(summary["versions"]))
+    return "; ".join(parts)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Generator, Sequence
 from typing import Any, TypeVar
 
+import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from featnorm_se.errors import FeatnormError
+from featnorm_se.names import resolve_sites
 from featnorm_se.upstream.padding import zero_padding
 from featnorm_se.upstream.pieces import Part
 
@@ -18,23 +21,23 @@ Count = TypeVar("Count", int, Tensor)
 class Upstream(nn.Module):
     """A pre-trained speech model, seen as an ordered list of sites.
 
-    A family implements ``walk``, ``frames`` and ``configure``'s hooks; the rest is here.
-    Features have shape (B, T, D): batch, frames, channels. Waveforms are 16 kHz float32 of
-    shape (B, N) with the number of valid samples (B,) beside.
+    A family implements ``walk``, ``run_layer``, ``count_frames`` and ``configure``'s hooks; the
+    rest is here. An utterance has the same features in a padded batch as alone. Features have
+    shape (B, T, D): batch, frames, channels. Waveforms are 16 kHz float32 of shape (B, N) with
+    the number of valid samples (B,) beside.
 
     Attributes:
         name: as asked for, for example ``wavlm``.
         family: ``wavlm``, ``hubert``, ``wav2vec2``, ``mockingjay``, ``tera`` or ``fbank``.
         hop: samples from one frame to the next.
         offset: sample at the centre of frame 0.
+        shortest: samples that one frame needs.
         width: channels of the transformer's layers.
         num_layers: number of transformer layers.
         sites: name and width of each site, from the signal upwards.
         lowest_site: the lowest site at which feature normalization acts (``auto``).
-        group_norm: the first convolution normalizes over time, so the model's own batched
-            output depends on the padding (see ``padding``).
-        padding: ``exact`` (the default) gives each utterance the output it has alone;
-            ``s3prl`` gives what s3prl's expert gives for the padded batch.
+        group_norm: the first convolution normalizes over time, so a batch of s3prl's own expert
+            depends on its padding (not so here).
         config: plain containers from which the same architecture is built without a file.
         identity: ``sha256:<hex>`` of the checkpoint file or ``scratch:<seed>``.
         model: s3prl's own module, without its hooks.
@@ -43,22 +46,21 @@ class Upstream(nn.Module):
             ``None``: they are whole utterances.
     """
 
-    family: str = ""
     model: Any  # s3prl's modules carry no types
 
     def __init__(self, model: Any, config: dict[str, Any]) -> None:
         super().__init__()
-        self.name = self.family
+        self.name = self.family = ""
         self.config = config
         self.identity = ""
         self.hop = 0
         self.offset = 0
+        self.shortest = 1
         self.width = 0
         self.num_layers = 0
         self.sites: dict[str, int] = {}
         self.lowest_site = "frontend"
         self.group_norm = False
-        self.padding = "exact"
         self.layer_drop = 0.0
         self.spec_augment = False
         self.gradient_checkpointing = False
@@ -67,13 +69,20 @@ class Upstream(nn.Module):
         self.model = model
         self.norms = nn.ModuleDict()
         self.part: Part | None = None
-        self._origin: Callable[[], dict[str, Tensor]] | None = None
-        # Last on purpose: ESPnet's `init:` visits modules in order (see _InitGuard).
-        self.init_guard = _InitGuard(self)
+        self._own_dropout: list[float] | None = None
 
     def frames(self, samples: Count) -> Count:
-        """Number of output frames for so many samples; (B,) tensors are taken too."""
-        raise NotImplementedError
+        """Number of output frames for so many samples; (B,) tensors are taken too.
+
+        Fewer samples than ``shortest`` are padded up to it, hence at least one frame.
+        """
+        if isinstance(samples, Tensor):
+            return self.count_frames(samples.clamp(min=self.shortest))
+        return self.count_frames(max(samples, self.shortest))
+
+    def count_frames(self, samples: Count) -> Count:
+        """Frames of at least ``shortest`` samples; here they are centred on 0, ``hop``, ..."""
+        return samples // self.hop + 1
 
     def piece(self, samples: int) -> int:
         """Samples of the pieces that an utterance goes through in; 0: it goes as a whole."""
@@ -94,39 +103,52 @@ class Upstream(nn.Module):
         """
         raise NotImplementedError
 
-    def resolve_site(self, site: str) -> str:
-        """Return the canonical name of a site; ``auto`` and ``last`` are taken.
+    def run_layer(
+        self, layer: nn.Module, x: Tensor, mask: Tensor | None, bias: Tensor | None
+    ) -> tuple[Tensor, Tensor | None]:
+        """Run one transformer layer on x (B, T, D); return its output and the position bias.
 
-        Raises:
-            FeatnormError: there is no such site; the message lists those there are.
+        The mask is what the family's attention takes for the padding; the bias, of WavLM only,
+        is handed from layer to layer.
         """
-        named = {"auto": self.lowest_site, "last": list(self.sites)[-1]}
-        canonical = named.get(site.strip(), site.strip())
-        if canonical not in self.sites:
-            raise FeatnormError(
-                f"upstream {self.name} has no site {site!r}; it has {', '.join(self.sites)},"
-                " and the names auto and last"
+        raise NotImplementedError
+
+    def train_layer(
+        self, layer: nn.Module, x: Tensor, mask: Tensor | None, bias: Tensor | None
+    ) -> tuple[Tensor, Tensor | None]:
+        """Call ``run_layer``, in training with layer drop and gradient checkpointing.
+
+        A layer that is left out stays in the graph with zero gradients: a parameter without any
+        would stop distributed training.
+        """
+        may_drop = self.model.training and self.layer_drop > 0.0 and self.droppable(layer)
+        if may_drop and float(torch.rand(())) < self.layer_drop:
+            for parameter in layer.parameters():
+                if parameter.requires_grad:
+                    x = x + 0.0 * parameter.flatten()[0]
+            return x, bias
+        if self.recomputes():
+            out: tuple[Tensor, Tensor | None] = checkpoint(
+                self.run_layer, layer, x, mask, bias, use_reentrant=False
             )
-        return canonical
+            return out
+        return self.run_layer(layer, x, mask, bias)
+
+    def recomputes(self) -> bool:
+        """Whether parts are to be computed again when their gradients are due."""
+        return self.gradient_checkpointing and self.model.training and torch.is_grad_enabled()
+
+    def droppable(self, layer: nn.Module) -> bool:
+        """Whether layer drop may leave this layer out."""
+        return True
 
     def resolve_sites(self, sites: str | Sequence[str]) -> list[str]:
-        """Return canonical sites in order of depth, from ``"frontend,layer.3"`` or a list.
-
-        Raises:
-            FeatnormError: a site does not exist or is named twice, or none is named.
-        """
-        asked = sites.split(",") if isinstance(sites, str) else list(sites)
-        chosen = [self.resolve_site(site) for site in asked if site.strip()]
-        twice = sorted({site for site in chosen if chosen.count(site) > 1})
-        if twice:
-            raise FeatnormError(f"site {twice[0]} is named twice in {','.join(asked)!r}")
-        if not chosen:
-            raise FeatnormError("no site is named; give one of " + ", ".join(self.sites))
-        return [site for site in self.sites if site in chosen]
+        """Return canonical sites in order of depth; see ``names.resolve_sites``."""
+        return resolve_sites(sites, list(self.sites), self.lowest_site)
 
     def set_norm(self, site: str, module: nn.Module | None) -> None:
         """Set ``module(x, lengths) -> x`` to act at a site; ``None`` takes it off."""
-        key = self.resolve_site(site).replace(".", "_")
+        key = self.resolve_sites([site])[0].replace(".", "_")
         if module is not None:
             self.norms[key] = module
         elif key in self.norms:
@@ -194,10 +216,10 @@ class Upstream(nn.Module):
             dropout: for hidden states and attention; ``None`` keeps the checkpoint's own.
             layer_drop: probability of leaving out a layer in training. A left-out layer gets
                 zero gradients, not none.
-            spec_augment: mask time and channels in training (see ``masking.py``).
+            spec_augment: mask time and channels in training, by the family's own masking.
             gradient_checkpointing: recompute layers and convolutions when their gradients are due.
-            fast: run the waveform models by our own arithmetic on s3prl's weights, the same to
-                rounding; ``False`` runs s3prl's modules (to compare).
+            fast: run the waveform models by our own arithmetic on s3prl's weights (see ``fast``),
+                the same to rounding; ``False`` runs s3prl's modules (to compare).
 
         Raises:
             FeatnormError: a value is out of range.
@@ -233,8 +255,17 @@ class Upstream(nn.Module):
         """Parameters that no forward pass of fine-tuning touches."""
         return []
 
+    def dropouts(self) -> list[tuple[Any, str]]:
+        """Where the rates of dropout of hidden states and attention are: objects, attributes."""
+        return []
+
     def set_dropout(self, dropout: float | None) -> None:
         """Set the dropout of hidden states and attention; ``None`` restores the model's own."""
+        places = self.dropouts()
+        if self._own_dropout is None:
+            self._own_dropout = [getattr(holder, name) for holder, name in places]
+        for (holder, name), own in zip(places, self._own_dropout, strict=True):
+            setattr(holder, name, own if dropout is None else dropout)
 
     def train(self, mode: bool = True) -> Upstream:
         """Set training mode; frozen parts stay in eval mode."""
@@ -242,14 +273,6 @@ class Upstream(nn.Module):
         for part in self.frozen_parts():
             part.eval()
         return self
-
-    def restore_weights(self) -> None:
-        """Put the weights back that ``load_upstream`` gave (read or drawn again)."""
-        if self._origin is not None:
-            self.model.load_state_dict(self._origin())
-
-    def espnet_initialization_fn(self) -> None:
-        """Part of ESPnet's protocol; the work is done by the guard below."""
 
     def __getstate__(self) -> dict[str, Any]:
         """Cut what the last forward pass left in the weight-normalized convolution.
@@ -266,22 +289,3 @@ class Upstream(nn.Module):
     def extra_repr(self) -> str:
         """Name, weights and sites, for ``print(upstream)``."""
         return f"{self.name}, {self.identity}, sites {', '.join(self.sites)}"
-
-
-class _InitGuard(nn.Module):
-    """Keeps ESPnet's ``init:`` from overwriting pre-trained weights.
-
-    ``espnet2.torch_utils.initialize`` draws all weights anew first and calls
-    ``espnet_initialization_fn`` of each module afterwards, in the order of ``modules()``,
-    resetting layer norms on the way. So a function that does nothing protects nothing: the
-    weights must be put back, and by the module that is visited last.
-    """
-
-    def __init__(self, owner: Upstream) -> None:
-        super().__init__()
-        # In a tuple, so that the owner is not registered as a child of its own child.
-        self._owner = (owner,)
-
-    def espnet_initialization_fn(self) -> None:
-        """Put the owner's weights back."""
-        self._owner[0].restore_weights()

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from featnorm_se.errors import FeatnormError
-from featnorm_se.fetch import check_url, fetch_file
+from featnorm_se.fetch import fetch_file
+from featnorm_se.files import locked
 
 
 def fetch(checkpoint: str | Path | None, card: Mapping[str, Any]) -> Path:
@@ -23,11 +23,11 @@ def fetch(checkpoint: str | Path | None, card: Mapping[str, Any]) -> Path:
         FeatnormError: there is no such file, or it cannot be fetched; the message says which file
             to put where.
     """
-    known = {key: card.get(key) for key in ("sha256", "bytes")} if checkpoint is None else {}
-    where = str(checkpoint if checkpoint is not None else card.get("source"))
-    if "://" in where:
-        return fetch_url(where, known.get("sha256"), known.get("bytes"))
-    path = Path(where).expanduser()
+    if checkpoint is None:
+        return fetch_url(card["source"], card.get("sha256"), card.get("bytes"))
+    if "://" in str(checkpoint):
+        return fetch_url(str(checkpoint))
+    path = Path(checkpoint).expanduser()
     if not path.is_file():
         raise FeatnormError(f"there is no checkpoint {path}; give a file, a URL or scratch")
     return path
@@ -35,9 +35,8 @@ def fetch(checkpoint: str | Path | None, card: Mapping[str, Any]) -> Path:
 
 def cache_path(url: str) -> Path:
     """Where the file of a URL is kept: the place and name that s3prl uses."""
-    module = sys.modules.get("s3prl.util.download")  # its set_dir() may have moved the place
-    folder = getattr(module, "_download_dir", Path.home() / ".cache" / "s3prl" / "download")
-    return Path(folder) / f"{hashlib.sha256(url.encode()).hexdigest()}.{Path(url).name}"
+    name = f"{hashlib.sha256(url.encode()).hexdigest()}.{Path(url).name}"
+    return Path.home() / ".cache" / "s3prl" / "download" / name
 
 
 def fetch_url(url: str, sha256: str | None = None, size: int | None = None) -> Path:
@@ -51,25 +50,11 @@ def fetch_url(url: str, sha256: str | None = None, size: int | None = None) -> P
     Raises:
         FeatnormError: see ``fetch``.
     """
-    from filelock import FileLock, Timeout
-
     target = cache_path(url)
-    if target.is_file():
-        return target
-    mend = f"fetch it elsewhere and put it at {target}, or give its path as the checkpoint"
-    check_url(url, mend)  # before anything is made for it
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(f"{target}.lock")
-        try:
-            held = lock.acquire(timeout=1.0)
-        except Timeout:
-            print(f"waiting for another process to fetch {url}", file=sys.stderr, flush=True)
-            held = lock.acquire()
-    except OSError as error:
-        raise FeatnormError(f"cannot fetch {url} ({error.strerror or error}); {mend}") from error
-    with held:
-        if not target.is_file():
-            digest = f"sha256:{sha256}" if sha256 else None
-            fetch_file(url, target, size=size, digest=digest, mend=mend)
+    if not target.is_file():
+        mend = f"fetch it elsewhere and put it at {target}, or give its path as the checkpoint"
+        digest = f"sha256:{sha256}" if sha256 else None
+        with locked(target, wait=True):
+            if not target.is_file():
+                fetch_file(url, target, size=size, digest=digest, mend=mend)
     return target

@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from featnorm_se.errors import FeatnormError
@@ -17,30 +19,19 @@ _FOLLOWED = {
 }
 
 
-class Activation:
-    """s3prl's activation by name. Its functions are local to another and cannot be pickled."""
-
-    def __init__(self, name: str) -> None:
-        self.__setstate__({"name": name})
-
-    def __getstate__(self) -> dict[str, str]:
-        return {"name": self.name}
-
-    def __setstate__(self, state: dict[str, str]) -> None:
-        from s3prl.upstream.wav2vec2.wav2vec2_model import get_activation_fn
-
-        self.name = state["name"]
-        self.function = get_activation_fn(self.name)
-
-    def __call__(self, x: Tensor) -> Tensor:
-        activated: Tensor = self.function(x)
-        return activated
+_ACTIVATIONS = {"gelu": F.gelu, "relu": F.relu, "tanh": torch.tanh}
 
 
 def make_picklable(model: Any, activation: str) -> Any:
-    """Return the model with activations that can be pickled and copied."""
+    """Return the model with torch's activations; s3prl's, of the same values, have no name.
+
+    Raises:
+        FeatnormError: the activation is none that is known here.
+    """
+    if activation not in _ACTIVATIONS:
+        raise FeatnormError(f"upstreams with activation_fn: {activation} are not supported")
     for layer in model.encoder.layers:
-        layer.activation_fn = Activation(activation)
+        layer.activation_fn = _ACTIVATIONS[activation]
     return model
 
 

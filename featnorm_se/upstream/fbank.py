@@ -8,14 +8,13 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from featnorm_se.upstream.base import Count, Steps, Upstream
+from featnorm_se.upstream.base import Steps, Upstream
+from featnorm_se.upstream.logmel import keep_out_of_state
 from featnorm_se.upstream.padding import check_batch
 
 
 class FbankUpstream(Upstream):
     """80 log-mels of 25 ms windows every 10 ms, by torchaudio; no parameters, one site."""
-
-    family = "fbank"
 
     def __init__(self, mel: Any, config: dict[str, Any]) -> None:
         super().__init__(mel, config)
@@ -23,12 +22,6 @@ class FbankUpstream(Upstream):
         self.shortest = mel.n_fft // 2 + 1
         self.width = mel.n_mels
         self.sites = {"frontend": self.width}
-
-    def frames(self, samples: Count) -> Count:
-        """Frames of ``samples``: floor(n / 160) + 1; under 201 samples counts as 201."""
-        if isinstance(samples, Tensor):
-            return samples.clamp(min=self.shortest) // self.hop + 1
-        return max(samples, self.shortest) // self.hop + 1
 
     def walk(self, wav: Tensor, wav_lengths: Tensor) -> Steps:
         """Yield the one site; see ``Upstream.walk``."""
@@ -46,9 +39,7 @@ def build(architecture: dict[str, Any]) -> FbankUpstream:
     from torchaudio.transforms import MelSpectrogram
 
     mel = MelSpectrogram(**architecture["mel"])
-    for module in mel.modules():
-        for name, buffer in list(module.named_buffers(recurse=False)):
-            module.register_buffer(name, buffer, persistent=False)
+    keep_out_of_state(mel)
     return FbankUpstream(mel, {"mel": dict(architecture["mel"])})
 
 

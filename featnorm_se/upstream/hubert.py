@@ -12,13 +12,12 @@ from featnorm_se.upstream.waveform import WaveformUpstream, parse_conv_layers
 
 
 class HubertUpstream(WaveformUpstream):
-    """HuBERT."""
-
-    family = "hubert"
+    """HuBERT, whose masking takes its labels, too."""
 
     def apply_mask(self, x: Tensor, mask: Tensor | None) -> Tensor:
         """Call s3prl's masking on x (B, T, D)."""
-        return self.model.apply_mask(x, mask, None)[0]
+        masked: Tensor = self.model.apply_mask(x, mask, None)[0]
+        return masked
 
 
 def build(architecture: dict[str, Any]) -> HubertUpstream:

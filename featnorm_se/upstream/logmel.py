@@ -12,6 +12,13 @@ from torch.nn.utils.rnn import pad_sequence
 from featnorm_se.errors import FeatnormError
 
 
+def keep_out_of_state(module: nn.Module) -> None:
+    """Let windows and filters be no part of what is saved, since the configuration gives them."""
+    for part in module.modules():
+        for name, buffer in list(part.named_buffers(recurse=False)):
+            part.register_buffer(name, buffer, persistent=False)
+
+
 class LogMel(nn.Module):
     """Scale each utterance to the target level and take its features.
 
@@ -40,9 +47,7 @@ class LogMel(nn.Module):
         self.extracter, self.width, _ = get_preprocessor(
             copy.deepcopy(audio), process_input_only=True
         )
-        for module in self.extracter.modules():
-            for name, buffer in list(module.named_buffers(recurse=False)):
-                module.register_buffer(name, buffer, persistent=False)
+        keep_out_of_state(self.extracter)
         self.target_level = float(audio["target_level"])
         self.hop = self.extracter._win_args["hop_length"]
         self.shortest = self.extracter._win_args["n_fft"] // 2 + 1
@@ -50,33 +55,18 @@ class LogMel(nn.Module):
         self.cmvn = bool(options.get("cmvn", False))
         self.plain = kind == "mel" and bool(options.get("log")) and not options.get("delta")
 
-    def forward(self, wav: Tensor, counts: list[int], together: bool = False) -> Tensor:
-        """Return (B, T, D) for wav (B, N) with ``counts`` valid samples.
-
-        ``together`` takes the features of the padded batch as s3prl does.
-        """
+    def forward(self, wav: Tensor, counts: list[int]) -> Tensor:
+        """Return (B, T, D) for wav (B, N) with ``counts`` valid samples."""
         with torch.autocast(wav.device.type, enabled=False):
-            rows = [
-                self._padded(self.to_level(row[:n])) for row, n in zip(wav, counts, strict=True)
-            ]
-            if together:
-                batch = pad_sequence(rows, batch_first=True).unsqueeze(1)
-                feats: Tensor = self.extracter(batch, wavs_len=[len(row) for row in rows])[0]
-                return feats
-            return pad_sequence([self._one(row) for row in rows], batch_first=True)
-
-    def to_level(self, row: Tensor) -> Tensor:
-        """Return one utterance (N,) at the target level."""
-        level = row.pow(2).mean().pow(0.5)
-        return row * (10 ** (self.target_level / 20) / (level + 1e-10))
-
-    def _padded(self, row: Tensor) -> Tensor:
-        """One utterance (N,), long enough for a frame."""
-        return nn.functional.pad(row, (0, max(0, self.shortest - len(row))))
+            rows = [self._one(row[:n]) for row, n in zip(wav, counts, strict=True)]
+            return pad_sequence(rows, batch_first=True)
 
     def _one(self, row: Tensor) -> Tensor:
-        """Features (T, D) of one utterance."""
+        """Features (T, D) of one utterance (N,)."""
         extracter = self.extracter
+        level = row.pow(2).mean().pow(0.5)
+        row = row * (10 ** (self.target_level / 20) / (level + 1e-10))
+        row = nn.functional.pad(row, (0, max(0, self.shortest - len(row))))
         if not self.plain:
             whole: Tensor = extracter(row[None, None], wavs_len=[len(row)])[0][0]
             return whole

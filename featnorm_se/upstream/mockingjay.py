@@ -7,7 +7,6 @@ were pre-trained.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any
 
@@ -15,12 +14,15 @@ import torch
 from torch import Tensor, nn
 
 from featnorm_se.errors import FeatnormError
-from featnorm_se.upstream import masking
-from featnorm_se.upstream.base import Count, Steps, Upstream
-from featnorm_se.upstream.layers import call_layer
+from featnorm_se.names import site_names
+from featnorm_se.upstream.base import Steps, Upstream
 from featnorm_se.upstream.logmel import LogMel
 from featnorm_se.upstream.padding import check_batch, padding_mask
 from featnorm_se.upstream.pieces import Pieces, piece_frames
+
+# SpecAugment of the log-mels.
+TIME_MASK = 20  # longest span, frames
+CHANNEL_MASK = 9  # widest band, mel channels
 
 
 @lru_cache(maxsize=8)
@@ -48,27 +50,16 @@ class MelUpstream(Upstream):
     go through the transformer in equal pieces, as s3prl does.
     """
 
-    def __init__(self, family: str, model: Any, config: dict[str, Any], mel: LogMel) -> None:
+    def __init__(self, model: Any, config: dict[str, Any], mel: LogMel) -> None:
         super().__init__(model, config)
-        self.family = self.name = family
         self.mel = mel
         self.hop, self.offset, self.shortest = mel.hop, 0, mel.shortest
         self.width = model.config.hidden_size
         self.num_layers = model.config.num_hidden_layers
         self.longest = int(config["task"]["sequence_length"])
-        self.sites = {"frontend": mel.width, "projection": self.width}
-        self.sites |= {f"layer.{k + 1}": self.width for k in range(self.num_layers)}
+        self.sites = dict.fromkeys(site_names(self.num_layers), self.width)
+        self.sites["frontend"] = mel.width
         self.lowest_site = "projection" if mel.cmvn else "frontend"
-        self._own_dropout = [holder.p for holder in self._dropouts()]
-
-    def frames(self, samples: Count) -> Count:
-        """Frames of ``samples``: floor(n / 160) + 1, since the frames are centred on 0, 160, ...
-
-        Reflecting at the edges needs more than half a window: under 201 samples counts as 201.
-        """
-        if isinstance(samples, Tensor):
-            return samples.clamp(min=self.shortest) // self.hop + 1
-        return max(samples, self.shortest) // self.hop + 1
 
     def piece(self, samples: int) -> int:
         """Samples of the pieces that an utterance goes through in; 0: it goes as a whole."""
@@ -82,19 +73,11 @@ class MelUpstream(Upstream):
         wav_lengths = wav_lengths.to(wav.device)
         model = self.model
         wav, counts = check_batch(wav, wav_lengths, self.shortest)
-        together = self.padding == "s3prl"
-        x = self.mel(wav, counts, together)
-        lengths = self.frames(wav_lengths).to(x.device)
-        if together:  # s3prl finds the padding by its zeros
-            lengths = (x.sum(-1) != 0).sum(-1)
-        x = yield "frontend", x, lengths
+        lengths = self.frames(wav_lengths)
+        x = yield "frontend", self.mel(wav, counts), lengths
         if self.spec_augment and model.training:
             x = self._augment(x, lengths)
-        grid = None
-        if self.part is not None:
-            size = self.piece(self.part.samples) // self.hop
-            grid = (size, [start // self.hop for start in self.part.starts]) if size else None
-        pieces = Pieces(lengths.tolist(), self.longest, x.size(1) if together else None, grid)
+        pieces = Pieces(lengths.tolist(), self.longest, self._grid())
         x = pieces.split(x)
         inputs = model.input_representations
         positions = sinusoids(x.size(1), self.width).to(x.device)
@@ -104,20 +87,23 @@ class MelUpstream(Upstream):
         # Added to the scores of the attention; as large as s3prl's own.
         mask = padding_mask(pieces.valid.to(x.device), x.size(1))[:, None, None] * -10000.0
         for number, layer in enumerate(model.encoder.layer, start=1):
-            x, _ = call_layer(self, layer, x, mask, None)
+            x, _ = self.train_layer(layer, x, mask, None)
             if number == self.num_layers and model.config.pre_layer_norm:
                 x = model.encoder.LayerNorm[-1](x)
             x = pieces.split((yield f"layer.{number}", pieces.join(x), lengths))
 
-    def run_layer(
-        self, layer: nn.Module, x: Tensor, mask: Tensor, bias: Tensor | None
-    ) -> tuple[Tensor, Tensor | None]:
-        """Run one transformer layer on x (B, T, D)."""
-        return layer(x, mask), None
+    def _grid(self) -> tuple[int, list[int]] | None:
+        """Where the file that the rows are parts of is cut: frames of a piece, rows' starts."""
+        size = self.piece(self.part.samples) // self.hop if self.part is not None else 0
+        if self.part is None or not size:
+            return None
+        return size, [start // self.hop for start in self.part.starts]
 
-    def droppable(self, layer: nn.Module) -> bool:
-        """Whether layer drop may leave this layer out."""
-        return True
+    def run_layer(
+        self, layer: nn.Module, x: Tensor, mask: Tensor | None, bias: Tensor | None
+    ) -> tuple[Tensor, Tensor | None]:
+        """Run one layer on x (B, T, D); the mask (B, 1, 1, T) is added to its scores."""
+        return layer(x, mask), None
 
     def _augment(self, x: Tensor, lengths: Tensor) -> Tensor:
         """Mask spans of time and bands of the log-mels by s3prl's own SpecAugment."""
@@ -127,8 +113,8 @@ class MelUpstream(Upstream):
         for row, n in zip(x, lengths.tolist(), strict=True):
             spec_augment(
                 row[None, :n],
-                mask_T=masking.MEL_TIME_MASK,
-                mask_F=min(masking.MEL_FREQUENCY_MASK, x.size(2) // 4),
+                mask_T=TIME_MASK,
+                mask_F=min(CHANNEL_MASK, x.size(2) // 4),
             )
         return x
 
@@ -140,23 +126,19 @@ class MelUpstream(Upstream):
             return []
         return [p for norm in self.model.encoder.LayerNorm[:-1] for p in norm.parameters()]
 
-    def _dropouts(self) -> Iterator[nn.Dropout]:
-        yield from (m for m in self.model.modules() if isinstance(m, nn.Dropout))
-
-    def set_dropout(self, dropout: float | None) -> None:
-        """Set the dropout of hidden states and attention."""
-        for rate, holder in zip(self._own_dropout, self._dropouts(), strict=True):
-            holder.p = rate if dropout is None else dropout
+    def dropouts(self) -> list[tuple[Any, str]]:
+        """All modules of dropout."""
+        return [(m, "p") for m in self.model.modules() if isinstance(m, nn.Dropout)]
 
 
-def build(architecture: dict[str, Any], family: str = "mockingjay") -> MelUpstream:
+def build(architecture: dict[str, Any]) -> MelUpstream:
     """Build from ``{"transformer": {...}, "task": {...}, "audio": {...}}``, random weights."""
     from s3prl.upstream.mockingjay.model import TransformerConfig, TransformerModel
 
     config = copy.deepcopy({k: architecture[k] for k in ("transformer", "task", "audio")})
     mel = LogMel(config["audio"])
     model = TransformerModel(TransformerConfig(config["transformer"]), mel.width)
-    return MelUpstream(family, model, config, mel)
+    return MelUpstream(model, config, mel)
 
 
 def read(states: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Tensor]]:

@@ -20,11 +20,6 @@ def zero_padding(x: Tensor, lengths: Tensor) -> Tensor:
     return x.masked_fill(mask.unsqueeze(-1), 0.0)
 
 
-def pad_frames(x: Tensor, size: int) -> Tensor:
-    """Return x (B, T, D) with zero frames behind, up to ``size`` frames."""
-    return F.pad(x, (0, 0, 0, size - x.size(1))) if size > x.size(1) else x
-
-
 def check_batch(wav: Tensor, wav_lengths: Tensor, shortest: int) -> tuple[Tensor, list[int]]:
     """Check a padded batch of waveforms and bring it to the size of its longest utterance.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -28,40 +29,31 @@ class Part:
 class Pieces:
     """Cut the utterances of a batch as ``torch.chunk`` cuts, and put them together again.
 
+    Each is cut by its own length, so that the batch it is in makes no difference.
+
     Args:
         lengths: valid frames of each utterance.
         longest: frames of the longest piece; 0 for no limit.
-        together: cut all utterances alike, as this many frames (s3prl's way); ``None`` cuts each
-            by its own length, so that the batch it is in makes no difference.
         grid: the rows are parts of something longer that is cut into pieces of so many frames,
             and begin at these frames of it: cut them at the same places.
 
     Attributes:
         sizes: frames of the pieces of each utterance.
-        valid: (P,) valid frames of each piece.
+        valid: (P,) frames of each piece.
     """
 
     def __init__(
-        self,
-        lengths: list[int],
-        longest: int,
-        together: int | None = None,
-        grid: tuple[int, list[int]] | None = None,
+        self, lengths: list[int], longest: int, grid: tuple[int, list[int]] | None = None
     ) -> None:
-        totals = [n if together is None else together for n in lengths]
-        self.whole = grid is None and (longest <= 0 or max(totals) <= longest)
+        self.whole = grid is None and (longest <= 0 or max(lengths) <= longest)
         if grid is not None:
             size, starts = grid
-            places = zip(totals, starts, strict=True)
-            self.sizes = [_on_grid(n, size, start) for n, start in places]
+            self.sizes = [_cut(n, size, at) for n, at in zip(lengths, starts, strict=True)]
+        elif self.whole:
+            self.sizes = [[n] for n in lengths]
         else:
-            self.sizes = [[n] if self.whole else _chunks(n, longest) for n in totals]
-        valid = [
-            min(max(length - sum(sizes[:index]), 0), size)
-            for length, sizes in zip(lengths, self.sizes, strict=True)
-            for index, size in enumerate(sizes)
-        ]
-        self.valid = torch.tensor(valid)
+            self.sizes = [_cut(n, piece_frames(n, longest)) for n in lengths]
+        self.valid = torch.tensor([size for sizes in self.sizes for size in sizes])
 
     def split(self, x: Tensor) -> Tensor:
         """(B, T, D) utterances to (P, longest piece, D)."""
@@ -86,17 +78,12 @@ class Pieces:
         return pad_sequence(joined, batch_first=True)
 
 
-def _chunks(length: int, longest: int) -> list[int]:
-    """Sizes that ``torch.chunk(x, ceil(length / longest))`` gives."""
-    return _on_grid(length, piece_frames(length, longest), 0)
-
-
 def piece_frames(length: int, longest: int) -> int:
     """Return how many frames the pieces of an utterance have (the last one may have fewer)."""
     return math.ceil(length / math.ceil(length / longest))
 
 
-def _on_grid(length: int, size: int, start: int) -> list[int]:
+def _cut(length: int, size: int, start: int = 0) -> list[int]:
     """Sizes of the pieces of ``length`` frames from ``start`` on, cut at multiples of ``size``."""
-    edges = [*range((start // size + 1) * size, start + length, size), start + length]
-    return [stop - begin for begin, stop in zip([start, *edges], edges, strict=False)]
+    edges = [start, *range((start // size + 1) * size, start + length, size), start + length]
+    return [stop - begin for begin, stop in pairwise(edges)]

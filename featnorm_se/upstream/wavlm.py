@@ -13,12 +13,10 @@ from featnorm_se.upstream.waveform import WaveformUpstream, parse_conv_layers
 class WavLMUpstream(WaveformUpstream):
     """WavLM. The gated relative position bias of layer 1 is handed on to all layers."""
 
-    family = "wavlm"
-
     def run_plain_layer(
         self, layer: nn.Module, x: Tensor, mask: Tensor | None, bias: Tensor | None
     ) -> tuple[Tensor, Tensor | None]:
-        """Run one layer of s3prl on x (B, T, D), with the position bias of the first one."""
+        """Run one layer as s3prl does, with the position bias of the first one."""
         if mask is not None:  # of the position bias's kind, or torch warns
             mask = torch.zeros_like(mask, dtype=torch.float32).masked_fill(mask, -torch.inf)
         out, _, bias = layer(

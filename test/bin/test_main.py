@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
 from importlib.util import find_spec
 
 import pytest
@@ -28,9 +27,9 @@ def test_no_command_and_an_unknown_one(capsys):
     assert main([]) == 2
     assert "usage" in capsys.readouterr().err
     assert main(["enhence"]) == 2
-    told = capsys.readouterr().err
-    assert told.count("\n") == 1
-    assert "'enhence'; there are enhance, pack" in told
+    printed = capsys.readouterr().err
+    assert printed.count("\n") == 1
+    assert "'enhence'; there are enhance, pack" in printed
 
 
 @pytest.mark.parametrize("word", COMMANDS)
@@ -53,10 +52,5 @@ def test_help_and_version_load_nothing_heavy():
         "import sys; from featnorm_se.bin.main import main; main(['--help']); main(['--version']);"
         "print(sorted({'torch', 'numpy', 'espnet2', 'scipy'} & set(sys.modules)))"
     )
-    times = []
-    for _ in range(3):
-        began = time.perf_counter()
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-        times.append(time.perf_counter() - began)
-        assert done.stdout.splitlines()[-1] == "[]"
-    assert min(times) < 0.3
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.splitlines()[-1] == "[]"

@@ -1,5 +1,10 @@
 from __future__ import annotations
 
+import csv
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +12,7 @@ import pytest
 import soundfile
 
 from featnorm_se.bin import run
-from featnorm_se.bin.score import get_parser, main
+from featnorm_se.bin.score import main
 
 
 @pytest.fixture
@@ -28,35 +33,53 @@ def arguments(pairs: tuple[Path, Path], out: Path, *more: str) -> list[str]:
     return [*head, "--metrics", "SI_SDR", "SSNR", *more]
 
 
-def test_it_scores_and_prints(
+def test_it_scores_and_prints_and_failures_set_the_status(
     pairs: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run(main, arguments(pairs, tmp_path / "out")) == 0
-    printed = capsys.readouterr().out
-    assert printed.splitlines()[1].split()[:2] == ["SI_SDR", "dB"]
-    assert (tmp_path / "out/scores.csv").is_file() and (tmp_path / "out/summary.json").is_file()
-
-
-def test_failures_set_the_status_unless_allowed(
-    pairs: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    (pairs[1] / "u0.wav").unlink()
     out = tmp_path / "out"
+    assert run(main, arguments(pairs, out)) == 0
+    assert capsys.readouterr().out.splitlines()[1].split()[:2] == ["SI_SDR", "dB"]
+    assert (out / "summary.json").is_file()
+    (pairs[1] / "u0.wav").unlink()
     assert run(main, arguments(pairs, out)) == 1
-    told = capsys.readouterr()
-    assert "not scored: u0: no file to score" in told.out
-    assert told.err.splitlines()[-1].startswith("featnorm_se: error: 1 of 2 utterances")
+    printed = capsys.readouterr()
+    assert "not scored: u0: no file to score" in printed.out
+    assert printed.err.splitlines()[-1].startswith("featnorm_se: error: 1 of 2 utterances")
     assert (out / "scores.csv").is_file()
     assert run(main, arguments(pairs, out, "--allow_failures", "1")) == 0
 
 
-def test_bad_input_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    argv = ["--ref", str(tmp_path / "gone"), "--inf", str(tmp_path), "--output", str(tmp_path)]
-    assert run(main, argv) == 1
-    error = capsys.readouterr().err
-    assert error.count("\n") == 1 and "no such folder" in error
-
-
-def test_help_has_the_defaults() -> None:
-    text = get_parser().format_help()
-    assert "--allow_failures" in text and "(default: 0)" in text and "PESQ_WB" in text
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_a_killed_command_goes_on_where_it_was(tmp_path: Path, number: int) -> None:
+    rng = np.random.default_rng(0)
+    for i in range(40):
+        for name, noise in (("ref", 0.0), ("inf", 0.05)):
+            (tmp_path / name).mkdir(exist_ok=True)
+            tone = 0.3 * np.sin(np.arange(32000) * 0.1) * np.sin(np.arange(32000) * 1e-3)
+            noisy = tone + noise * rng.standard_normal(32000)
+            soundfile.write(tmp_path / name / f"u{i:02d}.wav", noisy, 16000)
+    command = [
+        sys.executable,
+        "-m",
+        "featnorm_se.bin.score",
+        "--nj",
+        "1",
+        "--metrics",
+        "WSS",
+        "LLR",
+    ]
+    command += ["--ref", str(tmp_path / "ref"), "--inf", str(tmp_path / "inf")]
+    command += ["--output", str(tmp_path / "out")]
+    cache, table = tmp_path / "out/scores.cache.jsonl", tmp_path / "out/scores.csv"
+    killed = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    while not cache.exists() or cache.read_text().count("\n") < 3:
+        assert killed.poll() is None
+        time.sleep(0.01)
+    killed.send_signal(number)
+    killed.wait()
+    assert not table.exists()
+    kept = cache.read_text().splitlines()[1:-1]
+    subprocess.run(command, check=True, capture_output=True)
+    assert cache.read_text().splitlines()[1 : len(kept) + 1] == kept
+    assert 40 <= cache.read_text().count('"key"') <= 41  # the one at work may stand there cut
+    assert [bool(row["WSS"]) for row in csv.DictReader(table.open())] == [True] * 40

@@ -25,8 +25,8 @@ def rows(tmp_path: Path) -> Path:
 
 
 def options(rows: Path, *more: str) -> list[str]:
-    told = ["--rows", str(rows), "--table", "some", "--upstream_conf_dir", ""]
-    return [*told, "--expdir", str(rows.parent / "exp"), *more]
+    table = ["--rows", str(rows), "--table", "some", "--upstream_conf_dir", ""]
+    return [*table, "--expdir", str(rows.parent / "exp"), *more]
 
 
 def test_a_plan_is_printed_and_written(rows: Path, capsys) -> None:
@@ -52,9 +52,9 @@ def test_a_run_of_a_plan_becomes_run_sh(rows: Path, tmp_path: Path) -> None:
         text=True,
         check=True,
     )
-    told = done.stdout.splitlines()[-1]
-    assert told.startswith("<--metrics><PESQ_WB STOI><--stage><1><--stage><2><--stop_stage><4>")
-    assert "<--norm><utterance>" in told and "<--upstream_ckpt><scratch>" in told
+    line = done.stdout.splitlines()[-1]
+    assert line.startswith("<--metrics><PESQ_WB STOI><--stage><1><--stage><2><--stop_stage><4>")
+    assert "<--norm><utterance>" in line and "<--upstream_ckpt><scratch>" in line
     assert "row 2 of 2: tera_tiny_scratch" in (tmp_path / "progress").read_text()
 
 
@@ -69,12 +69,11 @@ def test_the_three_files_are_written_when_nothing_was_run(rows: Path, capsys) ->
     ("more", "said"),
     [
         (("--table", "none"), "no such table: none; there are some"),
-        (("--seeds", ""), "whole numbers"),
         (("--seeds", "1 x"), "whole numbers"),
         (("--plan", "/nowhere/plan.json", "--run", "1"), "has no run 1"),
         (("--upstream_suffix", "_huge"), "00_none.yaml: there is no upstream"),
     ],
 )
-def test_bad_options_are_told_in_one_line(rows: Path, capsys, more, said) -> None:
+def test_bad_options_are_refused_in_one_line(rows: Path, capsys, more, said) -> None:
     assert run(main, options(rows, *more)) == 1
     assert said in capsys.readouterr().err

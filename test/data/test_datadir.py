@@ -28,17 +28,11 @@ def folder(tmp_path: Path) -> Path:
 
 def test_round_trip(folder: Path) -> None:
     data = validate_data_dir(folder, 16000)
-    assert list(data.noisy) == list(data.clean) == list(data.speakers) == ["a_1", "a_10", "b_2"]
-    assert data.speakers["b_2"] == "b"
+    assert list(data) == ["wav.scp", "spk1.scp", "utt2spk"]
+    assert all(list(entries) == ["a_1", "a_10", "b_2"] for entries in data.values())
+    assert data["utt2spk"]["b_2"] == "b"
     assert (folder / "spk2utt").read_text() == "a a_1 a_10\nb b_2\n"
     assert (folder / "utt2cond").read_text() == "a_1\tbus\t2.5\na_10\tbus\t2.5\nb_2\tbus\t2.5\n"
-
-
-def test_without_clean_speech(folder: Path) -> None:
-    (folder / "spk1.scp").unlink()
-    assert validate_data_dir(folder, need_clean=False).clean == {}
-    with pytest.raises(FeatnormError, match="spk1.scp"):
-        validate_data_dir(folder)
 
 
 def unsorted(folder: Path) -> None:
@@ -51,10 +45,6 @@ def line_missing(folder: Path) -> None:
     (folder / "spk1.scp").write_text("\n".join(lines[:-1]))
 
 
-def file_missing(folder: Path) -> None:
-    (folder.parent / "b_2.clean.wav").unlink()
-
-
 def shorter(folder: Path) -> None:
     soundfile.write(folder.parent / "b_2.clean.wav", 0.1 * np.ones(399), 16000)
 
@@ -64,35 +54,13 @@ def other_rate(folder: Path) -> None:
         soundfile.write(folder.parent / f"b_2.{kind}.wav", 0.1 * np.ones(400), 8000)
 
 
-def stereo(folder: Path) -> None:
-    soundfile.write(folder.parent / "b_2.noisy.wav", 0.1 * np.ones((400, 2)), 16000)
-
-
-def no_samples(folder: Path) -> None:
-    soundfile.write(folder.parent / "b_2.noisy.wav", np.zeros(0), 16000)
-
-
-def pipe(folder: Path) -> None:
-    text = (folder / "wav.scp").read_text().splitlines()
-    (folder / "wav.scp").write_text("\n".join([*text[:2], "b_2 touch /nowhere/run |"]))
-
-
-def not_there(folder: Path) -> None:
-    (folder / "wav.scp").unlink()
-
-
 @pytest.mark.parametrize(
     ("spoil", "said"),
     [
         (unsorted, "not sorted"),
-        (line_missing, "the utterance b_2 is in wav.scp only"),
-        (file_missing, "no such audio file"),
-        (shorter, "b_2: the noisy file has 400 samples and its clean twin 399"),
+        (line_missing, "the utterance b_2 is in .*/wav.scp only"),
+        (shorter, "b_2: the noisy file and its clean twin differ: .*400 samples.*399 samples"),
         (other_rate, "sampled at 8000 Hz, 16000 Hz is wanted"),
-        (stereo, "2 channels"),
-        (no_samples, "no samples"),
-        (pipe, "is a command, which is not run"),
-        (not_there, "run stage 1"),
     ],
 )
 def test_what_is_broken_is_told(folder: Path, spoil, said: str) -> None:

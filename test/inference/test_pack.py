@@ -6,7 +6,6 @@ import json
 import sys
 import types
 import zipfile
-from contextlib import closing
 
 import numpy as np
 import pytest
@@ -17,9 +16,9 @@ from tiny_models import save_tiny
 
 from featnorm_se import Enhancer
 from featnorm_se.errors import FeatnormError
-from featnorm_se.inference.loading import MEMBERS, Archive
-from featnorm_se.inference.longform import Windowing
+from featnorm_se.inference.model_file import read_member
 from featnorm_se.inference.pack import PackOptions, contents, halve, pack
+from featnorm_se.inference.windows import Windowing
 
 
 def noise(samples: int) -> np.ndarray:
@@ -33,8 +32,15 @@ def packed(tiny_experiment, tmp_path_factory):
     return path
 
 
-@pytest.mark.parametrize("upstream", ["tera_tiny", "wavlm_tiny", "fbank"])
-@pytest.mark.parametrize("norm", ["utterance", "mix", "corpus", "level"])
+@pytest.mark.parametrize(
+    ("upstream", "norm"),
+    [
+        ("tera_tiny", "utterance"),
+        ("wavlm_tiny", "mix"),
+        ("wavlm_tiny", "level"),
+        ("fbank", "corpus"),
+    ],
+)
 def test_a_packed_model_gives_the_experiments_output_to_the_bit(tmp_path, upstream, norm):
     folder = save_tiny(tmp_path / "exp", upstream, norm)
     pack(folder, tmp_path / "model.zip")
@@ -50,14 +56,6 @@ def test_packing_twice_gives_the_same_bytes(tiny_experiment, packed, tmp_path):
     assert (tmp_path / "again.zip").read_bytes() == packed.read_bytes()
 
 
-def test_an_unpacked_model_is_a_folder_like_any_other(packed, tmp_path):
-    with zipfile.ZipFile(packed) as archive:
-        archive.extractall(tmp_path / "unpacked")
-    x = noise(9000)
-    ours = Enhancer.from_pretrained(tmp_path / "unpacked")(x)
-    np.testing.assert_array_equal(ours, Enhancer.from_pretrained(packed)(x))
-
-
 def test_stock_espnet_takes_the_packed_configuration(packed, tmp_path):
     from espnet2.bin.enh_inference import SeparateSpeech
 
@@ -68,6 +66,9 @@ def test_stock_espnet_takes_the_packed_configuration(packed, tmp_path):
         archive.extractall(tmp_path)
     stock = SeparateSpeech(train_config=str(tmp_path / "config.yaml"))
     assert stock.enh_model.separator.norm == "utterance"
+    x = noise(9000)  # and unpacked it is a folder like any other
+    ours = Enhancer.from_pretrained(tmp_path)(x)
+    np.testing.assert_array_equal(ours, Enhancer.from_pretrained(packed)(x))
 
 
 def test_paths_of_the_machine_are_left_out_and_scores_are_in(tmp_path):
@@ -84,10 +85,9 @@ def test_paths_of_the_machine_are_left_out_and_scores_are_in(tmp_path):
         summary = {"inf": "/home/me/x", "utterances": 8, "metrics": {"PESQ_WB": {"mean": mean}}}
         (scores / "summary.json").write_text(json.dumps(summary))
     pack(folder, tmp_path / "model.zip")
-    with closing(Archive(tmp_path / "model.zip")) as archive:
-        texts = {name: archive.read(name).decode() for name in ("config.yaml", "results.json")}
-        card = archive.read("README.md").decode()
-    assert "/home/me" not in "".join([*texts.values(), card])
+    names = ("config.yaml", "results.json", "README.md")
+    *texts, card = (read_member(tmp_path / "model.zip", name).decode() for name in names)
+    assert "/home/me" not in "".join([*texts, card])
     assert "| PESQ_WB | 1.970 | 2.500 |" in card
     assert "train: 7 pairs, 0.5 hours" in card
     for wanted in ("2306.08406", "Not causal", "0 to 8 kHz", "Licence", "featnorm_se, version"):
@@ -105,8 +105,7 @@ def test_clean_statistics_are_found_from_the_recipe(tmp_path):
         yaml.safe_dump({**config, "clean_stats": "dump/stats/clean.npz"})
     )
     pack(folder, tmp_path / "model.zip")
-    with closing(Archive(tmp_path / "model.zip")) as archive:
-        assert archive.read("clean_stats.npz") == path.read_bytes()
+    assert read_member(tmp_path / "model.zip", "clean_stats.npz") == path.read_bytes()
 
 
 def test_halved_weights_come_back_as_float32_and_near(tmp_path):
@@ -125,8 +124,8 @@ def test_halved_weights_come_back_as_float32_and_near(tmp_path):
     x = noise(16000)
     difference = one(x) - other(x)
     assert np.square(difference).sum() < 1e-4 * np.square(one(x)).sum()
-    with closing(Archive(half)) as archive:
-        assert json.loads(archive.read("results.json"))["run"]["weights_stored_as"] == "float16"
+    run = json.loads(read_member(half, "results.json"))["run"]
+    assert run["weights_stored_as"] == "float16"
 
 
 def test_what_float16_cannot_hold_stays_float32():
@@ -138,20 +137,12 @@ def test_what_float16_cannot_hold_stays_float32():
 
 def test_the_card_does_not_take_an_own_checkpoint_for_the_official_one(tmp_path):
     folder = save_tiny(tmp_path / "exp", "tera_tiny")
-    for named, told in ((None, "the weights it started from: "), ("/x/best.ckpt", "checkpoint")):
+    for named, message in ((None, "the weights it started from: "), ("/x/best.ckpt", "checkpoint")):
         (folder / "run.json").write_text(json.dumps({"name": "m", "upstream_ckpt": named}))
         card = contents(folder, PackOptions())["README.md"].decode()
         line = next(row for row in card.splitlines() if "started from:" in row)
-        assert told in line and "/x/" not in card
+        assert message in line and "/x/" not in card
     assert "of the checkpoint that it was given" in line
-
-
-@pytest.mark.parametrize("data", [b"", b" \n", b"\xff\xfe"])
-def test_notes_that_are_no_text_are_told(tmp_path, tiny_experiment, data):
-    (tmp_path / "notes.md").write_bytes(data)
-    with pytest.raises(FeatnormError, match=r"notes\.md"):
-        pack(tiny_experiment, tmp_path / "m.zip", PackOptions(notes=tmp_path / "notes.md"))
-    assert not (tmp_path / "m.zip").exists()
 
 
 def repacked(packed, path, **changes):
@@ -169,17 +160,14 @@ def repacked(packed, path, **changes):
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "message"),
     [
         ({"../../evil.py": b"x"}, "evil.py"),
-        ({"/etc/evil": b"x"}, "evil"),
         ({"code.py": b"import os"}, "code.py"),
         ({"config.yaml": None}, "holds no config.yaml"),
         ({"model.safetensors": None}, "holds no model.safetensors"),
         ({"config.yaml": b"a: [1"}, "no YAML"),
         ({"config.yaml": b"!!python/object/apply:os.system ['true']"}, "no YAML"),
-        ({"config.yaml": b"\0" * (3 << 20)}, "would be 3145728 bytes"),
-        ({"README.md": b" " * (5 << 20)}, "would be 5242880 bytes"),
         ({"config.yaml": b"separator: featnorm"}, "builds no model"),
         ({"config.yaml": b"separator: rnn"}, "separator is 'rnn'"),
         ({"model.safetensors": b"no weights at all"}, "no whole file of weights"),
@@ -187,62 +175,45 @@ def repacked(packed, path, **changes):
         ({"model.safetensors": save({"x": torch.ones(1)})}, "unknown parts"),
     ],
 )
-def test_odd_zips_are_refused(packed, tmp_path, changes, told):
+def test_odd_zips_are_refused(packed, tmp_path, changes, message):
     path = repacked(packed, tmp_path / "odd.zip", **changes)
-    with pytest.raises(FeatnormError, match=told) as caught:
+    with pytest.raises(FeatnormError, match=message) as caught:
         Enhancer.from_pretrained(path)
     assert "\n" not in str(caught.value)
     assert [entry.name for entry in tmp_path.iterdir()] == ["odd.zip"]
 
 
-def test_a_repacked_model_loads(packed, tmp_path):
-    x = noise(5000)
-    again = Enhancer.from_pretrained(repacked(packed, tmp_path / "again.zip"))
-    np.testing.assert_array_equal(again(x), Enhancer.from_pretrained(packed)(x))
-
-
-def test_cut_and_damaged_zips_are_told(packed, tmp_path):
+def test_cut_and_damaged_zips_and_torch_s_own_are_refused(packed, tmp_path):
     whole = packed.read_bytes()
-    path = tmp_path / "odd.zip"
-    path.write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(FeatnormError, match="no packed model"):
+    path, middle = tmp_path / "odd.zip", len(whole) // 3
+    for data in (whole[: len(whole) // 2], whole[:middle] + b"\xff" * 64 + whole[middle + 64 :]):
+        path.write_bytes(data)
+        with pytest.raises(FeatnormError, match=r"odd\.zip is no packed model"):
+            Enhancer.from_pretrained(path)
+    torch.save({"separator.x": torch.ones(1)}, path)
+    with pytest.raises(FeatnormError, match=r"odd\.zip is no packed model"):
         Enhancer.from_pretrained(path)
-    middle = len(whole) // 3
-    path.write_bytes(whole[:middle] + b"\xff" * 64 + whole[middle + 64 :])
-    with pytest.raises(FeatnormError, match=r"model\.safetensors is broken"):
-        Enhancer.from_pretrained(path)
 
 
-def test_a_pickle_in_a_zip_is_not_a_packed_model(tmp_path):
-    """torch.save writes zips too."""
-    torch.save({"separator.x": torch.ones(1)}, tmp_path / "model.zip")
-    with pytest.raises(FeatnormError, match="no packed model"):
-        Enhancer.from_pretrained(tmp_path / "model.zip")
-
-
-def test_every_member_has_a_bound():
-    assert all(0 < most <= 16 << 30 for most in MEMBERS.values())
-
-
-@pytest.mark.parametrize("name", ["model.tar", "model"])
-def test_only_zips_are_written(tiny_experiment, tmp_path, name):
+def test_only_zips_are_written(tiny_experiment, tmp_path):
     with pytest.raises(FeatnormError, match=r"is a \.zip"):
-        pack(tiny_experiment, tmp_path / name)
+        pack(tiny_experiment, tmp_path / "model.tar")
 
 
-def test_a_hub_name_without_huggingface_hub(monkeypatch):
-    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
-    with pytest.raises(FeatnormError, match="pip install huggingface_hub"):
-        Enhancer.from_pretrained("someone/some-model")
+def no_network(name, allow_patterns):
+    raise OSError("no\nnetwork")
 
 
-def test_a_hub_name_offline(monkeypatch):
-    def snapshot_download(name, allow_patterns):
-        raise OSError("no\nnetwork")
-
-    fake = types.SimpleNamespace(snapshot_download=snapshot_download)
-    monkeypatch.setitem(sys.modules, "huggingface_hub", fake)
-    with pytest.raises(FeatnormError, match=r"Hugging Face does not.*no network"):
+@pytest.mark.parametrize(
+    ("hub", "message"),
+    [
+        (None, "pip install huggingface_hub"),
+        (types.SimpleNamespace(snapshot_download=no_network), r"Hugging Face does not.*no network"),
+    ],
+)
+def test_a_hub_name_that_cannot_be_fetched(monkeypatch, hub, message):
+    monkeypatch.setitem(sys.modules, "huggingface_hub", hub)
+    with pytest.raises(FeatnormError, match=message):
         Enhancer.from_pretrained("someone/some-model")
 
 
@@ -262,6 +233,6 @@ def test_a_hub_name_gives_a_folder_without_pickles(packed, tmp_path, monkeypatch
     assert asked == [("someone/some-model", ["config.yaml", "model.safetensors"])]
 
 
-def test_a_path_that_is_not_there_is_told(tmp_path):
+def test_a_path_that_is_not_there_is_named(tmp_path):
     with pytest.raises(FeatnormError, match="no such experiment's folder or packed model"):
         Enhancer.from_pretrained(tmp_path / "none")

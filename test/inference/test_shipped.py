@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +11,8 @@ import pytest
 from featnorm_se import Enhancer
 from featnorm_se.data.audio import read_audio
 from featnorm_se.errors import FeatnormError
-from featnorm_se.inference import loading
-from featnorm_se.inference.loading import SHIPPED, Archive
+from featnorm_se.inference import model_file
+from featnorm_se.inference.model_file import SHIPPED, read_member
 from featnorm_se.inference.pack import pack
 from featnorm_se.metrics import score_pair
 
@@ -23,28 +22,21 @@ shipped = pytest.mark.skipif(not SHIPPED.is_file(), reason="no model is shipped 
 
 def test_no_name_means_the_shipped_model(tiny_experiment, tmp_path, monkeypatch):
     pack(tiny_experiment, tmp_path / "default.zip")
-    monkeypatch.setattr(loading, "SHIPPED", tmp_path / "default.zip")
+    monkeypatch.setattr(model_file, "SHIPPED", tmp_path / "default.zip")
     x = np.random.default_rng(0).normal(size=8000).astype(np.float32) * 0.1
     named = Enhancer.from_pretrained(tmp_path / "default.zip")
     np.testing.assert_array_equal(Enhancer.from_pretrained()(x), named(x))
     with pytest.raises(FeatnormError, match="--model_file is for folders"):
         Enhancer.from_pretrained(model_file="x.pth")
-    monkeypatch.setattr(loading, "SHIPPED", tmp_path / "gone.zip")
+    monkeypatch.setattr(model_file, "SHIPPED", tmp_path / "gone.zip")
     with pytest.raises(FeatnormError, match="has no model of its own"):
         Enhancer.from_pretrained()
-
-
-def test_it_is_looked_for_beside_the_code():
-    import featnorm_se
-
-    assert Path(featnorm_se.__file__).parent / "models" / "default.zip" == SHIPPED
 
 
 @shipped
 def test_the_shipped_model_is_small_and_has_its_papers():
     assert SHIPPED.stat().st_size < 15e6
-    with closing(Archive(SHIPPED)) as archive:
-        card = archive.read("README.md").decode()
+    card = read_member(SHIPPED, "README.md").decode()
     for wanted in ("featnorm_se.bin.pretrain", "run.sh", "LibriSpeech", "CC BY 4.0"):
         assert wanted in card, f"its card says nothing of {wanted}"
     assert "| PESQ_WB |" in card, "its card has no scores"

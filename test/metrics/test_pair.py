@@ -36,14 +36,8 @@ def test_level_counts_where_it_must(speech: Array, noisy: Array) -> None:
     assert half["CBAK"] < full["CBAK"]
 
 
-def test_float32_reads_the_same(speech: Array, noisy: Array) -> None:
-    single = score_pair(speech.astype(np.float32), noisy.astype(np.float32))
-    for name, value in score_pair(speech, noisy).items():
-        assert single[name] == pytest.approx(value, abs=1e-3)
-
-
 @pytest.mark.parametrize(
-    ("ref", "inf", "told"),
+    ("ref", "inf", "reason"),
     [
         (np.ones(9), np.ones(8), "other length"),
         (np.zeros(16000), np.arange(16000.0), "the reference is silent"),
@@ -53,12 +47,12 @@ def test_float32_reads_the_same(speech: Array, noisy: Array) -> None:
         (np.ones(0), np.ones(0), "is empty"),
     ],
 )
-def test_bad_signals_are_told(ref: Array, inf: Array, told: str) -> None:
-    with pytest.raises(FeatnormError, match=told):
+def test_bad_signals_are_refused(ref: Array, inf: Array, reason: str) -> None:
+    with pytest.raises(FeatnormError, match=reason):
         score_pair(ref, inf, 16000, ["SI_SDR"])
 
 
-def test_unknown_metric_is_told(speech: Array) -> None:
+def test_an_unknown_metric_is_refused(speech: Array) -> None:
     with pytest.raises(FeatnormError, match="no metric is named 'MOS'.*PESQ_WB"):
         score_pair(speech, speech, 16000, ["MOS"])
     with pytest.raises(FeatnormError, match="no metric is named"):
@@ -75,7 +69,7 @@ def test_one_failing_measure_leaves_the_others(speech: Array, noisy: Array) -> N
     assert reasons["COVL"].startswith("PESQ_WB ")
 
 
-def test_pesq_without_speech_is_told(
+def test_pesq_without_speech_has_a_reason(
     speech: Array, noisy: Array, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import pesq
@@ -88,21 +82,21 @@ def test_pesq_without_speech_is_told(
         score_pair(speech, noisy, 16000, ["PESQ_WB", "STOI"])
 
 
-def test_stoi_of_too_little_speech_is_no_score(speech: Array, noisy: Array) -> None:
-    with pytest.raises(FeatnormError, match="STOI, ESTOI: needs 30 frames"):
-        score_pair(speech[:4000], noisy[:4000], 16000, ["STOI", "ESTOI"])
-
-
 def test_pesq_needs_its_rate(speech: Array, noisy: Array) -> None:
     with pytest.raises(FeatnormError, match="PESQ_WB: needs 16000 Hz, not 48000 Hz"):
         score_pair(speech, noisy, 48000, ["PESQ_WB"])
     assert score_pair(speech, noisy, 8000, ["PESQ_NB"])["PESQ_NB"] > 1.0
 
 
-def test_dnsmos_without_its_package_is_told(speech: Array, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "speechmos", None)
-    with pytest.raises(FeatnormError, match="featnorm_se\\[dnsmos\\]"):
-        score_pair(speech, speech, 16000, ["DNSMOS"])
+@pytest.mark.parametrize(
+    ("package", "metric"), [("speechmos", "DNSMOS"), ("pystoi", "ESTOI"), ("pesq", "CSIG")]
+)
+def test_a_missing_package_is_named(
+    speech: Array, monkeypatch: pytest.MonkeyPatch, package: str, metric: str
+) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(FeatnormError, match=f"{metric}.*the package {package} is missing: pip"):
+        score_pair(speech, speech, 16000, [metric])
 
 
 def test_dnsmos_scores_speech(speech: Array, noisy: Array) -> None:

@@ -1,14 +1,10 @@
 from __future__ import annotations
 
 import csv
-import io
 import json
 import os
 import signal
-import subprocess
-import sys
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +14,7 @@ import soundfile
 from featnorm_se.errors import FeatnormError
 from featnorm_se.metrics import scoring, worker
 from featnorm_se.metrics.cache import Row
-from featnorm_se.metrics.scoring import Progress, score_set
+from featnorm_se.metrics.scoring import score_set
 from featnorm_se.metrics.worker import Task, score_files, score_tasks
 
 Corpus = Callable[[int], tuple[Path, Path]]
@@ -45,32 +41,61 @@ def test_files_and_summary(corpus: Corpus, tmp_path: Path) -> None:
     assert summary["failures"] == []
 
 
-def test_nothing_is_scored_twice(
-    corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    ref, inf = corpus(3)
-    out = tmp_path / "out"
-    asked: list[tuple[str, tuple[str, ...]]] = []
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The utterances that were scored anew."""
+    names: list[str] = []
 
-    def spy(tasks: list[Task], nj: int) -> list[tuple[Task, Row]]:
-        asked.extend((task.utt_id, task.metrics) for task in tasks)
-        return [(task, score_files(task)) for task in tasks]
+    def spy(tasks: list[Task], nj: int) -> Iterator[tuple[Task, Row]]:
+        for task in tasks:
+            names.append(task.utt_id)
+            yield task, score_files(task)
 
     monkeypatch.setattr(scoring, "score_tasks", spy)
+    return names
+
+
+def test_nothing_is_scored_twice(corpus: Corpus, tmp_path: Path, asked: list[str]) -> None:
+    ref, inf = corpus(3)
+    out = tmp_path / "out"
     first = score_set(ref, inf, out, FAST)
+    assert sorted(asked) == ["u0", "u1", "u2"]
+    asked.clear()
+    (out / ".summary.json.done.json").unlink()
+    assert score_set(ref, inf, out, FAST) == first
+    (out / "scores.cache.jsonl").unlink()
+    assert score_set(ref, inf, out, FAST) == first  # the whole is known to be done
+    assert asked == []
+    (out / "scores.csv").unlink()
+    assert score_set(ref, inf, out, FAST) == first
     assert len(asked) == 3
     asked.clear()
-    assert score_set(ref, inf, out, FAST) == first
-    assert asked == []
     samples, rate = soundfile.read(inf / "u1.wav")
     soundfile.write(inf / "u1.wav", 0.5 * samples, rate)
     second = score_set(ref, inf, out, FAST)
-    assert asked == [("u1", ("SI_SDR", "SSNR"))]
+    assert asked == ["u1"]
     assert second["metrics"]["SSNR"]["mean"] != first["metrics"]["SSNR"]["mean"]
+    third = score_set(ref, inf, out, [*FAST, "LLR"])
+    assert len(asked) == 4 and third["metrics"]["SSNR"] == second["metrics"]["SSNR"]
+
+
+def test_a_killed_scoring_loses_the_line_that_was_cut(
+    corpus: Corpus, tmp_path: Path, asked: list[str]
+) -> None:
+    ref, inf = corpus(3)
+    out = tmp_path / "out"
+    first = score_set(ref, inf, out, FAST)
+    cache = out / "scores.cache.jsonl"
+    (out / "scores.csv").unlink()
+    lines = cache.read_text().splitlines()
+    cache.write_text("\n".join([*lines[:-1], lines[-1][:40]]))
+    cut = asked[-1]
     asked.clear()
-    third = score_set(ref, inf, out, [*FAST, "SDR"])
-    assert {metrics for _, metrics in asked} == {("SDR",)} and len(asked) == 3
-    assert third["metrics"]["SSNR"] == second["metrics"]["SSNR"]
+    assert score_set(ref, inf, out, FAST) == first
+    assert asked == [cut]
+    (out / "scores.csv").unlink()
+    score_set(ref, inf, out, FAST)
+    assert asked == [cut]
 
 
 def test_no_utterance_is_dropped(corpus: Corpus, tmp_path: Path) -> None:
@@ -99,8 +124,8 @@ def test_no_utterance_is_dropped(corpus: Corpus, tmp_path: Path) -> None:
         "u7": "2 channels",
         "u8": "no reference",
     }
-    for name, told in expected.items():
-        assert told in rows[name]["reason"], name
+    for name, reason in expected.items():
+        assert reason in rows[name]["reason"], name
         assert rows[name]["SI_SDR"] == ""
     assert rows["u1"]["reason"] == "" and rows["u1"]["SI_SDR"]
     assert summary["cut_to_shorter"] == {"u1": 160}
@@ -112,28 +137,27 @@ def test_by_condition_reaches_the_summary(corpus: Corpus, tmp_path: Path) -> Non
     ref, inf = corpus(2)
     (tmp_path / "utt2cond").write_text("u0 bus 0\nu1 cafe 5\n")
     summary = score_set(ref, inf, tmp_path / "out", FAST, utt2cond=tmp_path / "utt2cond")
-    told = json.loads((tmp_path / "out/summary.json").read_text())["conditions"]
-    assert told == summary["conditions"]
-    assert told["snr"]["5"]["SI_SDR"] > told["snr"]["0"]["SI_SDR"] + 3
+    found = json.loads((tmp_path / "out/summary.json").read_text())["conditions"]
+    assert found == summary["conditions"]
+    assert found["snr"]["5"]["SI_SDR"] > found["snr"]["0"]["SI_SDR"] + 3
 
 
-def test_sets_without_a_common_name_are_told(corpus: Corpus, tmp_path: Path) -> None:
+def test_sets_without_a_common_name_are_refused(corpus: Corpus, tmp_path: Path) -> None:
     ref, inf = corpus(1)
     os.rename(inf / "u0.wav", inf / "u0_enhanced.wav")
     with pytest.raises(FeatnormError, match="no utterance in common .such as u0 and u0_enh"):
         score_set(ref, inf, tmp_path / "out", FAST)
-    assert not (tmp_path / "out/scores.csv").exists()
-
-
-def test_a_missing_package_is_told_at_once(
-    corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    ref, inf = corpus(1)
-    monkeypatch.setitem(sys.modules, "pystoi", None)
-    with pytest.raises(FeatnormError, match="STOI: the package pystoi is missing: pip install"):
-        score_set(ref, inf, tmp_path / "out", ["STOI"])
     with pytest.raises(FeatnormError, match="--nj is 0"):
         score_set(ref, inf, tmp_path / "out", FAST, nj=0)
+
+
+def test_a_command_in_an_scp_is_not_run(corpus: Corpus, tmp_path: Path) -> None:
+    ref, _ = corpus(1)
+    scp, mark = tmp_path / "inf.scp", tmp_path / "mark"
+    scp.write_text(f"u0 touch {mark} |\n")
+    summary = score_set(ref, scp, tmp_path / "out", FAST)
+    assert "no such audio file: touch" in summary["failures"][0]["reason"]
+    assert not mark.exists()
 
 
 def killer(task: Task) -> Row:
@@ -143,77 +167,14 @@ def killer(task: Task) -> Row:
     return Row(task.utt_id, {"SI_SDR": 1.0})
 
 
-def test_a_worker_that_dies_costs_one_row(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("nj", [1, 2])
+def test_a_worker_that_dies_costs_one_row(monkeypatch: pytest.MonkeyPatch, nj: int) -> None:
     monkeypatch.setattr(worker, "score_files", killer)
     tasks = [Task(name, "", "", ("SI_SDR",)) for name in ("a", "bad", "b", "c")]
-    rows = {row.utt_id: row for _, row in score_tasks(tasks, 1)}
+    rows = {row.utt_id: row for _, row in score_tasks(tasks, nj)}
     assert set(rows) == {"a", "bad", "b", "c"}
     assert "died" in rows["bad"].fault
     assert all(rows[name].scores == {"SI_SDR": 1.0} for name in ("a", "b", "c"))
-
-
-def sleeper(task: Task) -> Row:
-    """Stand in for a very long recording; leave a sign that it began."""
-    Path(task.ref).write_text(str(os.getpid()))
-    time.sleep(60)
-    return Row(task.utt_id)
-
-
-def wait_for(path: Path) -> int:
-    """Return the process number that a sleeper has written."""
-    for _ in range(400):
-        if path.exists() and path.read_text():
-            return int(path.read_text())
-        time.sleep(0.02)
-    raise AssertionError("no worker began")
-
-
-def is_gone(pid: int) -> bool:
-    """Wait up to 5 s for a process to end; one that nobody has collected yet counts as ended."""
-    for _ in range(250):
-        try:
-            if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
-                return True
-        except OSError:
-            return True
-        time.sleep(0.02)
-    return False
-
-
-def test_who_interrupts_does_not_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(worker, "score_files", sleeper)
-
-    def interrupt(*_: object, **__: object) -> None:
-        wait_for(tmp_path / "sign")
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(worker, "wait", interrupt)
-    began = time.monotonic()
-    with pytest.raises(KeyboardInterrupt):
-        list(score_tasks([Task("a", str(tmp_path / "sign"), "", ())], 1))
-    assert time.monotonic() - began < 30
-    assert is_gone(wait_for(tmp_path / "sign"))
-
-
-def test_a_killed_parent_leaves_no_worker_behind(tmp_path: Path) -> None:
-    code = (
-        "from featnorm_se.metrics import worker\n"
-        "from test_scoring import sleeper\n"
-        "if __name__ == '__main__':\n"
-        "    worker.score_files = sleeper\n"
-        f"    list(worker.score_tasks([worker.Task('a', {str(tmp_path / 'sign')!r}, '', ())], 1))\n"
-    )
-    (tmp_path / "main.py").write_text(code)
-    path = os.pathsep.join((str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")))
-    parent = subprocess.Popen(
-        [sys.executable, str(tmp_path / "main.py")], env={**os.environ, "PYTHONPATH": path}
-    )
-    try:
-        child = wait_for(tmp_path / "sign")
-    finally:
-        parent.kill()
-        parent.wait()
-    assert is_gone(child)
 
 
 def test_names_with_spaces_and_more_processes_than_files(tmp_path: Path, corpus: Corpus) -> None:
@@ -224,22 +185,3 @@ def test_names_with_spaces_and_more_processes_than_files(tmp_path: Path, corpus:
     rows = read_csv(tmp_path / "out")
     assert list(rows) == ["u1", "\u00fc, b"]
     assert all(row["SSNR"] for row in rows.values())
-
-
-def test_the_callers_threads_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("OMP_NUM_THREADS", "7")
-    monkeypatch.delenv("MKL_NUM_THREADS", raising=False)
-    with worker._single_thread():
-        assert os.environ["OMP_NUM_THREADS"] == os.environ["MKL_NUM_THREADS"] == "1"
-    assert os.environ["OMP_NUM_THREADS"] == "7"
-    assert "MKL_NUM_THREADS" not in os.environ
-
-
-def test_progress_tells_rate_and_rest() -> None:
-    stream = io.StringIO()
-    progress = Progress(2, stream)
-    progress.step()
-    assert stream.getvalue() == ""
-    progress.step()
-    assert stream.getvalue().startswith("scored 2/2, ")
-    assert stream.getvalue().endswith(" a second, 0 s left\n")

@@ -1,35 +1,18 @@
 from __future__ import annotations
 
-import numpy as np
 import pytest
 
 from featnorm_se.metrics.cache import Row
-from featnorm_se.metrics.summary import align, describe, format_summary, student_t, summarize
+from featnorm_se.metrics.summary import describe, format_summary, summarize
 
 
 def test_describe_against_known_values() -> None:
-    told = describe([1.0, 2.0, 3.0, 4.0])
-    assert told["mean"] == 2.5
-    assert told["std"] == pytest.approx(1.2909944)
+    found = describe([1.0, 2.0, 3.0, 4.0])
+    assert found["mean"] == 2.5
+    assert found["std"] == pytest.approx(1.2909944)
     # Student's t with 3 degrees of freedom: 3.182446.
-    assert told["ci95"] == pytest.approx([2.5 - 2.0542, 2.5 + 2.0542], abs=1e-3)
-    assert told["count"] == 4
-
-
-def test_the_interval_covers_the_mean_as_often_as_it_says() -> None:
-    rng = np.random.default_rng(0)
-    hits = 0
-    for _ in range(400):
-        low, high = describe(list(rng.standard_normal(6)))["ci95"]
-        hits += low < 0 < high
-    assert 0.92 < hits / 400 < 0.98
-
-
-def test_student_t_against_scipy() -> None:
-    from scipy.special import stdtrit
-
-    for freedom in (*range(1, 40), 99, 198, 199, 200, 201, 823, 100000):
-        assert student_t(freedom) == pytest.approx(float(stdtrit(freedom, 0.975)), rel=1e-8)
+    assert found["ci95"] == pytest.approx([2.5 - 2.0542, 2.5 + 2.0542], abs=1e-3)
+    assert found["count"] == 4
 
 
 def test_describe_few_values() -> None:
@@ -45,7 +28,7 @@ ROWS = [
 ]
 
 
-def test_summary_counts_and_tells() -> None:
+def test_summary_counts() -> None:
     summary = summarize(ROWS, ["STOI", "SSNR"])
     assert summary["utterances"] == 4
     assert summary["failures"] == [
@@ -60,13 +43,13 @@ def test_summary_counts_and_tells() -> None:
 
 def test_by_condition() -> None:
     conditions = {"a": ("cafe", 10.0), "b": ("bus", 2.5), "c": ("cafe", 2.5)}
-    told = summarize(ROWS, ["STOI", "SSNR"], conditions)["conditions"]
-    assert list(told["snr"]) == ["2.5", "10", "unknown"]
-    assert told["snr"]["2.5"] == {"utterances": 2, "STOI": 0.7, "SSNR": 5.5}
-    assert told["noise"]["cafe"] == {"utterances": 2, "STOI": 0.5, "SSNR": 4.5}
-    assert told["noise_snr"]["cafe 2.5"] == {"utterances": 1, "STOI": None, "SSNR": 8.0}
-    assert told["snr"]["unknown"] == {"utterances": 1, "STOI": None, "SSNR": None}
-    assert list(told["noise"]) == ["bus", "cafe", "unknown"]
+    found = summarize(ROWS, ["STOI", "SSNR"], conditions)["conditions"]
+    assert list(found["snr"]) == ["2.5", "10", "unknown"]
+    assert found["snr"]["2.5"] == {"utterances": 2, "STOI": 0.7, "SSNR": 5.5}
+    assert found["noise"]["cafe"] == {"utterances": 2, "STOI": 0.5, "SSNR": 4.5}
+    assert found["noise_snr"]["cafe 2.5"] == {"utterances": 1, "STOI": None, "SSNR": 8.0}
+    assert found["snr"]["unknown"] == {"utterances": 1, "STOI": None, "SSNR": None}
+    assert list(found["noise"]) == ["bus", "cafe", "unknown"]
 
 
 def test_the_tables_are_lined_up() -> None:
@@ -77,7 +60,3 @@ def test_the_tables_are_lined_up() -> None:
     assert len(lines[0]) == len(lines[1]) == len(lines[2])
     assert "2.5           2  0.700  5.50" in lines
     assert "cafe         2  0.500  4.50" in lines
-
-
-def test_align() -> None:
-    assert align([["a", "n"], ["bb", "10"]]) == "a    n\nbb  10"

@@ -41,7 +41,7 @@ def fake_stats(separator: FeatNormSeparator) -> FeatureStats:
     return FeatureStats(sites, {})
 
 
-@pytest.mark.parametrize("upstream", ["tera_tiny", "wavlm_tiny"])
+@pytest.mark.parametrize("upstream", ["tera_tiny", "wavlm_tiny", "fbank"])
 @pytest.mark.parametrize("norm", NORMS)
 def test_every_norm_runs_and_trains(upstream, norm):
     separator = build(upstream, norm)
@@ -85,19 +85,6 @@ def test_start_from_puts_weights_and_statistics_in():
     np.testing.assert_allclose(norm.mean, stats["layer.2"].mean, rtol=1e-6)
 
 
-def test_normalization_changes_what_comes_out():
-    spectrum, lengths = spectra()
-    masks = []
-    for norm in ("none", "utterance"):
-        separator = build("wavlm_tiny", norm)
-        separator.start_from(
-            load_upstream("wavlm_tiny", "scratch").state_dict(), fake_stats(separator)
-        )
-        with torch.no_grad():
-            masks.append(separator.eval()(spectrum, lengths)[2]["mask_spk1"])
-    assert (masks[0] - masks[1]).abs().max() > 1e-4
-
-
 def test_level_ignores_the_input_level():
     separator = build("wavlm_tiny", "level", use_spectrum=False)
     separator.start_from(load_upstream("wavlm_tiny", "scratch").state_dict(), fake_stats(separator))
@@ -130,16 +117,6 @@ def test_weighted_sum_takes_every_layer(layer_norm):
             )
 
 
-@pytest.mark.parametrize("norm", ["none", "utterance"])
-def test_the_control_without_an_upstream(norm):
-    separator = build("fbank", norm)
-    assert list(separator.upstream.parameters()) == []
-    stats = fake_stats(separator)
-    separator.start_from(load_upstream("fbank").state_dict(), stats)
-    spectrum, lengths = spectra()
-    separator.train()(spectrum, lengths)[0][0].abs().sum().backward()
-
-
 def test_freeze_steps_leave_the_upstream_as_it_is_and_then_train_it():
     separator = build("tera_tiny", "none", freeze_steps=1).train()
     spectrum, lengths = spectra()
@@ -156,7 +133,7 @@ def test_freeze_steps_leave_the_upstream_as_it_is_and_then_train_it():
 
 
 @pytest.mark.parametrize(
-    ("conf", "told"),
+    ("conf", "message"),
     [
         ({"norm": "batch"}, "no such norm: 'batch'"),
         ({"norm_site": "layer.99"}, "layer.99"),
@@ -166,8 +143,8 @@ def test_freeze_steps_leave_the_upstream_as_it_is_and_then_train_it():
         ({"num_spk": 2}, "one target"),
     ],
 )
-def test_bad_configurations_are_named(conf, told):
-    with pytest.raises(FeatnormError, match=told):
+def test_bad_configurations_are_named(conf, message):
+    with pytest.raises(FeatnormError, match=message):
         FeatNormSeparator(257, **{**tiny_config("tera_tiny")["separator_conf"], **conf})
 
 
@@ -196,12 +173,3 @@ def test_bfloat16_is_for_training_and_close_to_float32():
     assert masks[True, True].dtype == torch.float32
     assert 0 < (masks[True, True] - masks[True, False]).abs().max() < 0.05
     assert torch.equal(masks[False, True], masks[False, False])
-
-
-def test_fast_is_a_setting_of_the_upstream():
-    spectrum, lengths = spectra()
-    fast, plain = build("wavlm_tiny"), build("wavlm_tiny", fast=False)
-    assert fast.upstream.fast and not plain.upstream.fast
-    plain.load_state_dict(fast.state_dict())
-    ours, theirs = (model.eval()(spectrum, lengths)[0][0] for model in (fast, plain))
-    torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=1e-3)

@@ -13,7 +13,7 @@ import pytest
 import soundfile
 
 from featnorm_se.data.scp import read_scp
-from featnorm_se.report.grid_rows import Setting, read_rows
+from featnorm_se.report.rows import Setting, read_rows
 from featnorm_se.statistics import FeatureStats
 
 RECIPE = Path(__file__).parents[2] / "egs" / "mini" / "enh1"
@@ -57,6 +57,7 @@ def run(*options: str, path: str = "") -> subprocess.CompletedProcess[str]:
 def test_all_stages(tmp_path):
     places = [f"--{name}" for name in ("expdir", "datadir", "dumpdir")]
     options = [part for name in places for part in (name, str(tmp_path / name[2:-3]))]
+    options[3] += " of 'mine'"  # the folder of data directories: a path may hold what shells read
     options += ["--upstream", "tera_tiny", "--config", "conf/demo.yaml", "--copies", "1"]
     options += ["--set", "max_epoch=1 num_iters_per_epoch=16", "--metrics", "PESQ_WB STOI"]
     first = run(*options, path=without_procps(tmp_path / "bin"))
@@ -64,7 +65,9 @@ def test_all_stages(tmp_path):
     (stats,) = (tmp_path / "dump" / "stats").glob("*/clean.npz")
     meta = FeatureStats.load(stats).meta
     # Clean training speech and nothing else: not valid, not test, not the noisy twins.
-    assert meta["corpus"] == corpus_hash(read_scp(tmp_path / "data" / "train" / "spk1.scp"))
+    assert meta["corpus"] == corpus_hash(
+        read_scp(tmp_path / "data of 'mine'" / "train" / "spk1.scp")
+    )
     assert (meta["kind"], meta["utterances"]) == ("clean", 200)
     exp = tmp_path / "exp" / TAG
     record = json.loads((exp / "run.json").read_text())

@@ -12,9 +12,9 @@ import pytest
 RECIPE = Path(__file__).parents[2] / "egs" / "mini" / "enh1"
 # Stands in for Python: the first command of stage 1 takes a while, and each leaves its name.
 PYTHON = """#!/usr/bin/env bash
-echo "$2" >> "{log}"
-case "$2" in
-    *.make_mini) echo ready; sleep {seconds} ;;
+echo "$1 $2" >> "{log}"
+case "$1" in
+    */make_mini.py) echo ready; sleep {seconds} ;;
 esac
 """
 
@@ -44,4 +44,4 @@ def test_sigterm_ends_the_recipe(tmp_path, to_all):
     assert process.returncode == 143, told
     lines = [line for line in told.splitlines() if "error:" in line]
     assert lines == ["./run.sh: error: ended by SIGTERM: the same command again goes on"]
-    assert log.read_text().split()[-1].endswith(".make_mini")  # and not .prepare
+    assert log.read_text().splitlines()[-1].startswith("local/make_mini.py")  # and not .prepare

@@ -16,7 +16,7 @@ UTTERANCES = tuple(f"p257_{i:03d}" for i in range(12))
 def write_scores(folder: Path, gain: float, seed: int = 0) -> None:
     """Write ``scores.csv`` and ``summary.json`` whose scores lie ``gain`` above a common base."""
     from featnorm_se.metrics.cache import Row
-    from featnorm_se.metrics.scoring import _to_csv
+    from featnorm_se.metrics.scoring import to_csv
     from featnorm_se.metrics.summary import summarize
 
     base = np.random.default_rng(7).uniform(1.2, 2.5, len(UTTERANCES))
@@ -35,7 +35,7 @@ def write_scores(folder: Path, gain: float, seed: int = 0) -> None:
     summary = summarize(rows, METRICS, conditions)
     summary["versions"] = {"pesq": "0.0.4", "pystoi": "0.4.1"}
     folder.mkdir(parents=True)
-    (folder / "scores.csv").write_text(_to_csv(rows, METRICS))
+    (folder / "scores.csv").write_text(to_csv(rows, METRICS))
     (folder / "summary.json").write_text(json.dumps(summary))
 
 

@@ -7,19 +7,19 @@ import numpy as np
 import pytest
 import soundfile
 
-from featnorm_se.report.examples import choose, data_uri, tell_scores
+from featnorm_se.report.examples import choose, data_uri, format_scores
 
 
 def test_best_median_worst() -> None:
     noisy = {f"u{i}": {"PESQ_WB": 1.0} for i in range(5)}
     judged = {f"u{i}": {"PESQ_WB": 1.0 + 0.1 * i} for i in range(5)}
-    told = choose(noisy, judged)
-    assert [(which, name) for which, name, _ in told] == [
+    found = choose(noisy, judged)
+    assert [(which, name) for which, name, _ in found] == [
         ("best gain", "u4"),
         ("median gain", "u2"),
         ("worst gain", "u0"),
     ]
-    assert told[0][2] == pytest.approx(0.4)
+    assert found[0][2] == pytest.approx(0.4)
 
 
 def test_few_utterances_come_once() -> None:
@@ -41,6 +41,6 @@ def test_audio_survives_its_encoding(kind: str, mime: str) -> None:
 
 
 def test_scores_in_words() -> None:
-    assert tell_scores({"SI_SDR": 8.123, "PESQ_WB": 2.7, "CSIG": 3.0}) == (
+    assert format_scores({"SI_SDR": 8.123, "PESQ_WB": 2.7, "CSIG": 3.0}) == (
         "PESQ_WB 2.700, SI_SDR 8.12 dB"
     )

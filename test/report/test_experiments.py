@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -9,8 +11,17 @@ from featnorm_se.errors import FeatnormError
 from featnorm_se.report.experiments import (
     Experiment,
     names_of_testsets,
+    read_curves,
     read_experiments,
     read_scores,
+    short_labels,
+)
+
+LINE = (
+    "[host] 2026-11-22 14:35:39,172 (trainer:394) INFO: {epoch}epoch results: [train]"
+    " iter_time=0.033, log1p_l1=0.9, loss={train}, optim0_lr0=1.350e-04, time=31 seconds,"
+    " total_count=24, [valid] log1p_l1=0.8, loss={valid}, time=5.36 seconds, [att_plot]"
+    " time=1.17 seconds, total_count=0\n"
 )
 
 
@@ -19,6 +30,7 @@ def test_noisy_first_and_only_what_counts(expdir: Path) -> None:
     assert [experiment.name for experiment in found] == ["noisy", "tera_none", "tera_utterance"]
     assert found[0].is_noisy and found[0].run == {}
     assert found[1].start == "scratch"
+    assert Experiment("x", Path(), {"upstream": "wavlm"}).start == "pre-trained"
     assert found[2].mean("test", "PESQ_WB") > found[1].mean("test", "PESQ_WB")  # type: ignore
     assert found[1].mean("test", "COVL") is None
     assert found[1].mean("other", "PESQ_WB") is None
@@ -26,15 +38,7 @@ def test_noisy_first_and_only_what_counts(expdir: Path) -> None:
     assert names_of_testsets(found) == ["test"]
 
 
-def test_start() -> None:
-    assert Experiment("x", Path()).start == ""
-    assert Experiment("x", Path(), {"upstream": "wavlm"}).start == "pre-trained"
-    assert Experiment("x", Path(), {"upstream": "wavlm", "upstream_ckpt": "a.pt"}).start == (
-        "pre-trained"
-    )
-
-
-def test_missing_and_broken_folders_are_told(tmp_path: Path, expdir: Path) -> None:
+def test_missing_and_broken_folders_are_refused(tmp_path: Path, expdir: Path) -> None:
     with pytest.raises(FeatnormError, match="no experiments folder"):
         read_experiments(tmp_path / "gone")
     (tmp_path / "empty/tera").mkdir(parents=True)
@@ -45,7 +49,7 @@ def test_missing_and_broken_folders_are_told(tmp_path: Path, expdir: Path) -> No
     with pytest.raises(FeatnormError, match="tera_none/run.json is no JSON"):
         read_experiments(expdir)
     (expdir / "tera_none/run.json").write_text(json.dumps([1]))
-    with pytest.raises(FeatnormError, match="holds no JSON object"):
+    with pytest.raises(FeatnormError, match="is no record of an experiment"):
         read_experiments(expdir)
 
 
@@ -58,3 +62,36 @@ def test_scores_leave_empty_cells_out(tmp_path: Path) -> None:
         read_scores(path)
     with pytest.raises(FeatnormError, match="no table of scores"):
         read_scores(tmp_path / "gone.csv")
+
+
+def test_curves_take_an_epoch_as_it_was_done_last(tmp_path: Path) -> None:
+    assert read_curves(tmp_path) == {}
+    old, new = tmp_path / "train.1.log", tmp_path / "train.log"
+    noise = "(trainer:811) INFO: 1epoch:train:1-20batch: loss=9.9\n"
+    old.write_text(LINE.format(epoch=1, train="1", valid="1") * 2 + noise)
+    os.utime(old, (1, 1))
+    text = LINE.format(epoch=1, train="0.7", valid="0.8")
+    new.write_text(text + LINE.format(epoch=2, train="4.0e-01", valid="nan"))
+    curves = read_curves(tmp_path)
+    assert list(curves) == ["train", "valid"]
+    assert curves["train"] == [(1, 0.7), (2, 0.4)]
+    assert curves["valid"][0] == (1, 0.8) and curves["valid"][1][1] != curves["valid"][1][1]
+
+
+FN = {"upstream": "tera", "norm": "utterance", "norm_site": "projection", "seed": 0}
+
+
+@pytest.mark.parametrize(
+    ("other", "label"),
+    [
+        ({**FN, "norm": "none"}, "tera none"),
+        ({**FN, "norm_site": "layer.3"}, "tera utterance layer.3"),
+        ({**FN, "seed": 1}, "tera utterance projection pre-trained seed 1"),
+        (FN, "folder1"),
+        ({}, "folder1"),
+    ],
+)
+def test_labels_have_only_what_tells_experiments_apart(other: dict[str, Any], label: str) -> None:
+    models = [Experiment(f"folder{i}", Path(), run) for i, run in enumerate((FN, other))]
+    labels = short_labels([Experiment("noisy", Path()), *models])
+    assert (labels["noisy"], labels["folder1"]) == ("noisy", label)

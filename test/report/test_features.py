@@ -63,8 +63,9 @@ def test_plane_is_that_of_the_first_set():
 
 @pytest.fixture
 def experiment(tmp_path):
+    """A tiny model with the statistics of its data, the last layer moved as by fine-tuning."""
     import torch
-    import yaml
+    from tiny_models import save_tiny, tiny_config
 
     from featnorm_se.collection import collect
     from featnorm_se.data.scp import read_scp
@@ -82,18 +83,12 @@ def experiment(tmp_path):
         write_scp(tmp_path / "valid" / name, files)
     upstream = load_upstream("wavlm_tiny", "scratch", seed=3)
     stats = collect(upstream, read_scp(tmp_path / "valid" / "spk1.scp"), ["frontend"])
-    stft = {"n_fft": 512, "hop_length": 160, "win_length": 400}
-    conf = {"upstream": "wavlm_tiny", "norm": "utterance", "layers": 1, "units": 4, **stft}
-    separator = FeatNormSeparator(257, **conf)
+    expdir = save_tiny(tmp_path / "exp", "wavlm_tiny")
+    separator = FeatNormSeparator(257, **tiny_config("wavlm_tiny")["separator_conf"])
     separator.start_from(upstream.state_dict(), stats)
-    with torch.no_grad():  # as if fine-tuning had moved the last layer only
+    with torch.no_grad():
         for parameter in separator.upstream.model.encoder.layers[-1].parameters():
             parameter.add_(torch.randn_like(parameter) * 0.3)
-    expdir = tmp_path / "exp"
-    expdir.mkdir()
-    config = {"separator": "featnorm", "separator_conf": conf}
-    config |= {"encoder_conf": stft, "decoder_conf": stft}
-    (expdir / "config.yaml").write_text(yaml.safe_dump(config))
     state = {f"separator.{key}": value for key, value in separator.state_dict().items()}
     torch.save(state, expdir / "valid.loss.best.pth")
     record = {"upstream": "wavlm_tiny", "upstream_ckpt": "scratch", "seed": 3}

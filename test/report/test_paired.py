@@ -1,41 +1,41 @@
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from featnorm_se.errors import FeatnormError
 from featnorm_se.report import paired
-from featnorm_se.report.paired import Contrast, compare, contrast, crossed_interval
+from featnorm_se.report.paired import (
+    compare,
+    compare_folders,
+    comparison_table,
+    contrast,
+    crossed_interval,
+)
 
 
 def test_only_common_utterances_count() -> None:
     first = {"a": {"STOI": 0.5}, "b": {"STOI": 0.6}, "c": {"STOI": 0.7}, "x": {"STOI": 0.0}}
     second = {"a": {"STOI": 0.7}, "b": {"STOI": 0.6}, "c": {"STOI": 0.6}, "y": {}, "x": {}}
-    told = compare(first, second, "STOI")
-    assert told.utterances == ["a", "b", "c"]
-    assert told.differences == pytest.approx([0.2, 0.0, -0.1])
-    assert (told.wins, told.ties, told.losses) == (1, 1, 1)
-    assert told.mean == pytest.approx(0.1 / 3)
-    assert told.low <= told.mean <= told.high
+    found = compare(first, second, "STOI")
+    assert found.utterances == ["a", "b", "c"]
+    assert found.values[0] == pytest.approx([0.2, 0.0, -0.1])
+    assert found.wins_ties_losses == (1, 1, 1)
+    assert found.mean == pytest.approx(0.1 / 3)
+    with pytest.raises(FeatnormError, match="no utterance has STOI"):
+        compare({"a": {"STOI": 1.0}}, {"b": {"STOI": 1.0}}, "STOI")
 
 
 def test_the_interval_is_that_of_the_mean_and_repeats() -> None:
     values = np.random.default_rng(0).normal(0.3, 1.0, 400)
     first = {str(i): {"SSNR": 0.0} for i in range(400)}
     second = {str(i): {"SSNR": value} for i, value in enumerate(values)}
-    told = compare(first, second, "SSNR")
-    half = 1.96 * values.std() / 20
-    assert told.high - told.low == pytest.approx(2 * half, rel=0.1)
-    again = compare(first, second, "SSNR")
-    assert (told.low, told.high) == (again.low, again.high)
-    back = compare(second, first, "SSNR")
-    assert back.mean == pytest.approx(-told.mean)
-    assert (back.wins, back.losses) == (told.losses, told.wins)
-
-
-def test_nothing_in_common_is_told() -> None:
-    with pytest.raises(FeatnormError, match="no utterance has STOI in both"):
-        compare({"a": {"STOI": 1.0}}, {"b": {"STOI": 1.0}}, "STOI")
+    low, high = compare(first, second, "SSNR").interval()
+    assert high - low == pytest.approx(2 * 1.96 * values.std() / 20, rel=0.1)
+    assert (low, high) == compare(first, second, "SSNR").interval()
 
 
 def simulate(rng: np.random.Generator, seeds: int, of_seed: float, utterances: int = 60):
@@ -47,15 +47,12 @@ def simulate(rng: np.random.Generator, seeds: int, of_seed: float, utterances: i
     )
 
 
-@pytest.mark.parametrize(("seeds", "of_seed"), [(5, 0.05), (3, 0.1)])
-def test_an_interval_over_seeds_and_utterances_covers_the_truth(
-    monkeypatch, seeds, of_seed
-) -> None:
+def test_an_interval_over_seeds_and_utterances_covers_the_truth(monkeypatch) -> None:
     monkeypatch.setattr(paired, "RESAMPLES", 400)
     rng = np.random.default_rng(2)
     hits = 0
     for _ in range(120):
-        low, high = crossed_interval(simulate(rng, seeds, of_seed))
+        low, high = crossed_interval(simulate(rng, 3, 0.1))
         hits += low <= 0.0 <= high
     assert 0.90 <= hits / 120 <= 0.995
 
@@ -76,18 +73,48 @@ def test_a_contrast_is_paired_by_seed_and_utterance() -> None:
 
     fn = {0: table(a=0.5, b=0.7, x=1.0), 1: table(a=0.6, b=0.9), 7: table(a=0.0, b=0.0)}
     none = {1: table(a=0.5, b=0.6), 0: table(b=0.6, a=0.5)}
-    told = contrast([(1, fn), (-1, none)], "STOI")
-    assert (told.seeds, told.utterances) == ([0, 1], ["a", "b"])
-    assert told.values == pytest.approx(np.array([[0.0, 0.1], [0.1, 0.3]]))
-    assert told.mean == pytest.approx(0.125)
-    assert told.among(["b", "z"]).values == pytest.approx(np.array([[0.1], [0.3]]))
+    found = contrast([(1, fn), (-1, none)], "STOI")
+    assert (found.seeds, found.utterances) == ([0, 1], ["a", "b"])
+    assert found.values == pytest.approx(np.array([[0.0, 0.1], [0.1, 0.3]]))
+    assert found.mean == pytest.approx(0.125)
+    assert found.among(["b", "z"]).values == pytest.approx(np.array([[0.1], [0.3]]))
     twice = contrast([(1, fn), (-1, none), (-1, fn), (1, none)], "STOI")
     assert twice.values == pytest.approx(np.zeros((2, 2)))
-    assert isinstance(told.among([]), Contrast)
 
 
-def test_rows_without_a_common_seed_or_metric_are_told() -> None:
+def test_rows_without_a_common_seed_or_metric_are_refused() -> None:
     with pytest.raises(FeatnormError, match="no seed in common"):
         contrast([(1, {0: {}}), (-1, {1: {}})], "STOI")
     with pytest.raises(FeatnormError, match="no utterance has STOI"):
         contrast([(1, {0: {"a": {}}}), (-1, {0: {"a": {"STOI": 1.0}}})], "STOI")
+
+
+def test_folders_against_the_first(expdir: Path) -> None:
+    found = compare_folders(
+        expdir / "noisy", [expdir / "tera_none", expdir / "tera_utterance"], "PESQ_WB"
+    )
+    assert list(found) == ["tera_none\nless noisy", "tera_utterance\nless noisy"]
+    heading, first, second = comparison_table(found, "PESQ_WB")
+    assert first[:2] == ["tera_none less noisy", "12"] and first[4:] == ["12", "0", "0"]
+    assert float(first[2]) == pytest.approx(0.3, abs=0.03)
+    low, high = map(float, second[3].split(" .. "))
+    assert low < float(second[2]) < high and len(heading) == 7
+
+
+def test_folders_that_cannot_be_compared_are_refused(expdir: Path) -> None:
+    pair = (expdir / "noisy", [expdir / "tera_none"])
+    with pytest.raises(FeatnormError, match="no metric is named 'MOS'"):
+        compare_folders(*pair, "MOS")
+    with pytest.raises(FeatnormError, match="noisy and .*tera_none: no utterance has COVL"):
+        compare_folders(*pair, "COVL")
+    with pytest.raises(FeatnormError, match="has no scores .*run stage 4"):
+        compare_folders(expdir / "noisy", [expdir / "gone"], "PESQ_WB")
+    for name in ("noisy", "tera_none"):
+        shutil.copytree(expdir / name / "scores_test", expdir / name / "scores_other")
+    with pytest.raises(FeatnormError, match="name one --testset of other, test"):
+        compare_folders(*pair, "PESQ_WB")
+    assert compare_folders(*pair, "PESQ_WB", "other")
+    shutil.rmtree(expdir / "noisy/scores_test")
+    shutil.rmtree(expdir / "tera_none/scores_other")
+    with pytest.raises(FeatnormError, match="no test set in common"):
+        compare_folders(*pair, "PESQ_WB")

@@ -5,8 +5,14 @@ import shutil
 from pathlib import Path
 
 from featnorm_se.report.experiments import read_experiments
-from featnorm_se.report.results import results_markdown, results_text
-from featnorm_se.report.tables import details, format_count, format_duration, results_table
+from featnorm_se.report.results import (
+    details,
+    format_count,
+    format_duration,
+    results_markdown,
+    results_table,
+    results_text,
+)
 
 
 def test_a_row_an_experiment(expdir: Path) -> None:
@@ -33,13 +39,13 @@ def test_a_missing_score_leaves_its_cell_empty(expdir: Path) -> None:
     assert rows[3][5] and rows[3][6] == "" and rows[3][7]
 
 
-def test_markdown_tells_what_the_rows_stand_on(expdir: Path) -> None:
+def test_markdown_says_what_the_rows_stand_on(expdir: Path) -> None:
     text = results_markdown(read_experiments(expdir), "Results of mini")
     assert text.startswith("# Results of mini\n")
     table = [line for line in text.splitlines() if line.startswith("|")]
     assert len(table) == 5
     assert len({line.replace("\\|", "").count("|") for line in table}) == 1
-    for told in (
+    for line in (
         "- command: `./run.sh --upstream tera --norm utterance`",
         "- commit: 0123abc (clean)",
         "- seed: 0",
@@ -50,30 +56,27 @@ def test_markdown_tells_what_the_rows_stand_on(expdir: Path) -> None:
         "12 utterances; pesq 0.0.4, pystoi 0.4.1",
         "Means over 12 utterances: PESQ_WB (MOS-LQO)",
     ):
-        assert told in text
+        assert line in text
 
 
-def test_a_dirty_tree_and_failures_are_told(expdir: Path) -> None:
+def test_a_dirty_tree_and_failures_are_named(expdir: Path) -> None:
     path = expdir / "tera_none/run.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "dirty": True}))
     path = expdir / "tera_none/scores_test/summary.json"
     failures = [{"utt_id": "p257_003", "reason": "silent"}]
     path.write_text(json.dumps({**json.loads(path.read_text()), "failures": failures}))
-    told = dict(details(read_experiments(expdir)[1]))
-    assert told["commit"] == "0123abc (dirty: the tree had changes)"
-    assert "1 without a full score (p257_003)" in told["scored on test"]
+    found = dict(details(read_experiments(expdir)[1]))
+    assert found["commit"] == "0123abc (dirty: the tree had changes)"
+    assert "1 without a full score (p257_003)" in found["scored on test"]
 
 
-def test_every_field_is_optional(expdir: Path) -> None:
+def test_every_field_is_optional_and_text_has_every_test_set(expdir: Path) -> None:
     (expdir / "tera_none/run.json").write_text("{}")
+    shutil.copytree(expdir / "noisy/scores_test", expdir / "noisy/scores_other")
     experiments = read_experiments(expdir)
     assert results_table(experiments, "test")[2][:5] == ["tera_none", "", "", "", ""]
     assert "### tera_none" in results_markdown(experiments)
-
-
-def test_text_has_every_test_set(expdir: Path) -> None:
-    shutil.copytree(expdir / "noisy/scores_test", expdir / "noisy/scores_other")
-    text = results_text(read_experiments(expdir))
+    text = results_text(experiments)
     assert text.startswith("other\nmodel") and "\n\ntest\nmodel" in text
 
 

@@ -18,6 +18,7 @@ from signals import FAMILIES, batch, noise
 
 from featnorm_se.errors import FeatnormError
 from featnorm_se.upstream import load_upstream, upstream_card
+from featnorm_se.upstream.waveform import parse_conv_layers
 
 
 def load(family: str, path: Path):
@@ -80,7 +81,7 @@ def test_a_live_payload_is_refused(states, tmp_path, family, legacy):
 def test_other_objects_are_refused(states, tmp_path, value):
     path = tmp_path / "odd.pt"
     torch.save({**states("tera"), "Args": value}, path)
-    with pytest.raises(FeatnormError, match="refused"):
+    with pytest.raises(FeatnormError, match="execute code|cannot be read"):
         load("tera", path)
 
 
@@ -125,29 +126,20 @@ def test_code_in_the_configuration_does_not_run(states, tmp_path, family):
         "[(1,2)]",
         "[(0,1,1)]",
         "[(16,10,5)] * 10**9",
-        "(" * 500,
+        "[(16,10,5)][0]",
+        "[(16,10,5)] + open('x')",
         "7",
-        "[[1]*3]",
     ],
 )
 def test_only_lists_of_layers(code):
-    from featnorm_se.upstream.waveform import parse_conv_layers
-
-    if code == "[[1]*3]":  # a list in the place of a tuple is harmless
-        assert parse_conv_layers(code) == [(1, 1, 1)]
-        return
     with pytest.raises(FeatnormError):
         parse_conv_layers(code)
 
 
 def test_conv_layers_as_in_the_official_files():
-    from featnorm_se.upstream.waveform import parse_conv_layers
-
-    assert parse_conv_layers("[(512,10,5)] + [(512,3,2)] * 4 + [(512,2,2)] + [(512,2,2)]") == [
-        (512, 10, 5),
-        *[(512, 3, 2)] * 4,
-        *[(512, 2, 2)] * 2,
-    ]
+    layers = [(512, 10, 5), *[(512, 3, 2)] * 4, *[(512, 2, 2)] * 2]
+    official = "[(512,10,5)] + [(512,3,2)] * 4 + [(512,2,2)] + [(512,2,2)]"
+    assert parse_conv_layers(official) == parse_conv_layers(repr(layers)) == layers
 
 
 def test_what_official_mel_files_hold_beside_weights(states, tmp_path):
@@ -206,61 +198,32 @@ def test_weights_that_do_not_fit_are_listed(states, tmp_path, family):
         del weights[name]
     weights["stranger.weight"] = torch.zeros(3)
     weights[names[6]] = torch.zeros(2, 2)
+    weights[names[7]] = "text"
+    weights[names[8]] = weights[names[8]] * float("nan")
     torch.save(held, path)
     with pytest.raises(FeatnormError) as caught:
         load(family, path)
-    told = str(caught.value)
-    assert "5 missing" in told and names[0] in told and "..." in told
-    assert "1 left over (stranger.weight)" in told
-    assert "1 misshapen" in told and names[6] in told and "(2, 2)" in told
-    assert "\n" not in told
+    line = str(caught.value)
+    assert "5 missing" in line and names[0] in line and "..." in line
+    assert "1 left over (stranger.weight)" in line
+    assert "1 misshapen" in line and names[6] in line and "(2, 2)" in line
+    assert f"1 no tensor ({names[7]})" in line and f"1 not finite ({names[8]})" in line
+    assert "\n" not in line
 
 
-@pytest.mark.parametrize("value", [torch.tensor(float("nan")), "text"])
-def test_weights_that_are_no_numbers(states, tmp_path, value):
-    held = states("tera")
-    name = next(iter(held["Transformer"]))
-    old = held["Transformer"][name]
-    held["Transformer"][name] = old * value if isinstance(value, torch.Tensor) else value
-    torch.save(held, tmp_path / "odd.pt")
-    with pytest.raises(FeatnormError, match="not finite|no tensor"):
-        load("tera", tmp_path / "odd.pt")
-
-
-def broken(path: Path, kind: str) -> None:
+@pytest.mark.parametrize("kind", ["empty", "page", "half", "list", "zip of text"])
+def test_files_that_are_no_checkpoint(make_checkpoint, kind):
+    path = make_checkpoint("wavlm")
     data = path.read_bytes()
+    held = {"empty": b"", "page": b"<html>404</html>", "half": data[: len(data) // 2]}
+    path.write_bytes(held.get(kind, pickle.dumps([1, 2, 3], protocol=2)))
     if kind == "zip of text":
         with zipfile.ZipFile(path, "w") as archive:
             archive.writestr("readme.txt", "no model")
-        return
-    path.write_bytes(
-        {
-            "empty": b"",
-            "page": b"\n<!DOCTYPE html><html><body>404</body></html>",
-            "half": data[: len(data) // 2],
-            "start": data[:100],
-            "text": b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n",
-            "wav": b"RIFF\x00\x00\x00\x00WAVEfmt " + bytes(400),
-            "list": pickle.dumps([1, 2, 3]),
-        }[kind]
-    )
-
-
-@pytest.mark.parametrize(
-    "kind", ["empty", "page", "half", "start", "text", "wav", "list", "zip of text"]
-)
-@pytest.mark.parametrize("legacy", [False, True])
-def test_files_that_are_no_checkpoint(make_checkpoint, kind, legacy):
-    path = make_checkpoint("wavlm")
-    if legacy:
-        torch.save(torch.load(path, weights_only=False), path, _use_new_zipfile_serialization=False)
-    broken(path, kind)
-    with pytest.raises(FeatnormError, match=re.escape(str(path))) as caught:
+    with pytest.raises(FeatnormError, match="cannot be read") as caught:
         load("wavlm", path)
-    told = str(caught.value)
-    assert "\n" not in told and len(told) < 500
-    hints = {"empty": "empty", "page": "web page", "half": "cut short"}
-    assert hints.get(kind, "checkpoint") in told
+    line = str(caught.value)
+    assert str(path) in line and "\n" not in line and len(line) < 500
 
 
 @pytest.mark.parametrize("other", FAMILIES)
@@ -275,34 +238,25 @@ def test_a_checkpoint_of_another_family(make_checkpoint, family, other):
     assert "\n" not in str(caught.value) and str(path) in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("name", "part", "changes", "message"),
+    [
+        ("wavlm_tiny", "cfg", {"encoder_attention_heads": 5}, "cannot build"),
+        ("wavlm_tiny", "cfg", {"encoder_embed_dim": "wide"}, "cannot build"),
+        # Options that the walk does not follow.
+        ("wav2vec2_tiny", "model_cfg", {"layer_type": "conformer"}, "conformer"),
+        ("hubert_tiny", "model_cfg", {"activation_fn": "swish"}, "swish"),
+        # s3prl evaluates the name of Kaldi's features as Python, too.
+        ("tera_tiny", "audio", {"input": {"feat_type": "kaldi"}}, "kaldi"),
+    ],
+)
+def test_an_architecture_that_cannot_be(name, part, changes, message):
+    architecture = upstream_card(name)["architecture"]
+    architecture[part].update(changes)
+    with pytest.raises(FeatnormError, match=message):
+        load_upstream(name, config=architecture)
+
+
 def test_missing_file(tmp_path):
     with pytest.raises(FeatnormError, match="there is no checkpoint"):
         load("wavlm", tmp_path / "none.pt")
-    with pytest.raises(FeatnormError, match="there is no checkpoint"):
-        load("wavlm", tmp_path)
-
-
-@pytest.mark.parametrize(
-    "changes", [{"encoder_attention_heads": 5}, {"encoder_embed_dim": "wide"}, {"conv_pos": 0}]
-)
-def test_an_architecture_that_cannot_be(changes):
-    architecture = upstream_card("wavlm_tiny")["architecture"]
-    architecture["cfg"].update(changes)
-    with pytest.raises(FeatnormError, match="cannot build"):
-        load_upstream("wavlm_tiny", config=architecture)
-
-
-def test_options_that_the_walk_does_not_follow():
-    architecture = upstream_card("wav2vec2_tiny")["architecture"]
-    architecture["model_cfg"]["layer_type"] = "conformer"
-    with pytest.raises(FeatnormError, match="conformer"):
-        load_upstream("wav2vec2_tiny", config=architecture)
-
-
-def test_kaldi_features_are_refused():
-    """s3prl evaluates their name as Python, too."""
-    architecture = upstream_card("tera_tiny")["architecture"]
-    architecture["audio"]["kaldi"] = {"feat_type": "__import__('os').getcwd()"}
-    architecture["audio"]["input"]["feat_type"] = "kaldi"
-    with pytest.raises(FeatnormError, match="kaldi"):
-        load_upstream("tera_tiny", config=architecture)

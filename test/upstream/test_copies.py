@@ -1,4 +1,4 @@
-"""Copies, pickles, states, seeds: the same outputs, and no leak."""
+"""Copies, pickles, states, seeds: the same outputs."""
 
 from __future__ import annotations
 
@@ -43,16 +43,6 @@ def test_deepcopy_and_pickle(name):
         assert torch.equal(upstream(*waves)[0], expected)
 
 
-def test_the_expert_itself_cannot_be_copied(pair):
-    """The naive way, for which the upstream holds s3prl's model and not its expert."""
-    _, expert = pair("wavlm")
-    with torch.no_grad():
-        expert(noise(8000))
-        assert "hidden_states" not in copy.deepcopy(expert)(noise(8000))
-    with pytest.raises((AttributeError, pickle.PicklingError)):
-        pickle.dumps(expert)
-
-
 @pytest.mark.parametrize("name", NAMES)
 def test_state_goes_into_a_model_rebuilt_from_its_config(name):
     upstream = trained(name)
@@ -65,36 +55,27 @@ def test_state_goes_into_a_model_rebuilt_from_its_config(name):
     waves = batch(noise(9000, 7000))
     assert torch.equal(twin(*waves)[0], upstream(*waves)[0])
     assert twin.config == upstream.config
-
-
-def test_states_hold_weights_only():
-    for name in NAMES:
-        upstream = load_upstream(name, "scratch")
-        assert set(upstream.state_dict()) == {n for n, _ in upstream.named_parameters()}
-
-
-@pytest.mark.parametrize("family", FAMILIES)
-def test_same_seed_same_weights(family):
-    name = f"{family}_tiny"
-    torch.manual_seed(123)
-    one = load_upstream(name, "scratch", seed=5)
-    torch.rand(17)
-    two = load_upstream(name, "scratch", seed=5)
-    other = load_upstream(name, "scratch", seed=6)
-    assert one.identity == "scratch:5" and other.identity == "scratch:6"
-    for key, value in one.state_dict().items():
-        assert torch.equal(value, two.state_dict()[key])
-    assert any(not torch.equal(v, other.state_dict()[k]) for k, v in one.state_dict().items())
+    assert set(upstream.state_dict()) == {n for n, _ in upstream.named_parameters()}
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_callers_random_state_is_left_alone(name):
-    torch.manual_seed(0)
-    np.random.seed(0)
-    random.seed(0)
-    expected = (torch.rand(3).tolist(), np.random.rand(3).tolist(), random.random())
-    torch.manual_seed(0)
-    np.random.seed(0)
-    random.seed(0)
-    load_upstream(name, "scratch", seed=9)
-    assert (torch.rand(3).tolist(), np.random.rand(3).tolist(), random.random()) == expected
+def test_the_seed_draws_the_weights_and_nothing_else(name):
+    def draws():
+        return torch.rand(3).tolist(), np.random.rand(3).tolist(), random.random()
+
+    def seed():
+        torch.manual_seed(0)
+        np.random.seed(0)
+        random.seed(0)
+
+    seed()
+    expected = draws()
+    seed()
+    one = load_upstream(name, "scratch", seed=5)
+    assert draws() == expected
+    two, other = (load_upstream(name, "scratch", seed=number) for number in (5, 6))
+    assert (one.identity, other.identity) == ("scratch:5", "scratch:6")
+    for key, value in one.state_dict().items():
+        assert torch.equal(value, two.state_dict()[key])
+    changed = [not torch.equal(v, other.state_dict()[k]) for k, v in one.state_dict().items()]
+    assert any(changed) or name == "fbank"

@@ -30,17 +30,6 @@ def test_alone_equals_in_a_batch(make_checkpoint, family, changes):
                 assert torch.allclose(feats[0], together[site][row, :n], atol=5e-6), site
 
 
-def test_s3prl_batches_do_depend_on_padding_with_group_norm():
-    """Why ``exact`` is the default: the same utterance, alone and beside a longer one."""
-    upstream = tiny("wavlm")
-    upstream.padding = "s3prl"
-    short, long = noise(9000, 32000)
-    with torch.no_grad():
-        alone, n = upstream(*batch([short]))
-        together, _ = upstream(*batch([short, long]))
-    assert (alone[0, : n - 1] - together[0, : n - 1]).abs().max() > 0.01
-
-
 @pytest.mark.parametrize("family", ALL)
 def test_padding_frames_are_zero_whatever_the_padding_holds(family):
     upstream = tiny(family)
@@ -66,9 +55,8 @@ def test_frames_formula(family):
     )
 
 
-@pytest.mark.parametrize("name", ["wavlm_tiny", "hubert_tiny", "wav2vec2_tiny"])
-def test_frames_in_closed_form(name):
-    upstream = load_upstream(name, "scratch")
+def test_frames_in_closed_form():
+    upstream = tiny("wavlm")
     assert (upstream.hop, upstream.offset) == (320, 200)
     for size in range(400, 6000):
         assert upstream.frames(size) == (size - 400) // 320 + 1
@@ -91,12 +79,6 @@ def test_an_impulse_comes_out_at_its_own_time(family):
         centres = upstream.offset + upstream.hop * torch.arange(len(weight))
         seen = (weight * centres).sum() / weight.sum()
         assert abs(seen.item() - place) <= upstream.hop / 2
-
-
-@pytest.mark.parametrize("family", ALL)
-def test_silence_gives_finite_features(family):
-    feats, _ = tiny(family)(torch.zeros(1, 8000), torch.tensor([8000]))
-    assert torch.isfinite(feats).all()
 
 
 @pytest.mark.parametrize(

@@ -51,12 +51,8 @@ def main() -> None:
                 "s3prl: full forward": lambda: over_files(model.extract_features),
                 "s3prl: convolutional encoder": lambda: over_files(model.feature_extractor),
                 "partial forward to layer.1": lambda: over_files(lambda w: partial(w, "layer.1")),
-                "ours: statistics at frontend": lambda: collect(
-                    upstream, entries, ["frontend"], progress=False
-                ),
-                "ours: statistics at layer.1": lambda: collect(
-                    upstream, entries, ["layer.1"], progress=False
-                ),
+                "ours: statistics at frontend": lambda: collect(upstream, entries, ["frontend"]),
+                "ours: statistics at layer.1": lambda: collect(upstream, entries, ["layer.1"]),
             },
             args.repetitions,
         )

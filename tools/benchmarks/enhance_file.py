@@ -88,14 +88,13 @@ def work(side: str, file: str, args: argparse.Namespace) -> Row:
     source, target = Path(file), Path(file).with_name(f"{side}.wav")
     model = Path(args.model)
     if side in ("ours", "bf16"):
-        from featnorm_se.inference.audio_file import enhance_file
-        from featnorm_se.inference.audio_stream import AudioInput
         from featnorm_se.inference.enhancer import Enhancer
-        from featnorm_se.inference.longform import Windowing
+        from featnorm_se.inference.jobs import Job, enhance_file
+        from featnorm_se.inference.windows import Windowing
 
         enhancer = Enhancer.from_pretrained(model, bf16=side == "bf16")
         began, busy = time.perf_counter(), time.process_time()
-        enhance_file(enhancer, AudioInput(source), target, windowing=Windowing(stats=args.stats))
+        enhance_file(enhancer, Job(source, target), Windowing(stats=args.stats))
     else:
         import soundfile
         from espnet2.bin.enh_inference import SeparateSpeech
@@ -121,7 +120,7 @@ def work(side: str, file: str, args: argparse.Namespace) -> Row:
 
 def weights(model: Path) -> Path:
     """The weights' file of an experiment."""
-    from featnorm_se.inference.loading import find_weights
+    from featnorm_se.inference.model_file import find_weights
 
     return find_weights(model)
 

@@ -93,24 +93,30 @@ one_thread=(env OMP_NUM_THREADS=1 MKL_NUM_THREADS=1)
 threads=$(($(nproc) / inference_nj))
 inference_threads=(env "OMP_NUM_THREADS=$((threads > 0 ? threads : 1))")
 
-runs() {
+runs() { # stage: is it asked for?
     [ "${stage}" -le "$1" ] && [ "$1" -le "${stop_stage}" ]
 }
 
-# Show a log's lines that match, while the job that writes it runs.
-follower=
-follow() {
-    mkdir -p "$(dirname "$1")"
-    tail -n 0 -F "$1" 2> /dev/null > >(grep --line-buffered -oE "$2") &
-    follower=$!
+needs() { # stage file made-by
+    [ -s "$2" ] || die "stage $1 needs $2: run stage $3 first"
 }
 
-unfollow() {
-    [ -z "${follower}" ] || kill "${follower}" 2> /dev/null || true
-    follower=
+last_error() { # log...: the line of error that a job ended with
+    local lines
+    lines="$(cat "$@" 2> /dev/null | grep -v '^srun' | grep -E 'error: |Error')" || true
+    grep 'error: ' <<< "${lines}" | tail -n 1 | grep . || tail -n 1 <<< "${lines}"
 }
 
-trap unfollow EXIT
+# Run a command as jobs. JOB in the log's name and %j% in the words are the number of each: a JOB
+# that is part of somebody's path stays what it is.
+run_jobs() { # stage runner jobs log command...
+    local number=$1 runner=$2 count=$3 job_log=$4
+    shift 4
+    for_job "$@"
+    "${runner}" "${gpu_option[@]}" JOB=1:"${count}" "${job_log}" "${job_words[@]//%j%/JOB}" ||
+        die "stage ${number}: $(last_error "${job_log%/*}"/*.log) (${job_log%/*})"
+}
+
 # As before a pre-emption. What runs here gets the signal itself, ends, and says so.
 trap 'echo "${prog}: error: ended by SIGTERM: the same command again goes on" >&2; exit 143' TERM
 
@@ -124,13 +130,13 @@ if runs 1; then
             mini_options=(--output "${dumpdir}/mini" --seed 0 --nj "${nj}" --copies "${copies}")
             [ -z "${speech_root}" ] || mini_options+=(--speech_root "${speech_root}")
             [ -z "${noise_root}" ] || mini_options+=(--noise_root "${noise_root}")
-            "${python}" -m featnorm_se.bin.make_mini "${mini_options[@]}"
+            "${python}" local/make_mini.py "${mini_options[@]}"
             db_root="${dumpdir}/mini"
             ;;
         voicebank_demand)
             if [ -z "${db_root}" ]; then
                 db_root=downloads
-                "${python}" -m featnorm_se.bin.download --output "${db_root}"
+                "${python}" local/download.py --output "${db_root}"
             fi
             ;;
         kaldi)
@@ -142,30 +148,16 @@ if runs 1; then
     "${python}" -m featnorm_se.bin.prepare --corpus "${prepare}" --db_root "${db_root}" "${prepare_options[@]}"
 fi
 
-needs() {
-    [ -s "$2" ] || die "stage $1 needs $2: run stage $3 first"
-}
-
 collect() { # kind scp
-    local done_files=() shards="${nj}" cmd="${train_cmd}"
-    log "stage 2: ${1} statistics of ${upstream} at ${norm_site} (${stats}/log)"
+    local shards="${nj}" cmd="${train_cmd}" files=() shard
     # One process keeps a GPU busy.
     [ "${ngpu}" -eq 0 ] || { shards=1 cmd="${cuda_cmd}"; }
-    # Runs that share statistics collect them once: the others wait.
-    mkdir -p "${stats}"
-    exec 7> "${stats}/.lock"
-    flock 7
-    # Every shard writes its own file, and one that is there is not collected again.
-    for_job "${one_thread[@]}" "${python}" -m featnorm_se.bin.collect_stats "${upstream_options[@]}" \
-        --kind "${1}" --wav_scp "${2}" --device "${device}"
-    "${cmd}" "${gpu_option[@]}" JOB=1:"${shards}" "${stats}/log/${1}.JOB.log" \
-        "${job_words[@]}" --shard JOB/"${shards}" --output "${stats}/${1}.JOB.npz" ||
-        die "stage 2: $(grep -h 'error:' "${stats}"/log/"${1}".*.log | tail -n 1)"
-    for job in $(seq "${shards}"); do
-        done_files+=("${stats}/${1}.${job}.npz")
-    done
-    "${python}" -m featnorm_se.bin.collect_stats --merge "${done_files[@]}" --output "${stats}/${1}.npz"
-    exec 7>&-
+    for shard in $(seq "${shards}"); do files+=("${stats}/$1.${shard}.npz"); done
+    log "stage 2: $1 statistics of ${upstream} at ${norm_site} (${stats}/log)"
+    run_jobs 2 "${cmd}" "${shards}" "${stats}/log/$1.JOB.log" "${one_thread[@]}" \
+        "${python}" -m featnorm_se.bin.collect_stats "${upstream_options[@]}" --device "${device}" \
+        --kind "$1" --wav_scp "$2" --shard %j%/"${shards}" --output "${stats}/$1.%j%.npz"
+    "${python}" -m featnorm_se.bin.collect_stats --merge "${files[@]}" --output "${stats}/$1.npz"
 }
 
 if runs 2; then
@@ -179,35 +171,25 @@ if runs 2; then
 fi
 
 score() { # enhanced-scp output
-    local score_options=(--ref "${datadir}/test/spk1.scp" --inf "$1" --output "$2" --nj "${nj}"
-        --allow_failures "${allow_failures}")
-    local names
+    local options=(--ref "${datadir}/test/spk1.scp" --inf "$1" --output "$2" --nj "${nj}"
+        --allow_failures "${allow_failures}") names
     read -r -a names <<< "${metrics//$'\n'/ }"
-    [ -z "${metrics}" ] || score_options+=(--metrics "${names[@]}")
-    [ ! -f "${datadir}/test/utt2cond" ] || score_options+=(--utt2cond "${datadir}/test/utt2cond")
-    "${python}" -m featnorm_se.bin.score "${score_options[@]}"
-}
-
-score_noisy() { # runs that share it score it once: the others wait
-    exec 6> "${expdir}/.noisy.lock"
-    flock 6
-    score "${datadir}/test/wav.scp" "${expdir}/noisy/scores_test"
-    exec 6>&-
+    [ -z "${metrics}" ] || options+=(--metrics "${names[@]}")
+    [ ! -f "${datadir}/test/utt2cond" ] || options+=(--utt2cond "${datadir}/test/utt2cond")
+    "${python}" -m featnorm_se.bin.score "${options[@]}"
 }
 
 if runs 3 || runs 4; then
     ! runs 3 || needs 3 "${datadir}/train/wav.scp" 1
     runs 3 || needs 4 "${datadir}/test/wav.scp" 1
-    mkdir -p "${expdir}"
     if [ "${prepare}" = voicebank_demand ] && [ "${skip_gate}" = false ]; then
         log "the gate: scoring the noisy test set against the published scores"
-        score_noisy
-        "${python}" -m featnorm_se.bin.gate --scores "${expdir}/noisy/scores_test"
+        score "${datadir}/test/wav.scp" "${expdir}/noisy/scores_test"
+        "${python}" local/gate.py --scores "${expdir}/noisy/scores_test"
     fi
 fi
 
 if runs 3; then
-    needs 3 "${datadir}/train/wav.scp" 1
     train_options=()
     if [ "${norm}" != none ]; then
         needs 3 "${stats}/clean.npz" 2
@@ -222,12 +204,19 @@ if runs 3; then
         train_options+=(--set "${pair}")
     done
     log "stage 3: fine-tuning ${exp} (${exp}/train.log)"
-    follow "${exp}/train.log" '[0-9]+epoch results: \[train\][^[]*loss=[0-9.e-]+|[0-9]+epoch:train:[^,]*batch|[0-9]+/[0-9]+epoch started.*'
-    train=("${python}" -m featnorm_se.bin.train "${upstream_options[@]}" --norm "${norm}"
-        --config "${config}" --expdir "${exp}" --train_dir "${datadir}/train"
-        --valid_dir "${datadir}/valid" --command "${command_line}" "${train_options[@]}")
-    for_job "${train[@]}"
+    mkdir -p "${exp}"
+    # The training holds this lock; its log is not to be overwritten by a run that is refused.
+    flock --nonblock "${expdir}/.${tag}.lock" true ||
+        die "another run is at work in ${exp}: wait for it, or give another --tag"
     rm -f "${exp}/launch.log" "${exp}"/.dist_init_*
+    for_job "${python}" -m featnorm_se.bin.train "${upstream_options[@]}" --norm "${norm}" \
+        --config "${config}" --expdir "${exp}" --train_dir "${datadir}/train" \
+        --valid_dir "${datadir}/valid" --command "${command_line}" "${train_options[@]}"
+    # The log's lines that tell how far it is are shown while it is written.
+    tail -n 0 -F "${exp}/train.log" 2> /dev/null > >(grep --line-buffered -oE \
+        '[0-9]+epoch results: \[train\][^[]*loss=[0-9.e-]+|[0-9]+epoch:train:[^,]*batch|[0-9]+/[0-9]+epoch started.*') &
+    follower=$!
+    trap 'kill "${follower}" 2> /dev/null || true' EXIT
     status=0
     if [ "${num_nodes}" -gt 1 ] || [ "${ngpu}" -gt 1 ]; then
         # ESPnet's launcher starts the processes, gives each its rank and adds --ngpu.
@@ -238,29 +227,24 @@ if runs 3; then
         "${cuda_cmd}" "${gpu_option[@]}" "${exp}/train.log" "${job_words[@]}" --ngpu "${ngpu}" || status=$?
     fi
     if [ "${status}" -ne 0 ]; then
-        unfollow
-        logs="$(cat "${exp}/launch.log" "${exp}/train.log" 2> /dev/null | grep -vE '^(srun|slurmstepd)[^ ]*: ')" || true
-        said="$(grep 'error: ' <<< "${logs}" | tail -n 1)" || said="$(grep Error <<< "${logs}" | tail -n 1)" || true
-        : "${said:=it ended without a word: was it killed, for want of memory? Try --set batch_size=N}"
-        die "stage 3: ${said} (${exp}/train.log)"
+        said="$(last_error "${exp}/launch.log" "${exp}/train.log")"
+        die "stage 3: ${said:-it ended without a word: was it killed, for want of memory? Try --set batch_size=N} (${exp}/train.log)"
     fi
-    unfollow
+    kill "${follower}" 2> /dev/null || true
 fi
 
 if runs 4; then
     needs 4 "${datadir}/test/wav.scp" 1
     needs 4 "${exp}/config.yaml" 3
     log "stage 4: enhancing ${datadir}/test with ${exp}"
-    enhance_options=(--model "${exp}" --config "${inference_config}" --wav_scp "${datadir}/test/wav.scp"
-        --output "${exp}/enhanced_test" --device "${device}")
-    [ -z "${inference_model}" ] || enhance_options+=(--model_file "${inference_model}")
-    for_job "${inference_threads[@]}" "${python}" -m featnorm_se.bin.enhance_set "${enhance_options[@]}"
-    "${decode_cmd}" "${gpu_option[@]}" JOB=1:"${inference_nj}" "${exp}/enhanced_test/log/enhance.JOB.log" \
-        "${job_words[@]}" --shard JOB/"${inference_nj}" ||
-        die "stage 4: $(grep -h 'error:' "${exp}"/enhanced_test/log/*.log | tail -n 1)"
-    "${python}" -m featnorm_se.bin.enhance_set "${enhance_options[@]}" --list
+    enhance=("${python}" -m featnorm_se.bin.enhance_set --model "${exp}" --config "${inference_config}"
+        --wav_scp "${datadir}/test/wav.scp" --output "${exp}/enhanced_test" --device "${device}")
+    [ -z "${inference_model}" ] || enhance+=(--model_file "${inference_model}")
+    run_jobs 4 "${decode_cmd}" "${inference_nj}" "${exp}/enhanced_test/log/enhance.JOB.log" \
+        "${inference_threads[@]}" "${enhance[@]}" --shard %j%/"${inference_nj}"
+    "${enhance[@]}" --list
     log "stage 4: scoring the noisy and the enhanced speech"
-    score_noisy
+    score "${datadir}/test/wav.scp" "${expdir}/noisy/scores_test"
     score "${exp}/enhanced_test/spk1.scp" "${exp}/scores_test"
 fi
 

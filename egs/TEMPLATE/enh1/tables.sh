@@ -59,8 +59,6 @@ if "${dry_run}"; then
 fi
 
 mkdir -p "${work}/log"
-exec 8> "${work}/lock"
-flock --nonblock 8 || die "another tables.sh is at work on ${work}: wait for it"
 
 # Data, and the noisy scores that all rows share, before any two rows run at once.
 [ -s "${datadir}/prepare.json" ] || ./run.sh "${common[@]}" --stage 1 --stop_stage 1

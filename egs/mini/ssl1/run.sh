@@ -49,7 +49,7 @@ runs() {
 if [ -z "${speech_root}" ]; then
     if runs 1; then
         log "stage 1: making the mini corpus in ${dumpdir}/mini"
-        "${python}" -m featnorm_se.bin.make_mini --output "${dumpdir}/mini" --nj "${nj}"
+        "${python}" ../enh1/local/make_mini.py --output "${dumpdir}/mini" --nj "${nj}"
     fi
     roots=("${dumpdir}/mini/clean_trainset_28spk_wav")
     [ -d "${roots[0]}" ] || die "stage 2 needs ${roots[0]}: run stage 1 first, or give --speech_root"

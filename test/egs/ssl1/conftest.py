@@ -1,4 +1,4 @@
-"""The recipe's own code, egs/mini/ssl1/local, can be imported as its scripts import it."""
+"""The recipe's own code can be imported as its scripts import it."""
 
 from __future__ import annotations
 

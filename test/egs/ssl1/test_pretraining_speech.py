@@ -57,7 +57,7 @@ def test_features_are_the_upstreams_own(root: Path) -> None:
 
 
 def pieces_of(seconds: dict[str, float]) -> list[speech.Piece]:
-    from featnorm_se.data.sources import Clip
+    from sources import Clip
 
     return [
         speech.Piece(name, (Clip(f"{name}.wav", 0, round(length * 16000), 16000),))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from featnorm_se.report.grid_rows import Setting, plan_runs, read_rows
+from featnorm_se.report.rows import Setting, plan_runs, read_rows
 
 MINI = Path(__file__).parents[3] / "egs" / "mini"
 

@@ -19,7 +19,11 @@ def get_parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("--expdir", default="exp/grid", help="folder of the rows that were run again")
-    add("--against", default="results/grid", help="folder of those that say what is expected")
+    add(
+        "--against",
+        default="exp/committed/grid",
+        help="folder of those that say what is expected: local/results.py unpack makes it",
+    )
     add("--testset", default="test", help="the test set's name")
     add("--metrics", default="PESQ_WB STOI", help="which, parted by blanks")
     return parser
@@ -28,8 +32,9 @@ def get_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str]) -> None:
     """Compare and print."""
     args = get_parser().parse_args(argv)
+    from study.again import run_again, to_markdown
+
     from featnorm_se.metrics.names import resolve
-    from featnorm_se.report.again import run_again, to_markdown
 
     metrics = resolve(args.metrics.split())
     rows = run_again(Path(args.against), Path(args.expdir), metrics, args.testset)

@@ -36,8 +36,9 @@ def get_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str]) -> None:
     """Read the runs, write the tables and draw the plots."""
     args = get_parser().parse_args(argv)
+    from study import answer_plots, answers, by_row
+
     from featnorm_se.files import write_text
-    from featnorm_se.report import answer_plots, answers, by_row
 
     if not args.seeds.split() or not all(seed.isdecimal() for seed in args.seeds.split()):
         raise FeatnormError(f"--seeds is {args.seeds!r}: whole numbers, parted by blanks")
@@ -86,12 +87,12 @@ def write_conditions(
 ) -> None:
     """Write and draw the gain of each pair by SNR, noise and length."""
     import soundfile
+    from study import answer_plots, conditions
 
     from featnorm_se.files import write_text
     from featnorm_se.metrics.listing import read_conditions, read_listing
-    from featnorm_se.report import answer_plots, conditions
-    from featnorm_se.report.grid import DELTAS
     from featnorm_se.report.paired import contrast
+    from featnorm_se.report.table import DELTAS
 
     known = read_conditions(args.log_testset)
     lengths = {

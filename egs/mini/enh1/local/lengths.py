@@ -34,14 +34,14 @@ def main(argv: Sequence[str]) -> None:
     """Enhance, score, write and draw."""
     args = get_parser().parse_args(argv)
     import torch
+    from study import length_text, lengths
 
     from featnorm_se.files import write_text
     from featnorm_se.inference.enhancer import Enhancer
     from featnorm_se.metrics.listing import read_conditions, read_listing
     from featnorm_se.names import SAMPLE_RATE
-    from featnorm_se.report import length_text, lengths
     from featnorm_se.report.experiments import split_seed
-    from featnorm_se.report.grid import DELTAS
+    from featnorm_se.report.table import DELTAS
 
     torch.set_num_threads(1)
     clean, noisy = read_listing(args.clean_dir), read_listing(args.noisy_dir)

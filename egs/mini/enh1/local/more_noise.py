@@ -15,17 +15,17 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
+from corpus.noise import NoiseStudio
+from corpus.sources import find_audio
 from numpy.typing import NDArray
 
 from featnorm_se.bin import Parser, run
 from featnorm_se.data.audio import read_audio
-from featnorm_se.data.noise import NoiseStudio
-from featnorm_se.data.sources import find_audio
 from featnorm_se.files import atomic_path
 from featnorm_se.names import SAMPLE_RATE
 
 SECONDS = 30.0  # of babble
-Array = NDArray[np.float64]
+Array = NDArray[np.floating]
 
 
 def variant(noise: Array, rng: np.random.Generator) -> Array:

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from sources import Clip, by_speaker, cut_clips, find_audio, read_clip
 
-from featnorm_se.data.sources import Clip, by_speaker, cut_clips, find_audio, read_clip
 from featnorm_se.errors import FeatnormError
 from featnorm_se.names import SAMPLE_RATE
 from featnorm_se.progress import progress

@@ -1,0 +1,268 @@
+"""A corpus in the folders and names of VoiceBank-DEMAND, made of synthetic or real recordings."""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+import tempfile
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from corpus.mix import SILENCE_RMS, mix_at_snr, rms
+from corpus.plan import (
+    PARTS,
+    TRAIN_SPEAKERS,
+    Pair,
+    make_pairs,
+    name_clips,
+    speaker_names,
+    split_noises,
+    split_speakers,
+)
+from corpus.sources import Clip, find_audio, read_clip
+from featnorm_se.data import voicebank_demand as names
+from featnorm_se.data.audio import audio_info, write_audio
+from featnorm_se.data.parallel import parallel_map
+from featnorm_se.errors import FeatnormError
+from featnorm_se.files import locked, replaced_folder, write_json, write_text
+
+SAMPLE_RATE = 16000
+# Raise it when the same arguments come to give other bytes.
+GENERATOR = 1
+STAMP = "mini.json"
+_TRIES = 8
+_DEFAULT_UTTS = {"train": 200, "valid": 20, "test": 40}
+
+
+@dataclass(frozen=True)
+class MiniOptions:
+    """What a mini corpus is made from; ``None`` for a number means the default or all there is.
+
+    Attributes:
+        speech_root: recordings of speech; ``None``: espeak-ng speaks.
+        noise_root: recordings of noise; ``None``: noises made by us.
+        train_speakers: training speakers besides p226 and p287 (4 synthetic, at most 26 real).
+        train_utts: clean training utterances, before copies (200 synthetic, all real).
+        valid_utts: of p226 and p287 together (20 synthetic, all real).
+        test_utts: of p232 and p257 together (40 synthetic, all real); 0: no test set.
+        copies: noisy versions of each clean training utterance.
+        seed: the source of all chance.
+    """
+
+    speech_root: str | None = None
+    noise_root: str | None = None
+    train_speakers: int | None = None
+    train_utts: int | None = None
+    valid_utts: int | None = None
+    test_utts: int | None = None
+    copies: int = 1
+    seed: int = 0
+
+    def limit(self, part: str) -> int | None:
+        """Return how many clean utterances a part may have; ``None`` for all there are."""
+        given: int | None = getattr(self, f"{part}_utts")
+        return given if given is not None or self.speech_root else _DEFAULT_UTTS[part]
+
+    def check(self) -> None:
+        """Raise FeatnormError when a number is out of its range."""
+        most = len(TRAIN_SPEAKERS)
+        if self.train_speakers is not None and not 2 <= self.train_speakers <= most:
+            raise FeatnormError(f"--train_speakers {self.train_speakers}: 2 to {most} are possible")
+        if self.copies < 1:
+            raise FeatnormError(f"--copies {self.copies}: at least 1 is needed")
+        if self.seed < 0:
+            raise FeatnormError(f"--seed {self.seed}: it must not be negative")
+        for part, least in (("train", 2), ("valid", 2), ("test", 0)):
+            limit = self.limit(part)
+            if limit is not None and limit < least:
+                raise FeatnormError(f"--{part}_utts {limit}: at least {least} are needed")
+
+
+def make_mini(output: str, options: MiniOptions, nj: int = 1) -> dict[str, Any]:
+    """Make the corpus, whole or not at all; one made with the same options is left as it is.
+
+    The bytes depend on the options only, not on ``nj``. SNRs are active speech level (ITU-T
+    P.56) over noise RMS, as in VoiceBank-DEMAND; where a mix would clip, the clean and the noisy
+    file are scaled by one gain.
+
+    Args:
+        output: the folder that gets the four ``*_wav`` folders, the two logs and ``mini.json``.
+        options: what to make it from.
+        nj: processes.
+
+    Returns:
+        What ``mini.json`` holds: the options, a fingerprint of the sources, and the counts.
+
+    Raises:
+        FeatnormError: an option is out of range, ``output`` is a folder that this did not make, a
+            source is missing or damaged, or speakers or noises are too few.
+    """
+    options.check()
+    target = Path(output)
+    stamp = {
+        "generator": GENERATOR,
+        "options": asdict(options),
+        "sources": {
+            root: _fingerprint(root) for root in (options.speech_root, options.noise_root) if root
+        },
+    }
+    with locked(target):
+        known = _read_stamp(target)
+        if known and all(known.get(key) == value for key, value in stamp.items()):
+            print(f"make_mini: {target} is already made with these options", file=sys.stderr)
+            return known
+        with replaced_folder(target) as folder:
+            with tempfile.TemporaryDirectory(dir=folder, prefix="raw") as raw:
+                stamp["counts"] = _fill(folder, Path(raw), options, nj)
+            write_json(folder / STAMP, stamp)
+    return stamp
+
+
+def _read_stamp(target: Path) -> dict[str, Any] | None:
+    """Return the stamp of a corpus made before; refuse a folder that is not ours."""
+    import json
+
+    if not target.exists() or (target.is_dir() and not any(target.iterdir())):
+        return None
+    try:
+        stamp = json.loads((target / STAMP).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise FeatnormError(
+            f"{target} is there already and was not made by make_mini (no {STAMP}): remove it or"
+            " name another --output"
+        ) from error
+    return stamp if isinstance(stamp, dict) else None
+
+
+def _fingerprint(root: str) -> str:
+    """Return a hash over the names and sizes of the audio files below a folder."""
+    digest = hashlib.sha256()
+    for path in find_audio(root):
+        digest.update(f"{path.relative_to(root)}\0{path.stat().st_size}\n".encode())
+    return digest.hexdigest()
+
+
+def _fill(folder: Path, raw: Path, options: MiniOptions, nj: int) -> dict[str, Any]:
+    """Plan and render all pairs into ``folder``; return the counts."""
+    pairs, counts = _plan(raw, options)
+    render = partial(render_pair, folder=folder)
+    kept = parallel_map(render, pairs, nj, "make_mini: mixing")
+    for log, parts, form in (
+        (names.TRAIN_LOG, ("train", "valid"), "{:g}"),
+        (names.TEST_LOG, ("test",), "{:e}"),
+    ):
+        lines = sorted(
+            f"{pair.name} {pair.noise_name} {form.format(pair.snr)}\n"
+            for pair, seconds in zip(pairs, kept, strict=True)
+            if pair.part in parts and seconds
+        )
+        if lines:
+            write_text(folder / log, "".join(lines))
+    for part in PARTS:
+        seconds = [s for p, s in zip(pairs, kept, strict=True) if p.part == part and s]
+        counts[part] |= {"pairs": len(seconds), "minutes": round(sum(seconds) / 60, 2)}
+        if not seconds and options.limit(part) != 0:
+            raise FeatnormError(f"nothing but silence in the {part} recordings")
+    counts["silent"] = sum(not seconds for seconds in kept)
+    return counts
+
+
+def _plan(raw: Path, options: MiniOptions) -> tuple[list[Pair], dict[str, Any]]:
+    """Find or make speech and noise, split them, and list the pairs."""
+    print("make_mini: gathering speech and noise", file=sys.stderr, flush=True)
+    from corpus.speech import write_noises, write_speech
+
+    test = options.limit("test") != 0
+    train_speakers = options.train_speakers or (26 if options.speech_root else 4)
+    rng = np.random.default_rng([options.seed, 0])
+    noise_root = Path(options.noise_root or raw / "noise")
+    if not options.noise_root:
+        write_noises(noise_root, options.seed)
+    noises = split_noises(noise_root, find_audio(noise_root), rng, test)
+    if options.speech_root:
+        root = Path(options.speech_root)
+        speakers = split_speakers(root, find_audio(root), rng, test)
+    else:
+        root = raw / "speech"
+        limits = {part: options.limit(part) or 0 for part in PARTS}
+        write_speech(root, train_speakers, limits, options.seed)
+        found = find_audio(root)
+        speakers = {
+            part: {
+                name: [p for p in found if p.parts[-3:-1] == (part, name)]
+                for name in sorted({p.parent.name for p in found if p.parts[-3] == part})
+            }
+            for part in PARTS
+        }
+    pairs: list[Pair] = []
+    counts: dict[str, Any] = {}
+    for part in PARTS:
+        clips, short, behind = name_clips(part, speakers[part], speaker_names(part, train_speakers))
+        clips = _choose(clips, options.limit(part), rng)
+        counts[part] = {
+            "clean": len(clips),
+            "too_short": short,
+            "noises": sorted(path.stem for path in noises[part]),
+            "speakers": behind,
+        }
+        copies = options.copies if part == "train" else 1
+        pairs += make_pairs(part, clips, noises[part], copies, rng)
+    return pairs, counts
+
+
+def _choose(
+    clips: list[tuple[str, Clip]], limit: int | None, rng: np.random.Generator
+) -> list[tuple[str, Clip]]:
+    """Keep ``limit`` clips in their order, drawn at random, evenly from the speakers."""
+    if limit is None or limit >= len(clips):
+        return clips
+    turns: dict[str, int] = {}
+    drawn = []
+    for index in rng.permutation(len(clips)):
+        speaker = clips[index][0]
+        turns[speaker] = turns.get(speaker, 0) + 1
+        drawn.append((turns[speaker], int(index)))
+    # The speakers' first draws come before anybody's second.
+    drawn.sort(key=lambda draw: draw[0])
+    return [clips[index] for index in sorted(index for _, index in drawn[:limit])]
+
+
+def render_pair(pair: Pair, folder: Path) -> float:
+    """Mix and write one pair.
+
+    Returns:
+        Its length in seconds; 0 when the speech is silent, and nothing is written.
+
+    Raises:
+        FeatnormError: a source cannot be read, or the noise is silent wherever it was tried.
+    """
+    clean = read_clip(pair.speech, SAMPLE_RATE)
+    if rms(clean) < SILENCE_RMS:
+        return 0.0
+    noise = _read_noise(pair, len(clean))
+    clean, noisy = mix_at_snr(clean, noise, pair.snr, SAMPLE_RATE)
+    folders = names.TEST_FOLDERS if pair.part == "test" else names.TRAIN_FOLDERS
+    for samples, name in zip((noisy, clean), folders, strict=True):
+        write_audio(folder / name / f"{pair.name}.wav", samples, SAMPLE_RATE)
+    return len(clean) / SAMPLE_RATE
+
+
+def _read_noise(pair: Pair, length: int) -> np.ndarray[Any, np.dtype[np.float32]]:
+    """Read ``length`` samples of noise from the pair's place on, repeated when it is shorter."""
+    header = audio_info(pair.noise)
+    wanted = int(np.ceil(length / SAMPLE_RATE * header.sample_rate)) + 1
+    room = max(0, header.frames - wanted)
+    for attempt in range(_TRIES):
+        start = round((pair.place + attempt / _TRIES) % 1.0 * room)
+        frames = min(wanted, header.frames)
+        clip = Clip(str(pair.noise), start, frames, header.sample_rate)
+        noise = read_clip(clip, SAMPLE_RATE)
+        if not room:
+            noise = np.roll(noise, -round(pair.place * len(noise)))
+        if rms(noise) >= SILENCE_RMS:
+            return np.resize(noise, length)
+    raise FeatnormError(f"the noise {pair.noise} is silent: take it out of the noise folder")

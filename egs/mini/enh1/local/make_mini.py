@@ -1,0 +1,76 @@
+#!/usr/bin/env python3
+"""Stage 1 of egs/mini: make a corpus in the folders and names of VoiceBank-DEMAND."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+
+from featnorm_se.bin import Parser, run
+
+
+def _or_none(text: str) -> str | None:
+    """Take an empty argument, as a shell variable may give, for none."""
+    return text or None
+
+
+def _number(text: str) -> int | None:
+    """Read a whole number; an empty argument is none."""
+    return int(text) if text else None
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of this command."""
+    parser = Parser(
+        prog="local/make_mini.py",
+        description=__doc__,
+    )
+    add = parser.add_argument
+    add("--output", required=True, help="the corpus's folder")
+    add(
+        "--speech_root",
+        type=_or_none,
+        help="folder of speech recordings; without it espeak-ng speaks",
+    )
+    add(
+        "--noise_root", type=_or_none, help="folder of noise recordings; without it noises are made"
+    )
+    add(
+        "--train_speakers",
+        type=_number,
+        help="training speakers besides p226 and p287 (4 with espeak-ng, up to 26 with recordings)",
+    )
+    add(
+        "--train_utts",
+        type=_number,
+        help="clean training utterances (200 with espeak-ng, else all)",
+    )
+    add("--valid_utts", type=_number, help="validation utterances (20 with espeak-ng, else all)")
+    add("--test_utts", type=_number, help="test utterances (40 with espeak-ng, else all); 0: none")
+    add("--copies", type=int, default=1, help="noisy versions of each clean training utterance")
+    add("--seed", type=int, default=0, help="the source of all chance")
+    add("--nj", type=int, default=2, help="processes; the result does not depend on it")
+    return parser
+
+
+def main(argv: Sequence[str]) -> None:
+    """Make the corpus and print its counts."""
+    arguments = vars(build_parser().parse_args(argv))
+    from corpus.mini import MiniOptions, make_mini
+
+    output, nj = arguments.pop("output"), arguments.pop("nj")
+    options = MiniOptions(**arguments)
+    counts = make_mini(output, options, nj)["counts"]
+    for part in ("train", "valid", "test"):
+        count = counts[part]
+        print(
+            f"{part}: {count['pairs']} pairs of {count['clean']} clean utterances,"
+            f" {count['minutes']:.1f} minutes, {len(count['speakers'])} speakers,"
+            f" {len(count['noises'])} noises; {count['too_short']} files under 1 s left out"
+        )
+    if counts["silent"]:
+        print(f"{counts['silent']} silent pieces left out")
+
+
+if __name__ == "__main__":
+    raise SystemExit(run(main))

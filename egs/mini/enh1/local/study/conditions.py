@@ -1,0 +1,107 @@
+"""How a difference of two rows hangs on the utterance: its SNR, its noise, its length."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from featnorm_se.report.paired import Contrast, crossed_interval
+from featnorm_se.report.table import Estimate
+
+Conditions = Mapping[str, tuple[str, float]]
+LENGTHS = (2.0, 3.0, 4.0)  # seconds, where the bins of length meet
+
+
+@dataclass(frozen=True)
+class Gain:
+    """A mean difference among some utterances.
+
+    Attributes:
+        label: of the pair of rows.
+        metric: the metric's name.
+        kind: ``all``, ``SNR (dB)``, ``noise``, ``length (s)``, or a trend, ``per dB`` and
+            ``per s``.
+        value: which SNR, noise or range of lengths; empty for ``all`` and trends.
+        seeds, utterances: how many it is of.
+        estimate: the mean, or the slope, with its interval.
+    """
+
+    label: str
+    metric: str
+    kind: str
+    value: str
+    seeds: int
+    utterances: int
+    estimate: Estimate
+
+
+def gains(
+    label: str, metric: str, told: Contrast, conditions: Conditions, seconds: Mapping[str, float]
+) -> Iterator[Gain]:
+    """Yield a difference's mean among the utterances of each condition, and its trends.
+
+    Args:
+        label, metric: see ``Gain``.
+        told: the difference.
+        conditions: noise type and SNR in dB by utterance.
+        seconds: length by utterance.
+    """
+    for kind, value, names in _bins(told.utterances, conditions, seconds):
+        part = told.among(names)
+        if part.utterances:
+            estimate = Estimate(part.mean, *part.interval())
+            counts = (len(part.seeds), len(part.utterances))
+            yield Gain(label, metric, kind, value, *counts, estimate)
+    levels = {name: snr for name, (_, snr) in conditions.items()}
+    for kind, numbers in (("per dB", levels), ("per s", seconds)):
+        part = told.among(numbers.keys())
+        if part.utterances and len({numbers[name] for name in part.utterances}) > 1:
+            counts = (len(part.seeds), len(part.utterances))
+            yield Gain(label, metric, kind, "", *counts, _trend(part, numbers))
+
+
+def _bins(
+    names: Sequence[str], conditions: Conditions, seconds: Mapping[str, float]
+) -> Iterator[tuple[str, str, set[str]]]:
+    """Yield kind, value and utterances of every condition."""
+    yield "all", "", set(names)
+    known = {name: conditions[name] for name in names if name in conditions}
+    for snr in sorted({snr for _, snr in known.values()}):
+        yield "SNR (dB)", f"{snr:g}", {name for name in known if known[name][1] == snr}
+    for noise in sorted({noise for noise, _ in known.values()}):
+        yield "noise", noise, {name for name in known if known[name][0] == noise}
+    for low, high in zip((0.0, *LENGTHS), (*LENGTHS, np.inf), strict=True):
+        chosen = {name for name in names if low <= seconds.get(name, -1.0) < high}
+        value = f"{low:g} to {high:g}" if np.isfinite(high) else f"{low:g} on"
+        yield "length (s)", value if low else f"below {high:g}", chosen
+
+
+def _trend(told: Contrast, numbers: Mapping[str, float]) -> Estimate:
+    """Return the slope of the least-squares line through a difference, with its interval.
+
+    The slope is a mean over utterances of the difference times a fixed weight (x - mean(x)) /
+    var(x), so that it is resampled as a mean is.
+    """
+    x = np.array([numbers[name] for name in told.utterances])
+    weights = (x - x.mean()) / x.var()
+    # Seeds apart from each other by a constant have one slope.
+    values = (told.values - told.values.mean(axis=1, keepdims=True)) * weights
+    return Estimate(float(values.mean()), *crossed_interval(values))
+
+
+def to_csv(found: Sequence[Gain]) -> str:
+    """Return gains as CSV."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(
+        ["pair", "metric", "kind", "value", "seeds", "utterances", "mean", "low", "high"]
+    )
+    for gain in found:
+        told = gain.estimate
+        words = [gain.label, gain.metric, gain.kind, gain.value, gain.seeds, gain.utterances]
+        writer.writerow([*words, *(f"{v:.6f}" for v in (told.mean, told.low or 0, told.high or 0))])
+    return text.getvalue()

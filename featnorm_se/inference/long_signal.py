@@ -1,0 +1,198 @@
+"""Signals of any length through a model, in windows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from featnorm_se.data.audio import FloatArray
+from featnorm_se.inference.windows import (
+    Window,
+    Windowing,
+    cut_windows,
+    join_windows,
+    plan_windows,
+)
+from featnorm_se.normalization import FeatureNorm
+from featnorm_se.progress import progress
+from featnorm_se.statistics import SiteStats
+from featnorm_se.upstream.base import Upstream
+from featnorm_se.upstream.pieces import Part
+
+if TYPE_CHECKING:
+    from featnorm_se.inference.enhancer import Enhancer
+
+# By site, the statistics of each channel over the whole signal.
+Known = dict[str, list[SiteStats]]
+Cut = tuple[Window, FloatArray]  # (samples, channels)
+
+
+@dataclass(frozen=True)
+class Signal:
+    """A signal at 16 kHz that can be read several times from its beginning.
+
+    Attributes:
+        samples: a channel's.
+        channels: their number.
+        blocks: starts anew: blocks (n, channels) float32.
+    """
+
+    samples: int
+    channels: int
+    blocks: Callable[[], Iterator[FloatArray]]
+
+    @classmethod
+    def of(cls, samples: FloatArray) -> Signal:
+        """Take (N, channels) in memory."""
+        return cls(len(samples), samples.shape[1], lambda: iter([samples]))
+
+
+@dataclass(frozen=True)
+class Row:
+    """What the model gets: one channel of one window, samples (N,)."""
+
+    channel: int
+    window: Window
+    samples: FloatArray
+
+
+def enhance_signal(
+    enhancer: Enhancer, signal: Signal, windowing: Windowing | None = None, label: str = ""
+) -> Iterator[FloatArray]:
+    """Enhance a signal; memory does not grow with its length.
+
+    Args:
+        enhancer: the model.
+        signal: at 16 kHz.
+        windowing: how; ``None``: the defaults.
+        label: show on stderr how far a long signal is, under this name.
+
+    Yields:
+        (n, channels) float32 pieces, together as long as the signal.
+    """
+    how = windowing or Windowing()
+    plan = plan_windows(signal.samples, how, enhancer.separator.upstream.piece(signal.samples))
+    if len(plan) == 1:
+        # A window that is the whole signal has the whole signal's statistics by itself.
+        how, label = replace(how, stats="window"), ""
+    yield from join_windows(enhance_windows(enhancer, signal, plan, how, label), plan)
+
+
+def enhance_windows(
+    enhancer: Enhancer,
+    signal: Signal,
+    plan: list[Window],
+    windowing: Windowing,
+    label: str = "",
+) -> Iterator[FloatArray]:
+    """Yield the output of every window of a plan, (samples, channels); see ``enhance_signal``."""
+    upstream = enhancer.separator.upstream
+
+    def batches(task: str) -> Iterator[list[Row]]:
+        windows: Iterable[Cut] = zip(plan, cut_windows(signal.blocks(), plan), strict=True)
+        if label:
+            windows = progress(windows, f"{label}: {task}", len(plan), "window")
+        return _batches(windows, windowing.batch)
+
+    known: Known = {}
+    # Each site's features are built on the normalization of those below it.
+    for site in _normalized(upstream) if windowing.stats == "file" else ():
+        totals = [SiteStats.of(np.zeros((0, upstream.sites[site])))] * signal.channels
+        for rows in batches("statistics"):
+            wav = _stack(rows).to(enhancer.device)
+            with _given(upstream, signal.samples, rows, known), enhancer.precision():
+                features = _features_before_norm(upstream, site, wav)
+            for row, x in zip(rows, features, strict=True):
+                own = x[_own_frames(row.window, upstream.hop)]
+                totals[row.channel] = totals[row.channel].merge(SiteStats.of(own.numpy()))
+        known[site] = totals
+    done: list[FloatArray] = []
+    for rows in batches("enhancing"):
+        with _given(upstream, signal.samples, rows, known):
+            done += list(enhancer.enhance(_stack(rows)).numpy())
+        while len(done) >= signal.channels:
+            yield np.stack(done[: signal.channels], axis=1)
+            del done[: signal.channels]
+
+
+def _batches(windows: Iterable[Cut], size: int) -> Iterator[list[Row]]:
+    """Put the channels of windows, in order, together to rows of one length."""
+    held: list[Row] = []
+    for window, x in windows:
+        for channel in range(x.shape[1]):
+            # The last window may be longer.
+            if held and (len(held) == size or len(held[0].samples) != len(x)):
+                yield held
+                held = []
+            held.append(Row(channel, window, x[:, channel]))
+    yield held
+
+
+def _stack(rows: list[Row]) -> Tensor:
+    return torch.from_numpy(np.stack([row.samples for row in rows]))
+
+
+def _normalized(upstream: Upstream) -> dict[str, FeatureNorm]:
+    """Return by site the norms that take (m, s) from the signal at hand, the lowest first."""
+    norms = dict(upstream.norms.items())
+    found = {site: norms.get(site.replace(".", "_")) for site in upstream.sites}
+    return {
+        site: norm
+        for site, norm in found.items()
+        if isinstance(norm, FeatureNorm) and norm.norm != "corpus"
+    }
+
+
+@torch.inference_mode()
+def _features_before_norm(upstream: Upstream, site: str, wav: Tensor) -> Tensor:
+    """Run an upstream on wav (B, N) as far as a site; return (B, T, D), float32 on the CPU."""
+    steps = upstream.walk(wav, torch.full((len(wav),), wav.shape[1], device=wav.device))
+    reached, x, lengths = next(steps)
+    while reached != site:
+        key = reached.replace(".", "_")
+        if key in upstream.norms:
+            x = upstream.norms[key](x, lengths)
+        reached, x, lengths = steps.send(x)
+    steps.close()
+    return x.float().cpu()
+
+
+def _own_frames(window: Window, hop: int) -> slice:
+    """The frames that begin in the part that no other window has in its own."""
+    first = -(-(window.own_start - window.start) // hop)
+    if window.own_stop == window.stop:
+        return slice(first, None)
+    return slice(first, -(-(window.own_stop - window.start) // hop))
+
+
+@contextmanager
+def _given(upstream: Upstream, samples: int, rows: list[Row], known: Known) -> Iterator[None]:
+    """Have an upstream know what the rows are parts of, and normalize them by what is known.
+
+    Args:
+        upstream: the upstream; it is left as it was, whatever happens.
+        samples: of the whole signal.
+        rows: the batch.
+        known: statistics of the whole signal.
+    """
+    channels = [row.channel for row in rows]
+    norms = _normalized(upstream)
+    try:
+        upstream.part = Part(samples, channels, [row.window.start for row in rows])
+        for site, totals in known.items():
+            rows_stats = [totals[channel] for channel in channels]
+            like = norms[site].mean
+            mean = torch.as_tensor(np.stack([stats.mean for stats in rows_stats])).to(like)
+            std = torch.as_tensor(np.stack([stats.std for stats in rows_stats])).to(like)
+            norms[site].given = (mean[:, None], std[:, None])
+        yield
+    finally:
+        upstream.part = None
+        for norm in norms.values():
+            norm.given = None

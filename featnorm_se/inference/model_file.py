@@ -1,0 +1,158 @@
+"""A trained model's configuration and weights: from a folder, a packed zip or Hugging Face."""
+
+from __future__ import annotations
+
+import os
+import re
+import zipfile
+import zlib
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from featnorm_se.config import parse_config, read_config
+from featnorm_se.errors import FeatnormError
+
+WEIGHTS, CONFIG = "model.safetensors", "config.yaml"
+MEMBERS = (WEIGHTS, CONFIG, "clean_stats.npz", "results.json", "README.md")
+MODEL_FILES = ("valid.loss.best.pth", "valid.loss.ave.pth", WEIGHTS)
+# A file of the package, and not of a folder that happens to be the current one.
+SHIPPED = Path(__file__).resolve().parents[1] / "models" / "default.zip"
+_HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
+
+Weights = dict[str, torch.Tensor]
+
+
+def read_model(
+    source: str | os.PathLike[str], model_file: str | None = None
+) -> tuple[dict[str, Any], Weights]:
+    """Return the configuration and the weights; no code in the files is run.
+
+    Args:
+        source: an experiment's folder, a packed ``.zip``, or ``owner/name`` on Hugging Face.
+        model_file: the weights' file in a folder; ``None``: the best on validation.
+
+    Raises:
+        FeatnormError: a file is missing, broken, or would run code when loaded.
+    """
+    path = Path(source)
+    if path.is_file():
+        if model_file:
+            raise FeatnormError(f"{path} is a packed model: --model_file is for folders")
+        config, weights = (read_member(path, name) for name in (CONFIG, WEIGHTS))
+        return parse_config(config, f"{CONFIG} in {path}"), parse_weights(
+            weights, f"{WEIGHTS} in {path}"
+        )
+    if not path.exists() and _HUB_NAME.fullmatch(str(source)):
+        path = fetch_from_hub(str(source))
+    if not path.is_dir():
+        raise FeatnormError(f"{path}: there is no such experiment's folder or packed model")
+    return read_folder(path, model_file)
+
+
+def shipped_model() -> Path:
+    """Return the packed model that comes with the package, used when none is named.
+
+    Raises:
+        FeatnormError: this installation lacks it.
+    """
+    if not SHIPPED.is_file():
+        raise FeatnormError(
+            f"this installation has no model of its own ({SHIPPED} is missing): name one"
+            " (--model), or install featnorm_se whole"
+        )
+    return SHIPPED
+
+
+def read_folder(folder: Path, model_file: str | None = None) -> tuple[dict[str, Any], Weights]:
+    """Read a folder's ``config.yaml`` and weights; see ``read_model``."""
+    if not (folder / CONFIG).is_file():
+        raise FeatnormError(f"{folder} holds no {CONFIG}: train first (stage 3)")
+    config = read_config(folder / CONFIG)
+    weights = find_weights(folder, model_file)
+    if weights.suffix == ".safetensors":
+        return config, parse_weights(weights.read_bytes(), str(weights))
+    try:
+        return config, torch.load(weights, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises its own, pickle's and zip's errors here
+        reason = " ".join(str(error).split())[:200]
+        raise FeatnormError(f"{weights} is no whole file of weights: {reason}") from error
+
+
+def find_weights(folder: Path, model_file: str | None = None) -> Path:
+    """Return the weights' file of a folder.
+
+    Raises:
+        FeatnormError: there is none.
+    """
+    names = [model_file] if model_file else list(MODEL_FILES)
+    found = [folder / name for name in names if (folder / name).is_file()]
+    if not found:
+        raise FeatnormError(f"{folder} holds no {' or '.join(names)}: train first (stage 3)")
+    return found[0]
+
+
+def parse_weights(data: bytes, where: str) -> Weights:
+    """Read weights in the safetensors format, which holds arrays and nothing else.
+
+    Those that ``pack`` has halved come as float32, which holds every float16 exactly.
+
+    Raises:
+        FeatnormError: it is another format or cut short; ``where`` names the file.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load
+
+    try:
+        weights = load(data)
+    except (SafetensorError, ValueError, KeyError) as error:
+        raise FeatnormError(f"{where} is no whole file of weights: {error}") from error
+    return {
+        key: value.float() if value.dtype == torch.float16 else value
+        for key, value in weights.items()
+    }
+
+
+def read_member(path: Path, name: str) -> bytes:
+    """Return one file of a packed model; nothing is unpacked to disk.
+
+    Raises:
+        FeatnormError: it is no zip or broken, lacks the file, or holds any other file than a
+            packed model does (a path out of it, say).
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            odd = sorted(set(archive.namelist()) - set(MEMBERS))
+            if odd:
+                raise FeatnormError(f"{path} is no packed model: it holds {odd[0]!r}")
+            return archive.read(name)
+    except KeyError as error:
+        raise FeatnormError(f"{path} is no packed model: it holds no {name}") from error
+    except (zipfile.BadZipFile, zlib.error, OSError, EOFError, ValueError, RuntimeError) as error:
+        raise FeatnormError(f"{path} is no packed model, or broken: {error}") from error
+
+
+def fetch_from_hub(name: str) -> Path:
+    """Download a packed model from Hugging Face, or take it from its cache.
+
+    Only the configuration and the weights in safetensors are fetched.
+
+    Raises:
+        FeatnormError: huggingface_hub is not installed, or it cannot have the model.
+    """
+    absent = f"{name}: there is no such folder or packed model here"
+    try:
+        from huggingface_hub import snapshot_download
+    except ImportError as error:
+        raise FeatnormError(
+            f"{absent}; to look for a model of that name on Hugging Face, pip install"
+            " huggingface_hub"
+        ) from error
+    try:
+        return Path(snapshot_download(name, allow_patterns=[CONFIG, WEIGHTS]))
+    except Exception as error:  # it raises its own, requests' and the system's errors
+        reason = " ".join(str(error).split())[:200]
+        raise FeatnormError(
+            f"{absent}, and Hugging Face does not give it (offline? a wrong name?): {reason}"
+        ) from error

@@ -1,0 +1,191 @@
+"""The rows of the tables that a recipe runs: read from its small files, turned into runs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from featnorm_se.config import read_config
+from featnorm_se.errors import FeatnormError
+from featnorm_se.files import read_json
+from featnorm_se.names import check_norm, check_sites
+from featnorm_se.report.experiments import NOISY, SCORES_PREFIX, drift_file
+from featnorm_se.upstream.registry import upstream_card
+
+_NUMBER = re.compile(r"^\d+_(?=.)")
+_KEYS = {"upstream", "weights", "norm", "norm_site", "baseline", "config"}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row: what is trained, and which row of the same table it is compared with.
+
+    Attributes:
+        name: the file's name without its ending.
+        upstream: name of the upstream; ``noisy`` for the input itself.
+        weights: ``pretrained`` or ``scratch``.
+        norm, norm_site: as ``run.sh`` takes them; ``norm_site`` is ``auto`` where that is the same.
+        site: where it is normalized, ``auto`` and ``last`` resolved; empty: nowhere.
+        baseline: name of the row to compare with; empty: none.
+        config: the row's own training YAML; empty: that of the setting.
+    """
+
+    name: str
+    upstream: str
+    weights: str = ""
+    norm: str = ""
+    norm_site: str = ""
+    site: str = ""
+    baseline: str = ""
+    config: str = ""
+
+    @property
+    def title(self) -> str:
+        """The name without the number that sorts the files."""
+        return _NUMBER.sub("", self.name)
+
+    @property
+    def is_noisy(self) -> bool:
+        """Whether the row is the input as it is."""
+        return self.upstream == NOISY
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What all runs of a table have in common.
+
+    Attributes:
+        upstream: takes the place of the rows' upstream (tables of one upstream only).
+        suffix: goes after every upstream's name, such as ``_tiny``.
+        ckpt_dir: folder of ``<upstream>.pt`` for pre-trained rows; empty: the official ones.
+        config: the training YAML of rows that name none.
+        conf_dir: the recipe's own upstream cards.
+    """
+
+    upstream: str = ""
+    suffix: str = ""
+    ckpt_dir: str = ""
+    config: str = "conf/train.yaml"
+    conf_dir: str = "conf/upstream"
+
+
+def read_rows(folder: Path, setting: Setting) -> list[Row]:
+    """Read a table's rows, in the order of the files' names.
+
+    Raises:
+        FeatnormError: there is no such table, or a file has an unknown key, upstream, norm, site
+            or baseline; the message names the file.
+    """
+    files = sorted(folder.glob("*.yaml"))
+    if not files:
+        known = ", ".join(sorted(p.name for p in folder.parent.glob("*") if p.is_dir()))
+        raise FeatnormError(f"no such table: {folder.name}; there are {known or 'none'}")
+    rows = []
+    for file in files:
+        entry = read_config(file)
+        try:
+            rows.append(_make_row(file.stem, entry, setting))
+        except FeatnormError as error:
+            raise FeatnormError(f"{file}: {error}") from error
+    upstreams = {row.upstream for row in rows if not row.is_noisy}
+    if setting.upstream and len(upstreams) > 1:
+        raise FeatnormError(f"the table {folder.name} is of several upstreams: no --upstream there")
+    names = {row.name for row in rows}
+    for row in rows:
+        if row.baseline and row.baseline not in names:
+            raise FeatnormError(f"{folder / row.name}.yaml: there is no row {row.baseline!r}")
+    return rows
+
+
+def _make_row(name: str, entry: Mapping[str, Any], setting: Setting) -> Row:
+    if not entry.keys() <= _KEYS or "upstream" not in entry:
+        raise FeatnormError(f"the keys of a row are {', '.join(sorted(_KEYS))}, upstream at least")
+    upstream = entry["upstream"]
+    if upstream == NOISY:
+        return Row(name, NOISY)
+    if upstream != "fbank":  # the control: it has one size and no weights
+        upstream = (setting.upstream or upstream) + setting.suffix
+    card = upstream_card(upstream, Path(setting.conf_dir) if setting.conf_dir else None)
+    weights = entry.get("weights")
+    if weights not in ("pretrained", "scratch"):
+        raise FeatnormError(f"weights is {weights!r}: pretrained or scratch is wanted")
+    norm = check_norm(str(entry.get("norm")))
+    site = acting = ""
+    if norm not in ("none", "level"):
+        site = _site(str(entry.get("norm_site", "auto")), card)
+        acting = site.replace("auto", str(card.get("lowest_site", "auto")))
+        acting = acting.replace("last", f"layer.{card['layers']}")
+    baseline, config = str(entry.get("baseline", "")), str(entry.get("config", ""))
+    return Row(name, upstream, weights, norm, site, acting, baseline, config)
+
+
+def _site(site: str, card: dict[str, Any]) -> str:
+    """Resolve ``middle``, and call the lowest site that acts ``auto``, as a single run does."""
+    layers = int(card["layers"])
+    if site == "middle":
+        site = f"layer.{(layers + 1) // 2}"
+    check_sites(site, layers)
+    return "auto" if site == card.get("lowest_site") else site
+
+
+def tag_of(row: Row, setting: Setting, seed: int) -> str:
+    """Return the name of a row's experiment, the one that ``run.sh`` would give it."""
+    if row.is_noisy:
+        return NOISY
+    site = f"_{row.norm_site.replace(',', '+')}" if row.norm_site else ""
+    config = Path(row.config or setting.config).stem
+    return f"{row.upstream}_{row.weights}_{row.norm}{site}_{config}_seed{seed}"
+
+
+def arguments_of(row: Row, setting: Setting, seed: int) -> list[str]:
+    """Return the options of ``run.sh`` that run a row."""
+    checkpoint = "scratch" if row.weights == "scratch" else ""
+    if setting.ckpt_dir and row.weights == "pretrained":
+        checkpoint = str(Path(setting.ckpt_dir) / f"{row.upstream}.pt")
+    options = {
+        "upstream": row.upstream,
+        "upstream_ckpt": checkpoint,
+        "norm": row.norm,
+        "norm_site": row.norm_site or "auto",
+        "config": row.config or setting.config,
+        "seed": str(seed),
+        "tag": tag_of(row, setting, seed),
+    }
+    return [word for key, value in options.items() for word in (f"--{key}", value)]
+
+
+def plan_runs(
+    rows: Sequence[Row],
+    setting: Setting,
+    seeds: Sequence[int],
+    expdir: Path,
+    testset: str = "test",
+    drift: bool = False,
+) -> list[dict[str, Any]]:
+    """Return what is still to be run, without doubles.
+
+    Returns:
+        ``tag``, first ``stage`` (2; 4 when it is trained; 5 when only the drift is missing),
+        ``drift`` (whether that is wanted) and ``arguments`` of ``run.sh``.
+    """
+    runs: dict[str, dict[str, Any]] = {}
+    for seed in seeds:
+        for row in rows:
+            tag = tag_of(row, setting, seed)
+            stage = _first_stage(expdir / tag, testset)
+            measured = not drift or drift_file(expdir / tag).is_file()
+            if row.is_noisy or (stage == 5 and measured):
+                continue
+            arguments = arguments_of(row, setting, seed)
+            runs[tag] = {"tag": tag, "stage": stage, "drift": drift, "arguments": arguments}
+    return list(runs.values())
+
+
+def _first_stage(folder: Path, testset: str) -> int:
+    if (folder / f"{SCORES_PREFIX}{testset}" / "summary.json").is_file():
+        return 5
+    record = folder / "run.json"
+    return 4 if record.is_file() and read_json(record).get("finished") else 2

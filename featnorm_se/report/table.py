@@ -1,0 +1,164 @@
+"""A table over seeds, gathered from the experiments that are there, nothing guessed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from featnorm_se.errors import FeatnormError
+from featnorm_se.metrics.summary import describe
+from featnorm_se.report.experiments import (
+    SCORES_PREFIX,
+    Experiment,
+    read_drift,
+    read_experiments,
+)
+from featnorm_se.report.paired import contrast
+from featnorm_se.report.rows import Row, Setting, tag_of
+
+Runs = Mapping[int, Experiment]
+DELTAS = ("PESQ_WB", "STOI")
+DRIFT = ("cka", "cosine")
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean and its 95 % interval; the interval is ``None`` where one value gives none."""
+
+    mean: float
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True)
+class Line:
+    """One row of a table with what is known of it.
+
+    Attributes:
+        row: what it is about.
+        seeds: how many of its runs were scored.
+        metrics: over seeds, by metric.
+        deltas: paired difference to the baseline over seeds and utterances, by metric.
+        drift: over seeds, ``cka`` and ``cosine`` (means over layers) and those of the last layer.
+        parameters: of the model.
+        seconds: mean training time.
+    """
+
+    row: Row
+    seeds: int
+    metrics: dict[str, Estimate] = field(default_factory=dict)
+    deltas: dict[str, Estimate] = field(default_factory=dict)
+    drift: dict[str, Estimate] = field(default_factory=dict)
+    parameters: int | None = None
+    seconds: float | None = None
+
+
+def gather(
+    rows: Sequence[Row],
+    setting: Setting,
+    seeds: Sequence[int],
+    expdir: Path,
+    testset: str = "test",
+) -> list[Line]:
+    """Gather what there is of every row; a row that was not run has no values.
+
+    The interval of a metric is Student's t over the means of the seeds. A difference is taken
+    seed by seed and utterance by utterance, over the seeds that a row and its baseline both have;
+    its interval is the bootstrap's over both (``paired.crossed_interval``).
+
+    Raises:
+        FeatnormError: a score file is broken.
+    """
+    try:
+        there = {e.name: e for e in read_experiments(expdir) if testset in e.summaries}
+    except FeatnormError:
+        if any(expdir.glob(f"*/{SCORES_PREFIX}{testset}/summary.json")):
+            raise
+        there = {}
+    runs: dict[str, Runs] = {
+        row.name: {
+            seed: there[tag] for seed in seeds if (tag := tag_of(row, setting, seed)) in there
+        }
+        for row in rows
+    }
+    return [_line(row, runs[row.name], runs.get(row.baseline, {}), testset) for row in rows]
+
+
+def _line(row: Row, by_seed: Runs, baseline: Runs, testset: str) -> Line:
+    # The noisy input is one experiment for all seeds.
+    runs = list({run.name: run for run in by_seed.values()}.values())
+    if not runs:
+        return Line(row, 0)
+    found: dict[str, list[float]] = {}
+    for run in runs:
+        for metric in run.summaries[testset].get("metrics", {}):
+            mean = run.mean(testset, metric)
+            if mean is not None:
+                found.setdefault(metric, []).append(mean)
+    # A metric that one seed lacks would be a mean over other seeds than its neighbours'.
+    full = {name: values for name, values in found.items() if len(values) == len(runs)}
+    times = [run.run.get("training_seconds") for run in runs]
+    known = [float(time) for time in times if time is not None]
+    counts = {(run.run.get("parameters") or {}).get("total") for run in runs}
+    return Line(
+        row,
+        len(runs),
+        {name: over_seeds(values) for name, values in full.items()},
+        _differences(baseline, by_seed, testset),
+        _drift(runs),
+        counts.pop() if len(counts) == 1 else None,
+        sum(known) / len(known) if len(known) == len(runs) else None,
+    )
+
+
+def over_seeds(values: Sequence[float]) -> Estimate:
+    """Return the mean over seeds with Student's interval; one value has none."""
+    found = describe(values)
+    return Estimate(found["mean"], *(found["ci95"] or ()))
+
+
+def one_more(estimate: Estimate | None, seeds: int) -> tuple[float, float] | None:
+    """Return where one more run falls 95 times of 100; one run does not say.
+
+    Student's prediction interval is mean ± t s sqrt(1 + 1/n), and that of the mean over n seeds
+    mean ± t s / sqrt(n): sqrt(n + 1) times as close.
+
+    Args:
+        estimate: the mean over seeds.
+        seeds: how many it is of.
+    """
+    if estimate is None or estimate.low is None or estimate.high is None:
+        return None
+    mean, wide = estimate.mean, math.sqrt(seeds + 1)
+    return mean - wide * (mean - estimate.low), mean + wide * (estimate.high - mean)
+
+
+def _differences(baseline: Runs, judged: Runs, testset: str) -> dict[str, Estimate]:
+    # Seeds that only one side has would pass for a difference of the two.
+    common = [seed for seed in judged if seed in baseline]
+    terms = [
+        (weight, {seed: runs[seed].scores(testset) for seed in common})
+        for weight, runs in ((1.0, judged), (-1.0, baseline))
+    ]
+    found = {}
+    for metric in DELTAS:
+        with suppress(FeatnormError):  # one of them was not scored with it
+            difference = contrast(terms, metric)
+            found[metric] = Estimate(difference.mean, *difference.interval())
+    return found
+
+
+def _drift(runs: Sequence[Experiment]) -> dict[str, Estimate]:
+    """Average every run's drift over layers; nothing unless all runs have it."""
+    tables = [read_drift(run.folder) for run in runs]
+    if not all(tables):
+        return {}
+    found = {}
+    for name in DRIFT:
+        values = [[getattr(layer, name) for layer in table] for table in tables]
+        found[name] = over_seeds([sum(layers) / len(layers) for layers in values])
+        found[f"last_{name}"] = over_seeds([layers[-1] for layers in values])
+    return found

@@ -1,0 +1,167 @@
+"""A gathered table as Markdown, CSV and LaTeX."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Sequence
+
+from featnorm_se.metrics.names import METRICS
+from featnorm_se.report.results import INTERNAL, format_count, format_duration, markdown_table
+from featnorm_se.report.table import DELTAS, Estimate, Line, one_more
+
+_DRIFT = {
+    "cka": "CKA",
+    "cosine": "cosine",
+    "last_cka": "CKA, last layer",
+    "last_cosine": "cosine, last layer",
+}
+_WORDS = 5  # columns of words at the left
+_MINUS = re.compile(r"(?<![\w.])-(?=\d)")  # in LaTeX's text a hyphen is no minus
+_LATEX = {
+    **{character: f"\\{character}" for character in "#$%&_{}"},
+    "\\": "\\textbackslash{}",
+    "~": "\\textasciitilde{}",
+    "^": "\\textasciicircum{}",
+    "±": "$\\pm$",
+    "Δ": "$\\Delta$",
+}
+
+NOTE = (
+    "Mean over seeds ± half of its 95 % interval (Student's t; none from one seed). One more run:"
+    " where a run with another seed falls 95 times of 100; the same seed on another machine is such"
+    " a run too. Δ: difference to the baseline, paired by seed and utterance, over the seeds of"
+    " both, with its 95 % bootstrap interval over seeds and utterances (from one seed: over"
+    " utterances alone, which says nothing about other seeds). Training time: mean over seeds. An"
+    " empty cell was not measured."
+)
+
+
+DRIFT_NOTE = (
+    " CKA, cosine: likeness of the clean features before and after fine-tuning, mean over layers;"
+    " 1: nothing has moved."
+)
+
+
+def shown(lines: Sequence[Line]) -> list[str]:
+    """Return the metrics that any row has, in the usual order."""
+    return [m for m in METRICS if m not in INTERNAL and any(m in line.metrics for line in lines)]
+
+
+def cells(lines: Sequence[Line], drift: bool = False) -> list[list[str]]:
+    """Return the table as text: a heading and a row a line; unknown cells are empty.
+
+    Args:
+        lines: what was gathered.
+        drift: with the columns of the distance from the pre-trained model.
+    """
+    metrics, drifts = shown(lines), list(_DRIFT) if drift else []
+    changing = [name for name in DELTAS if name in metrics]
+    heading = ["row", "upstream", "weights", "norm", "site", "seeds", *metrics]
+    heading += [f"one more run: {name}" for name in changing]
+    heading += [_DRIFT[name] for name in drifts]
+    heading += ["baseline", *(f"Δ {name}" for name in DELTAS), "parameters", "training"]
+    titles = {line.row.name: line.row.title for line in lines}
+    most = max((line.seeds for line in lines), default=0)
+    table = [heading]
+    for line in lines:
+        row = line.row
+        few = 0 < line.seeds < most and not row.is_noisy  # its mean is over fewer than theirs
+        cells_of = [row.title, row.upstream, row.weights, row.norm, row.site]
+        cells_of.append(f"{line.seeds} of {most}" if few else str(line.seeds or ""))
+        for name in metrics:
+            cells_of.append(_value(line.metrics.get(name), METRICS[name].decimals))
+        for name in changing:
+            ends = one_more(line.metrics.get(name), line.seeds)
+            cells_of.append(_range(ends, METRICS[name].decimals))
+        cells_of += [_value(line.drift.get(name), 3) for name in drifts]
+        cells_of.append(titles.get(row.baseline, ""))
+        for name in DELTAS:
+            cells_of.append(format_difference(line.deltas.get(name), METRICS[name].decimals))
+        table.append([*cells_of, format_count(line.parameters), format_duration(line.seconds)])
+    return table
+
+
+def _value(estimate: Estimate | None, decimals: int) -> str:
+    if estimate is None:
+        return ""
+    mean = f"{estimate.mean:.{decimals}f}"
+    if estimate.low is None or estimate.high is None:
+        return mean
+    return f"{mean} ± {(estimate.high - estimate.low) / 2:.{decimals}f}"
+
+
+def _range(ends: tuple[float, float] | None, decimals: int) -> str:
+    return f"{ends[0]:.{decimals}f} to {ends[1]:.{decimals}f}" if ends else ""
+
+
+def format_difference(estimate: Estimate | None, decimals: int) -> str:
+    """Write a difference with its interval, one decimal more than its metric has."""
+    if estimate is None:
+        return ""
+    values = (estimate.mean, estimate.low, estimate.high)
+    mean, low, high = (_signed(value, decimals + 1) for value in values)
+    return f"{mean} [{low}, {high}]"
+
+
+def _signed(value: float | None, decimals: int) -> str:
+    """Write a difference with its sign; a zero has none, whichever side it was rounded from."""
+    text = f"{value or 0.0:+.{decimals}f}"
+    return text if text.strip("+-0.") else text[1:]
+
+
+def to_markdown(lines: Sequence[Line], title: str, drift: bool = False) -> str:
+    """Return the table as Markdown, with a heading and what its cells are."""
+    rows = [[cell.replace("|", "\\|") for cell in row] for row in cells(lines, drift)]
+    note = NOTE + (DRIFT_NOTE if drift else "")
+    return "\n".join([f"# {title}", "", note, "", *markdown_table(rows, _WORDS)]) + "\n"
+
+
+def to_latex(lines: Sequence[Line], title: str, drift: bool = False) -> str:
+    """Return the table as a LaTeX ``tabular`` for the package booktabs."""
+    heading, *body = cells(lines, drift)
+
+    def row(values: Sequence[str]) -> str:
+        escaped = ("".join(_LATEX.get(c, c) for c in value) for value in values)
+        return " & ".join(_MINUS.sub("$-$", value) for value in escaped) + r" \\"
+
+    columns = "l" * _WORDS + "r" * (len(heading) - _WORDS)
+    parts = [
+        f"% {title}. {NOTE}{DRIFT_NOTE if drift else ''}",
+        f"\\begin{{tabular}}{{{columns}}}",
+        r"\toprule",
+        row(heading),
+        r"\midrule",
+        *map(row, body),
+        r"\bottomrule",
+        r"\end{tabular}",
+    ]
+    return "\n".join(parts) + "\n"
+
+
+def to_csv(lines: Sequence[Line], drift: bool = False) -> str:
+    """Return the table as CSV: plain numbers, an interval as two columns, six decimals."""
+    metrics, drifts = shown(lines), list(_DRIFT) if drift else []
+    columns = [*metrics, *drifts, *(f"delta_{name}" for name in DELTAS)]
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    head = ["row", "upstream", "weights", "norm", "norm_site", "baseline", "seeds"]
+    spread = [f"{name}{end}" for name in columns for end in ("", "_low", "_high")]
+    ends = [f"{name}_one_more_{end}" for name in DELTAS for end in ("low", "high")]
+    writer.writerow([*head, *spread, *ends, "parameters", "training_seconds"])
+    for line in lines:
+        row = line.row
+        estimates = [line.metrics.get(name) for name in metrics]
+        estimates += [line.drift.get(name) for name in drifts]
+        estimates += [line.deltas.get(name) for name in DELTAS]
+        numbers: list[float | None] = []
+        for estimate in estimates:
+            numbers += [estimate.mean, estimate.low, estimate.high] if estimate else [None] * 3
+        for name in DELTAS:
+            numbers += one_more(line.metrics.get(name), line.seeds) or (None, None)
+        words = [row.name, row.upstream, row.weights, row.norm, row.site, row.baseline]
+        written = ["" if number is None else f"{number:.6f}" for number in numbers]
+        last = ["" if v is None else v for v in (line.parameters, line.seconds)]
+        writer.writerow([*words, line.seeds or "", *written, *last])
+    return text.getvalue()

@@ -1,0 +1,159 @@
+"""The convolutional encoder as matrix products over (frames, channels), in s3prl's own weights.
+
+A convolution of stride s reads its input in rows of s frames: output t is row t times the first
+s taps, plus row t + 1 times the next s taps, and so on. So with frames before channels it is one
+or two plain matrix products over all utterances at once, and so are its gradients, without a
+copy of the windows. The group norm of the first convolution is folded into its weights: the mean
+and deviation of its output follow from those of the windows of the signal, which are ten numbers
+each, so the widest tensor of the model is made once and never read for statistics.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from featnorm_se.upstream.padding import padding_mask
+
+
+def encode(extractor: nn.Module, wav: Tensor, sizes: list[int]) -> Tensor:
+    """Return what the feature extractor gives, frames before channels.
+
+    It follows the blocks that s3prl builds: a convolution, a dropout of nothing, a group norm
+    (first block) or a layer norm over channels or neither, and GELU.
+
+    Args:
+        extractor: s3prl's ``ConvFeatureExtractionModel``, no kernel shorter than its stride.
+        wav: (B, N) samples, at least one receptive field.
+        sizes: samples of each utterance over which a group norm takes its statistics, at least
+            one receptive field.
+
+    Returns:
+        (B, T, C) with T the frames of N samples. In float32, or in autocast's type where that is
+        on; the first convolution and its norm are computed in float32 all the same.
+    """
+    blocks: Any = extractor.conv_layers
+    frames, rows = wav.size(1), 1
+    for block in blocks:
+        frames = (frames - block[0].kernel_size[0]) // block[0].stride[0] + 1
+    for block in blocks[1:]:
+        rows *= block[0].stride[0]
+    first = blocks[0]
+    kernel, stride = first[0].kernel_size[0], first[0].stride[0]
+    # Whole rows for every layer: frames past the last window see zeros, and nobody sees them.
+    whole = -(-((wav.size(1) - kernel) // stride + 1) // rows) * rows
+    wav = F.pad(wav, (0, max((whole - 1) * stride + kernel - wav.size(1), 0)))
+    windows = wav.unfold(1, kernel, stride)[:, :whole]
+    counts = (torch.tensor(sizes, device=wav.device) - kernel) // stride + 1
+    dtype = _product_type(wav)
+    with torch.autocast(wav.device.type, enabled=False):
+        x = _first_block(first, windows, counts)
+        x = x.to(dtype).flatten(0, 1)
+        for block in blocks[1:]:
+            x = _block(block, x)
+        x = x.unflatten(0, (len(wav), -1))[:, :frames]
+        return F.gelu(x)
+
+
+def _product_type(x: Tensor) -> torch.dtype:
+    """Return the type in which autocast would have matrix products computed here."""
+    if torch.is_autocast_enabled(x.device.type):
+        return torch.get_autocast_dtype(x.device.type)
+    return x.dtype
+
+
+def _first_block(block: Any, windows: Tensor, counts: Tensor) -> Tensor:
+    """Run the first convolution and its norm on windows (B, T, kernel); return (B, T, C).
+
+    Only the first ``counts`` (B,) windows of each utterance are normalized over.
+    """
+    conv = block[0]
+    taps = conv.weight.squeeze(1)
+    norm = block[2] if isinstance(block[2], nn.GroupNorm) else None
+    if norm is None:
+        return _layer_norm(block, F.linear(windows, taps, conv.bias))
+    bias = 0.0 if conv.bias is None else conv.bias.double()
+    mean, covariance = _moments(windows, counts)
+    centre = mean @ taps.double().t() + bias
+    spread = ((taps.double() @ covariance) * taps.double()).sum(-1)
+    scale = norm.weight.double() * (spread + norm.eps).rsqrt()
+    shift = norm.bias.double() + scale * (bias - centre)
+    weights = torch.cat([taps.t() * scale.unsqueeze(1), shift.unsqueeze(1)], dim=1)
+    return torch.bmm(F.pad(windows, (0, 1), value=1.0), weights.to(windows.dtype))
+
+
+def _moments(windows: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
+    """Return mean (B, kernel) and covariance (B, kernel, kernel), float64, of the windows.
+
+    Only the first ``counts`` (B,) windows of each utterance count.
+    """
+    outside = padding_mask(counts, windows.size(1)).unsqueeze(-1)
+    total = counts.double().view(-1, 1, 1)
+    x = windows.double().masked_fill(outside, 0.0)
+    mean = x.sum(1, keepdim=True) / total
+    x = (x - mean).masked_fill(outside, 0.0)
+    return mean.squeeze(1), x.transpose(1, 2) @ x / total
+
+
+def _block(block: Any, x: Tensor) -> Tensor:
+    """Run the GELU of the block below, a convolution and its layer norm, if any, on rows (R, C)."""
+    conv = block[0]
+    weight = conv.weight.to(x.dtype).permute(2, 1, 0).flatten(0, 1)
+    bias = None if conv.bias is None else conv.bias.to(x.dtype)
+    y: Tensor = _StridedProduct.apply(x, weight, bias, conv.stride[0])
+    return _layer_norm(block, y)
+
+
+def _layer_norm(block: Any, x: Tensor) -> Tensor:
+    """Apply the block's layer norm over channels, in float32 as s3prl does, if it has one."""
+    if not isinstance(block[2], nn.Sequential):
+        return x
+    norm: Any = block[2][1]
+    normed = F.layer_norm(x.float(), norm.normalized_shape, norm.weight, norm.bias, norm.eps)
+    return normed.to(x.dtype)
+
+
+class _StridedProduct(torch.autograd.Function):
+    """GELU of frames (R * s, C), then a convolution with weights (k * C, D): rows (R, D).
+
+    Weights are ordered tap by tap. The last ceil(k / s) - 1 rows lack part of their window. Only
+    what comes before the GELU is kept for the gradients: computing it again costs less than the
+    memory, and what it takes is used again for the gradient.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, stride: int) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        ctx.stride, ctx.biased = stride, bias is not None
+        wide = F.gelu(x).view(len(x) // stride, -1)
+        parts = weight.split(wide.size(1))
+        y = torch.mm(wide, parts[0]) if bias is None else torch.addmm(bias, wide, parts[0])
+        for late, part in enumerate(parts[1:], start=1):
+            y[:-late].addmm_(wide[late:, : len(part)], part)
+        return y
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        x, weight = ctx.saved_tensors
+        grad = grad.contiguous()
+        wide = F.gelu(x).view(len(x) // ctx.stride, -1)
+        parts = weight.split(wide.size(1))
+        of_x = of_weight = of_bias = None
+        if ctx.needs_input_grad[1]:
+            products = [wide.t() @ grad]
+            for late, part in enumerate(parts[1:], start=1):
+                products.append(wide[late:, : len(part)].t() @ grad[:-late])
+            of_weight = torch.cat(products)
+        if ctx.needs_input_grad[2] and ctx.biased:
+            of_bias = grad.sum(0)
+        if ctx.needs_input_grad[0]:
+            torch.mm(grad, parts[0].t(), out=wide)
+            for late, part in enumerate(parts[1:], start=1):
+                wide[late:, : len(part)].addmm_(grad[:-late], part.t())
+            of_x = wide.view_as(x)
+            torch.ops.aten.gelu_backward.grad_input(of_x, x, grad_input=of_x)
+        return of_x, of_weight, of_bias, None

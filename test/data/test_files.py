@@ -1,0 +1,163 @@
+"""Whole files and folders, the lock, audio files, resampling, and the parallel map."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from featnorm_se.data.audio import read_audio, write_audio
+from featnorm_se.data.parallel import parallel_map
+from featnorm_se.data.resample import resample, resample_blocks, resampled_length
+from featnorm_se.errors import FeatnormError
+from featnorm_se.files import locked, replaced_folder
+
+
+def test_audio_round_trip_and_clipping(tmp_path: Path) -> None:
+    samples = np.linspace(-2.0, 2.0, 100, dtype=np.float32)
+    write_audio(tmp_path / "deep" / "x.wav", samples)
+    back = read_audio(tmp_path / "deep" / "x.wav")
+    assert np.abs(back - np.clip(samples, -1, 1)).max() < 2 / 32768
+    assert [path.name for path in (tmp_path / "deep").iterdir()] == ["x.wav"]
+
+
+@pytest.mark.parametrize(
+    ("samples", "rate", "said"),
+    [
+        (np.zeros(0), 16000, "no samples"),
+        (np.zeros((10, 2)), 16000, "2 channels"),
+        (np.zeros(10), 8000, "8000 Hz, 16000 Hz is wanted"),
+        (np.full(10, np.inf), 16000, "NaN or infinite"),
+    ],
+)
+def test_audio_that_cannot_be_used_is_told(tmp_path: Path, samples, rate, said) -> None:
+    soundfile.write(tmp_path / "x.wav", samples, rate, subtype="FLOAT")
+    with pytest.raises(FeatnormError, match=said):
+        read_audio(tmp_path / "x.wav")
+
+
+@pytest.mark.parametrize("ending", ["wav", "aiff", "flac"])
+def test_audio_that_was_cut_is_told(tmp_path: Path, ending: str) -> None:
+    path = tmp_path / f"x.{ending}"
+    soundfile.write(path, np.random.default_rng(0).uniform(-0.5, 0.5, 8000), 16000)
+    path.write_bytes(path.read_bytes()[:-6000])
+    with pytest.raises(FeatnormError, match="cut short|cannot be read to its end"):
+        read_audio(path)
+
+
+@pytest.mark.parametrize(("rate", "frames"), [(48000, 4800), (44100, 4411), (22050, 1), (8000, 7)])
+def test_resampling_gives_the_length_foretold(rate: int, frames: int) -> None:
+    samples = np.ones(frames, np.float32)
+    assert len(resample(samples, rate, 16000)) == resampled_length(frames, rate, 16000)
+    assert resample(samples, rate, rate) is samples
+
+
+@pytest.mark.parametrize("rate", [8000, 15999, 44100, 48000])
+def test_resampling_in_blocks_is_resampling_the_whole(rate: int) -> None:
+    x = np.random.default_rng(1).normal(size=(200_001, 2)).astype(np.float32)
+    for a, b in ((rate, 16000), (16000, rate)):
+        whole = np.concatenate(list(resample_blocks([x], a, b)))
+        blocks = [x[i : i + 777] for i in range(0, len(x), 777)]
+        joined = np.concatenate(list(resample_blocks(blocks, a, b)))
+        assert len(joined) == len(whole) == resampled_length(len(x), a, b)
+        np.testing.assert_allclose(joined, whole, atol=1e-6)
+
+
+def test_a_stream_and_a_file_are_resampled_alike() -> None:
+    time = np.arange(48000) / 48000
+    x = np.sin(2 * np.pi * 3000 * time).astype(np.float32)
+    stream = np.concatenate(list(resample_blocks([x[:, None]], 48000, 16000)))[:, 0]
+    assert np.abs(stream - resample(x, 48000, 16000))[100:-100].max() < 2e-3
+
+
+def test_a_folder_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
+    target = tmp_path / "out"
+    with replaced_folder(target) as new:
+        (new / "one").write_text("1")
+    with pytest.raises(RuntimeError), replaced_folder(target) as new:
+        (new / "two").write_text("2")
+        raise RuntimeError
+    assert [path.name for path in target.iterdir()] == ["one"]
+    (tmp_path / ".out.new").mkdir()
+    (tmp_path / ".out.new" / "left by a killed run").write_text("")
+    with replaced_folder(target) as new:
+        (new / "three").write_text("3")
+    assert [path.name for path in target.iterdir()] == ["three"]
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_a_killed_writer_holds_nothing(tmp_path: Path) -> None:
+    code = (
+        "import os, sys\n"
+        "from featnorm_se.files import locked\n"
+        "with locked(sys.argv[1]):\n"
+        "    print('held', flush=True); sys.stdin.read()\n"
+    )
+    first = subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path / "out")],
+        cwd=Path(__file__).parents[2], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert first.stdout is not None and first.stdout.readline() == "held\n"
+    with pytest.raises(FeatnormError, match="another run is writing"), locked(tmp_path / "out"):
+        pass
+    first.kill()
+    first.wait()
+    with locked(tmp_path / "out"):
+        pass
+
+
+def test_parallel_map_keeps_order_and_tells_the_first_error(capsys) -> None:
+    assert parallel_map(abs, list(range(-50, 0)), 2, "abs") == list(range(50, 0, -1))
+    assert "50/50" in capsys.readouterr().err
+    with pytest.raises(FeatnormError, match="no such audio file: first"):
+        parallel_map(read_audio, ["first", "second"], 2, "read")
+    with pytest.raises(FeatnormError, match="--nj 0"):
+        parallel_map(abs, [1], 0, "abs")
+    assert parallel_map(abs, [], 2, "none") == []
+
+
+def test_workers_end_with_a_killed_parent(tmp_path: Path) -> None:
+    script = tmp_path / "parent.py"
+    script.write_text(
+        "import os, time\n"
+        "from featnorm_se.data.parallel import parallel_map\n"
+        "def work(place):\n"
+        "    open(f'{place}{os.getpid()}', 'w').close()\n"
+        "    time.sleep(60)\n"
+        "if __name__ == '__main__':\n"
+        "    parallel_map(work, ['pid_', 'pid_'], 2, 'work')\n"
+    )
+    path = os.pathsep.join([str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")])
+    parent = subprocess.Popen(
+        [sys.executable, str(script)], cwd=tmp_path, env={**os.environ, "PYTHONPATH": path}
+    )
+    try:
+        workers = wait_for(lambda: [p.name[4:] for p in tmp_path.glob("pid_*")], 2)
+    finally:
+        parent.kill()
+        parent.wait()
+    alive = wait_for(lambda: [w for w in workers if runs(w)], 0)
+    assert len(workers) == 2 and not alive
+
+
+def runs(pid: str) -> bool:
+    """Whether a process lives; one that only waits to be reaped does not."""
+    try:
+        return Path("/proc", pid, "stat").read_text().rsplit(")", 1)[1].split()[0] not in "ZX"
+    except OSError:
+        return False
+
+
+def wait_for(look: Callable[[], list[str]], count: int) -> list[str]:
+    """Look until there are ``count``, at most 8 s; return what was last seen."""
+    end = time.monotonic() + 8
+    while len(seen := look()) != count and time.monotonic() < end:
+        time.sleep(0.05)
+    return seen

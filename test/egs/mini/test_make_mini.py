@@ -1,0 +1,177 @@
+"""The mini corpus, through its command: layout, same bytes twice, unseen speakers and noises."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from corpus.mix import active_level, rms
+from make_mini import main
+
+from featnorm_se.bin import run
+
+SMALL = ["--train_speakers", "2", "--train_utts", "5", "--valid_utts", "2", "--test_utts", "3"]
+
+
+def make(folder: Path, *more: str) -> int:
+    return run(main, ["--output", str(folder), *more])
+
+
+def hashes(folder: Path) -> dict[str, str]:
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+def log(path: Path) -> dict[str, tuple[str, float]]:
+    rows = [line.split() for line in path.read_text().splitlines()]
+    return {name: (noise, float(snr)) for name, noise, snr in rows}
+
+
+@pytest.fixture(scope="module")
+def synthetic(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("mini") / "corpus"
+    assert make(folder, *SMALL, "--nj", "1", "--copies", "2") == 0
+    return folder
+
+
+def test_layout_and_names_are_those_of_voicebank_demand(synthetic: Path) -> None:
+    parts = {"trainset_28spk": 12, "testset": 3}
+    for part, count in parts.items():
+        noisy = sorted(path.name for path in (synthetic / f"noisy_{part}_wav").iterdir())
+        clean = sorted(path.name for path in (synthetic / f"clean_{part}_wav").iterdir())
+        assert noisy == clean and len(noisy) == count
+        assert sorted(log(synthetic / f"log_{part}.txt")) == [name[:-4] for name in noisy]
+    assert (synthetic / "clean_trainset_28spk_wav" / "p226_001.wav").is_file()
+    assert {path.name for path in synthetic.iterdir()} == {
+        "clean_trainset_28spk_wav", "noisy_trainset_28spk_wav", "clean_testset_wav",
+        "noisy_testset_wav", "log_trainset_28spk.txt", "log_testset.txt", "mini.json",
+    }  # fmt: skip
+
+
+def test_levels_are_what_the_log_says(synthetic: Path) -> None:
+    for part, allowed in (("trainset_28spk", {15, 10, 5, 0}), ("testset", {17.5, 12.5, 7.5, 2.5})):
+        for name, (_, snr) in log(synthetic / f"log_{part}.txt").items():
+            clean, rate = soundfile.read(synthetic / f"clean_{part}_wav" / f"{name}.wav")
+            noisy, _ = soundfile.read(synthetic / f"noisy_{part}_wav" / f"{name}.wav")
+            header = soundfile.info(synthetic / f"noisy_{part}_wav" / f"{name}.wav")
+            assert (rate, header.subtype, header.channels) == (16000, "PCM_16", 1)
+            assert np.abs(noisy).max() < 0.995 and snr in allowed
+            found = 20 * np.log10(active_level(clean, rate) / rms(noisy - clean))
+            assert abs(found - snr) < 0.1, name
+
+
+def test_sets_share_neither_speakers_nor_noises(synthetic: Path) -> None:
+    train = log(synthetic / "log_trainset_28spk.txt")
+    test = log(synthetic / "log_testset.txt")
+    valid = {name: row for name, row in train.items() if name[:4] in ("p226", "p287")}
+    noises = [
+        {noise for name, (noise, _) in train.items() if name not in valid},
+        {noise for noise, _ in valid.values()},
+        {noise for noise, _ in test.values()},
+    ]
+    assert sum(map(len, noises)) == len(set.union(*noises))
+    assert {name[:4] for name in test} == {"p232", "p257"}
+    assert {name[:4] for name in train} == {"p226", "p287", "p227", "p228"}
+
+
+def test_same_bytes_for_any_number_of_jobs(synthetic: Path, tmp_path: Path) -> None:
+    assert make(tmp_path / "again", *SMALL, "--nj", "2", "--copies", "2") == 0
+    assert hashes(tmp_path / "again") == hashes(synthetic)
+
+
+def test_made_once_and_anew_when_the_options_change(synthetic: Path, capsys) -> None:
+    before = (synthetic / "mini.json").stat().st_ino
+    assert make(synthetic, *SMALL, "--copies", "2") == 0
+    assert "already made" in capsys.readouterr().err
+    assert (synthetic / "mini.json").stat().st_ino == before
+
+
+@pytest.fixture
+def recordings(tmp_path: Path) -> Path:
+    """Six speakers with one recording each in odd formats, and four noises, one of them short."""
+    rng = np.random.default_rng(0)
+    speech, noise = tmp_path / "speech", tmp_path / "noise"
+    for index, (ending, rate, channels, seconds) in enumerate(
+        [("wav", 8000, 1, 12.5), ("flac", 44100, 2, 2.0), ("ogg", 22050, 1, 1.5),
+         ("aiff", 16000, 3, 1.2), ("wav", 48000, 1, 1.1), ("wav", 16000, 1, 1.3)]
+    ):  # fmt: skip
+        place = speech / f"person{index}" / f"take one.{ending}"
+        place.parent.mkdir(parents=True)
+        shape = (round(rate * seconds), channels)
+        soundfile.write(place, 0.1 * rng.standard_normal(shape), rate)
+    soundfile.write(speech / "person0" / "short.wav", 0.1 * np.ones(8000), 16000)
+    soundfile.write(speech / "person0" / "still.wav", np.zeros(32000), 16000)
+    noise.mkdir()
+    for index, (rate, seconds) in enumerate([(16000, 0.3), (44100, 3), (8000, 15), (16000, 2)]):
+        soundfile.write(
+            noise / f"hum {index}.wav", 0.1 * rng.standard_normal(round(rate * seconds)), rate
+        )
+    return tmp_path
+
+
+def roots(folder: Path) -> list[str]:
+    return ["--speech_root", str(folder / "speech"), "--noise_root", str(folder / "noise")]
+
+
+def test_recordings_of_any_form(recordings: Path, capsys) -> None:
+    output = recordings / "corpus"
+    assert make(output, *roots(recordings), "--nj", "1") == 0
+    counts = json.loads((output / "mini.json").read_text())["counts"]
+    parts = ("train", "valid", "test")
+    # 12.5 s make two pieces; the silent one is left out, the short one too, and both are told.
+    assert sum(counts[part]["pairs"] for part in parts) == 7
+    assert sum(counts[part]["too_short"] for part in parts) == 1 and counts["silent"] == 1
+    minutes = 60 * sum(counts[part]["minutes"] for part in parts)
+    assert minutes == pytest.approx(12.5 + 2.0 + 1.5 + 1.2 + 1.1 + 1.3, abs=1.0)
+    told = capsys.readouterr().out
+    assert "1 silent" in told and "1 files under 1 s" in told
+
+
+def test_a_failing_run_leaves_the_old_corpus(recordings: Path, capsys) -> None:
+    output = recordings / "corpus"
+    assert make(output, *roots(recordings), "--nj", "1") == 0
+    before = hashes(output)
+    (recordings / "speech" / "person3" / "bad.wav").write_text("no audio")
+    assert make(output, *roots(recordings), "--nj", "1") == 1
+    assert "bad.wav is no audio" in capsys.readouterr().err
+    assert hashes(output) == before
+    assert not [path for path in recordings.iterdir() if path.name.startswith(".corpus.new")]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--speech_root", "nowhere"], "no such folder: nowhere"),
+        (["--train_speakers", "27"], "--train_speakers 27"),
+        (["--copies", "0"], "--copies 0"),
+    ],
+)
+def test_bad_options(tmp_path: Path, capsys, arguments: list[str], said: str) -> None:
+    assert make(tmp_path / "out", *arguments) == 1
+    assert said in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_somebody_elses_folder_is_left_alone(tmp_path: Path, capsys) -> None:
+    (tmp_path / "thesis.txt").write_text("years of work")
+    assert make(tmp_path) == 1
+    assert "not made by make_mini" in capsys.readouterr().err
+    assert (tmp_path / "thesis.txt").read_text() == "years of work"
+
+
+def test_too_few_speakers_or_noises(recordings: Path, capsys) -> None:
+    for index in (1, 2, 3):
+        (recordings / "noise" / f"hum {index}.wav").unlink()
+    assert make(recordings / "out", *roots(recordings)) == 1
+    assert "one noise file" in capsys.readouterr().err
+    for index in (4, 5):
+        next((recordings / "speech" / f"person{index}").iterdir()).unlink()
+    assert make(recordings / "out", "--speech_root", str(recordings / "speech")) == 1
+    assert "too few speakers (4)" in capsys.readouterr().err

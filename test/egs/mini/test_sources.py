@@ -1,0 +1,87 @@
+"""Finding, cutting and reading recordings, and sharing them out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from corpus.plan import make_pairs, split_noises, split_speakers
+from corpus.sources import Clip, by_speaker, cut_clips, read_clip, speaker_of
+
+ROOT = Path("/root_folder")
+
+
+@pytest.mark.parametrize(
+    ("place", "speaker"),
+    [
+        ("train-clean-100/103/1240/103-1240-0003.flac", "103"),
+        ("train-clean-100/103-1240-0003.flac", "103"),
+        ("wav48/p226/p226_001.wav", "p226"),
+        ("anna/monday.wav", "anna"),
+        ("old/anna/monday.wav", "old/anna"),
+        ("monday.wav", "monday"),
+    ],
+)
+def test_speaker_from_place_and_name(place: str, speaker: str) -> None:
+    assert speaker_of(ROOT / place, ROOT) == speaker
+
+
+@pytest.mark.parametrize("seconds", [1.0, 9.99, 10.0, 10.01, 35.3])
+def test_pieces_use_the_whole_file_once(tmp_path: Path, seconds: float) -> None:
+    path = tmp_path / "long.wav"
+    frames = round(seconds * 8000)
+    samples = np.linspace(-0.5, 0.5, frames)
+    soundfile.write(path, samples, 8000)
+    clips = cut_clips(path, 1.0, 10.0)
+    assert max(clip.seconds for clip in clips) <= 10.001
+    joined = np.concatenate([read_clip(clip, 8000) for clip in clips])
+    assert len(joined) == frames and np.abs(joined - samples).max() < 1e-4
+    assert cut_clips(path, seconds + 0.1, 10.0) == []
+
+
+def test_reading_takes_the_loudest_channel_at_the_rate_wanted(tmp_path: Path) -> None:
+    time = np.arange(44100) / 44100
+    left, right = 0.01 * np.sin(2 * np.pi * 99 * time), 0.3 * np.sin(2 * np.pi * 440 * time)
+    path = tmp_path / "two.flac"
+    soundfile.write(path, np.stack([left, right], axis=1), 44100)
+    samples = read_clip(Clip(str(path), 0, 44100, 44100), 16000)
+    wanted = 0.3 * np.sin(2 * np.pi * 440 * np.arange(16000) / 16000)
+    assert np.abs(samples[500:-500] - wanted[500:-500]).max() < 0.003
+
+
+def test_train_and_test_folders_are_taken_at_their_word() -> None:
+    train = [ROOT / f"train-clean/{speaker}-1-0.flac" for speaker in range(30)]
+    test = [ROOT / f"test-other/x/{speaker}-1-0.flac" for speaker in (0, 50)]
+    other = [ROOT / "dev/99-1-0.flac"]
+    parts = split_speakers(ROOT, train + test + other, np.random.default_rng(0), True)
+    # Speaker 0 is in training, so the test must do without; dev belongs to neither.
+    assert set(parts["test"]) == {"50"}
+    assert len(parts["valid"]) == 2 and len(parts["train"]) == 28
+    assert set(parts["train"]) | set(parts["valid"]) == {str(speaker) for speaker in range(30)}
+
+
+def test_speakers_and_noises_are_split_without_overlap() -> None:
+    files = [ROOT / f"speaker{index}/{part}.wav" for index in range(40) for part in "ab"]
+    parts = split_speakers(ROOT, files, np.random.default_rng(0), True)
+    assert [len(parts[part]) for part in ("train", "valid", "test")] == [33, 3, 4]
+    assert len(set().union(*parts.values())) == 40
+    assert by_speaker(files, ROOT)["speaker3"] == [files[6], files[7]]
+    noises = [ROOT / f"noise{index}.wav" for index in range(22)]
+    shared = split_noises(ROOT, noises, np.random.default_rng(0), True)
+    assert [len(shared[part]) for part in ("train", "valid", "test")] == [16, 2, 4]
+    assert len(set().union(*shared.values())) == 22
+
+
+def test_every_condition_is_used_equally_often() -> None:
+    clips = [("p227", Clip(f"{index}.wav", 0, 16000, 16000)) for index in range(24)]
+    noises = [Path("a b.wav"), Path("c.wav"), Path("d.wav")]
+    pairs = make_pairs("train", clips, noises, 3, np.random.default_rng(0))
+    assert [pair.name for pair in pairs] == [f"p227_{number:03d}" for number in range(1, 73)]
+    conditions = [(pair.noise_name, pair.snr) for pair in pairs]
+    assert {conditions.count(condition) for condition in conditions} == {6}
+    assert ("a-b", 15.0) in conditions
+    for clip in clips:
+        mine = [(pair.noise, pair.snr) for pair in pairs if pair.speech == clip[1]]
+        assert len(set(mine)) == 3

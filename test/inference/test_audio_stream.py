@@ -1,0 +1,203 @@
+"""Files: every rate, format and length comes back as it was; bad ones are named."""
+
+from __future__ import annotations
+
+import resource
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from featnorm_se import Enhancer
+from featnorm_se.errors import FeatnormError
+from featnorm_se.inference.audio_stream import AudioInput, audio_output
+from featnorm_se.inference.jobs import Job, enhance_file
+from featnorm_se.inference.windows import Windowing
+
+
+@pytest.fixture(scope="module")
+def enhancer(tiny_experiment):
+    return Enhancer.from_pretrained(tiny_experiment)
+
+
+def write(path: Path, seconds=1.0, rate=16000, channels=1, subtype=None, level=0.1) -> Path:
+    rng = np.random.default_rng(5)
+    x = rng.normal(size=(round(seconds * rate), channels)).clip(-5, 5) * level
+    container = "OGG" if path.suffix == ".opus" else None
+    with soundfile.SoundFile(path, "w", rate, channels, subtype, format=container) as handle:
+        handle.write(x)
+    return path
+
+
+FILES = [
+    *(("x.wav", rate, 1, "PCM_16") for rate in (8000, 11025, 16000, 44100, 96000)),
+    ("x.wav", 44100, 5, "PCM_24"),
+    *(("x.wav", 48000, 1, subtype) for subtype in ("PCM_U8", "PCM_32", "FLOAT")),
+    ("x.wav", 8000, 1, "ULAW"),
+    ("x.flac", 44100, 2, "PCM_24"),
+    ("x.ogg", 44100, 2, "VORBIS"),
+    ("x.opus", 48000, 1, "OPUS"),
+    ("x.mp3", 44100, 2, "MPEG_LAYER_III"),
+    ("x.aiff", 16000, 1, "PCM_16"),
+    ("x.w64", 16000, 1, "DOUBLE"),
+]
+
+
+@pytest.mark.parametrize(("name", "rate", "channels", "subtype"), FILES)
+def test_rate_length_channels_and_format_come_back(
+    enhancer, tmp_path, name, rate, channels, subtype
+):
+    source = write(tmp_path / name, 0.7 + 3 / rate, rate, channels, subtype)
+    target = tmp_path / "out" / name
+    enhance_file(enhancer, Job(source, target))
+    for field in ("samplerate", "channels", "frames", "format", "subtype"):
+        old, new = (getattr(soundfile.info(path), field) for path in (source, target))
+        assert old == new, field
+    y, _ = soundfile.read(target, always_2d=True)
+    heard = enhancer(soundfile.read(source, always_2d=True, dtype="float32")[0], rate)
+    coarse = {"PCM_U8": 0.01, "ULAW": 0.02, "VORBIS": 0.1, "OPUS": 0.3, "MPEG_LAYER_III": 0.3}
+    assert np.abs(y - heard).max() < coarse.get(subtype, 1e-4)
+    assert 0.01 < y.std() < 0.12
+
+
+@pytest.mark.parametrize(("seconds", "level"), [(1 / 16000, 0.1), (0.02, 0.1), (1.0, 0.0)])
+def test_short_files_and_silence(enhancer, tmp_path, seconds, level):
+    source = write(tmp_path / "x.wav", seconds, level=level)
+    enhance_file(enhancer, Job(source, tmp_path / "y.wav"))
+    y = soundfile.read(tmp_path / "y.wav", dtype="int16")[0]
+    assert len(y) == round(seconds * 16000)
+    assert level or not y.any()
+
+
+@pytest.mark.parametrize("ending", ["wav", "flac", "ogg"])
+def test_texts_are_kept(enhancer, tmp_path, ending):
+    source, target = tmp_path / f"x.{ending}", tmp_path / f"y.{ending}"
+    with soundfile.SoundFile(source, "w", 16000, 1) as handle:
+        handle.title, handle.artist, handle.comment = "An interview", "N. N.", "first, with ä"
+        handle.write(np.zeros(3000))
+    enhance_file(enhancer, Job(source, target))
+    with soundfile.SoundFile(target) as handle:
+        texts = (handle.title, handle.artist, handle.comment)
+    assert texts == ("An interview", "N. N.", "first, with ä")
+
+
+def test_another_ending_is_another_format(enhancer, tmp_path):
+    source = write(tmp_path / "x.wav", subtype="PCM_24")
+    for name, wanted in (("y.flac", "PCM_24"), ("y.ogg", "VORBIS"), ("y.opus", "OPUS")):
+        enhance_file(enhancer, Job(source, tmp_path / name))
+        assert soundfile.info(tmp_path / name).subtype == wanted
+    with pytest.raises(FeatnormError, match=r"no format '\.docx'"):
+        enhance_file(enhancer, Job(source, tmp_path / "y.docx"))
+
+
+def test_a_file_gives_what_the_array_gives_and_noise_and_speech_add_up(enhancer, tmp_path):
+    source = write(tmp_path / "x.wav", 9.0, 44100, 2, "FLOAT")
+    target, noise = tmp_path / "y.wav", tmp_path / "y.noise.wav"
+    enhance_file(enhancer, Job(source, target, noise), Windowing(4, 1))
+    x, y, n = (soundfile.read(path, dtype="float32")[0] for path in (source, target, noise))
+    assert n.std() > 0.01
+    np.testing.assert_allclose(y + n, x, atol=1e-6)
+    np.testing.assert_allclose(y, enhancer(x, 44100, Windowing(4, 1)), atol=3e-6)
+
+
+@pytest.mark.parametrize(("subtype", "clipped"), [("PCM_16", 2), ("FLOAT", 0)])
+def test_clipped_samples_are_counted_and_floats_are_not_clipped(tmp_path, subtype, clipped):
+    header = AudioInput(write(tmp_path / "x.wav", subtype=subtype)).header
+    with audio_output(tmp_path / "y.wav", header) as output:
+        output.write(np.float32([[0.5], [1.5], [-2.0], [1.0]]))
+    assert output.clipped == clipped
+    wanted = [0.5, 1, -1, 1] if clipped else [0.5, 1.5, -2, 1]
+    np.testing.assert_allclose(soundfile.read(tmp_path / "y.wav")[0], wanted, atol=1e-4)
+
+
+def make_odd(kind: str, path: Path) -> None:
+    if kind == "NaN":
+        x = np.zeros(300_000, np.float32)
+        x[250_000] = np.nan
+        soundfile.write(path, x, 16000, "FLOAT", format="WAV")
+    elif kind == "text":
+        path.write_text("This is no audio.\n" * 99)
+    elif kind == "cut":
+        write(path, 20.0)
+        path.write_bytes(path.read_bytes()[:200_000])
+    elif kind == "link":
+        path.symlink_to(path)
+    elif kind == "no samples":
+        write(path, 0.0)
+    else:
+        path.touch()
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "message"),
+    [
+        ("NaN", "odd.wav", "odd.wav holds NaN"),
+        ("text", "odd.wav", "odd.wav is no audio"),
+        ("no samples", "odd.wav", "odd.wav has no samples"),
+        ("no bytes", "odd.wav", "odd.wav is empty"),
+        ("link", "odd.wav", "no such audio file: .*odd.wav"),
+        ("cut", "odd.wav", "odd.wav is cut short: .* 640000"),
+        ("cut", "odd.aiff", "odd.aiff is cut short: .* 640008"),
+        ("cut", "odd.flac", "odd.flac (is cut short|cannot be read)"),
+    ],
+)
+def test_bad_files_are_named_and_leave_nothing(enhancer, tmp_path, kind, name, message):
+    make_odd(kind, tmp_path / name)
+    with pytest.raises(FeatnormError, match=message):
+        enhance_file(enhancer, Job(tmp_path / name, tmp_path / "out" / "y.wav"))
+    assert not list((tmp_path / "out").glob("*"))
+
+
+def test_a_wav_that_was_written_to_a_pipe_is_whole(tmp_path):
+    path = write(tmp_path / "piped.wav")
+    data = bytearray(path.read_bytes())
+    data[4:8] = data[40:44] = b"\xff\xff\xff\xff"
+    path.write_bytes(data)
+    assert AudioInput(path).header.frames == 16000
+
+
+@pytest.mark.parametrize("target", ["/proc/none/y.wav", "x.wav/y.wav"])
+def test_an_output_that_cannot_be_written_is_named(enhancer, tmp_path, target):
+    source = write(tmp_path / "x.wav")
+    with pytest.raises(FeatnormError, match=r"cannot write .*y\.wav"):
+        enhance_file(enhancer, Job(source, tmp_path / target))
+
+
+def test_a_full_disk_is_named_and_leaves_nothing(enhancer, tmp_path, monkeypatch):
+    source = write(tmp_path / "x.wav")
+
+    def full(self, data):
+        raise soundfile.LibsndfileError(2)
+
+    monkeypatch.setattr(soundfile.SoundFile, "write", full)
+    with pytest.raises(FeatnormError, match="disk full"):
+        enhance_file(enhancer, Job(source, tmp_path / "y.wav"))
+    assert [path.name for path in tmp_path.iterdir()] == ["x.wav"]
+
+
+class Halving:
+    """In place of a network, so that half an hour takes seconds."""
+
+    def __init__(self, real: Enhancer) -> None:
+        self.separator = real.separator
+
+    def enhance(self, wav):
+        return wav * 0.5
+
+
+def test_a_long_file_takes_no_more_memory_than_a_short_one(enhancer, tmp_path):
+    """Thirty minutes; at 16 kHz and in float32 they are 115 MB."""
+    peaks = []
+    for minutes in (1, 30):
+        source, target = tmp_path / f"{minutes}.wav", tmp_path / "y.wav"
+        block = np.random.default_rng(0).normal(size=480_000) * 0.1
+        with soundfile.SoundFile(source, "w", 8000, 1) as handle:
+            for _ in range(minutes):
+                handle.write(block)
+        enhance_file(Halving(enhancer), Job(source, target), Windowing(stats="window"))
+        peaks.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+    assert soundfile.info(target).frames == soundfile.info(source).frames == 30 * 480_000
+    assert peaks[1] - peaks[0] < 20_000  # kB
+    tail, _ = soundfile.read(target, start=29 * 480_000 + 240_000)
+    assert np.abs(tail).max() > 0.05

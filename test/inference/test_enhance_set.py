@@ -1,0 +1,129 @@
+"""Stage 4's command: whole files, restartable, every utterance listed."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import soundfile
+
+from featnorm_se.bin import enhance_set
+from featnorm_se.data.scp import read_scp, write_scp
+from featnorm_se.errors import FeatnormError
+from featnorm_se.inference.windows import Windowing
+
+
+@pytest.fixture
+def scp(tmp_path):
+    rng = np.random.default_rng(0)
+    entries = {}
+    for index in range(3):
+        path = tmp_path / f"u{index}.flac"
+        soundfile.write(path, rng.normal(size=5000 + index) * 0.1, 16000)
+        entries[f"u{index}"] = str(path)
+    write_scp(tmp_path / "wav.scp", entries)
+    return tmp_path / "wav.scp"
+
+
+def options(tiny_experiment, scp, output, *more: str) -> list[str]:
+    places = ["--model", str(tiny_experiment), "--wav_scp", str(scp), "--output", str(output)]
+    return [*places, *more]
+
+
+def test_every_utterance_is_enhanced_and_listed(tiny_experiment, scp, tmp_path):
+    output = tmp_path / "out"
+    enhance_set.main(options(tiny_experiment, scp, output))
+    listed = read_scp(output / "spk1.scp")
+    assert list(listed) == ["u0", "u1", "u2"]
+    for key, path in listed.items():
+        y, rate = soundfile.read(path)
+        assert rate == 16000
+        assert len(y) == 5000 + int(key[1])
+        assert y.std() > 0.001
+
+
+def test_shards_give_the_same_files(tiny_experiment, scp, tmp_path):
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    enhance_set.main(options(tiny_experiment, scp, whole))
+    enhance_set.main(options(tiny_experiment, scp, parts, "--shard", "1/2"))
+    with pytest.raises(FeatnormError, match="1 of 3 utterances were not enhanced, u1 first"):
+        enhance_set.main(options(tiny_experiment, scp, parts, "--list"))
+    enhance_set.main(options(tiny_experiment, scp, parts, "--shard", "2/2"))
+    enhance_set.main(options(tiny_experiment, scp, parts, "--list"))
+    for key, path in read_scp(parts / "spk1.scp").items():
+        with open(path, "rb") as one, open(read_scp(whole / "spk1.scp")[key], "rb") as other:
+            assert one.read() == other.read()
+
+
+def test_what_is_done_is_not_done_again(tiny_experiment, scp, tmp_path):
+    output = tmp_path / "out"
+    enhance_set.main(options(tiny_experiment, scp, output))
+    kept, gone, stale = (output / "wav" / f"u{index}.wav" for index in range(3))
+    before = kept.stat().st_mtime_ns
+    gone.unlink()
+    soundfile.write(tmp_path / "u2.flac", np.zeros(4000), 16000)
+    enhance_set.main(options(tiny_experiment, scp, output))
+    assert kept.stat().st_mtime_ns == before
+    assert soundfile.info(gone).frames == 5001
+    assert soundfile.info(stale).frames == 4000
+
+
+def test_bad_audio_is_named(tiny_experiment, tmp_path):
+    path = tmp_path / "loud.wav"
+    soundfile.write(path, np.full(8000, np.nan), 16000, "FLOAT")
+    write_scp(tmp_path / "wav.scp", {"loud": str(path)})
+    with pytest.raises(FeatnormError, match=r"loud\.wav holds NaN"):
+        enhance_set.main(options(tiny_experiment, tmp_path / "wav.scp", tmp_path / "out"))
+
+
+def sounds(folder) -> dict[str, np.ndarray]:
+    return {key: soundfile.read(path)[0] for key, path in read_scp(folder / "spk1.scp").items()}
+
+
+def test_every_key_of_the_decoding_yaml_does_something(tiny_experiment, scp, tmp_path, monkeypatch):
+    from featnorm_se.inference import enhance_set as stage
+    from featnorm_se.inference import enhancer
+
+    monkeypatch.setattr(enhancer, "has_bf16", lambda device: True)
+    asked = []
+    called = enhancer.Enhancer.__call__
+
+    def listening(self, x, sample_rate=16000, windowing=None):
+        asked.append((windowing, self.bf16, self.left_in))
+        return called(self, x, sample_rate, windowing)
+
+    monkeypatch.setattr(enhancer.Enhancer, "__call__", listening)
+    stage.load_once.cache_clear()
+    config = tmp_path / "decode.yaml"
+    config.write_text("window: 9\noverlap: 1.5\nstats: window\nbf16: true\natten_lim: 20\n")
+    output = tmp_path / "out"
+    enhance_set.main(options(tiny_experiment, scp, output, "--config", str(config)))
+    assert asked == [(Windowing(9, 1.5, "window"), True, pytest.approx(0.1))] * 3
+    coarse = sounds(output)
+    # Another setting makes the files anew, and bfloat16 is not float32.
+    config.write_text("bf16: false\natten_lim: null\n")
+    enhance_set.main(options(tiny_experiment, scp, output, "--config", str(config)))
+    assert asked[3:] == [(Windowing(), False, 0.0)] * 3
+    assert any(not np.array_equal(coarse[key], sound) for key, sound in sounds(output).items())
+    config.write_text("model_file: other.pth\n")
+    with pytest.raises(FeatnormError, match=r"other\.pth"):
+        enhance_set.main(options(tiny_experiment, scp, output, "--config", str(config)))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("fs: 16000\n", "no such key: 'fs'; there are model_file, bf16, atten_lim, window"),
+        ("bf16: 'no'\n", "bf16 is 'no': bool is wanted"),
+        ("window: true\n", "window is True: float is wanted"),
+        ("window: 2\noverlap: 3\n", "overlap"),
+        ("- 1\n", "decode.yaml holds no"),
+        (None, "cannot read .*decode.yaml"),
+    ],
+)
+def test_bad_decoding_yaml_is_named(tiny_experiment, scp, tmp_path, text, message):
+    config = tmp_path / "decode.yaml"
+    if text is not None:
+        config.write_text(text)
+    with pytest.raises(FeatnormError, match=message):
+        enhance_set.main(options(tiny_experiment, scp, tmp_path / "o", "--config", str(config)))
+    assert not (tmp_path / "o").exists()

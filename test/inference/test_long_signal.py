@@ -1,0 +1,204 @@
+"""Windows: the plan, cutting and joining, and the result beside the whole signal's."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tiny_models import save_tiny
+
+from featnorm_se import Enhancer
+from featnorm_se.errors import FeatnormError
+from featnorm_se.inference.long_signal import Signal, enhance_windows
+from featnorm_se.inference.windows import (
+    FADE_SECONDS,
+    GRID,
+    Window,
+    Windowing,
+    cut_windows,
+    join_windows,
+    plan_windows,
+)
+
+
+def decibels(a: np.ndarray, b: np.ndarray) -> float:
+    power = [float(np.square(v, dtype=np.float64).sum()) for v in (a, b)]
+    return 10 * np.log10(max(power[0], 1e-30) / power[1])
+
+
+def speechlike(seconds: float, channels: int = 1) -> np.ndarray:
+    """Noise whose level and colour change a few times a second, as speech's do."""
+    rng = np.random.default_rng(3)
+    n = int(seconds * 16000)
+    level = np.interp(np.arange(n), np.arange(0, n, 4000), rng.uniform(0.01, 0.3, -(-n // 4000)))
+    x = rng.normal(size=(n, channels))
+    x[1:] += 0.9 * x[:-1] * (np.arange(n - 1)[:, None] % 24000 < 9000)
+    return (x * level[:, None] * 0.3).astype(np.float32)
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    samples=st.integers(1, 3_000_000),
+    seconds=st.floats(4, 30),
+    overlap=st.floats(0.6, 2),
+    frames=st.one_of(st.just(0), st.integers(50, 1500)),
+)
+def test_the_plan_covers_every_sample_once(samples, seconds, overlap, frames):
+    piece = frames * 160
+    on_pieces = piece and piece <= (seconds - overlap) * 16000 - GRID
+    plan = plan_windows(samples, Windowing(seconds, overlap), piece)
+    assert plan[0].start == plan[0].own_start == 0
+    assert plan[-1].stop == plan[-1].own_stop == samples
+    for left, right in zip(plan, plan[1:], strict=False):
+        assert left.own_stop == right.own_start
+        assert right.start % 160 == 0
+        # The cross-fade must lie inside of what both windows have.
+        assert right.start <= right.own_start - FADE_SECONDS * 8000
+        assert right.own_start + FADE_SECONDS * 8000 <= left.stop
+        if on_pieces:
+            assert right.own_start % piece == 0
+        else:
+            assert right.start % GRID == 0
+            assert left.stop - right.start >= int(overlap * 16000) // GRID * GRID
+    # On pieces a last one of less than the context goes to the window before it.
+    most = (seconds + (overlap / 2 if on_pieces else 0)) * 16000 + GRID
+    assert max(window.samples for window in plan) <= most
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        *(({"window": odd}, "--window .*a number of seconds") for odd in (0, -1, float("nan"))),
+        ({"window": 3, "overlap": 2}, "overlap must be longer than"),
+        ({"overlap": 0.1}, "overlap must be longer than"),
+        ({"stats": "all"}, "--stats"),
+        ({"batch": 0}, "--batch"),
+    ],
+)
+def test_bad_settings_are_named(values, message):
+    with pytest.raises(FeatnormError, match=message):
+        Windowing(**values)
+
+
+@pytest.mark.parametrize("block", [700, 16000, 1_000_000])
+def test_joined_windows_are_the_signal_itself(block):
+    x = np.random.default_rng(0).normal(size=(200_123, 2)).astype(np.float32)
+    plan = plan_windows(len(x), Windowing(4, 1))
+    assert len(plan) > 3
+    blocks = (x[start : start + block] for start in range(0, len(x), block))
+    windows = cut_windows(blocks, plan)
+    np.testing.assert_array_equal(np.concatenate(list(join_windows(windows, plan))), x)
+
+
+def test_windows_fade_into_each_other():
+    plan = plan_windows(100_000, Windowing(4, 1))
+    steps = [np.full((w.samples, 1), number, np.float32) for number, w in enumerate(plan)]
+    y = np.concatenate(list(join_windows(steps, plan)))[:, 0]
+    assert len(y) == 100_000
+    assert np.abs(np.diff(y)).max() < 1.01 / (FADE_SECONDS * 16000)
+
+
+def test_a_signal_shorter_than_its_plan_is_named():
+    plan = plan_windows(100_000, Windowing(4, 1))
+    with pytest.raises(FeatnormError, match="ends before"):
+        list(cut_windows(iter([np.zeros((90_000, 1), np.float32)]), plan))
+
+
+@pytest.mark.parametrize(
+    ("upstream", "norm", "sites"),
+    [
+        *(("wavlm_tiny", norm, "auto") for norm in ("utterance", "instance", "corpus", "level")),
+        *(("tera_tiny", norm, "auto") for norm in ("utterance", "mix", "none")),
+        ("hubert_tiny", "utterance", "auto"),
+        ("mockingjay_tiny", "corpus", "auto"),
+        ("wav2vec2_tiny", "utterance", "frontend,projection,layer.2"),
+        ("tera_tiny", "utterance", "projection,last"),
+        ("fbank", "utterance", "auto"),
+    ],
+)
+def test_windows_differ_by_less_than_the_models_own_noise(tmp_path, upstream, norm, sites):
+    """The model's own noise: how its output changes when the file begins 5 ms later."""
+    folder = save_tiny(tmp_path / "exp", upstream, norm, norm_site=sites)
+    enhancer = Enhancer.from_pretrained(folder)
+    x = speechlike(19)
+    whole = enhancer(x, 16000, Windowing(60))
+    inner = slice(1600, -1600)
+    later = enhancer(x[80:], 16000, Windowing(60))[inner]
+    noise = decibels(later - whole[80:][inner], whole)
+    for stats in ("file", "window"):
+        windowed = enhancer(x, 16000, Windowing(13, 3, stats))
+        assert (windowed != whole).any()
+        assert decibels(windowed - whole, whole) < min(noise, -20), stats
+
+
+@pytest.mark.parametrize(
+    ("upstream", "sites"),
+    [("wavlm_tiny", "frontend,layer.1"), ("tera_tiny", "projection,last"), ("fbank", "auto")],
+)
+def test_given_statistics_act_as_the_models_own(tmp_path, upstream, sites):
+    """One window that is the whole file: what is collected and given must change nothing."""
+    folder = save_tiny(tmp_path / "exp", upstream, norm_site=sites)
+    enhancer = Enhancer.from_pretrained(folder)
+    signal = Signal.of(speechlike(3, channels=2) * np.float32([1, 0.02]))
+    plan = plan_windows(signal.samples, Windowing())
+    given, own = (
+        next(enhance_windows(enhancer, signal, plan, Windowing(stats=stats, batch=2)))
+        for stats in ("file", "window")
+    )
+    for channel in range(2):
+        assert decibels((given - own)[:, channel], own[:, channel]) < -75
+
+
+def test_statistics_of_a_file_count_every_frame_once(tmp_path):
+    """The log-mels of fbank feel a window's edge in a frame or two only."""
+    enhancer = Enhancer.from_pretrained(save_tiny(tmp_path / "exp", "fbank"))
+    norm = enhancer.separator.upstream.norms["frontend"]
+    x = speechlike(9)
+    seen = []
+    norm.register_forward_hook(lambda module, *_: seen.append(module.given))
+    enhancer(x, 16000, Windowing(4, 1))
+    mean, std = (value[0, 0].numpy() for value in seen[-1])
+    kept = []
+    norm.register_forward_pre_hook(lambda _, inputs: kept.append(inputs[0][0].numpy()))
+    enhancer(x)
+    np.testing.assert_allclose(mean, kept[0].mean(0), atol=0.01)
+    np.testing.assert_allclose(std, kept[0].std(0), atol=0.01)
+
+
+def test_the_model_is_left_as_it_was_even_when_it_fails(tmp_path, monkeypatch):
+    enhancer = Enhancer.from_pretrained(save_tiny(tmp_path / "exp", "wavlm_tiny"))
+    x = speechlike(10, 2)
+    before = enhancer(x[:50_000])
+    enhancer(x, 16000, Windowing(4, 1))
+    upstream = enhancer.separator.upstream
+
+    def fail(*_):
+        assert upstream.part is not None and upstream.norms["frontend"].given is not None
+        raise MemoryError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(enhancer, "decoder", fail)
+        with pytest.raises(MemoryError):
+            enhancer(x, 16000, Windowing(4, 1))
+    assert upstream.part is None and upstream.norms["frontend"].given is None
+    np.testing.assert_array_equal(enhancer(x[:50_000]), before)
+
+
+def test_channels_are_enhanced_by_themselves_and_batches_change_rounding_only(tmp_path):
+    enhancer = Enhancer.from_pretrained(save_tiny(tmp_path / "exp", "wavlm_tiny"))
+    x = speechlike(17, channels=3) * np.float32([1, 0.1, 0.01])
+    one = enhancer(x, 16000, Windowing(4, 1))
+    np.testing.assert_array_equal(one[:, 1], enhancer(x[:, 1], 16000, Windowing(4, 1)))
+    for batch in (2, 8):
+        many = enhancer(x, 16000, Windowing(4, 1, batch=batch))
+        for channel in range(3):
+            assert decibels((many - one)[:, channel], one[:, channel]) < -90
+
+
+def test_windows_of_any_plan_can_be_had(tmp_path):
+    """As the study of lengths cuts: no overlap, the whole signal's statistics."""
+    enhancer = Enhancer.from_pretrained(save_tiny(tmp_path / "exp", "wavlm_tiny"))
+    plan = [Window(a, a + 16000, a, a + 16000) for a in (0, 16000)]
+    outputs = list(enhance_windows(enhancer, Signal.of(speechlike(2)), plan, Windowing()))
+    assert [len(y) for y in outputs] == [16000, 16000]

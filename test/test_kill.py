@@ -1,0 +1,124 @@
+"""A command that was killed goes on when it is given again, and ends as if nothing had been.
+
+Each command is struck as soon as its first output is there (stage 3: after its first epoch), by
+SIGKILL, which nothing can catch, and by SIGTERM, which batch systems send before they pre-empt.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+import yaml
+from golden_numbers import run, write_pairs
+from tiny_models import training_config
+
+STATS = "--upstream tera_tiny --upstream_ckpt scratch --wav_scp {world}/train/spk1.scp"
+TRAIN = "--config {world}/train.yaml --train_dir {world}/train --valid_dir {world}/valid"
+TRAIN += " --upstream tera_tiny --upstream_ckpt scratch --norm utterance"
+# What is run, and what has to be there (a pattern) before it is struck.
+COMMANDS = {
+    "prepare": (
+        "--corpus kaldi --db_root {world}/wide --output {out}/data --wav_dir {out}/wav --nj 1",
+        "wav/**/[!.]*.*",
+    ),
+    "collect_stats": (f"{STATS} --kind clean --output {{out}}/clean.npz", ""),
+    "train": (f"{TRAIN} --clean_stats {{world}}/clean.npz --expdir {{out}}/exp", "exp/1epoch.pth"),
+    "enhance_set": (
+        "--model {world}/exp --wav_scp {world}/test/wav.scp --output {out}",
+        "wav/*.wav",
+    ),
+    "score": (
+        "--ref {world}/test/spk1.scp --inf {world}/test/wav.scp --output {out} --nj 1",
+        "*.jsonl",
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory, tiny_experiment: Path) -> Path:
+    """Data directories, statistics, a training YAML and an experiment."""
+    folder = tmp_path_factory.mktemp("world")
+    for name, count in (("train", 8), ("valid", 2), ("test", 8)):
+        write_pairs(folder / name, count, 24000 if name == "test" else 8800, 0)
+        write_pairs(folder / "wide" / name, 3 * count, 24000, 0, rate=48000)
+    run("collect_stats", *STATS.format(world=folder).split(), "--output", f"{folder}/clean.npz")
+    config = training_config() | {"max_epoch": 3, "chunk_length": 8000, "keep_nbest_models": 1}
+    (folder / "train.yaml").write_text(yaml.safe_dump(config))
+    (folder / "exp").symlink_to(tiny_experiment)
+    return folder
+
+
+def command(word: str, world: Path, out: Path) -> list[str]:
+    options = COMMANDS[word][0].format(world=world, out=out).split()
+    return [sys.executable, "-m", f"featnorm_se.bin.{word}", *options]
+
+
+def result(word: str, out: Path) -> Any:
+    """Return what a command is for, in a form that can be compared."""
+    if word == "collect_stats":
+        with np.load(out / "clean.npz") as arrays:
+            return {name: arrays[name].tolist() for name in arrays if name != "meta"}
+    if word == "train":
+        weights = torch.load(out / "exp" / "3epoch.pth", weights_only=True)
+        return {name: value.tolist() for name, value in weights.items()}
+    if word == "score":
+        with open(out / "scores.csv", newline="") as handle:
+            return list(csv.DictReader(handle))
+    files = {path.name: soundfile.read(path)[0].tobytes() for path in out.rglob("[!.]*.wav")}
+    lists = {path.name: len(path.read_text().splitlines()) for path in out.rglob("*.scp")}
+    return files, lists
+
+
+@pytest.fixture(scope="module")
+def whole(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Any]:
+    """Return the result of a command that nothing has struck."""
+    known: dict[str, Any] = {}
+
+    def of(word: str) -> Any:
+        if word not in known:
+            out = tmp_path_factory.mktemp(word)
+            subprocess.run(command(word, world, out), check=True, capture_output=True)
+            known[word] = result(word, out)
+        return known[word]
+
+    return of
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM], ids=["kill", "term"])
+@pytest.mark.parametrize("word", COMMANDS)
+def test_the_same_command_goes_on(
+    world: Path, whole: Callable[[str], Any], tmp_path: Path, word: str, number: int
+) -> None:
+    pattern = COMMANDS[word][1]
+    struck = subprocess.Popen(
+        command(word, world, tmp_path), stderr=subprocess.PIPE, start_new_session=True
+    )
+    assert struck.stderr is not None
+    if not pattern:
+        struck.stderr.read(1)  # it has begun to say how far it is
+    while pattern and not list(tmp_path.glob(pattern)):
+        assert struck.poll() is None, struck.stderr.read().decode()
+        time.sleep(0.005)
+    os.killpg(struck.pid, number)
+    message = struck.communicate(timeout=30)[1].decode()
+    assert struck.returncode in (-number, 128 + number), message
+    if number == signal.SIGTERM:
+        assert "ended by SIGTERM: the same command again goes on" in message.splitlines()[-1]
+    again = subprocess.run(command(word, world, tmp_path), capture_output=True, text=True)
+    assert again.returncode == 0, again.stderr
+    assert result(word, tmp_path) == whole(word)
+    if number == signal.SIGTERM:
+        assert not list(tmp_path.rglob(".*.tmp.*"))
