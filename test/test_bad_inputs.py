@@ -141,6 +141,7 @@ CASES = [
     ("config: no key of ESPnet", "train --set nonsense=1", nothing, "conf/train.yaml", "nonsense"),
     ("config: loads a file", "train --set init_param=[x.pth]", nothing, "init_param", "run code"),
     # --- results ---
+    ("compare: no scores", "compare = exp/noisy conf", nothing, "conf"),
     ("report: a broken summary", "report", put("exp/tiny/scores_test/summary.json", "{"),
      "summary.json"),
     ("drift: not trained", "drift --expdir conf", nothing, "conf", "stage 3"),
