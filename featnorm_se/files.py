@@ -1,4 +1,4 @@
-"""Files and folders written whole or not at all, by one writer at a time; their hashes."""
+"""Files and folders written whole or not at all, by one writer at a time, and not twice."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -144,3 +144,33 @@ def replaced_folder(folder: str | os.PathLike[str]) -> Iterator[Path]:
     finally:
         for leftover in (fresh, stale):
             shutil.rmtree(leftover, ignore_errors=True)
+
+
+def is_done(output: Path, request: Mapping[str, Any], inputs: Iterable[Path] = ()) -> bool:
+    """Whether ``output`` was made by the same request and is newer than its inputs.
+
+    This is the one answer for all stages.
+
+    Args:
+        output: the file or the folder.
+        request: what it was to be made of: plain values that JSON holds.
+        inputs: the files it was made of; where one is missing, it is not done.
+    """
+    record = _record(output)
+    try:
+        made, when = json.loads(record.read_text(encoding="utf-8")), record.stat().st_mtime_ns
+        newer = all(path.stat().st_mtime_ns <= when for path in inputs)
+    except (OSError, ValueError):
+        return False
+    return newer and output.exists() and made == json.loads(json.dumps(request))
+
+
+def mark_done(output: Path, request: Mapping[str, Any]) -> None:
+    """Record that ``output`` is whole, and by which request it was made."""
+    write_json(_record(output), request)
+
+
+def _record(output: Path) -> Path:
+    if output.is_dir():
+        return output / ".done.json"
+    return output.with_name(f".{output.name}.done.json")

@@ -11,12 +11,9 @@ from featnorm_se.bin import Parser, run
 from featnorm_se.errors import FeatnormError
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """Return the parser of this command."""
-    parser = Parser(
-        prog="python -m featnorm_se.bin.prepare",
-        description=__doc__,
-    )
+def get_parser() -> argparse.ArgumentParser:
+    """Return the command's parser."""
+    parser = Parser("python -m featnorm_se.bin.prepare", __doc__)
     add = parser.add_argument
     add(
         "--corpus",
@@ -49,29 +46,29 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str]) -> None:
     """Prepare the corpus and print the counts of its sets."""
-    args = build_parser().parse_args(argv)
+    args = get_parser().parse_args(argv)
     if args.sample_rate < 1000:
         raise FeatnormError(f"--sample_rate {args.sample_rate}: Hz are wanted, such as 16000")
     from featnorm_se.data.prepare import prepare_sets
 
-    output = Path(args.output)
+    db_root, output = Path(args.db_root), Path(args.output)
     rate = f"{args.sample_rate / 1000:g}k"
     wav_dir = Path(args.wav_dir or output.absolute().parent / "dump" / f"wav{rate}")
     if args.corpus == "kaldi":
         from featnorm_se.data.corpus import find_kaldi
 
-        sets = find_kaldi(args.db_root, args.allow_pipes == "true")
+        if db_root.absolute() == output.absolute():
+            raise FeatnormError(f"--db_root and the output are the same folder, {output}")
+        sets = find_kaldi(db_root, args.allow_pipes == "true")
     else:
         from featnorm_se.data.voicebank_demand import find_voicebank_demand
 
         sets = find_voicebank_demand(
-            args.db_root,
+            db_root,
             Path(args.unpack_dir or wav_dir.parent / "unpacked"),
-            args.test_root,
+            Path(args.test_root) if args.test_root else None,
             args.valid_speakers.replace(",", " ").split(),
         )
-    if args.corpus == "kaldi" and Path(args.db_root).absolute() == output.absolute():
-        raise FeatnormError(f"--db_root and the output are the same folder, {output}")
     record = prepare_sets(sets, output, wav_dir, args.sample_rate, args.nj)
     for line in describe(record["counts"], args.corpus == "voicebank_demand"):
         print(line)
@@ -86,14 +83,13 @@ def describe(counts: dict[str, Any], official: bool) -> list[str]:
         for name, count in counts.items()
     ]
     if official:
-        from featnorm_se.data.voicebank_demand import OFFICIAL_PAIRS
+        from featnorm_se.data.voicebank_demand import OFFICIAL_PAIRS as whole
 
-        found = {
-            "training": counts["train"]["pairs"] + counts["valid"]["pairs"],
-            "test": counts["test"]["pairs"],
-        }
-        shares = [f"{n:,} of {OFFICIAL_PAIRS[k]:,} {k} pairs" for k, n in found.items()]
-        lines.append(f"of the official corpus: {', '.join(shares)}")
+        training = counts["train"]["pairs"] + counts["valid"]["pairs"]
+        lines.append(
+            f"of the official corpus: {training:,} of {whole['training']:,} training pairs,"
+            f" {counts['test']['pairs']:,} of {whole['test']:,} test pairs"
+        )
     return lines
 
 

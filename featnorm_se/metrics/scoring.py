@@ -11,9 +11,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from featnorm_se.done import is_done, mark_done
 from featnorm_se.errors import FeatnormError
-from featnorm_se.files import read_json, sha256_file, write_json, write_text
+from featnorm_se.files import is_done, mark_done, read_json, sha256_file, write_json, write_text
 from featnorm_se.metrics.cache import Row, append_row, read_rows
 from featnorm_se.metrics.listing import read_conditions, read_listing
 from featnorm_se.metrics.names import DEFAULT_METRICS, check_packages, package_versions, resolve

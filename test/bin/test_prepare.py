@@ -13,9 +13,8 @@ import soundfile
 
 from featnorm_se.bin import run
 from featnorm_se.bin.prepare import main
-from featnorm_se.data.audio import read_audio
+from featnorm_se.data.audio import read_audio, resample
 from featnorm_se.data.datadir import validate_data_dir
-from featnorm_se.data.resample import resample
 from featnorm_se.data.scp import read_scp
 
 SHARED = Path(__file__).parents[2].parent / "shared" / "data"
