@@ -153,7 +153,7 @@ def prepare_pair(pair: Utterance, wav_dir: Path, sample_rate: int) -> Utterance:
             made_of = Path(path).stat().st_mtime_ns if plain else None
             _write_converted(target, samples[:, 0], rate, sample_rate, made_of)
             sides[kind] = str(target)
-    return replace(pair, **sides, seconds=frames / rate)
+    return replace(pair, noisy=sides["noisy"], clean=sides["clean"], seconds=frames / rate)
 
 
 def _write_converted(
