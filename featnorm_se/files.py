@@ -66,17 +66,29 @@ def write_json(path: str | os.PathLike[str], value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, sort_keys=False) + "\n")
 
 
+@contextmanager
+def reading(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Name the file when the system cannot read it, or when it is not UTF-8 text.
+
+    Raises:
+        FeatnormError: so it is.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise FeatnormError(f"cannot read {path}: {error.strerror or error}") from error
+    except UnicodeDecodeError as error:
+        raise FeatnormError(f"{path} is not UTF-8 text (byte {error.start})") from error
+
+
 def sha256_file(path: str | os.PathLike[str]) -> str:
     """Return the SHA-256 of a file's bytes as 64 hex digits.
 
     Raises:
         FeatnormError: the file cannot be read.
     """
-    try:
-        with open(path, "rb") as handle:
-            return hashlib.file_digest(handle, "sha256").hexdigest()
-    except OSError as error:
-        raise FeatnormError(f"cannot read {path}: {error.strerror or error}") from error
+    with reading(path), open(path, "rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
 def read_json(path: str | os.PathLike[str]) -> Any:
@@ -85,10 +97,10 @@ def read_json(path: str | os.PathLike[str]) -> Any:
     Raises:
         FeatnormError: it cannot be read or is no JSON.
     """
+    with reading(path):
+        text = Path(path).read_text(encoding="utf-8")
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise FeatnormError(f"cannot read {path}: {error.strerror or error}") from error
+        return json.loads(text)
     except ValueError as error:
         raise FeatnormError(f"{path} is no JSON: {error}") from error
 

@@ -15,11 +15,9 @@ from typing import Any
 from featnorm_se.data.audio import (
     AudioInfo,
     FloatArray,
-    audio_info,
     describe_resampler,
     read_any_audio,
     resample,
-    resampled_length,
     write_audio,
 )
 from featnorm_se.data.corpus import CorpusSet, read_log
@@ -90,7 +88,7 @@ def prepare_sets(
         record: dict[str, Any] = {**request, "counts": {}, "sha256": {}}
         for name, utterances in ready.items():
             write_data_dir(output / name, utterances)
-            record["counts"][name] = _counts(sets[name], utterances)
+            record["counts"][name] = _counts(sets[name].pairs, utterances)
             record["sha256"][name] = {file: sha256_file(output / name / file) for file in LISTS}
         write_json(output / RECORD, record)
         mark_done(output, request)
@@ -163,9 +161,7 @@ def _write_converted(
 
     The source's time on the copy, ``made_of``, tells a later call which source that was.
     """
-    frames = resampled_length(len(samples), rate, sample_rate)
-    known = made_of is not None and target.is_file() and target.stat().st_mtime_ns == made_of
-    if known and audio_info(target).frames == frames:
+    if made_of is not None and target.is_file() and target.stat().st_mtime_ns == made_of:
         return
     write_audio(target, resample(samples, rate, sample_rate), sample_rate)
     if made_of is not None:
@@ -204,13 +200,13 @@ def _fingerprint(corpus: CorpusSet) -> str:
     return digest.hexdigest()
 
 
-def _counts(corpus: CorpusSet, utterances: list[Utterance]) -> dict[str, Any]:
+def _counts(pairs: list[Utterance], utterances: list[Utterance]) -> dict[str, Any]:
     """Count what is printed and recorded of a set."""
-    moved = sum(utt.noisy != pair.noisy for utt, pair in zip(utterances, corpus.pairs, strict=True))
+    both = zip(utterances, pairs, strict=True)
     return {
         "pairs": len(utterances),
         "hours": round(sum(utt.seconds for utt in utterances) / 3600, 4),
         "speakers": sorted({utt.speaker for utt in utterances}),
-        "resampled_pairs": moved,
+        "resampled_pairs": sum(utterance.noisy != pair.noisy for utterance, pair in both),
         "with_condition": sum(utt.condition is not None for utt in utterances),
     }

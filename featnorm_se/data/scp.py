@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from featnorm_se.errors import FeatnormError
-from featnorm_se.files import write_text
+from featnorm_se.files import reading, write_text
 
 
 def read_scp(path: str | os.PathLike[str]) -> dict[str, str]:
@@ -25,13 +25,9 @@ def read_scp(path: str | os.PathLike[str]) -> dict[str, str]:
         FeatnormError: the file is missing, empty or not UTF-8, a line has no value, or a key
             cannot be used or comes twice; the message names the file and the line.
     """
-    try:
+    with reading(path):
         # No other line ends than these: a value may hold what other programs take for one.
         text = Path(path).read_bytes().decode("utf-8").replace("\r\n", "\n")
-    except OSError as error:
-        raise FeatnormError(f"cannot read {path}: {error.strerror or error}") from error
-    except UnicodeDecodeError as error:
-        raise FeatnormError(f"{path} is not UTF-8 text (byte {error.start})") from error
     entries: dict[str, str] = {}
     for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
@@ -131,29 +127,26 @@ def _archived(file: Path, offset: int) -> bytes:
     It is not read by kaldiio, which would run code there (pickle) and take names for commands.
     """
     where = f"{file}:{offset}"
-    try:
-        with open(file, "rb") as handle:
-            handle.seek(offset)
-            mark = handle.read(8)
-            size = os.fstat(handle.fileno()).st_size
-            begin, length = offset, size - offset
-            if mark.startswith(b"RIFF"):
-                length = 8 + int.from_bytes(mark[4:], "little")
-            elif mark.startswith(b"AUDIO"):  # kaldiio's own: how many bytes the length has, itself
-                handle.seek(offset + 6)
-                length = int.from_bytes(handle.read(mark[5]), "little")
-                begin = handle.tell()
-            elif not mark.startswith(b"fLaC"):
-                raise FeatnormError(
-                    f"{where} is no audio in a Kaldi archive (it starts with {mark[:5]!r}): make"
-                    " the archive anew, or give files"
-                )
-            if begin + length > size:
-                raise FeatnormError(f"{where} is cut short: copy the archive again")
-            handle.seek(begin)
-            return handle.read(length)
-    except OSError as error:
-        raise FeatnormError(f"cannot read {where}: {error.strerror or error}") from error
+    with reading(where), open(file, "rb") as handle:
+        handle.seek(offset)
+        mark = handle.read(8)
+        size = os.fstat(handle.fileno()).st_size
+        begin, length = offset, size - offset
+        if mark.startswith(b"RIFF"):
+            length = 8 + int.from_bytes(mark[4:], "little")
+        elif mark.startswith(b"AUDIO"):  # kaldiio's own: how many bytes the length has, itself
+            handle.seek(offset + 6)
+            length = int.from_bytes(handle.read(mark[5]), "little")
+            begin = handle.tell()
+        elif not mark.startswith(b"fLaC"):
+            raise FeatnormError(
+                f"{where} is no audio in a Kaldi archive (it starts with {mark[:5]!r}): make the"
+                " archive anew, or give files"
+            )
+        if begin + length > size:
+            raise FeatnormError(f"{where} is cut short: copy the archive again")
+        handle.seek(begin)
+        return handle.read(length)
 
 
 def _output(value: str) -> bytes:
