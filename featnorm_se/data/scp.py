@@ -136,7 +136,7 @@ def _archived(file: Path, offset: int) -> bytes:
             length = 8 + int.from_bytes(mark[4:], "little")
         elif mark.startswith(b"AUDIO"):  # kaldiio's own: how many bytes the length has, itself
             handle.seek(offset + 6)
-            length = int.from_bytes(handle.read(mark[5]), "little")
+            length = int.from_bytes(handle.read(int.from_bytes(mark[5:6])), "little")
             begin = handle.tell()
         elif not mark.startswith(b"fLaC"):
             raise FeatnormError(
