@@ -122,7 +122,7 @@ def _attempt(
             version.write_text(about.get("Last-Modified", "") if etag[:2] in ("", "W/") else etag)
         count = None if total is None else -(-(total - begin) // _BLOCK)
         with open(part, "ab" if begin else "wb") as handle:
-            for block in progress(reply.iter_content(_BLOCK), part.stem, count, "block"):
+            for block in progress(reply.iter_content(_BLOCK), part.stem, count, " x 64 KiB"):
                 handle.write(block)
     return total is None or _size(part) == total
 

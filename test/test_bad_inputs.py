@@ -55,6 +55,7 @@ COMMANDS = {
 
 STATS, CKPT, WAV = "stats/clean.npz", "ckpt/tera_tiny.pt", "wavs/a.wav"
 NOISY = "corpus/noisy_testset_wav/p232_001.wav"
+WITH_STATS = f"info --stats {STATS}"
 WITH_CKPT = f"collect_stats --upstream_ckpt {CKPT}"
 KALDI = "prepare --corpus kaldi --db_root kaldi"
 SCP = "data/test/wav.scp"
@@ -139,10 +140,10 @@ CASES = [
     ("checkpoint: over http", f"{WITH_CKPT[: -len(CKPT)]}http://example.org/a.pt", nothing,
      "http://example.org/a.pt", "https"),
     # --- statistics ---
-    ("stats: cut", f"info --stats {STATS}", cut(STATS), "clean.npz", "no whole statistics"),
-    ("stats: objects", f"info --stats {STATS}", arrays(STATS, projection_mean=np.array([{}], dtype=object)),
+    ("stats: cut", WITH_STATS, cut(STATS), "clean.npz", "no whole statistics"),
+    ("stats: objects", WITH_STATS, arrays(STATS, projection_mean=np.array([{}], dtype=object)),
      "clean.npz"),
-    ("stats: NaN", f"info --stats {STATS}", arrays(STATS, projection_mean=np.full(48, np.nan)), "projection",
+    ("stats: NaN", WITH_STATS, arrays(STATS, projection_mean=np.full(48, np.nan)), "projection",
      "cannot be"),
     ("stats: of other speech", f"collect_stats --merge {STATS} b.npz",
      both(lambda: shutil.copy(STATS, "b.npz"), meta("b.npz", kind="noisy")),

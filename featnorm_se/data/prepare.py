@@ -6,7 +6,7 @@ import hashlib
 import os
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -21,15 +21,9 @@ from featnorm_se.data.audio import (
     write_audio,
 )
 from featnorm_se.data.corpus import CorpusSet, read_log
-from featnorm_se.data.datadir import (
-    LISTS,
-    Utterance,
-    check_infos,
-    validate_data_dir,
-    write_data_dir,
-)
+from featnorm_se.data.datadir import LISTS, Utterance, check_infos, write_data_dir
 from featnorm_se.data.parallel import parallel_map
-from featnorm_se.data.scp import is_command, split_archive
+from featnorm_se.data.scp import is_command, read_scp, split_archive
 from featnorm_se.errors import FeatnormError
 from featnorm_se.files import is_done, locked, mark_done, read_json, sha256_file, write_json
 
@@ -73,18 +67,17 @@ def prepare_sets(
         "sources": {name: _fingerprint(corpus) for name, corpus in sets.items()},
     }
     with locked(output), locked(wav_dir):
-        if _is_prepared(output, request, sets):
+        if is_done(output, request, _written(output, sets)):
             print(f"prepare: {output} is already prepared", file=sys.stderr)
             return dict(read_json(output / RECORD))
         conditions = {name: read_log(corpus.log) for name, corpus in sets.items()}
-        _clear_stale(wav_dir, sets, {"sample_rate": sample_rate, **describe_resampler()})
+        _clear_stale(wav_dir, sets.values(), {"sample_rate": sample_rate, **describe_resampler()})
         ready = {}
         for name, corpus in sets.items():
             work = partial(prepare_pair, wav_dir=wav_dir / corpus.folder, sample_rate=sample_rate)
             utterances = parallel_map(work, corpus.pairs, nj, f"prepare: {name}")
             ready[name] = [replace(u, condition=conditions[name].get(u.name)) for u in utterances]
         # All sets are good: only now what was there before is touched.
-        (output / RECORD).unlink(missing_ok=True)
         record: dict[str, Any] = {**request, "counts": {}, "sha256": {}}
         for name, utterances in ready.items():
             write_data_dir(output / name, utterances)
@@ -95,25 +88,19 @@ def prepare_sets(
     return record
 
 
-def _is_prepared(output: Path, request: Mapping[str, Any], sets: Mapping[str, CorpusSet]) -> bool:
-    """Whether an equal call was here before, and all its files are still as they were."""
-    written = [output / RECORD, *(output / name / file for name in sets for file in LISTS)]
-    if not is_done(output, request, written):
-        return False
-    try:
-        for name in sets:
-            validate_data_dir(output / name, request["sample_rate"])
-    except FeatnormError:
-        return False
-    return True
+def _written(output: Path, sets: Iterable[str]) -> Iterator[Path]:
+    """Yield the record, the lists, and the files that they name."""
+    yield output / RECORD
+    for folder in (output / name for name in sets):
+        yield from (folder / file for file in LISTS)
+        for scp in ("wav.scp", "spk1.scp"):
+            yield from map(Path, read_scp(folder / scp).values())
 
 
-def _clear_stale(
-    wav_dir: Path, sets: Mapping[str, CorpusSet], made_by: Mapping[str, object]
-) -> None:
+def _clear_stale(wav_dir: Path, sets: Iterable[CorpusSet], made_by: Mapping[str, object]) -> None:
     """Remove what another resampler, or one for another rate, left in ``wav_dir``."""
     if not is_done(wav_dir, made_by):
-        for corpus in sets.values():
+        for corpus in sets:
             shutil.rmtree(wav_dir / corpus.folder, ignore_errors=True)
         wav_dir.mkdir(parents=True, exist_ok=True)
         mark_done(wav_dir, made_by)

@@ -110,6 +110,8 @@ def test_a_broken_off_run_keeps_what_was_resampled(root: Path) -> None:
     path.write_bytes(good)
     assert prepare(root) == 0
     assert first.stat().st_ino == before
+    first.unlink()
+    assert prepare(root) == 0 and first.is_file()
     source = root / "noisy_testset_wav" / "p232_001.wav"
     write(source, 0.2 * np.ones(9600), 48000)
     assert prepare(root) == 0
