@@ -217,12 +217,12 @@ def merge_shards(paths: Sequence[Path], output: Path) -> None:
         FeatnormError: a shard is missing or broken, or they do not belong together.
     """
     shards = [FeatureStats.load(path) for path in paths]
+    merged = FeatureStats.merge_all(shards)
     # Of runs with different --nj that shared a folder they would be no whole corpus. Older files
     # do not say which shard they are.
     numbers = [shard.meta["shard"] for shard in shards if "shard" in shard.meta]
     if numbers and sorted(numbers) != [[k, len(paths)] for k in range(1, len(paths) + 1)]:
         raise FeatnormError(f"the shards {numbers} for {output} make no whole: run stage 2 again")
-    merged = FeatureStats.merge_all(shards)
     with locked(output, wait=True):
         merged.save(output)
     warn_of_idle_sites(merged)

@@ -105,6 +105,8 @@ def train(experiment: Experiment) -> None:
         if is_first:
             record.fail_record(expdir, f"{type(error).__name__}: {error}".strip(": "))
         raise
+    finally:
+        FeatNormTask.built = None
     if is_first:
         record.finish_record(expdir)
 

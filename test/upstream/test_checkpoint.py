@@ -1,4 +1,4 @@
-"""Checkpoints: the official layouts load; anything else is told in one line, and none runs code."""
+"""Checkpoints: the official layouts load; all else is refused in one line, and no code is run."""
 
 from __future__ import annotations
 

@@ -41,13 +41,13 @@ def test_the_place_is_s3prls(server, monkeypatch, tmp_path):
 def test_what_cannot_be_had_says_which_file_to_put_where(server):
     server.behave["status"] = 404
     path = download.cache_path(server.url)
-    with pytest.raises(FeatnormError, match="HTTP 404") as caught:
+    with pytest.raises(FeatnormError, match="404") as caught:
         download.fetch_url(server.url)
     assert f"put it at {path}, or give its path as the checkpoint" in str(caught.value)
     with pytest.raises(FeatnormError, match="https only"):
         download.fetch_url("http://example.org/x.pt")
     server.behave.clear()
-    with pytest.raises(FeatnormError, match="SHA-256"):
+    with pytest.raises(FeatnormError, match="sha256"):
         download.fetch_url(server.url, "0" * 64)
     assert not path.exists()
 

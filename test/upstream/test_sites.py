@@ -1,4 +1,4 @@
-"""Sites by name, norms at them, and walks that stop where they are told."""
+"""Sites by name, norms at them, and walks that stop where they are asked to."""
 
 from __future__ import annotations
 
