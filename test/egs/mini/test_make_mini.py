@@ -134,10 +134,16 @@ def test_recordings_of_any_form(recordings: Path, capsys) -> None:
     assert "1 silent" in told and "1 files under 1 s" in told
 
 
-def test_same_bytes_for_any_number_of_jobs(recordings: Path) -> None:
+def test_same_bytes_for_any_number_of_jobs(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for kind, count in (("speech", 6), ("noise", 4)):
+        for index in range(count):  # at 16 kHz: a worker would take seconds to load a resampler
+            place = tmp_path / kind / f"{kind}{index}" / f"take{index}.wav"
+            place.parent.mkdir(parents=True)
+            soundfile.write(place, 0.1 * rng.standard_normal(20000), 16000)
     for nj in ("1", "2"):
-        assert make(recordings / nj, *roots(recordings), "--nj", nj) == 0
-    assert hashes(recordings / "1") == hashes(recordings / "2")
+        assert make(tmp_path / nj, *roots(tmp_path), "--nj", nj) == 0
+    assert hashes(tmp_path / "1") == hashes(tmp_path / "2")
 
 
 def test_a_failing_run_leaves_the_old_corpus(recordings: Path, capsys) -> None:
