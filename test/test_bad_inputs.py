@@ -35,7 +35,6 @@ from bad_inputs_world import (
 from featnorm_se.bin import run
 
 COMMANDS = {
-    "check": "--upstream tera_tiny",
     "prepare": "--db_root corpus --output out/data --nj 1",
     "collect_stats": "--output out/x.npz --wav_scp data/train/spk1.scp --upstream tera_tiny"
     " --upstream_ckpt scratch",
@@ -49,13 +48,14 @@ COMMANDS = {
     "report": "--expdir exp --output out/RESULTS.md",
     "compare": "exp/noisy exp/tiny --output out/c.png --metric SI_SDR",
     "drift": "--expdir exp/tiny --datadir data/valid --output out/features",
-    "info": "--stats stats/clean.npz",
+    "info": "--check --upstream tera_tiny",
     "tables": "--table t --rows conf/tables --expdir exp --output out/tables",
     "espnet": "espnet2.bin.enh_inference",
 }
 
 STATS, CKPT, WAV = "stats/clean.npz", "ckpt/tera_tiny.pt", "wavs/a.wav"
 NOISY = "corpus/noisy_testset_wav/p232_001.wav"
+WITH_STATS = f"info --stats {STATS}"
 WITH_CKPT = f"collect_stats --upstream_ckpt {CKPT}"
 KALDI = "prepare --corpus kaldi --db_root kaldi"
 SCP = "data/test/wav.scp"
@@ -111,9 +111,9 @@ CASES = [
      "do not fit"),
     ("pack: a broken record", "pack", put("exp/tiny/run.json", "{"), "run.json", "no JSON"),
     # --- checkpoints and upstreams ---
-    ("upstream: unknown", "check --upstream bert", nothing, "'bert'", "tera_tiny"),
-    ("upstream: norm", "check --norm batch", nothing, "'batch'", "utterance"),
-    ("checkpoint: none", "check --upstream_ckpt none.pt", nothing, "none.pt", "'scratch'"),
+    ("upstream: unknown", "info --upstream bert", nothing, "'bert'", "tera_tiny"),
+    ("upstream: norm", "info --norm batch", nothing, "'batch'", "utterance"),
+    ("checkpoint: none", "info --upstream_ckpt none.pt", nothing, "none.pt", "'scratch'"),
     ("checkpoint: cut", WITH_CKPT, cut(CKPT), "tera_tiny.pt", "cut short"),
     ("checkpoint: of WavLM's family", f"{WITH_CKPT} --upstream wavlm_tiny", nothing,
      "not one of wavlm"),
@@ -122,10 +122,10 @@ CASES = [
     ("checkpoint: over http", f"{WITH_CKPT[: -len(CKPT)]}http://example.org/a.pt", nothing,
      "http://example.org/a.pt", "https"),
     # --- statistics ---
-    ("stats: cut", "info", cut(STATS), "clean.npz", "no whole statistics"),
-    ("stats: objects", "info", arrays(STATS, projection_mean=np.array([{}], dtype=object)),
+    ("stats: cut", WITH_STATS, cut(STATS), "clean.npz", "no whole statistics"),
+    ("stats: objects", WITH_STATS, arrays(STATS, projection_mean=np.array([{}], dtype=object)),
      "clean.npz"),
-    ("stats: NaN", "info", arrays(STATS, projection_mean=np.full(48, np.nan)), "projection",
+    ("stats: NaN", WITH_STATS, arrays(STATS, projection_mean=np.full(48, np.nan)), "projection",
      "cannot be"),
     ("stats: of other speech", f"collect_stats --merge {STATS} b.npz",
      both(lambda: shutil.copy(STATS, "b.npz"), meta("b.npz", kind="noisy")),
@@ -186,7 +186,7 @@ def test_every_command_has_a_case_and_no_name_comes_twice() -> None:
 
 
 @pytest.mark.parametrize(
-    "word", ["check", "collect_stats", "enhance_set", "pack", "info", "report", "tables"]
+    "word", ["collect_stats", "enhance_set", "pack", "info", "report", "tables"]
 )
 def test_the_same_command_on_good_files_ends_well(here: Path, word: str, capsys) -> None:
     assert run(import_module(f"featnorm_se.bin.{word}").main, command_line(word)[1]) == 0
@@ -228,7 +228,7 @@ def test_a_stage_that_fails_leaves_what_an_earlier_one_made(here: Path, capsys) 
 
 @pytest.mark.parametrize(
     "line",
-    ["info --stats none.npz", "check --norm batch", "pack --fast", "report --expdir none"],
+    ["info --stats none.npz", "info --norm batch", "pack --fast", "report --expdir none"],
 )
 def test_a_process_ends_with_its_status_and_a_traceback_on_request(here: Path, line: str) -> None:
     word, arguments = command_line(line)

@@ -12,8 +12,6 @@ from featnorm_se.data.datadir import Utterance, check_twins
 from featnorm_se.data.scp import check_key, is_command, read_scp
 from featnorm_se.errors import FeatnormError
 
-SETS = ("train", "valid", "test")
-
 
 @dataclass(frozen=True)
 class CorpusSet:
@@ -24,7 +22,7 @@ class CorpusSet:
     folder: str
 
 
-def find_pairs(noisy: str | os.PathLike[str], clean: str | os.PathLike[str]) -> list[Utterance]:
+def find_pairs(noisy: Path, clean: Path) -> list[Utterance]:
     """Pair the audio files of two folders by their names.
 
     Returns:
@@ -34,7 +32,7 @@ def find_pairs(noisy: str | os.PathLike[str], clean: str | os.PathLike[str]) -> 
         FeatnormError: a folder is missing or empty, a name comes twice or cannot stand in Kaldi's
             files, or a file has no twin; the message names the file.
     """
-    noisy_files, clean_files = list_audio(Path(noisy)), list_audio(Path(clean))
+    noisy_files, clean_files = list_audio(noisy), list_audio(clean)
     for name, file in [*noisy_files.items(), *clean_files.items()]:
         check_key(name, file)
     check_twins(noisy_files, clean_files, (str(noisy), str(clean)))
@@ -115,18 +113,18 @@ def split_valid(
     Raises:
         FeatnormError: no validation speaker is named, one is not there, or none is left to train.
     """
-    there = {pair.speaker for pair in pairs}
-    if not speakers or set(speakers) - there or not there - set(speakers):
+    there, chosen = {pair.speaker for pair in pairs}, set(speakers)
+    if not chosen or not chosen < there:
         raise FeatnormError(
             f"the speakers {' '.join(speakers) or '(none)'} cannot validate: the training set has"
             f" {' '.join(sorted(there)[:40])}, and some must be left to train on: choose with"
             " --valid_speakers"
         )
-    train = [pair for pair in pairs if pair.speaker not in speakers]
-    return train, [pair for pair in pairs if pair.speaker in speakers]
+    train = [pair for pair in pairs if pair.speaker not in chosen]
+    return train, [pair for pair in pairs if pair.speaker in chosen]
 
 
-def find_kaldi(db_root: str | os.PathLike[str], allow_pipes: bool = False) -> dict[str, CorpusSet]:
+def find_kaldi(db_root: Path, allow_pipes: bool = False) -> dict[str, CorpusSet]:
     """List the sets of data directories that are there already, in Kaldi's words.
 
     Args:
@@ -141,26 +139,27 @@ def find_kaldi(db_root: str | os.PathLike[str], allow_pipes: bool = False) -> di
             not allowed.
     """
     sets = {}
-    for folder in (Path(db_root, name) for name in SETS):
+    for folder in (db_root / name for name in ("train", "valid", "test")):
         noisy, clean = read_scp(folder / "wav.scp"), read_scp(folder / "spk1.scp")
         speakers = read_scp(folder / "utt2spk") if (folder / "utt2spk").is_file() else {}
         check_twins(noisy, clean, (f"{folder}/wav.scp", f"{folder}/spk1.scp"))
         pairs = []
         for name in sorted(noisy, key=str.encode):
-            files = [_value(folder, name, entry[name], allow_pipes) for entry in (noisy, clean)]
+            where = f"{folder}: the entry of {name}"
+            files = [_value(where, entries[name], allow_pipes) for entries in (noisy, clean)]
             speaker = speakers.get(name) or name.split("_")[0]
             pairs.append(Utterance(name, files[0], files[1], speaker))
         sets[folder.name] = CorpusSet(pairs, folder / "utt2cond", folder.name)
     return sets
 
 
-def _value(folder: Path, name: str, value: str, allow_pipes: bool) -> str:
+def _value(where: str, value: str, allow_pipes: bool) -> str:
     if not is_command(value):
         return os.path.abspath(value)
     if not allow_pipes or value.lstrip().startswith("|"):
         raise FeatnormError(
-            f"{folder}: the entry of {name} is a command, {value!r}: commands of an scp, 'command"
-            " |', run only with --allow_pipes true"
+            f"{where} is a command, {value!r}: commands of an scp, 'command |', run only with"
+            " --allow_pipes true"
         )
     return value
 

@@ -15,9 +15,8 @@ from typing import Any
 
 from featnorm_se import __version__
 from featnorm_se.data.corpus import read_listing, read_log
-from featnorm_se.done import is_done, mark_done
 from featnorm_se.errors import FeatnormError
-from featnorm_se.files import read_json, sha256_file, write_json, write_text
+from featnorm_se.files import is_done, mark_done, read_json, sha256_file, write_json, write_text
 from featnorm_se.metrics.names import DEFAULT_METRICS, check_packages, package_versions, resolve
 from featnorm_se.metrics.summary import summarize
 from featnorm_se.metrics.worker import Row, Task, score_tasks

@@ -16,9 +16,6 @@ from study.answers import (
     tell_missing,
     to_markdown,
 )
-from study.by_row import split_row
-
-from featnorm_se.errors import FeatnormError
 
 MINI = Path(__file__).parents[3] / "egs" / "mini" / "enh1"
 UTTERANCES = [f"p257_{i:03d}" for i in range(24)]
@@ -117,13 +114,6 @@ def test_the_recipe_compares_rows_that_the_grid_has() -> None:
     assert len({(q.group, q.name) for q in questions}) == len(questions)
 
 
-@pytest.mark.parametrize("text", ["- a\n", "g: [{name: x, a: y, b: z, c: 1}]\n"])
-def test_a_bad_file_of_comparisons_is_told(tmp_path: Path, text: str) -> None:
-    (tmp_path / "bad.yaml").write_text(text)
-    with pytest.raises(FeatnormError, match="bad.yaml"):
-        read_questions(tmp_path / "bad.yaml")
-
-
 def load_script(name: str):
     spec = importlib.util.spec_from_file_location(name, MINI / "local" / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
@@ -177,15 +167,3 @@ def test_the_script_writes_all_of_it(grid: Path, capsys) -> None:
     assert [line["layer"] for line in drift] == ["layer.1", "layer.2"]
     assert "Δ CKA" in said
     assert float(drift[0]["cka"]) == pytest.approx(0.91) and drift[0]["seeds"] == "2"
-
-
-@pytest.mark.parametrize(
-    ("row", "told"),
-    [
-        ("tera_raw_pretrained_none_mini_grid", ("tera_raw_pretrained, mini_grid", "none")),
-        ("tera_scratch_mix_layer.2+last_train", ("tera_scratch, train", "mix_layer.2+last")),
-        ("my_own_tag", ("", "my_own_tag")),
-    ],
-)
-def test_a_row_s_name_is_taken_apart(row, told):
-    assert split_row(row) == told
