@@ -15,12 +15,22 @@ from featnorm_se.errors import FeatnormError
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
+class _Formatter(argparse.HelpFormatter):
+    """Shows the default of an option that has one."""
+
+    def _get_help_string(self, action: argparse.Action) -> str:
+        default = action.default
+        if default in (None, False, argparse.SUPPRESS) or not action.option_strings:
+            return action.help or ""
+        words = " ".join(default) if isinstance(default, (list, tuple)) else default
+        return f"{action.help} (default: {words})" if words != "" else action.help or ""
+
+
 class Parser(argparse.ArgumentParser):
     """A parser whose help has the defaults, and that refuses a command line in one line."""
 
     def __init__(self, prog: str, description: str | None) -> None:
-        formatter = argparse.ArgumentDefaultsHelpFormatter
-        super().__init__(prog=prog, description=description, formatter_class=formatter)
+        super().__init__(prog=prog, description=description, formatter_class=_Formatter)
 
     def error(self, message: str) -> NoReturn:
         """Raise FeatnormError with what argparse has to say."""
