@@ -20,10 +20,10 @@ class _Formatter(argparse.HelpFormatter):
 
     def _get_help_string(self, action: argparse.Action) -> str:
         default = action.default
-        if default in (None, False, argparse.SUPPRESS) or not action.option_strings:
+        words = " ".join(default) if isinstance(default, (list, tuple)) else str(default)
+        if default is None or default is False or not action.option_strings or not words:
             return action.help or ""
-        words = " ".join(default) if isinstance(default, (list, tuple)) else default
-        return f"{action.help} (default: {words})" if words != "" else action.help or ""
+        return f"{action.help} (default: {words})"
 
 
 class Parser(argparse.ArgumentParser):
