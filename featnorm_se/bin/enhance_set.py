@@ -46,8 +46,7 @@ def main(argv: Sequence[str]) -> None:
     if args.list:
         list_enhanced(read_scp(args.wav_scp), Path(args.output))
         return
-    from featnorm_se.inference.enhance_set import enhance_set
-    from featnorm_se.inference.jobs import Settings
+    from featnorm_se.inference.jobs import Settings, enhance_set
 
     found = read_settings(args.config) if args.config else {}
     windowing = Windowing(**{key: found.pop(key) for key in WINDOWING if key in found})

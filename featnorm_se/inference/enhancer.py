@@ -91,10 +91,9 @@ class Enhancer:
         Raises:
             FeatnormError: a file is missing, broken, or would run code when loaded.
         """
-        from featnorm_se.inference.model_file import read_model, shipped_model
+        from featnorm_se.inference import model_file as files
 
-        named = shipped_model() if source is None else source
-        config, weights = read_model(named, model_file)
+        config, weights = files.read_model(files.SHIPPED if source is None else source, model_file)
         return cls(config, weights, device, bf16, atten_lim)
 
     def precision(self) -> AbstractContextManager[Any]:

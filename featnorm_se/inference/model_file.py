@@ -17,7 +17,7 @@ from featnorm_se.errors import FeatnormError
 WEIGHTS, CONFIG = "model.safetensors", "config.yaml"
 MEMBERS = (WEIGHTS, CONFIG, "clean_stats.npz", "results.json", "README.md")
 MODEL_FILES = ("valid.loss.best.pth", "valid.loss.ave.pth", WEIGHTS)
-# A file of the package, and not of a folder that happens to be the current one.
+# The packed model that comes with the package, used when none is named.
 SHIPPED = Path(__file__).resolve().parents[1] / "models" / "default.zip"
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 
@@ -40,29 +40,13 @@ def read_model(
     if path.is_file():
         if model_file:
             raise FeatnormError(f"{path} is a packed model: --model_file is for folders")
-        config, weights = (read_member(path, name) for name in (CONFIG, WEIGHTS))
-        return parse_config(config, f"{CONFIG} in {path}"), parse_weights(
-            weights, f"{WEIGHTS} in {path}"
-        )
+        config = parse_config(read_member(path, CONFIG), f"{CONFIG} in {path}")
+        return config, parse_weights(read_member(path, WEIGHTS), f"{WEIGHTS} in {path}")
     if not path.exists() and _HUB_NAME.fullmatch(str(source)):
         path = fetch_from_hub(str(source))
     if not path.is_dir():
         raise FeatnormError(f"{path}: there is no such experiment's folder or packed model")
     return read_folder(path, model_file)
-
-
-def shipped_model() -> Path:
-    """Return the packed model that comes with the package, used when none is named.
-
-    Raises:
-        FeatnormError: this installation lacks it.
-    """
-    if not SHIPPED.is_file():
-        raise FeatnormError(
-            f"this installation has no model of its own ({SHIPPED} is missing): name one"
-            " (--model), or install featnorm_se whole"
-        )
-    return SHIPPED
 
 
 def read_folder(folder: Path, model_file: str | None = None) -> tuple[dict[str, Any], Weights]:

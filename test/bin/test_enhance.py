@@ -185,7 +185,6 @@ def test_clipping_is_warned_of(model, tmp_path, capsys, monkeypatch):
         (["x.wav", "--stats", "none", "-o", "y.wav"], "--stats: invalid choice: 'none'"),
         (["x.wav", "--window", "2", "-o", "y.wav"], "overlap must be longer"),
         (["x.wav", "--batch", "0", "-o", "y.wav"], "--batch 0"),
-        (["x.wav", "--nj", "0", "-o", "y.wav"], "--nj 0"),
         (["x.wav", "--device", "tpu", "-o", "y.wav"], "--device is auto, cpu or cuda"),
         (["x.wav", "--atten_lim", "0", "-o", "y.wav"], "attenuation limit"),
         (["x.wav", "--model_file", "gone.pth", "-o", "y.wav"], "holds no gone.pth"),

@@ -103,8 +103,8 @@ def test_a_file_gives_what_the_array_gives_and_noise_and_speech_add_up(enhancer,
 
 @pytest.mark.parametrize(("subtype", "clipped"), [("PCM_16", 2), ("FLOAT", 0)])
 def test_clipped_samples_are_counted_and_floats_are_not_clipped(tmp_path, subtype, clipped):
-    header = AudioInput(write(tmp_path / "x.wav", subtype=subtype)).header
-    with audio_output(tmp_path / "y.wav", header) as output:
+    source = AudioInput(write(tmp_path / "x.wav", subtype=subtype))
+    with audio_output(tmp_path / "y.wav", source) as output:
         output.write(np.float32([[0.5], [1.5], [-2.0], [1.0]]))
     assert output.clipped == clipped
     wanted = [0.5, 1, -1, 1] if clipped else [0.5, 1.5, -2, 1]

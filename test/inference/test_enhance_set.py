@@ -80,8 +80,7 @@ def sounds(folder) -> dict[str, np.ndarray]:
 
 
 def test_every_key_of_the_decoding_yaml_does_something(tiny_experiment, scp, tmp_path, monkeypatch):
-    from featnorm_se.inference import enhance_set as stage
-    from featnorm_se.inference import enhancer
+    from featnorm_se.inference import enhancer, jobs
 
     monkeypatch.setattr(enhancer, "has_bf16", lambda device: True)
     asked = []
@@ -92,7 +91,7 @@ def test_every_key_of_the_decoding_yaml_does_something(tiny_experiment, scp, tmp
         return called(self, x, sample_rate, windowing)
 
     monkeypatch.setattr(enhancer.Enhancer, "__call__", listening)
-    stage.load_once.cache_clear()
+    jobs.load_once.cache_clear()
     config = tmp_path / "decode.yaml"
     config.write_text("window: 9\noverlap: 1.5\nstats: window\nbf16: true\natten_lim: 20\n")
     output = tmp_path / "out"
