@@ -168,6 +168,7 @@ def enhance_into_folder(
         work = partial(_enhance_unless_done, settings, request, nj == 1)
         return parallel_map(work, jobs, nj, "enhancing")
 
+
 def _enhance_unless_done(
     settings: Settings, request: dict[str, object], alone: bool, job: Job
 ) -> Outcome:

@@ -11,8 +11,7 @@ from espnet2.enh.separator.abs_separator import AbsSeparator
 from torch import Tensor
 
 from featnorm_se.errors import FeatnormError
-from featnorm_se.model.framing import STFTConfig, to_stft_rate
-from featnorm_se.model.head import MaskHead, WeightedSum
+from featnorm_se.model.head import MaskHead, WeightedSum, to_stft_rate
 from featnorm_se.names import DEFAULT_NORM, LEVEL_SITE, check_norm
 from featnorm_se.normalization import FeatureNorm, LevelNorm
 from featnorm_se.statistics import FeatureStats
@@ -88,10 +87,11 @@ class FeatNormSeparator(AbsSeparator):
             raise FeatnormError(f"num_spk is {num_spk}: speech enhancement has one target")
         if feature not in ("last", "weighted_sum"):
             raise FeatnormError(f"no such feature: {feature!r}; there are last and weighted_sum")
-        self.stft = STFTConfig(n_fft, hop_length, win_length)
-        if self.stft.bins != input_dim:
+        self.stft = (n_fft, hop_length, win_length)
+        self.stft_hop = hop_length
+        if n_fft // 2 + 1 != input_dim:
             raise FeatnormError(
-                f"separator_conf.n_fft {n_fft} gives {self.stft.bins} frequencies, the encoder"
+                f"separator_conf.n_fft {n_fft} gives {n_fft // 2 + 1} frequencies, the encoder"
                 f" {input_dim}: give both the same n_fft, hop_length and win_length"
             )
         self.upstream = _build_upstream(upstream, upstream_conf)
@@ -173,7 +173,7 @@ class FeatNormSeparator(AbsSeparator):
 
     def _features(self, spectrum: Tensor, lengths: Tensor) -> Tensor:
         with torch.no_grad():
-            wav, samples = self.stft.inverse(spectrum, lengths)
+            wav, samples = invert_stft(spectrum, lengths, *self.stft)
             if self.level_norm is not None:
                 wav = self.level_norm(wav, samples)
         if self.weighted_sum is None:
@@ -191,9 +191,38 @@ class FeatNormSeparator(AbsSeparator):
             frames,
             self.upstream.hop,
             self.upstream.offset,
-            self.stft.hop_length,
+            self.stft_hop,
             spectrum.shape[1],
         )
+
+
+def invert_stft(
+    spectrum: Tensor, lengths: Tensor, n_fft: int, hop_length: int, win_length: int
+) -> tuple[Tensor, Tensor]:
+    """Return the waveforms of a batch of spectra, each as if it stood alone.
+
+    Args:
+        spectrum: complex (B, T, F), of centred frames with a Hann window.
+        lengths: frames of each utterance (B,).
+        n_fft, hop_length, win_length: in samples.
+
+    Returns:
+        Waveforms (B, N), zero beyond their lengths, and lengths in samples (B,): up to
+        ``hop_length`` - 1 samples at the very end do not come back, since the frames do
+        not tell how many there were.
+    """
+    window = torch.hann_window(win_length, dtype=torch.float32, device=spectrum.device)
+    frames = lengths.tolist()
+    samples = [(n - 1) * hop_length for n in frames]
+    wav = spectrum.real.new_zeros((spectrum.shape[0], max(max(samples), 1)))
+    for n in sorted(set(frames)):
+        if n < 2:
+            continue
+        rows = [index for index, value in enumerate(frames) if value == n]
+        x = spectrum[rows, :n].transpose(1, 2)
+        part = torch.istft(x, n_fft, hop_length, win_length, window)
+        wav[rows, : part.shape[1]] = part
+    return wav, torch.tensor(samples, device=spectrum.device).clamp_min(1)
 
 
 def _build_upstream(upstream: str | Upstream, conf: Mapping[str, Any] | None) -> Upstream:
