@@ -69,12 +69,20 @@ def main(argv: Sequence[str]) -> None:
         FeatnormError: bad options, no such model, or files that could not be done.
     """
     args = get_parser().parse_args(argv)
-    windowing = Windowing(args.window, stats=args.stats, batch=args.batch)
     from featnorm_se.inference.jobs import Settings, enhance_into_folder, is_folder, plan_jobs
     from featnorm_se.inference.model_file import SHIPPED
 
     model = str(SHIPPED) if args.model is None else args.model
-    settings = Settings(model, args.model_file, args.device, args.bf16, args.atten_lim, windowing)
+    settings = Settings(
+        window=args.window,
+        stats=args.stats,
+        batch=args.batch,
+        model=model,
+        model_file=args.model_file,
+        device=args.device,
+        bf16=args.bf16,
+        atten_lim=args.atten_lim,
+    )
     inputs, output = [Path(name) for name in args.inputs], Path(args.output)
     piped = "-" in (*args.inputs, args.output)
     jobs = [] if piped else plan_jobs(inputs, output, args.save_noise)
@@ -94,7 +102,7 @@ def main(argv: Sequence[str]) -> None:
 def _enhance_alone(job: Job, settings: Settings) -> Outcome:
     from featnorm_se.inference.jobs import enhance_file, load_once
 
-    return enhance_file(load_once(settings), job, settings.windowing, job.source.name)
+    return enhance_file(load_once(settings), job, settings, job.source.name)
 
 
 def _enhance_piped(args: argparse.Namespace, settings: Settings) -> Outcome:

@@ -45,7 +45,10 @@ class Enhancer:
         bf16: bool = False,
         atten_lim: float | None = None,
     ) -> None:
-        self.left_in = share_left_in(atten_lim)
+        if atten_lim is not None and not atten_lim > 0:  # NaN is not either
+            raise FeatnormError(f"an attenuation limit of {atten_lim:g} dB: above 0 is wanted")
+        # The share of the input that stays.
+        self.left_in = 0.0 if atten_lim is None else 10 ** (-atten_lim / 20)
         if config.get("separator") != "featnorm":
             raise FeatnormError(
                 f"the model's separator is {config.get('separator')!r}, 'featnorm' is wanted"
@@ -160,22 +163,6 @@ def _build(config: dict[str, Any]) -> tuple[Any, FeatNormSeparator, Any]:
     encoder = STFTEncoder(**config["encoder_conf"])
     separator = FeatNormSeparator(encoder.output_dim, **config["separator_conf"])
     return encoder, separator, STFTDecoder(**config["decoder_conf"])
-
-
-def share_left_in(atten_lim: float | None) -> float:
-    """Return how much of the input stays, 0 to 1, so that no more than the limit is taken away.
-
-    Args:
-        atten_lim: in dB; ``None``: no limit.
-
-    Raises:
-        FeatnormError: it is not above 0.
-    """
-    if atten_lim is None:
-        return 0.0
-    if not atten_lim > 0:  # NaN is not either
-        raise FeatnormError(f"an attenuation limit of {atten_lim:g} dB: above 0 is wanted")
-    return float(10 ** (-atten_lim / 20))
 
 
 def choose_device(name: str) -> torch.device:

@@ -10,7 +10,7 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from functools import lru_cache, partial
 from pathlib import Path
 
@@ -39,9 +39,9 @@ class Job:
     noise: Path | None = None
 
 
-@dataclass(frozen=True)
-class Settings:
-    """How files are enhanced.
+@dataclass(frozen=True, kw_only=True)
+class Settings(Windowing):
+    """How files are enhanced, and how they are cut; ``conf/decode.yaml`` holds some of it.
 
     Attributes:
         model: an experiment's folder, a packed model or a name on Hugging Face.
@@ -49,7 +49,6 @@ class Settings:
         device: ``auto``, ``cpu`` or ``cuda``.
         bf16: compute in bfloat16 where the processor has it.
         atten_lim: dB that are taken away at most; ``None``: no limit.
-        windowing: how long files are cut.
     """
 
     model: str
@@ -57,16 +56,17 @@ class Settings:
     device: str = "auto"
     bf16: bool = False
     atten_lim: float | None = None
-    windowing: Windowing = field(default_factory=Windowing)
 
     def request(self) -> dict[str, object]:
         """Return what the output depends on, to be compared between runs."""
         path = Path(self.model)
         weights = find_weights(path, self.model_file) if path.is_dir() else path
         model = sha256_file(weights) if weights.is_file() else self.model
-        windowing = asdict(self.windowing)
-        del windowing["batch"]  # it changes rounding only
-        return {"model": model, "bf16": self.bf16, "atten_lim": self.atten_lim, **windowing}
+        # The batch and the device change rounding only.
+        how = asdict(self)
+        for key in ("model_file", "device", "batch"):
+            del how[key]
+        return {**how, "model": model}
 
 
 @dataclass(frozen=True)
@@ -177,7 +177,7 @@ def _enhance_unless_done(
     enhancer = load_once(settings)
     label = job.source.name if alone else ""  # the lines of several processes would mix
     try:
-        outcome = enhance_file(enhancer, job, settings.windowing, label)
+        outcome = enhance_file(enhancer, job, settings, label)
     except FeatnormError as error:
         _warn(f"failed: {error}")
         return Outcome("failed", reason=str(error))
@@ -209,7 +209,7 @@ def enhance_set(
         job = Job(Path(entries[key]), output / "wav" / f"{key}.wav")
         if not _is_done(job, request):
             enhancer, noisy = load_once(settings), read_audio(entries[key], SAMPLE_RATE)
-            write_audio(job.target, enhancer(noisy, windowing=settings.windowing), SAMPLE_RATE)
+            write_audio(job.target, enhancer(noisy, windowing=settings), SAMPLE_RATE)
             mark_done(job.target, request)
     if shards == 1:
         list_enhanced(entries, output)

@@ -125,18 +125,13 @@ def fetch_from_hub(name: str) -> Path:
     Raises:
         FeatnormError: huggingface_hub is not installed, or it cannot have the model.
     """
-    absent = f"{name}: there is no such folder or packed model here"
     try:
         from huggingface_hub import snapshot_download
-    except ImportError as error:
-        raise FeatnormError(
-            f"{absent}; to look for a model of that name on Hugging Face, pip install"
-            " huggingface_hub"
-        ) from error
-    try:
+
         return Path(snapshot_download(name, allow_patterns=[CONFIG, WEIGHTS]))
     except Exception as error:  # it raises its own, requests' and the system's errors
         reason = " ".join(str(error).split())[:200]
         raise FeatnormError(
-            f"{absent}, and Hugging Face does not give it (offline? a wrong name?): {reason}"
+            f"{name}: there is no such folder or packed model here, and Hugging Face does not give"
+            f" it (offline? a wrong name? no pip install huggingface_hub?): {reason}"
         ) from error
