@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
 # By site, the statistics of each channel over the whole signal.
 Known = dict[str, list[SiteStats]]
-Cut = tuple[Window, FloatArray]  # (samples, channels)
 
 
 @dataclass(frozen=True)
@@ -95,7 +94,7 @@ def enhance_windows(
     upstream = enhancer.separator.upstream
 
     def batches(task: str) -> Iterator[list[Row]]:
-        windows: Iterable[Cut] = zip(plan, cut_windows(signal.blocks(), plan), strict=True)
+        windows: Iterable[Any] = zip(plan, cut_windows(signal.blocks(), plan), strict=True)
         if label:
             windows = progress(windows, f"{label}: {task}", len(plan), "window")
         return _batches(windows, windowing.batch)
@@ -121,7 +120,7 @@ def enhance_windows(
             del done[: signal.channels]
 
 
-def _batches(windows: Iterable[Cut], size: int) -> Iterator[list[Row]]:
+def _batches(windows: Iterable[tuple[Window, FloatArray]], size: int) -> Iterator[list[Row]]:
     """Put the channels of windows, in order, together to rows of one length."""
     held: list[Row] = []
     for window, x in windows:
