@@ -9,6 +9,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -72,23 +73,17 @@ def main(argv: Sequence[str]) -> None:
     from featnorm_se.inference.jobs import Settings, enhance_into_folder, is_folder, plan_jobs
     from featnorm_se.inference.model_file import SHIPPED
 
-    model = str(SHIPPED) if args.model is None else args.model
-    settings = Settings(
-        window=args.window,
-        stats=args.stats,
-        batch=args.batch,
-        model=model,
-        model_file=args.model_file,
-        device=args.device,
-        bf16=args.bf16,
-        atten_lim=args.atten_lim,
-    )
+    shipped = args.model is None
+    if shipped:
+        args.model = str(SHIPPED)
+    names = {field.name for field in fields(Settings)}
+    settings = Settings(**{key: value for key, value in vars(args).items() if key in names})
     inputs, output = [Path(name) for name in args.inputs], Path(args.output)
     piped = "-" in (*args.inputs, args.output)
     jobs = [] if piped else plan_jobs(inputs, output, args.save_noise)
     # Once the files are known to be good to begin with.
-    if args.model is None:
-        print(f"model: {model}, shipped with featnorm_se", file=sys.stderr, flush=True)
+    if shipped:
+        print(f"model: {args.model}, shipped with featnorm_se", file=sys.stderr, flush=True)
     began = time.monotonic()
     if piped:
         outcomes = [_enhance_piped(args, settings)]

@@ -151,15 +151,12 @@ def _normalized(upstream: Upstream) -> dict[str, FeatureNorm]:
 @torch.inference_mode()
 def _features_before_norm(upstream: Upstream, site: str, wav: Tensor) -> Tensor:
     """Run an upstream on wav (B, N) as far as a site; return (B, T, D), float32 on the CPU."""
-    steps = upstream.walk(wav, torch.full((len(wav),), wav.shape[1], device=wav.device))
-    reached, x, lengths = next(steps)
-    while reached != site:
-        key = reached.replace(".", "_")
-        if key in upstream.norms:
-            x = upstream.norms[key](x, lengths)
-        reached, x, lengths = steps.send(x)
-    steps.close()
-    return x.float().cpu()
+    lengths = torch.full((len(wav),), wav.shape[1], device=wav.device)
+    found: list[Tensor] = []
+    norm = _normalized(upstream)[site]
+    with norm.register_forward_pre_hook(lambda _, inputs: found.append(inputs[0])):
+        upstream.extract(wav, lengths, [site])
+    return found[0].float().cpu()
 
 
 def _own_frames(window: Window, hop: int) -> slice:

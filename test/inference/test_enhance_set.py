@@ -66,14 +66,6 @@ def test_what_is_done_is_not_done_again(tiny_experiment, scp, tmp_path):
     assert soundfile.info(stale).frames == 4000
 
 
-def test_bad_audio_is_named(tiny_experiment, tmp_path):
-    path = tmp_path / "loud.wav"
-    soundfile.write(path, np.full(8000, np.nan), 16000, "FLOAT")
-    write_scp(tmp_path / "wav.scp", {"loud": str(path)})
-    with pytest.raises(FeatnormError, match=r"loud\.wav holds NaN"):
-        enhance_set.main(options(tiny_experiment, tmp_path / "wav.scp", tmp_path / "out"))
-
-
 def sounds(folder) -> dict[str, np.ndarray]:
     return {key: soundfile.read(path)[0] for key, path in read_scp(folder / "spk1.scp").items()}
 
@@ -114,15 +106,11 @@ def test_every_key_of_the_decoding_yaml_does_something(tiny_experiment, scp, tmp
         ("fs: 16000\n", "decode.yaml: Key 'fs' not in 'Settings'"),
         ("bf16: maybe\n", "decode.yaml: .*'maybe' .*bool"),
         ("window: true\n", "decode.yaml: .*'True' .*[fF]loat"),
-        ("window: 2\noverlap: 3\n", "overlap"),
-        ("- 1\n", "decode.yaml holds no"),
-        (None, "cannot read .*decode.yaml"),
     ],
 )
 def test_bad_decoding_yaml_is_named(tiny_experiment, scp, tmp_path, text, message):
     config = tmp_path / "decode.yaml"
-    if text is not None:
-        config.write_text(text)
+    config.write_text(text)
     with pytest.raises(FeatnormError, match=message):
         enhance_set.main(options(tiny_experiment, scp, tmp_path / "o", "--config", str(config)))
     assert not (tmp_path / "o").exists()

