@@ -59,13 +59,8 @@ class Enhancer:
             self.encoder, self.separator, self.decoder = _build(config)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise FeatnormError(f"the configuration builds no model: {error!r}") from error
-        prefix = "separator."
-        state = {k[len(prefix) :]: v for k, v in weights.items() if k.startswith(prefix)}
-        if len(state) != len(weights):
-            odd = sorted(key for key in weights if not key.startswith(prefix))
-            raise FeatnormError(f"weights of unknown parts: {', '.join(odd[:5])}")
         try:
-            self.separator.load_state_dict(state, strict=True)
+            torch.nn.ModuleDict({"separator": self.separator}).load_state_dict(weights)
         except RuntimeError as error:
             reason = " ".join(str(error).split())
             raise FeatnormError(f"the weights do not fit the configuration: {reason}") from error
@@ -142,8 +137,6 @@ class Enhancer:
             raise FeatnormError(f"a signal (N,) or (N, channels) is wanted, not {signal.shape}")
         if not np.isfinite(signal).all():
             raise FeatnormError("the signal holds NaN or infinite samples")
-        if sample_rate < 1:
-            raise FeatnormError(f"a sampling rate of {sample_rate} Hz cannot be")
         blocks = [signal.reshape(len(signal), -1)]
         at_16k = np.concatenate(list(resample_blocks(blocks, sample_rate, SAMPLE_RATE)))
         pieces = enhance_signal(self, Signal.of(at_16k), windowing)

@@ -44,11 +44,7 @@ class Settings(Windowing):
     """How files are enhanced, and how they are cut; ``conf/decode.yaml`` holds some of it.
 
     Attributes:
-        model: an experiment's folder, a packed model or a name on Hugging Face.
-        model_file: weights in the folder; ``None``: the best.
-        device: ``auto``, ``cpu`` or ``cuda``.
-        bf16: compute in bfloat16 where the processor has it.
-        atten_lim: dB that are taken away at most; ``None``: no limit.
+        model, model_file, device, bf16, atten_lim: see ``Enhancer.from_pretrained``.
     """
 
     model: str

@@ -68,7 +68,7 @@ def enhance_signal(
 
     Args:
         enhancer: the model.
-        signal: at 16 kHz.
+        signal: the noisy signal.
         windowing: how; ``None``: the defaults.
         label: show on stderr how far a long signal is, under this name.
 
@@ -125,7 +125,7 @@ def _batches(windows: Iterable[tuple[Window, FloatArray]], size: int) -> Iterato
     held: list[Row] = []
     for window, x in windows:
         for channel in range(x.shape[1]):
-            # The last window may be longer.
+            # The first and the last window may be shorter.
             if held and (len(held) == size or len(held[0].samples) != len(x)):
                 yield held
                 held = []

@@ -27,15 +27,7 @@ Weights = dict[str, torch.Tensor]
 def read_model(
     source: str | os.PathLike[str], model_file: str | None = None
 ) -> tuple[dict[str, Any], Weights]:
-    """Return the configuration and the weights; no code in the files is run.
-
-    Args:
-        source: an experiment's folder, a packed ``.zip``, or ``owner/name`` on Hugging Face.
-        model_file: the weights' file in a folder; ``None``: the best on validation.
-
-    Raises:
-        FeatnormError: a file is missing, broken, or would run code when loaded.
-    """
+    """Return the configuration and the weights; see ``Enhancer.from_pretrained``."""
     path = Path(source)
     if path.is_file():
         if model_file:
