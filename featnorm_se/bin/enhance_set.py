@@ -45,33 +45,35 @@ def main(argv: Sequence[str]) -> None:
     if args.list:
         list_enhanced(read_scp(args.wav_scp), Path(args.output))
         return
-    from featnorm_se.config import read_config
     from featnorm_se.inference.jobs import enhance_set
 
-    found = read_config(args.config) if args.config else {}
-    found |= {"model": args.model, "device": args.device}
+    given = {"model": args.model, "device": args.device}
     if args.model_file:
-        found["model_file"] = args.model_file
-    settings = make_settings(found, str(args.config))
+        given["model_file"] = args.model_file
+    settings = make_settings(args.config, given)
     enhance_set(settings, Path(args.wav_scp), Path(args.output), shard)
 
 
-def make_settings(found: dict[str, Any], where: str) -> Settings:
-    """Make settings of what a decoding YAML holds.
+def make_settings(config: str | None, given: dict[str, Any]) -> Settings:
+    """Make settings of a decoding YAML, if there is one, and what the command line says.
 
     Raises:
-        FeatnormError: it has another key or a value of another kind.
+        FeatnormError: the file has another key or a value of another kind.
     """
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
+    from featnorm_se.config import read_config
     from featnorm_se.inference.jobs import Settings
 
     try:
-        merged = OmegaConf.merge(OmegaConf.structured(Settings), found)
-        return cast("Settings", OmegaConf.to_object(merged))
-    except OmegaConfBaseException as error:
-        raise FeatnormError(f"{where}: {' '.join(str(error).split())}") from error
+        found = read_config(config) if config else {}
+        checked = OmegaConf.merge(OmegaConf.structured(Settings), found)
+        # An interpolation stays the text that it is: nothing in the file is evaluated.
+        values = cast("dict[str, Any]", OmegaConf.to_container(checked, resolve=False))
+        return Settings(**(values | given))
+    except (OmegaConfBaseException, TypeError) as error:
+        raise FeatnormError(f"{config}: {' '.join(str(error).split())}") from error
 
 
 if __name__ == "__main__":

@@ -105,6 +105,8 @@ def test_every_key_of_the_decoding_yaml_does_something(tiny_experiment, scp, tmp
     [
         ("fs: 16000\n", "decode.yaml: Key 'fs' not in 'Settings'"),
         ("bf16: maybe\n", "decode.yaml: .*'maybe' .*bool"),
+        ("model_file: ${oc.env:HOME}\n", r"holds no \$\{oc.env:HOME"),
+        ("window: ${oc.env:HOME}\n", "decode.yaml: "),
         ("window: true\n", "decode.yaml: .*'True' .*[fF]loat"),
     ],
 )
