@@ -71,12 +71,8 @@ def _lists() -> None:
                 (folder / name).write_text("".join(lines))
             lines = [f"{n} {n[:4]}\n" for n in sorted(names)]
             (folder / "utt2spk").write_text("".join(lines))
-    Path("conf/tables/t").mkdir(parents=True)
-    Path("conf/upstream").mkdir()
+    Path("conf/upstream").mkdir(parents=True)
     Path("conf/train.yaml").write_text(yaml.safe_dump(TRAINING_YAML))
-    Path("conf/tables/t/00_none.yaml").write_text(
-        "upstream: tera_tiny\nweights: scratch\nnorm: none\n"
-    )
 
 
 def _models() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -15,6 +16,8 @@ import torch
 from tiny_models import save_tiny
 
 from featnorm_se import fetch
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "egs" / "TEMPLATE" / "enh1" / "local"))
 
 
 class Server(ThreadingHTTPServer):

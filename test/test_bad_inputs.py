@@ -49,7 +49,6 @@ COMMANDS = {
     "compare": "exp/noisy exp/tiny --output out/c.png --metric SI_SDR",
     "drift": "--expdir exp/tiny --datadir data/valid --output out/features",
     "info": "--check --upstream tera_tiny",
-    "tables": "--table t --rows conf/tables --expdir exp --output out/tables",
     "espnet": "espnet2.bin.enh_inference",
 }
 
@@ -145,8 +144,6 @@ CASES = [
     ("report: a broken summary", "report", put("exp/tiny/scores_test/summary.json", "{"),
      "summary.json"),
     ("drift: not trained", "drift --expdir conf", nothing, "conf", "stage 3"),
-    ("tables: a row's key", "tables", put("conf/tables/t/0.yaml", "model: x"),
-     "conf/tables/t/0.yaml"),
     ("score: metric", "score --metrics LOUDNESS", nothing, "'LOUDNESS'", "SI_SDR"),
     # --- any command line ---
     ("espnet: no command of it", "espnet = os.system", nothing, "'os.system'", "espnet2.bin"),
@@ -185,9 +182,7 @@ def test_every_command_has_a_case_and_no_name_comes_twice() -> None:
     assert {line.split()[0] for _, line, *_ in CASES} == set(COMMANDS)
 
 
-@pytest.mark.parametrize(
-    "word", ["collect_stats", "enhance_set", "pack", "info", "report", "tables"]
-)
+@pytest.mark.parametrize("word", ["collect_stats", "enhance_set", "pack", "info", "report"])
 def test_the_same_command_on_good_files_ends_well(here: Path, word: str, capsys) -> None:
     assert run(import_module(f"featnorm_se.bin.{word}").main, command_line(word)[1]) == 0
     assert "error" not in capsys.readouterr().err

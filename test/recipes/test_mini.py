@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 import soundfile
+from rows import Setting, read_rows
 
 from featnorm_se.data.scp import read_scp
-from featnorm_se.report.rows import Setting, read_rows
 from featnorm_se.statistics import FeatureStats
 
 RECIPE = Path(__file__).parents[2] / "egs" / "mini" / "enh1"

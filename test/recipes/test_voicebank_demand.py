@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from rows import Setting, read_rows
 
 from featnorm_se.bin import train
 from featnorm_se.config import override_config
 from featnorm_se.errors import FeatnormError
 from featnorm_se.files import locked
-from featnorm_se.report.rows import Setting, read_rows
 from featnorm_se.training.experiment import read_training_config
 
 ROOT = Path(__file__).parents[2]

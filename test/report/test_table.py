@@ -10,11 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from rows import Setting, plan_runs, read_rows
 
 from featnorm_se.errors import FeatnormError
 from featnorm_se.report.experiments import drift_file, read_scores
 from featnorm_se.report.paired import contrast
-from featnorm_se.report.rows import Setting, plan_runs, read_rows
 from featnorm_se.report.table import Estimate, Line, gather, one_more
 from featnorm_se.report.table_text import cells, to_csv, to_latex, to_markdown
 

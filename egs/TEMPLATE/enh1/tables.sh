@@ -43,7 +43,7 @@ python="${python:-${FEATNORM_SE_PYTHON:-python3}}"
 [[ "${dry_run}" =~ ^(true|false)$ ]] || die "--dry_run is '${dry_run}', true or false is wanted"
 check_places expdir table
 
-tables=("${python}" -m featnorm_se.bin.tables --rows "${rows}" --table "${table}" --seeds "${seeds}"
+tables=("${python}" "${MAIN_ROOT}/egs/TEMPLATE/enh1/local/tables.py" --rows "${rows}" --table "${table}" --seeds "${seeds}"
     --upstream "${upstream}" --upstream_suffix "${upstream_suffix}" --ckpt_dir "${ckpt_dir}"
     --config "${config}" --expdir "${expdir}" --datadir "${datadir}" --output "${output}")
 common=("${run_options[@]}" --python "${python}" --expdir "${expdir}" --datadir "${datadir}" --ngpu "${ngpu}")

@@ -100,7 +100,7 @@ def test_what_is_there_is_answered_and_the_rest_is_named(grid: Path) -> None:
 
 
 def test_the_recipe_compares_rows_that_the_grid_has() -> None:
-    from featnorm_se.report.rows import Setting, read_rows
+    from rows import Setting, read_rows
 
     questions = read_questions(MINI / "conf" / "comparisons.yaml")
     setting = Setting(config="conf/mini_grid.yaml", conf_dir=str(MINI / "conf" / "upstream"))

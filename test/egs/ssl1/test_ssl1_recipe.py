@@ -6,8 +6,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-
-from featnorm_se.report.rows import Setting, plan_runs, read_rows
+from rows import Setting, plan_runs, read_rows
 
 MINI = Path(__file__).parents[3] / "egs" / "mini"
 

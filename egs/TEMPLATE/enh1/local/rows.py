@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,67 +12,10 @@ from featnorm_se.errors import FeatnormError
 from featnorm_se.files import read_json
 from featnorm_se.names import check_norm, check_sites
 from featnorm_se.report.experiments import NOISY, SCORES_PREFIX, drift_file
+from featnorm_se.report.table import Row
 from featnorm_se.upstream.registry import upstream_card
 
-_NUMBER = re.compile(r"^\d+_(?=.)")
 _KEYS = {"upstream", "weights", "norm", "norm_site", "baseline", "config"}
-
-
-@dataclass(frozen=True)
-class Row:
-    """One row: what is trained, and which row of the same table it is compared with.
-
-    Attributes:
-        name: the file's name without its ending.
-        upstream: name of the upstream; ``noisy`` for the input itself.
-        weights: ``pretrained`` or ``scratch``.
-        norm, norm_site: as ``run.sh`` takes them; ``norm_site`` is ``auto`` where that is the same.
-        site: where it is normalized, ``auto`` and ``last`` resolved; empty: nowhere.
-        baseline: name of the row to compare with; empty: none.
-        config: the training YAML.
-        checkpoint: of the upstream; ``scratch``, or empty: the official one.
-    """
-
-    name: str
-    upstream: str
-    weights: str = ""
-    norm: str = ""
-    norm_site: str = ""
-    site: str = ""
-    baseline: str = ""
-    config: str = ""
-    checkpoint: str = ""
-
-    @property
-    def title(self) -> str:
-        """The name without the number that sorts the files."""
-        return _NUMBER.sub("", self.name)
-
-    @property
-    def is_noisy(self) -> bool:
-        """Whether the row is the input as it is."""
-        return self.upstream == NOISY
-
-    def tag(self, seed: int) -> str:
-        """Return the name of the row's experiment, the one that ``run.sh`` would give it."""
-        if self.is_noisy:
-            return NOISY
-        site = f"_{self.norm_site.replace(',', '+')}" if self.norm_site else ""
-        start = f"{self.upstream}_{self.weights}_{self.norm}{site}"
-        return f"{start}_{Path(self.config).stem}_seed{seed}"
-
-    def arguments(self, seed: int) -> list[str]:
-        """Return the options of ``run.sh`` that run the row."""
-        options = {
-            "upstream": self.upstream,
-            "upstream_ckpt": self.checkpoint,
-            "norm": self.norm,
-            "norm_site": self.norm_site or "auto",
-            "config": self.config,
-            "seed": str(seed),
-            "tag": self.tag(seed),
-        }
-        return [word for key, value in options.items() for word in (f"--{key}", value)]
 
 
 @dataclass(frozen=True)
@@ -153,6 +95,20 @@ def _make_row(name: str, entry: Mapping[str, Any], setting: Setting) -> Row:
     return Row(name, upstream, weights, norm, site, acting, baseline, config, checkpoint)
 
 
+def arguments(row: Row, seed: int) -> list[str]:
+    """Return the options of ``run.sh`` that run a row."""
+    options = {
+        "upstream": row.upstream,
+        "upstream_ckpt": row.checkpoint,
+        "norm": row.norm,
+        "norm_site": row.norm_site or "auto",
+        "config": row.config,
+        "seed": str(seed),
+        "tag": row.tag(seed),
+    }
+    return [word for key, value in options.items() for word in (f"--{key}", value)]
+
+
 def plan_runs(
     rows: Sequence[Row],
     seeds: Sequence[int],
@@ -178,6 +134,6 @@ def plan_runs(
             measured = not drift or drift_file(folder).is_file()
             if row.is_noisy or (stage == 5 and measured):
                 continue
-            job = {"tag": tag, "stage": stage, "drift": drift, "arguments": row.arguments(seed)}
+            job = {"tag": tag, "stage": stage, "drift": drift, "arguments": arguments(row, seed)}
             runs[tag] = job
     return list(runs.values())

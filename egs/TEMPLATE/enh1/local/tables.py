@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """Tables over seeds: what is to be run, one run of it, and the tables of what is there."""
 
 from __future__ import annotations
@@ -16,13 +17,13 @@ from featnorm_se.bin import Parser, run
 from featnorm_se.errors import FeatnormError
 
 if TYPE_CHECKING:
-    from featnorm_se.report.rows import Row
+    from rows import Row
 
 
 def get_parser() -> argparse.ArgumentParser:
     """Return the command's parser."""
     parser = Parser(
-        prog="python -m featnorm_se.bin.tables",
+        prog="local/tables.py",
         description="Without --plan or --run: gather a table over seeds from the experiments"
         " that are there, as Markdown, CSV and LaTeX; cells not run stay empty.",
     )
@@ -52,7 +53,7 @@ def main(argv: Sequence[str]) -> None:
         if not args.plan:
             raise FeatnormError("--run K is of a --plan FILE: give both")
         run_one(Path(args.plan), args.run, args)
-    from featnorm_se.report.rows import Setting, read_rows
+    from rows import Setting, read_rows
 
     setting = Setting(
         args.upstream, args.upstream_suffix, args.ckpt_dir, args.config, args.upstream_conf_dir
@@ -66,8 +67,9 @@ def main(argv: Sequence[str]) -> None:
 
 def write_plan(rows: Sequence[Row], seeds: Sequence[int], args: argparse.Namespace) -> None:
     """Write and print the runs that are still to do."""
+    from rows import plan_runs
+
     from featnorm_se.files import write_json
-    from featnorm_se.report.rows import plan_runs
 
     drift = args.table == "drift"
     runs = plan_runs(rows, seeds, Path(args.expdir), args.testset, drift)

@@ -8,9 +8,10 @@ import sys
 from pathlib import Path
 
 import pytest
+import tables
+from tables import main
 
 from featnorm_se.bin import run
-from featnorm_se.bin.tables import main
 
 ROW = "upstream: tera_tiny\nweights: scratch\nnorm: {norm}\n"
 
@@ -44,7 +45,7 @@ def test_a_run_of_a_plan_becomes_run_sh(rows: Path, tmp_path: Path) -> None:
     script = tmp_path / "run.sh"
     script.write_text('#!/bin/sh\nprintf "<%s>" "$@"\n')
     script.chmod(0o755)
-    command = [sys.executable, "-m", "featnorm_se.bin.tables", "--plan", str(plan), "--run", "2"]
+    command = [sys.executable, tables.__file__, "--plan", str(plan), "--run", "2"]
     done = subprocess.run(
         [*command, "--", "--metrics", "PESQ_WB STOI", "--stage", "1"],
         cwd=tmp_path,
