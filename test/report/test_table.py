@@ -71,12 +71,12 @@ def test_tags_are_those_of_a_single_run_and_doubles_fall_together(rows_dir: Path
     assert rows["03_low"].tag(0) == "tera_pretrained_utterance_auto_tiny_seed0"
     assert rows["05_frozen"].tag(0) == "tera_scratch_none_frozen_seed0"
     assert rows["04_mid"].norm_site == "layer.2"
-    options = rows["05_frozen"].arguments(1)
+    options = arguments(rows["05_frozen"], 1)
     assert options[options.index("--upstream_ckpt") + 1] == "scratch"
     assert options[options.index("--config") + 1] == "conf/frozen.yaml"
     mine = Setting(ckpt_dir="/c", suffix="_tiny", conf_dir="")
-    assert "/c/tera_tiny.pt" in read_rows(rows_dir, mine)[3].arguments(0)
-    assert "" in rows["03_low"].arguments(0)
+    assert "/c/tera_tiny.pt" in arguments(read_rows(rows_dir, mine)[3], 0)
+    assert "" in arguments(rows["03_low"], 0)
 
 
 def test_only_what_is_missing_is_planned(rows_dir: Path, exp: Path) -> None:
