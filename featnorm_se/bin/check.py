@@ -25,7 +25,7 @@ def get_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str]) -> None:
     """Parse and check."""
     args = get_parser().parse_args(argv)
-    from featnorm_se.upstream.registry import upstream_card
+    from featnorm_se.upstream import upstream_card
 
     conf_dir = Path(args.upstream_conf_dir) if args.upstream_conf_dir else None
     card = upstream_card(args.upstream, conf_dir)

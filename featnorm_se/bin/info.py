@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from featnorm_se.bin import Parser, add_upstream_options, run
+
+if TYPE_CHECKING:
+    from featnorm_se.upstream.base import Upstream
 
 
 def parser() -> argparse.ArgumentParser:
@@ -27,12 +31,42 @@ def main(argv: Sequence[str]) -> None:
         print(FeatureStats.load(args.stats).describe())
         return
     from featnorm_se.upstream import load_upstream, upstream_card
-    from featnorm_se.upstream.registry import describe
 
     conf_dir = Path(args.upstream_conf_dir) if args.upstream_conf_dir else None
     upstream = load_upstream(args.upstream, args.upstream_ckpt, seed=args.seed, conf_dir=conf_dir)
     upstream.configure(freeze=args.freeze)
     print(describe(upstream, upstream_card(args.upstream, conf_dir)))
+
+
+def describe(upstream: Upstream, card: Mapping[str, Any]) -> str:
+    """Return an upstream's contract in lines: sites with widths, hop, parameters, licence.
+
+    Args:
+        upstream: as configured; its ``freeze`` decides which parameters count as trainable.
+        card: the card of its name.
+    """
+    sizes = {True: 0, False: 0}
+    for parameter in upstream.parameters():
+        sizes[parameter.requires_grad] += parameter.numel()
+    facts = {
+        "upstream": f"{upstream.name} (family {upstream.family})",
+        "weights": upstream.identity,
+        "source": card.get("source") or "none (scratch, or a checkpoint of your own)",
+        "licence": card.get("licence", "not named"),
+        "hop": f"{upstream.hop} samples at 16 kHz ({upstream.hop / 16:g} ms)",
+        "offset": f"{upstream.offset} samples to the centre of the first frame",
+        "frames": f"{upstream.frames(16000)} a second of audio",
+        "width": str(upstream.width),
+        "layers": str(upstream.num_layers),
+        "lowest site": f"{upstream.lowest_site} (what auto means)",
+        "group norm": "yes" if upstream.group_norm else "no",
+        "parameters": f"{sum(sizes.values()):,}",
+        "  trainable": f"{sizes[True]:,} (freeze: {upstream.freeze})",
+        "  frozen": f"{sizes[False]:,}",
+        "sites": "",
+        **{f"  {site}": str(width) for site, width in upstream.sites.items()},
+    }
+    return "\n".join(f"{fact:<14}{value}".rstrip() for fact, value in facts.items())
 
 
 if __name__ == "__main__":

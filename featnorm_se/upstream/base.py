@@ -11,8 +11,7 @@ from torch.utils.checkpoint import checkpoint
 
 from featnorm_se.errors import FeatnormError
 from featnorm_se.names import resolve_sites
-from featnorm_se.upstream.padding import zero_padding
-from featnorm_se.upstream.pieces import Part
+from featnorm_se.upstream.batching import Part, zero_padding
 
 Steps = Generator[tuple[str, Tensor, Tensor], Tensor, None]
 Count = TypeVar("Count", int, Tensor)
@@ -83,10 +82,6 @@ class Upstream(nn.Module):
     def count_frames(self, samples: Count) -> Count:
         """Frames of at least ``shortest`` samples; here they are centred on 0, ``hop``, ..."""
         return samples // self.hop + 1
-
-    def piece(self, samples: int) -> int:
-        """Samples of the pieces that an utterance goes through in; 0: it goes as a whole."""
-        return 0
 
     def walk(self, wav: Tensor, wav_lengths: Tensor) -> Steps:
         """Yield ``(site, x, lengths)`` from the signal upwards and take back what to go on with.

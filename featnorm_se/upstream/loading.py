@@ -1,8 +1,9 @@
-"""From a card to an upstream: random weights by seed, or the weights of a checkpoint."""
+"""From a card to an upstream: random weights by seed, or a checkpoint that is fetched once."""
 
 from __future__ import annotations
 
 import copy
+import hashlib
 import json
 import warnings
 from collections.abc import Mapping
@@ -15,12 +16,20 @@ import torch
 from torch import Tensor
 
 from featnorm_se.errors import FeatnormError
-from featnorm_se.files import sha256_file
+from featnorm_se.fetch import fetch_file
+from featnorm_se.files import locked, sha256_file
 from featnorm_se.upstream.base import Upstream
 from featnorm_se.upstream.checkpoint import load_weights, read_checkpoint
-from featnorm_se.upstream.download import fetch
 
-FAMILIES = ("wavlm", "hubert", "wav2vec2", "mockingjay", "tera", "fbank")
+# The module of each; Mockingjay and TERA differ in their pre-training only.
+FAMILIES = {
+    "wavlm": "wavlm",
+    "hubert": "hubert",
+    "wav2vec2": "wav2vec2",
+    "mockingjay": "mockingjay",
+    "tera": "mockingjay",
+    "fbank": "mel",
+}
 
 
 def from_scratch(name: str, family: str, architecture: Mapping[str, Any], seed: int) -> Upstream:
@@ -48,10 +57,10 @@ def from_file(name: str, card: Mapping[str, Any], checkpoint: str | Path | None)
 
 
 def _module(family: str) -> ModuleType:
-    if family not in FAMILIES:
+    module = FAMILIES.get(str(family))
+    if module is None:
         raise FeatnormError(f"there is no family {family!r}; there are {', '.join(FAMILIES)}")
-    # Mockingjay and TERA differ in their pre-training only.
-    return import_module(f"featnorm_se.upstream.{'mockingjay' if family == 'tera' else family}")
+    return import_module(f"featnorm_se.upstream.{module}")
 
 
 def _build(family: str, architecture: Mapping[str, Any], seed: int, source: str) -> Upstream:
@@ -91,3 +100,40 @@ def _finish(upstream: Upstream, name: str, identity: str) -> Upstream:
     upstream.eval()
     upstream.configure()
     return upstream
+
+
+def fetch(checkpoint: str | Path | None, card: Mapping[str, Any]) -> Path:
+    """Return the local file of a checkpoint, fetching it when it is not there yet.
+
+    One process fetches it; others that want it then wait.
+
+    Args:
+        checkpoint: ``None`` for the card's own source; else a path or URL (https, or http on this
+            machine).
+        card: the upstream's card; its ``sha256`` and ``bytes`` hold for its own source.
+
+    Raises:
+        FeatnormError: there is no such file, or it cannot be fetched; the message says which file
+            to put where.
+    """
+    known = card if checkpoint is None else {}
+    source = card["source"] if checkpoint is None else str(checkpoint)
+    if "://" not in source:
+        path = Path(source).expanduser()
+        if not path.is_file():
+            raise FeatnormError(f"there is no checkpoint {path}; give a file, a URL or scratch")
+        return path
+    target = cache_path(source)
+    if not target.is_file():
+        mend = f"fetch it elsewhere and put it at {target}, or give its path as the checkpoint"
+        digest = f"sha256:{known['sha256']}" if known.get("sha256") else None
+        with locked(target, wait=True):
+            if not target.is_file():
+                fetch_file(source, target, size=known.get("bytes"), digest=digest, mend=mend)
+    return target
+
+
+def cache_path(url: str) -> Path:
+    """Where the file of a URL is kept: the place and name that s3prl uses."""
+    name = f"{hashlib.sha256(url.encode()).hexdigest()}.{Path(url).name}"
+    return Path.home() / ".cache" / "s3prl" / "download" / name

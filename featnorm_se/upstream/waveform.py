@@ -16,7 +16,7 @@ from featnorm_se.errors import FeatnormError
 from featnorm_se.names import site_names
 from featnorm_se.upstream import fast
 from featnorm_se.upstream.base import Count, Steps, Upstream
-from featnorm_se.upstream.padding import check_batch, padding_mask
+from featnorm_se.upstream.batching import check_batch, padding_mask
 
 # SpecAugment for fine-tuning. The rates that the checkpoints carry are those of pre-training,
 # which hides half of the signal; fine-tuning for enhancement hides far less.

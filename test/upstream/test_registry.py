@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from featnorm_se.bin import info, run
+from featnorm_se.bin.info import describe
 from featnorm_se.errors import FeatnormError
 from featnorm_se.upstream import load_upstream, upstream_card, upstream_names
-from featnorm_se.upstream.registry import describe
 
 CONF = Path(load_upstream.__code__.co_filename).parent / "conf"
 
