@@ -8,9 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from featnorm_se.bin import Parser, add_upstream_options, run
+from featnorm_se.names import LEVEL_SITE, SAMPLE_RATE
 
 if TYPE_CHECKING:
+    from featnorm_se.statistics import FeatureStats
     from featnorm_se.upstream.base import Upstream
+
+
+_SHOWN = ("kind", "upstream", "identity", "sample_rate", "corpus", "utterances", "versions")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -28,7 +33,7 @@ def main(argv: Sequence[str]) -> None:
     if args.stats:
         from featnorm_se.statistics import FeatureStats
 
-        print(FeatureStats.load(args.stats).describe())
+        print(describe_statistics(FeatureStats.load(args.stats)))
         return
     from featnorm_se.upstream import load_upstream, upstream_card
 
@@ -67,6 +72,20 @@ def describe(upstream: Upstream, card: Mapping[str, Any]) -> str:
         **{f"  {site}": str(width) for site, width in upstream.sites.items()},
     }
     return "\n".join(f"{fact:<14}{value}".rstrip() for fact, value in facts.items())
+
+
+def describe_statistics(stats: FeatureStats) -> str:
+    """Return statistics as lines of text: what they were made from, a row a site."""
+    lines = [f"{key:<12}{stats.meta[key]}" for key in _SHOWN if key in stats.meta]
+    lines.append(f"{'seconds':<12}{stats.meta.get('samples', 0) / SAMPLE_RATE:.1f}")
+    head = f"{'site':<12}{'channels':>9}{'frames':>12}{'mean: least':>13}{'most':>10}"
+    lines += ["", head + f"{'std: least':>12}{'most':>10}  FN"]
+    for site, value in stats.sites.items():
+        figures = (value.mean.min(), value.mean.max(), value.std.min(), value.std.max())
+        row = f"{figures[0]:>13.4g}{figures[1]:>10.4g}{figures[2]:>12.4g}{figures[3]:>10.4g}"
+        acts = "-" if site == LEVEL_SITE else "acts" if stats.acts(site) else "one fixed map"
+        lines.append(f"{site:<12}{value.width:>9}{value.frames:>12}{row}  {acts}")
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":

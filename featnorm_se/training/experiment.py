@@ -19,7 +19,6 @@ from featnorm_se.errors import FeatnormError
 from featnorm_se.files import remove_temporary, sha256_file
 from featnorm_se.names import check_norm
 from featnorm_se.training import record
-from featnorm_se.training.checkpoints import undo_cut_saving
 from featnorm_se.upstream import load_upstream
 
 if TYPE_CHECKING:
@@ -85,7 +84,7 @@ def train(experiment: Experiment) -> None:
     is_first = process_rank(experiment.launcher) == 0
     if is_first:
         remove_temporary(expdir)
-        undo_cut_saving(expdir)
+        record.undo_cut_saving(expdir)
     args = parse_options({**config, **experiment.launcher}, str(experiment.config))
     set_all_random_seed(args.seed)
     try:
@@ -121,13 +120,12 @@ def resolve_config(experiment: Experiment, upstream: Upstream) -> dict[str, Any]
         raise FeatnormError(
             f"{experiment.config}: init_param loads files that could run code: give --upstream_ckpt"
         )
-    for group in ("encoder_conf", "separator_conf"):
-        if not isinstance(config.setdefault(group, {}), dict):
-            raise FeatnormError(f"{experiment.config}: {group} is no group of keys")
     stft = ("n_fft", "hop_length", "win_length")
+    encoder = config.setdefault("encoder_conf", {})
     config["separator"] = "featnorm"
-    config["separator_conf"] |= {
-        **{key: value for key, value in config["encoder_conf"].items() if key in stft},
+    config["separator_conf"] = {
+        **config.get("separator_conf", {}),
+        **{key: value for key, value in encoder.items() if key in stft},
         "upstream": experiment.upstream,
         "upstream_conf": {"family": upstream.family, **upstream.config},
         "norm": experiment.norm,

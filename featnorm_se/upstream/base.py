@@ -83,6 +83,10 @@ class Upstream(nn.Module):
         """Frames of at least ``shortest`` samples; here they are centred on 0, ``hop``, ..."""
         return samples // self.hop + 1
 
+    def piece(self, samples: int) -> int:
+        """Samples of the pieces that an utterance goes through in; 0: it goes as a whole."""
+        return 0
+
     def walk(self, wav: Tensor, wav_lengths: Tensor) -> Steps:
         """Yield ``(site, x, lengths)`` from the signal upwards and take back what to go on with.
 

@@ -107,20 +107,15 @@ class Pieces:
         return pad_sequence(joined, batch_first=True)
 
 
-def piece_sizes(frames: int, whole: int, longest: int, start: int = 0) -> list[int]:
-    """Return the frames of the pieces of an utterance, or of a part of one.
+def piece_frames(frames: int, longest: int) -> int:
+    """Return the frames of the fewest equal pieces of an utterance; the last may have fewer.
 
-    The whole is cut as ``torch.chunk`` cuts into the fewest equal pieces, the last of which may be
-    shorter; a part is cut at the same places.
-
-    Args:
-        frames: of the utterance or the part.
-        whole: frames of the whole.
-        longest: frames of the longest piece; 0 for no limit.
-        start: frame of the whole at which the part begins.
+    So ``torch.chunk`` cuts. ``longest`` are the frames of the longest piece; 0 for no limit.
     """
-    if longest <= 0:
-        return [frames]
-    size = math.ceil(whole / math.ceil(whole / longest))
+    return frames if longest <= 0 else math.ceil(frames / math.ceil(frames / longest))
+
+
+def piece_sizes(frames: int, size: int, start: int = 0) -> list[int]:
+    """Return the frames of the pieces of ``frames`` from ``start`` on, cut at multiples of size."""
     edges = [start, *range((start // size + 1) * size, start + frames, size), start + frames]
     return [stop - begin for begin, stop in pairwise(edges)]

@@ -16,7 +16,13 @@ from torch import Tensor, nn
 from featnorm_se.errors import FeatnormError
 from featnorm_se.names import site_names
 from featnorm_se.upstream.base import Steps, Upstream
-from featnorm_se.upstream.batching import Pieces, check_batch, padding_mask, piece_sizes
+from featnorm_se.upstream.batching import (
+    Pieces,
+    check_batch,
+    padding_mask,
+    piece_frames,
+    piece_sizes,
+)
 from featnorm_se.upstream.mel import LogMel
 
 # SpecAugment of the log-mels.
@@ -60,6 +66,12 @@ class MelUpstream(Upstream):
         self.sites["frontend"] = mel.width
         self.lowest_site = "projection" if mel.cmvn else "frontend"
 
+    def piece(self, samples: int) -> int:
+        """Samples of the pieces that an utterance goes through in; 0: it goes as a whole."""
+        frames = self.frames(samples)
+        size = piece_frames(frames, self.longest)
+        return 0 if size == frames else size * self.hop
+
     def walk(self, wav: Tensor, wav_lengths: Tensor) -> Steps:
         """Yield the sites; see ``Upstream.walk``."""
         wav_lengths = wav_lengths.to(wav.device)
@@ -87,11 +99,11 @@ class MelUpstream(Upstream):
     def _pieces(self, lengths: list[int]) -> Pieces:
         """Cut each utterance by its own length, and the parts of a file where the file is cut."""
         if self.part is None:
-            return Pieces([piece_sizes(n, n, self.longest) for n in lengths])
-        whole = self.frames(self.part.samples)
+            return Pieces([piece_sizes(n, piece_frames(n, self.longest)) for n in lengths])
+        size = piece_frames(self.frames(self.part.samples), self.longest)
         starts = [start // self.hop for start in self.part.starts]
         rows = zip(lengths, starts, strict=True)
-        return Pieces([piece_sizes(n, whole, self.longest, start) for n, start in rows])
+        return Pieces([piece_sizes(n, size, start) for n, start in rows])
 
     def run_layer(
         self, layer: nn.Module, x: Tensor, mask: Tensor | None, bias: Tensor | None

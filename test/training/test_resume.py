@@ -21,8 +21,8 @@ from tiny_models import training_config
 from featnorm_se.bin import run as run_command
 from featnorm_se.data.datadir import Utterance, write_data_dir
 from featnorm_se.errors import FeatnormError
-from featnorm_se.training.checkpoints import read_checkpoint
 from featnorm_se.training.experiment import Experiment, train
+from featnorm_se.training.record import read_checkpoint
 
 
 @pytest.fixture(scope="module")
