@@ -7,6 +7,7 @@ import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -91,23 +92,18 @@ def train(experiment: Experiment) -> None:
         model = FeatNormTask.build_model(args, upstream)
     except (AttributeError, KeyError, TypeError, ValueError) as error:  # a key or value of *_conf
         raise FeatnormError(f"{experiment.config} or --set: no such model: {error}") from error
-    sizes = [(p.numel(), p.requires_grad) for p in model.separator.parameters()]
-    trained = sum(size for size, learns in sizes if learns)
-    about["parameters"] = {"total": sum(size for size, _ in sizes), "trainable": trained}
+    weights = list(model.separator.parameters())
+    about["parameters"] = {
+        "total": sum(weight.numel() for weight in weights),
+        "trainable": sum(weight.numel() for weight in weights if weight.requires_grad),
+    }
     write_shapes(experiment.valid_dir / "wav.scp", expdir / "valid_shape")
-    if is_first:
-        record.start_record(expdir, about)
+    FeatNormTask.built = model
     try:
-        FeatNormTask.built = model
-        FeatNormTask.main(args=args)
-    except BaseException as error:
-        if is_first:
-            record.fail_record(expdir, f"{type(error).__name__}: {error}".strip(": "))
-        raise
+        with record.recorded(expdir, about) if is_first else nullcontext():
+            FeatNormTask.main(args=args)
     finally:
         FeatNormTask.built = None
-    if is_first:
-        record.finish_record(expdir)
 
 
 def resolve_config(experiment: Experiment, upstream: Upstream) -> dict[str, Any]:
@@ -145,27 +141,26 @@ def resolve_config(experiment: Experiment, upstream: Upstream) -> dict[str, Any]
     return config
 
 
-def read_training_config(path: Path) -> dict[str, Any]:
+def read_training_config(path: Path, readers: tuple[Path, ...] = ()) -> dict[str, Any]:
     """Read a training YAML.
 
     ``base: other.yaml`` in it names a file beside it whose keys it changes or adds to, group by
     group; a part that it replaces (``scheduler: tristagelr``) gets no ``scheduler_conf`` of it.
 
+    Args:
+        path: the file.
+        readers: the files that name it as their base, one by the other.
+
     Raises:
-        FeatnormError: the file or its base is missing, is no YAML or no mapping, or is its own
-            base.
+        FeatnormError: the file or its base is missing or no YAML, or is its own base.
     """
-    return _read_over(path, ())
-
-
-def _read_over(path: Path, readers: tuple[Path, ...]) -> dict[str, Any]:
-    if Path(os.path.realpath(path)) in readers:
+    if path.resolve() in readers:
         raise FeatnormError(f"{path} is its own base")
     config = read_config(path)
     name = config.pop("base", None)
     if name is None:
         return config
-    base = _read_over(path.parent / str(name), (*readers, Path(os.path.realpath(path))))
+    base = read_training_config(path.parent / str(name), (*readers, path.resolve()))
     # A part that is replaced takes its `_conf` with it.
     replaced = {f"{key}_conf" for key in config if config[key] != base.get(key)}
     return merge_configs({k: v for k, v in base.items() if k not in replaced}, config)

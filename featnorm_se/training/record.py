@@ -6,8 +6,8 @@ import os
 import platform
 import re
 import subprocess
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -56,9 +56,19 @@ def is_finished(expdir: Path, fields: Mapping[str, Any]) -> bool:
     return bool(before.get("finished")) and before.get("max_epoch") == fields["max_epoch"]
 
 
-def start_record(expdir: Path, fields: Mapping[str, Any]) -> None:
-    """Write the record of a run that starts, or goes on, now."""
-    before = read_record(expdir) if (expdir / _NAME).is_file() else {}
+@contextmanager
+def recorded(expdir: Path, fields: Mapping[str, Any]) -> Iterator[None]:
+    """Keep the record of a run that starts, or goes on, now, to its end or its error.
+
+    The time is the sum that ESPnet kept over all epochs, so what was done before a cut counts and
+    what a cut threw away does not.
+
+    Args:
+        expdir: the experiment's folder.
+        fields: what the run is about.
+    """
+    path = expdir / _NAME
+    before = read_record(expdir) if path.is_file() else {}
     commit, dirty = source_commit()
     record = {
         **fields,
@@ -72,24 +82,22 @@ def start_record(expdir: Path, fields: Mapping[str, Any]) -> None:
         "finished": None,
         "result": {"status": "running"},
     }
-    write_json(expdir / _NAME, record)
-
-
-def finish_record(expdir: Path) -> None:
-    """Write the record of a run that has ended well: time, epochs, the best of them.
-
-    The time is the sum that ESPnet kept over all epochs, so what was done before a cut counts and
-    what a cut threw away does not.
-    """
-    checkpoint = read_checkpoint(expdir / CHECKPOINT, mmap=True)
-    epochs: dict[int, dict[str, Any]] = checkpoint["reporter"]["stats"]
+    write_json(path, record)
+    try:
+        yield
+    except BaseException as error:
+        reason = f"{type(error).__name__}: {error}".strip(": ")
+        record["result"] = {"status": "failed", "reason": reason, "ended": _now()}
+        with suppress(FeatnormError):  # a full disk must not hide what went wrong
+            write_json(path, record)
+        raise
+    epochs = read_checkpoint(expdir / CHECKPOINT, mmap=True)["reporter"]["stats"]
     seconds = (
         part["time"].total_seconds()
         for epoch in epochs.values()
         for part in epoch.values()
         if "time" in part
     )
-    record = read_record(expdir)
     record |= {"finished": _now(), "epochs": len(epochs)}
     record |= {"training_seconds": round(sum(seconds), 1), "result": {"status": "finished"}}
     best = expdir / "valid.loss.best.pth"
@@ -97,14 +105,7 @@ def finish_record(expdir: Path) -> None:
         record["best_epoch"] = int(re.sub(r"\D", "", os.readlink(best)) or 0)
         loss = epochs.get(record["best_epoch"], {}).get("valid", {}).get("loss")
         record["result"]["valid_loss"] = loss
-    write_json(expdir / _NAME, record)
-
-
-def fail_record(expdir: Path, reason: str) -> None:
-    """Write the record of a run that has ended with an error, if there is room for it."""
-    with suppress(FeatnormError):  # a full disk must not hide what went wrong
-        result = {"status": "failed", "reason": reason, "ended": _now()}
-        write_json(expdir / _NAME, read_record(expdir) | {"result": result})
+    write_json(path, record)
 
 
 def source_commit() -> tuple[str | None, bool | None]:

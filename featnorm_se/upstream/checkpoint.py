@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -94,6 +95,35 @@ def _reason(error: Exception) -> str:
             return f"it would execute code ({name[:100]}); only tensors and plain data are read"
     first = " ".join(str(error).split())[:120]
     return f"it is cut short or no checkpoint ({first}); remove it and fetch it again"
+
+
+_LAYER = r"\(([1-9]\d{0,4}),([1-9]\d{0,4}),([1-9]\d{0,4})\)"
+_LAYERS = re.compile(rf"\[({_LAYER}(?:,{_LAYER})*)\](?:\*(?P<times>[1-9]\d?))?")
+
+
+def parse_conv_layers(text: str) -> list[tuple[int, int, int]]:
+    """Read ``[(512,10,5)] + [(512,3,2)] * 4`` without running it.
+
+    s3prl evaluates this string of the checkpoint as Python, so it must be known to be no more
+    than a list before s3prl sees it.
+
+    Returns:
+        (channels, kernel, stride) of each layer.
+
+    Raises:
+        FeatnormError: the string is anything else.
+    """
+    layers: list[tuple[int, int, int]] = []
+    for term in "".join(str(text).split()).split("+"):
+        found = _LAYERS.fullmatch(term)
+        if found is None:
+            raise FeatnormError(
+                f"conv_feature_layers of the upstream is no list of (channels, kernel, stride):"
+                f" {str(text)[:80]!r}"
+            )
+        listed = [(int(c), int(k), int(s)) for c, k, s in re.findall(_LAYER, found[1])]
+        layers += listed * int(found["times"] or 1)
+    return layers
 
 
 def save_states(states: object, path: Path) -> None:

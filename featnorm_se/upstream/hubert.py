@@ -7,8 +7,9 @@ from typing import Any
 from torch import Tensor
 
 from featnorm_se.errors import FeatnormError
+from featnorm_se.upstream.checkpoint import parse_conv_layers
 from featnorm_se.upstream.wav2vec2 import fields_of, make_picklable, read_layout
-from featnorm_se.upstream.waveform import WaveformUpstream, parse_conv_layers
+from featnorm_se.upstream.waveform import WaveformUpstream
 
 
 class HubertUpstream(WaveformUpstream):

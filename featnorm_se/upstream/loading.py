@@ -39,7 +39,7 @@ def from_scratch(name: str, family: str, architecture: Mapping[str, Any], seed: 
         FeatnormError: the architecture lacks something or cannot be built.
     """
     upstream = _build(family, architecture, seed, "the configuration")
-    return _finish(upstream, name, f"scratch:{seed}")
+    return _named(upstream, name, f"scratch:{seed}")
 
 
 def from_file(name: str, card: Mapping[str, Any], checkpoint: str | Path | None) -> Upstream:
@@ -53,7 +53,7 @@ def from_file(name: str, card: Mapping[str, Any], checkpoint: str | Path | None)
     architecture, weights = _read(card["family"], path)
     upstream = _build(card["family"], architecture, 0, f"the checkpoint {path}")
     load_weights(upstream.model, weights, str(path))
-    return _finish(upstream, name, f"sha256:{sha256_file(path)}")
+    return _named(upstream, name, f"sha256:{sha256_file(path)}")
 
 
 def _module(family: str) -> ModuleType:
@@ -95,10 +95,10 @@ def _read(family: str, path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         ) from error
 
 
-def _finish(upstream: Upstream, name: str, identity: str) -> Upstream:
+def _named(upstream: Upstream, name: str, identity: str) -> Upstream:
     upstream.name, upstream.identity = name, identity
-    upstream.eval()
     upstream.configure()
+    upstream.eval()
     return upstream
 
 

@@ -13,7 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from featnorm_se.errors import FeatnormError
-from featnorm_se.upstream.waveform import WaveformUpstream, parse_conv_layers
+from featnorm_se.upstream.checkpoint import parse_conv_layers
+from featnorm_se.upstream.waveform import WaveformUpstream
 
 # Options of fairseq's encoder that s3prl's model takes but the walk does not follow.
 _FOLLOWED = {
