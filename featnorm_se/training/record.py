@@ -8,7 +8,7 @@ import re
 import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -91,7 +91,7 @@ def recorded(expdir: Path, fields: Mapping[str, Any]) -> Iterator[None]:
         with suppress(FeatnormError):  # a full disk must not hide what went wrong
             write_json(path, record)
         raise
-    epochs = read_checkpoint(expdir / CHECKPOINT, mmap=True)["reporter"]["stats"]
+    epochs = read_checkpoint(expdir / CHECKPOINT)["reporter"]["stats"]
     seconds = (
         part["time"].total_seconds()
         for epoch in epochs.values()
@@ -176,30 +176,16 @@ def undo_cut_saving(folder: Path) -> None:
         last.unlink()
 
 
-def read_checkpoint(path: Path, mmap: bool = False) -> dict[str, Any]:
+def read_checkpoint(path: Path) -> dict[str, Any]:
     """Return what ESPnet's trainer saved after an epoch; no code in the file is run.
-
-    Args:
-        path: the file.
-        mmap: leave the tensors in the file, for a reader of the figures alone.
 
     Raises:
         FeatnormError: it is not whole, or no such file.
     """
-    import numpy as np
-    import torch
+    from featnorm_se.upstream import checkpoint
 
-    # ESPnet keeps its figures as numpy numbers and time spans, and no more is allowed in.
-    numbers = [np.dtype, np.dtypes.Float64DType, np.dtypes.Float32DType, np.dtypes.Int64DType]
-    allowed: list[Any] = [timedelta, np.float64(0).__reduce__()[0], *numbers]
-    try:
-        with torch.serialization.safe_globals(allowed):
-            states = torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
-        if not {"model", "reporter", "optimizers", "schedulers"} <= states.keys():
-            raise ValueError("it lacks the model, the optimizer or the record of the epochs")
-    except Exception as error:  # torch raises its own, pickle's and zip's errors here
-        reason = " ".join(str(error).split())[:200]
-        raise FeatnormError(
-            f"{path} is no whole checkpoint ({reason}): remove it to train from the start"
-        ) from error
+    states = checkpoint.read_checkpoint(path)
+    lacking = {"model", "reporter", "optimizers", "schedulers"} - states.keys()
+    if lacking:
+        raise FeatnormError(f"{path} lacks {', '.join(sorted(lacking))}: remove it to train anew")
     return states

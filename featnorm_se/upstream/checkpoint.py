@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import re
 from collections.abc import Mapping
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,6 @@ import torch
 from torch import Tensor, nn
 
 from featnorm_se.errors import FeatnormError
-from featnorm_se.files import atomic_path
 
 
 class _Inert:
@@ -60,6 +60,7 @@ def _allowed() -> list[Any]:
     return [
         *((_Inert, name) for name in _STAND_INS),
         *((_number, f"{module}.scalar") for module in modules),
+        timedelta,  # ESPnet's trainer keeps the times of its epochs so
         np.dtype,
         *{type(number) for number in numbers},
     ]
@@ -94,7 +95,7 @@ def _reason(error: Exception) -> str:
             name = line.split("GLOBAL")[-1].split("was not")[0].strip()
             return f"it would execute code ({name[:100]}); only tensors and plain data are read"
     first = " ".join(str(error).split())[:120]
-    return f"it is cut short or no checkpoint ({first}); remove it and fetch it again"
+    return f"it is cut short or no checkpoint ({first}); remove it: it is fetched or made again"
 
 
 _LAYER = r"\(([1-9]\d{0,4}),([1-9]\d{0,4}),([1-9]\d{0,4})\)"
@@ -124,23 +125,6 @@ def parse_conv_layers(text: str) -> list[tuple[int, int, int]]:
         listed = [(int(c), int(k), int(s)) for c, k, s in re.findall(_LAYER, found[1])]
         layers += listed * int(found["times"] or 1)
     return layers
-
-
-def save_states(states: object, path: Path) -> None:
-    """Save what ``torch.save`` takes, whole or not at all; the same states give the same bytes.
-
-    Raises:
-        FeatnormError: the disk is full or the file cannot be written.
-    """
-    # Through a handle the archive does not hold the temporary file's name.
-    with atomic_path(path) as temporary, open(temporary, "wb") as handle:
-        try:
-            torch.save(states, handle)
-        except RuntimeError as error:
-            # torch's zip writer tells a full disk so, and hides the system's error behind it.
-            if isinstance(error.__context__, OSError):
-                raise error.__context__ from error
-            raise
 
 
 def load_weights(model: nn.Module, weights: Mapping[str, Any], source: str) -> None:
