@@ -9,7 +9,6 @@ import platform
 import sys
 from collections.abc import Mapping, Sequence
 from importlib import metadata
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -107,7 +106,7 @@ def collect(
 
 
 def _shard_keys(entries: Mapping[str, str], shard: Shard) -> list[str]:
-    keys = list(islice(sorted(entries), shard[0] - 1, None, shard[1]))
+    keys = sorted(entries)[shard[0] - 1 :: shard[1]]
     if not keys:
         raise FeatnormError(f"shard {shard[0]} of {shard[1]} has no utterance: take a smaller --nj")
     return keys
@@ -202,7 +201,6 @@ def collect_shards(
 
 def _collect_job(job: tuple[Any, ...]) -> FeatureStats:
     source, entries, sites, kind, shard, device = job
-    torch.set_num_threads(1)
     upstream = load_upstream(**source)
     return collect(upstream, entries, sites, kind=kind, shard=shard, device=device)
 

@@ -17,7 +17,7 @@ from featnorm_se.data.audio import audio_info
 from featnorm_se.data.datadir import validate_data_dir
 from featnorm_se.data.scp import read_scp, write_scp
 from featnorm_se.errors import FeatnormError
-from featnorm_se.files import remove_temporary, sha256_file
+from featnorm_se.files import read_json, remove_temporary, sha256_file
 from featnorm_se.names import check_norm
 from featnorm_se.training import record
 from featnorm_se.upstream import load_upstream
@@ -176,7 +176,7 @@ def describe(
 ) -> dict[str, Any]:
     """Return what ``run.json`` says of the experiment before it starts."""
     prepared = experiment.train_dir.parent / "prepare.json"
-    data = json.loads(prepared.read_text(encoding="utf-8")) if prepared.is_file() else {}
+    data = read_json(prepared) if prepared.is_file() else {}
     acts = experiment.norm not in ("none", "level")
     return {
         "name": experiment.expdir.name,
@@ -202,12 +202,12 @@ def describe(
 
 def hash_config(config: Mapping[str, Any]) -> str:
     """Return a hash of what is trained; how long it is trained may change when it goes on."""
-    free = {"max_epoch", "patience", "num_workers", "ngpu", "log_interval", "max_bad_steps"}
+    length = {"max_epoch", "patience", "num_workers", "ngpu", "log_interval", "max_bad_steps"}
     # Where things lie says nothing of what they are; the record keeps hashes of them.
-    free |= {"output_dir", "clean_stats", "noisy_stats", "upstream_ckpt", "upstream_conf_dir"}
-    free |= {"train_data_path_and_name_and_type", "valid_data_path_and_name_and_type"}
-    free |= {"valid_shape_file"}
-    kept = {key: value for key, value in config.items() if key not in free}
+    places = {"output_dir", "clean_stats", "noisy_stats", "upstream_ckpt", "upstream_conf_dir"}
+    places |= {"train_data_path_and_name_and_type", "valid_data_path_and_name_and_type"}
+    places |= {"valid_shape_file"}
+    kept = {key: value for key, value in config.items() if key not in length | places}
     return hashlib.sha256(json.dumps(kept, sort_keys=True, default=str).encode()).hexdigest()
 
 

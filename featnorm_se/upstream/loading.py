@@ -38,8 +38,9 @@ def from_scratch(name: str, family: str, architecture: Mapping[str, Any], seed: 
     Raises:
         FeatnormError: the architecture lacks something or cannot be built.
     """
-    upstream = _build(family, architecture, seed, "the configuration")
-    return _named(upstream, name, f"scratch:{seed}")
+    upstream = _build(name, family, architecture, seed, "the configuration")
+    upstream.identity = f"scratch:{seed}"
+    return upstream
 
 
 def from_file(name: str, card: Mapping[str, Any], checkpoint: str | Path | None) -> Upstream:
@@ -51,9 +52,10 @@ def from_file(name: str, card: Mapping[str, Any], checkpoint: str | Path | None)
     """
     path = fetch(checkpoint, card).resolve()
     architecture, weights = _read(card["family"], path)
-    upstream = _build(card["family"], architecture, 0, f"the checkpoint {path}")
+    upstream = _build(name, card["family"], architecture, 0, f"the checkpoint {path}")
     load_weights(upstream.model, weights, str(path))
-    return _named(upstream, name, f"sha256:{sha256_file(path)}")
+    upstream.identity = f"sha256:{sha256_file(path)}"
+    return upstream
 
 
 def _module(family: str) -> ModuleType:
@@ -63,7 +65,10 @@ def _module(family: str) -> ModuleType:
     return import_module(f"featnorm_se.upstream.{module}")
 
 
-def _build(family: str, architecture: Mapping[str, Any], seed: int, source: str) -> Upstream:
+def _build(
+    name: str, family: str, architecture: Mapping[str, Any], seed: int, source: str
+) -> Upstream:
+    """Build an architecture with random weights, in eval mode and configured by default."""
     module = _module(family)
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
         # Not torch.manual_seed, which would seed the accelerators as well.
@@ -77,7 +82,9 @@ def _build(family: str, architecture: Mapping[str, Any], seed: int, source: str)
             raise FeatnormError(
                 f"cannot build a {family} upstream from {source}: {reason}"
             ) from error
-    upstream.family = family
+    upstream.name, upstream.family = name, family
+    upstream.configure()
+    upstream.eval()
     return upstream
 
 
@@ -93,13 +100,6 @@ def _read(family: str, path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         raise FeatnormError(
             f"the checkpoint {path} is not one of {family}{reason}; it holds {held}"
         ) from error
-
-
-def _named(upstream: Upstream, name: str, identity: str) -> Upstream:
-    upstream.name, upstream.identity = name, identity
-    upstream.configure()
-    upstream.eval()
-    return upstream
 
 
 def fetch(checkpoint: str | Path | None, card: Mapping[str, Any]) -> Path:
