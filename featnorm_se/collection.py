@@ -19,9 +19,8 @@ from featnorm_se import __version__
 from featnorm_se.data.audio import FloatArray, read_audio
 from featnorm_se.data.parallel import parallel_map
 from featnorm_se.data.scp import read_scp
-from featnorm_se.done import is_done, mark_done
 from featnorm_se.errors import FeatnormError
-from featnorm_se.files import locked
+from featnorm_se.files import is_done, locked, mark_done
 from featnorm_se.names import LEVEL_SITE, SAMPLE_RATE
 from featnorm_se.progress import progress
 from featnorm_se.statistics import FeatureStats, SiteStats

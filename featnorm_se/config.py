@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from featnorm_se.errors import FeatnormError
+from featnorm_se.files import reading
 
 
 def parse_config(data: bytes | str, where: str) -> dict[str, Any]:
@@ -42,11 +43,8 @@ def read_config(path: str | os.PathLike[str]) -> dict[str, Any]:
     Raises:
         FeatnormError: it cannot be read or is no such YAML.
     """
-    try:
+    with reading(path):
         data = Path(path).read_bytes()
-    except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
-        told = getattr(error, "strerror", None) or error
-        raise FeatnormError(f"cannot read {path}: {told}") from error
     return parse_config(data, str(path))
 
 
@@ -76,5 +74,5 @@ def override_config(config: Mapping[str, Any], overrides: Sequence[str]) -> dict
         over = OmegaConf.to_container(OmegaConf.from_dotlist(list(overrides)), resolve=False)
         return merge_configs(config, dict(over))  # type: ignore[arg-type]
     except (OmegaConfBaseException, YAMLError, ValueError) as error:
-        told = " ".join(str(error).split())
-        raise FeatnormError(f"--set {' '.join(overrides)}: {told}") from error
+        reason = " ".join(str(error).split())
+        raise FeatnormError(f"--set {' '.join(overrides)}: {reason}") from error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 class FeatnormError(Exception):
-    """Bad input, told in one line: what is wrong, in which file or utterance, and the mend.
+    """Bad input, in one line: what is wrong, in which file or utterance, and the mend.
 
     Commands print it without a traceback and exit with status 1.
     """

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import hashlib
-import http.client
 import os
 import sys
 import time
-import urllib.error
-import urllib.request
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import requests
+
 from featnorm_se.errors import FeatnormError
+from featnorm_se.files import sha256_file
 from featnorm_se.progress import progress
 
 TIMEOUT = 30.0  # seconds without a byte until the connection counts as cut
 TRIES = 5  # in a row without a new byte
 PAUSE = 2.0  # seconds between two tries
-_BLOCK = 1 << 20
+_BLOCK = 1 << 16
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
@@ -40,133 +39,93 @@ def fetch_file(
         url: https, or http on this machine.
         target: the file; what is there is replaced.
         size: of the file in bytes, when known.
-        digest: of the file, when known: ``sha256:<hex>`` or another of hashlib's.
+        digest: ``sha256:<hex>`` of the file, when known.
         mend: what the user can do where it cannot be had; ``None``: fetch it by hand.
 
     Raises:
         FeatnormError: it cannot be had, is another file or a web page, or cannot be written.
     """
-    mend = mend or f"fetch it elsewhere and put it at {target}"
-    check_url(url, mend)
+    part, version = (target.with_name(target.name + end) for end in (".part", ".part.version"))
     print(f"fetching {url}\n      to {target}", file=sys.stderr, flush=True)
-    part = _Part(url, target, size, mend)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        part.fetch()
-        kind, _, wanted = (digest or "").partition(":")
-        if wanted and (found := _digest(part.path, kind)) != wanted:
-            part.discard()
-            raise OSError(f"its {kind} is {found}, the official one is {wanted}")
-        os.replace(part.path, target)
-        part.mark.unlink(missing_ok=True)
-    except (OSError, http.client.HTTPException) as error:
+        _fetch_part(url, part, version, size)
+        if digest and (found := f"sha256:{sha256_file(part)}") != digest:
+            part.unlink()
+            version.unlink()
+            raise OSError(f"its SHA-256 is {found[7:]}, the official one is {digest[7:]}")
+        os.replace(part, target)
+        version.unlink()
+    except (OSError, ValueError) as error:  # requests' errors are of these two
         reason = getattr(error, "strerror", None) or error
+        mend = mend or f"fetch it elsewhere and put it at {target}"
         raise FeatnormError(f"cannot fetch {url} ({reason}); {mend}") from error
 
 
-def _digest(path: Path, kind: str) -> str:
-    with open(path, "rb") as handle:
-        return hashlib.file_digest(handle, kind).hexdigest()
+class _Session(requests.Session):
+    """Goes to https only, or to http on this machine; so does every redirect."""
 
-
-def check_url(url: str, mend: str) -> None:
-    """Refuse an address that is not https; http is allowed on this machine.
-
-    Raises:
-        FeatnormError: it is another one; the message ends with ``mend``.
-    """
-    try:
+    def get_adapter(self, url: Any) -> Any:
         parts = urlsplit(url)
-    except ValueError as error:
-        raise FeatnormError(f"{url} is no address ({error}); {mend}") from error
-    near = parts.scheme == "http" and parts.hostname in _LOOPBACK
-    if not near and not (parts.scheme == "https" and parts.hostname):
-        raise FeatnormError(f"{url} is not fetched: files come over https only; {mend}")
+        near = parts.scheme == "http" and parts.hostname in _LOOPBACK
+        if parts.scheme != "https" and not near:
+            raise OSError(f"{url} is not asked: files come over https only")
+        return super().get_adapter(url)
 
 
-class _SafeRedirect(urllib.request.HTTPRedirectHandler):
-    """Follows redirects to https only."""
-
-    def __init__(self, mend: str) -> None:
-        self.mend = mend
-
-    def redirect_request(
-        self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str
-    ) -> Any:
-        check_url(newurl, self.mend)
-        return super().redirect_request(req, fp, code, msg, headers, newurl)
-
-
-class _Part:
-    """What has come of a file, ``<target>.part``, and the server's mark of its version."""
-
-    def __init__(self, url: str, target: Path, size: int | None, mend: str) -> None:
-        self.url, self.size = url, size
-        self.path = target.with_name(target.name + ".part")
-        self.mark = target.with_name(target.name + ".part.version")
-        handlers: list[Any] = [_SafeRedirect(mend)]
-        if urlsplit(url).hostname in _LOOPBACK:
-            handlers.append(urllib.request.ProxyHandler({}))
-        self.open = urllib.request.build_opener(*handlers).open
-
-    def fetch(self) -> None:
-        """Connect until the file is whole; give up after ``TRIES`` without a new byte."""
-        failures = 0
-        while True:
-            before = self._have()
-            try:
-                if self._attempt():
-                    return
-                raise ConnectionError("the connection was cut")
-            except (OSError, http.client.HTTPException) as error:
-                if getattr(error, "code", None) == 416:  # what is here does not fit what is there
-                    self.discard()
-                failures = 0 if self._have() > before else failures + 1
-                if failures == TRIES or not _may_pass(error):
-                    raise
+def _fetch_part(url: str, part: Path, version: Path, size: int | None) -> None:
+    """Connect until ``part`` is whole; give up after ``TRIES`` without a new byte."""
+    failures = 0
+    while failures < TRIES:
+        if failures:
             time.sleep(PAUSE)
-
-    def discard(self) -> None:
-        """Remove what has come: it is of another file."""
-        self.path.unlink(missing_ok=True)
-        self.mark.unlink(missing_ok=True)
-
-    def _have(self) -> int:
-        return self.path.stat().st_size if self.path.is_file() else 0
-
-    def _attempt(self) -> bool:
-        """Return whether the file is whole after one connection."""
-        headers = {"User-Agent": "featnorm_se"}
-        version = self.mark.read_text() if self.mark.is_file() else ""
-        if self._have() and version:
-            headers |= {"Range": f"bytes={self._have()}-", "If-Range": version}
-        with self.open(urllib.request.Request(self.url, headers=headers), timeout=TIMEOUT) as reply:
-            begin = self._have() if reply.status == 206 else 0
-            if begin and not reply.headers.get("Content-Range", "").startswith(f"bytes {begin}-"):
-                self.discard()
-                return False
-            if reply.headers.get("Content-Type", "").startswith("text/html"):
-                raise OSError("the server answers with a web page")
-            length = reply.headers.get("Content-Length", "")
-            total = int(length) + begin if length.isdecimal() else self.size
-            if self.size not in (None, total):
-                raise OSError(f"the server's file has {total} bytes, not {self.size}")
-            if not begin:
-                self.path.write_bytes(b"")
-                etag = reply.headers.get("ETag", "")
-                strong = etag if not etag.startswith("W/") else ""
-                self.mark.write_text(strong or reply.headers.get("Last-Modified", ""))
-            blocks = iter(lambda: reply.read(_BLOCK), b"")
-            count = None if total is None else -(-(total - begin) // _BLOCK)
-            with open(self.path, "ab") as handle:
-                for block in progress(blocks, self.path.stem, count, "MiB"):
-                    handle.write(block)
-        return total is None or self._have() == total
+        before, reason = _size(part), "the connection was cut"
+        try:
+            with _Session() as session:
+                if _attempt(session, url, part, version, size):
+                    return
+        except requests.exceptions.ChunkedEncodingError:
+            pass
+        except (requests.ConnectionError, requests.Timeout) as error:
+            reason = str(error)
+        failures = failures + 1 if _size(part) <= before else 0
+    raise OSError(reason)
 
 
-def _may_pass(error: Exception) -> bool:
-    """Whether another try may help: not so where the file is refused or the disk is full."""
-    if isinstance(error, urllib.error.HTTPError):
-        return error.code >= 500 or error.code in (408, 416, 429)
-    cause = getattr(error, "reason", error)
-    return isinstance(cause, http.client.HTTPException | ConnectionError | TimeoutError)
+def _attempt(
+    session: requests.Session, url: str, part: Path, version: Path, size: int | None
+) -> bool:
+    """Return whether the file is whole after one connection; ``version`` is the server's mark."""
+    # What is compressed on the way has no place to go on from.
+    headers = {"User-Agent": "featnorm_se", "Accept-Encoding": "identity"}
+    mark = version.read_text() if version.is_file() else ""
+    if mark and _size(part):
+        headers |= {"Range": f"bytes={_size(part)}-", "If-Range": mark}
+    with session.get(url, headers=headers, timeout=TIMEOUT, stream=True) as reply:
+        code, about = reply.status_code, reply.headers
+        begin = _size(part) if code == 206 else 0
+        fits = about.get("Content-Range", "").startswith(f"bytes {begin}-")
+        if code == 416 or (begin and not fits):
+            part.unlink(missing_ok=True)  # what is here is of another file than what is there
+            return False
+        if code >= 400:
+            passing = code >= 500 or code in (408, 429)
+            raise (requests.ConnectionError if passing else OSError)(f"HTTP {code}")
+        if about.get("Content-Type", "").startswith("text/html"):
+            raise OSError("the server answers with a web page")
+        length = about.get("Content-Length", "")
+        total = int(length) + begin if length.isdecimal() else size
+        if size not in (None, total):
+            raise OSError(f"the server's file has {total} bytes, not {size}")
+        if not begin:
+            etag = about.get("ETag", "")
+            version.write_text(about.get("Last-Modified", "") if etag[:2] in ("", "W/") else etag)
+        count = None if total is None else -(-(total - begin) // _BLOCK)
+        with open(part, "ab" if begin else "wb") as handle:
+            for block in progress(reply.iter_content(_BLOCK), part.stem, count, " x 64 KiB"):
+                handle.write(block)
+    return total is None or _size(part) == total
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.is_file() else 0

@@ -1,4 +1,4 @@
-"""Files and folders written whole or not at all, by one writer at a time; their hashes."""
+"""Files and folders written whole or not at all, by one writer at a time, and not twice."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -66,17 +66,29 @@ def write_json(path: str | os.PathLike[str], value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, sort_keys=False) + "\n")
 
 
+@contextmanager
+def reading(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Name the file when the system cannot read it, or when it is not UTF-8 text.
+
+    Raises:
+        FeatnormError: so it is.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise FeatnormError(f"cannot read {path}: {error.strerror or error}") from error
+    except UnicodeDecodeError as error:
+        raise FeatnormError(f"{path} is not UTF-8 text (byte {error.start})") from error
+
+
 def sha256_file(path: str | os.PathLike[str]) -> str:
     """Return the SHA-256 of a file's bytes as 64 hex digits.
 
     Raises:
         FeatnormError: the file cannot be read.
     """
-    try:
-        with open(path, "rb") as handle:
-            return hashlib.file_digest(handle, "sha256").hexdigest()
-    except OSError as error:
-        raise FeatnormError(f"cannot read {path}: {error.strerror or error}") from error
+    with reading(path), open(path, "rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
 def read_json(path: str | os.PathLike[str]) -> Any:
@@ -85,10 +97,10 @@ def read_json(path: str | os.PathLike[str]) -> Any:
     Raises:
         FeatnormError: it cannot be read or is no JSON.
     """
+    with reading(path):
+        text = Path(path).read_text(encoding="utf-8")
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise FeatnormError(f"cannot read {path}: {error.strerror or error}") from error
+        return json.loads(text)
     except ValueError as error:
         raise FeatnormError(f"{path} is no JSON: {error}") from error
 
@@ -144,3 +156,33 @@ def replaced_folder(folder: str | os.PathLike[str]) -> Iterator[Path]:
     finally:
         for leftover in (fresh, stale):
             shutil.rmtree(leftover, ignore_errors=True)
+
+
+def is_done(output: Path, request: Mapping[str, Any], inputs: Iterable[Path] = ()) -> bool:
+    """Whether ``output`` was made by the same request and is newer than its inputs.
+
+    This is the one answer for all stages.
+
+    Args:
+        output: the file or the folder.
+        request: what it was to be made of: plain values that JSON holds.
+        inputs: the files it was made of; where one is missing, it is not done.
+    """
+    record = _record(output)
+    try:
+        made, when = json.loads(record.read_text(encoding="utf-8")), record.stat().st_mtime_ns
+        newer = all(path.stat().st_mtime_ns <= when for path in inputs)
+    except (OSError, ValueError):
+        return False
+    return newer and output.exists() and made == json.loads(json.dumps(request))
+
+
+def mark_done(output: Path, request: Mapping[str, Any]) -> None:
+    """Record that ``output`` is whole, and by which request it was made."""
+    write_json(_record(output), request)
+
+
+def _record(output: Path) -> Path:
+    if output.is_dir():
+        return output / ".done.json"
+    return output.with_name(f".{output.name}.done.json")

@@ -35,7 +35,6 @@ from bad_inputs_world import (
 from featnorm_se.bin import run
 
 COMMANDS = {
-    "check": "--upstream tera_tiny",
     "prepare": "--db_root corpus --output out/data --nj 1",
     "collect_stats": "--output out/x.npz --wav_scp data/train/spk1.scp --upstream tera_tiny"
     " --upstream_ckpt scratch",
@@ -49,13 +48,14 @@ COMMANDS = {
     "report": "--expdir exp --output out/RESULTS.md",
     "compare": "exp/noisy exp/tiny --output out/c.png --metric SI_SDR",
     "drift": "--expdir exp/tiny --datadir data/valid --output out/features",
-    "info": "--stats stats/clean.npz",
+    "info": "--check --upstream tera_tiny",
     "tables": "--table t --rows conf/tables --expdir exp --output out/tables",
     "espnet": "espnet2.bin.enh_inference",
 }
 
 STATS, CKPT, WAV = "stats/clean.npz", "ckpt/tera_tiny.pt", "wavs/a.wav"
 NOISY = "corpus/noisy_testset_wav/p232_001.wav"
+WITH_STATS = f"info --stats {STATS}"
 WITH_CKPT = f"collect_stats --upstream_ckpt {CKPT}"
 KALDI = "prepare --corpus kaldi --db_root kaldi"
 SCP = "data/test/wav.scp"
@@ -64,21 +64,14 @@ SCP = "data/test/wav.scp"
 CASES = [
     # --- lists (scp) ---
     ("scp: is empty", "collect_stats", put("data/train/spk1.scp", ""), "spk1.scp is empty"),
-    ("scp: is missing", "collect_stats", drop("data/train/spk1.scp"), "spk1.scp", "No such file"),
     ("scp: a key alone", "enhance_set", put(SCP, "p232_001\n"), "wav.scp line 1", "no value"),
     ("scp: a key twice", "enhance_set", put(SCP, "a x\na y\n"), "line 2", "'a' comes twice"),
-    ("scp: not UTF-8", "enhance_set", put(SCP, b"a \xff\n"), "wav.scp", "not UTF-8"),
     ("scp: a key that leads out", "enhance_set", put(SCP, "../../a x\n"), "'../../a' leads out"),
     ("scp: a command", "enhance_set", put(SCP, "a touch ran |\n"), "touch ran |", "not run here"),
     ("scp: no such file", "enhance_set", put(SCP, "a no/such.wav\n"), "no such audio",
      "no/such.wav"),
-    ("scp: an archive that is none", "enhance_set", put(SCP, f"a {WAV}:9\n"),
-     "no audio in a Kaldi"),
-    ("score: a pipe", "score", put(SCP, "p232_001 cat x |\n"), "p232_001 is a pipe", "stage 1"),
     ("score: nothing in common", "score", put(SCP, f"other {WAV}\n"), "no utterance in common"),
     # --- data directories ---
-    ("train: no wav.scp", "train", drop("data/train/wav.scp"), "data/train has no wav.scp",
-     "stage 1"),
     ("train: no GPU", "train --ngpu 1", nothing, "--ngpu 1", "no GPU"),
     ("train: twins differ", "train",
      wav("corpus/clean_trainset_28spk_wav/p227_001.wav", noise(0.1)), "p227_001", "6400 samples",
@@ -92,46 +85,35 @@ CASES = [
      "--db_root"),
     ("corpus: no twin", "prepare", drop("corpus/clean_trainset_28spk_wav/p227_001.wav"),
      "p227_001", "twin"),
-    ("corpus: no audio", "prepare", put(NOISY, "hello"), "p232_001", "no audio that libsndfile"),
     ("corpus: silent", "prepare", wav(NOISY, np.zeros(6400)), "p232_001", "is silent"),
     ("corpus: NaN", "prepare", wav(NOISY, np.full(6400, np.nan), subtype="FLOAT"), "p232_001",
      "NaN"),
-    ("corpus: two channels", "prepare", wav(NOISY, np.ones((6400, 2)) / 9), "p232_001",
-     "2 channels"),
-    ("corpus: a name with a blank", "prepare", put("corpus/noisy_testset_wav/p 1.wav", ""),
-     "p 1.wav", "rename it"),
     ("corpus: a bad log", "prepare", put("corpus/log_testset.txt", "p232_001 bus loud\n"),
      "log_testset.txt line 1"),
     # --- audio to enhance ---
-    ("audio: empty", "enhance", put(WAV, ""), "wavs/a.wav is empty"),
     ("audio: cut short", "enhance", cut(WAV), "wavs/a.wav is cut short"),
     ("audio: NaN", "enhance", wav(WAV, np.full(9000, np.nan), subtype="FLOAT"), "wavs/a.wav",
      "NaN"),
     ("audio: over itself", f"enhance = {WAV} -o {WAV} --model model.zip", nothing, "over itself"),
-    ("enhance: window", "enhance --window 0.1", nothing, "windows of 0.1 s"),
     ("enhance: somebody's files", "enhance -o wavs/other", put("wavs/other/a.wav", "mine"),
      "wavs/other/a.wav", "--overwrite"),
     ("set: rate", "enhance_set", wav(NOISY, noise(rate=8000), 8000), "8000 Hz", "run stage 1"),
     # --- models ---
     ("model: none", "enhance --model none", nothing, "none", "no such experiment"),
-    ("model: cut", "enhance", cut("model.zip"), "model.zip is no packed model"),
     ("model: code in it", "enhance", repacked("model.zip", evil_py=b"x"), "evil.py"),
     ("model: YAML objects", "enhance",
      repacked("model.zip", config_yaml=b"!!python/object/apply:os.system [touch ran]"),
      "config.yaml", "YAML"),
     ("model: of another kind", "enhance", repacked("model.zip", config_yaml=b"separator: tcn"),
      "'tcn'"),
-    ("model: no config.yaml", "enhance_set", drop("exp/tiny/config.yaml"), "exp/tiny", "stage 3"),
     ("model: weights of another", "enhance_set",
      states("exp/tiny/valid.loss.best.pth", lambda s: {k: v for k, v in list(s.items())[1:]}),
      "do not fit"),
     ("pack: a broken record", "pack", put("exp/tiny/run.json", "{"), "run.json", "no JSON"),
     # --- checkpoints and upstreams ---
-    ("upstream: unknown", "check --upstream bert", nothing, "'bert'", "tera_tiny"),
-    ("upstream: site", "check --norm_site layer.9", nothing, "'layer.9'", "frontend"),
-    ("upstream: norm", "check --norm batch", nothing, "'batch'", "utterance"),
-    ("checkpoint: none", "check --upstream_ckpt none.pt", nothing, "none.pt", "'scratch'"),
-    ("checkpoint: a web page", WITH_CKPT, put(CKPT, "<html>404"), "tera_tiny.pt", "cannot be read"),
+    ("upstream: unknown", "info --upstream bert", nothing, "'bert'", "tera_tiny"),
+    ("upstream: norm", "info --norm batch", nothing, "'batch'", "utterance"),
+    ("checkpoint: none", "info --upstream_ckpt none.pt", nothing, "none.pt", "'scratch'"),
     ("checkpoint: cut", WITH_CKPT, cut(CKPT), "tera_tiny.pt", "cut short"),
     ("checkpoint: of WavLM's family", f"{WITH_CKPT} --upstream wavlm_tiny", nothing,
      "not one of wavlm"),
@@ -140,16 +122,14 @@ CASES = [
     ("checkpoint: over http", f"{WITH_CKPT[: -len(CKPT)]}http://example.org/a.pt", nothing,
      "http://example.org/a.pt", "https"),
     # --- statistics ---
-    ("stats: cut", "info", cut(STATS), "clean.npz", "no whole statistics"),
-    ("stats: objects", "info", arrays(STATS, projection_mean=np.array([{}], dtype=object)),
+    ("stats: cut", WITH_STATS, cut(STATS), "clean.npz", "no whole statistics"),
+    ("stats: objects", WITH_STATS, arrays(STATS, projection_mean=np.array([{}], dtype=object)),
      "clean.npz"),
-    ("stats: NaN", "info", arrays(STATS, projection_mean=np.full(48, np.nan)), "projection",
+    ("stats: NaN", WITH_STATS, arrays(STATS, projection_mean=np.full(48, np.nan)), "projection",
      "cannot be"),
     ("stats: of other speech", f"collect_stats --merge {STATS} b.npz",
      both(lambda: shutil.copy(STATS, "b.npz"), meta("b.npz", kind="noisy")),
      "kind 'clean' and 'noisy'"),
-    ("stats: silence", "collect_stats",
-     wav("corpus/clean_trainset_28spk_wav/p227_001.wav", np.zeros(6400)), "p227_001", "silent"),
     ("stats: shard", "collect_stats --shard 0/2", nothing, "--shard", "'0/2'"),
     ("stats: no GPU", "collect_stats --device cuda", nothing, "--device cuda", "no GPU"),
     # --- configuration ---
@@ -159,19 +139,16 @@ CASES = [
     ("config: no such option", "train --norm none --set separator_conf.depth=3", nothing, "depth"),
     ("config: --set", "train --norm none --set lr", nothing, "--set 'lr'", "key=value"),
     ("config: no key of ESPnet", "train --set nonsense=1", nothing, "conf/train.yaml", "nonsense"),
-    ("config: no optimizer", "train --set optim=best", nothing, "optim", "'best'", "adam"),
     ("config: loads a file", "train --set init_param=[x.pth]", nothing, "init_param", "run code"),
     # --- results ---
+    ("compare: no scores", "compare = exp/noisy conf", nothing, "conf"),
     ("report: a broken summary", "report", put("exp/tiny/scores_test/summary.json", "{"),
      "summary.json"),
-    ("compare: metric", "compare --metric LOUDNESS", nothing, "'LOUDNESS'", "PESQ_WB"),
     ("drift: not trained", "drift --expdir conf", nothing, "conf", "stage 3"),
     ("tables: a row's key", "tables", put("conf/tables/t/0.yaml", "model: x"),
      "conf/tables/t/0.yaml"),
     ("score: metric", "score --metrics LOUDNESS", nothing, "'LOUDNESS'", "SI_SDR"),
-    ("score: processes", "score --nj 0", nothing, "--nj is 0"),
     # --- any command line ---
-    ("options: unknown", "pack --fast", nothing, "--fast", "--help"),
     ("espnet: no command of it", "espnet = os.system", nothing, "'os.system'", "espnet2.bin"),
 ]
 # fmt: on
@@ -209,7 +186,7 @@ def test_every_command_has_a_case_and_no_name_comes_twice() -> None:
 
 
 @pytest.mark.parametrize(
-    "word", ["check", "collect_stats", "enhance_set", "pack", "info", "report", "tables"]
+    "word", ["collect_stats", "enhance_set", "pack", "info", "report", "tables"]
 )
 def test_the_same_command_on_good_files_ends_well(here: Path, word: str, capsys) -> None:
     assert run(import_module(f"featnorm_se.bin.{word}").main, command_line(word)[1]) == 0
@@ -251,7 +228,7 @@ def test_a_stage_that_fails_leaves_what_an_earlier_one_made(here: Path, capsys) 
 
 @pytest.mark.parametrize(
     "line",
-    ["info --stats none.npz", "check --norm batch", "pack --fast", "report --expdir none"],
+    ["info --stats none.npz", "info --norm batch", "pack --fast", "report --expdir none"],
 )
 def test_a_process_ends_with_its_status_and_a_traceback_on_request(here: Path, line: str) -> None:
     word, arguments = command_line(line)

@@ -17,7 +17,6 @@ COMMANDS = sorted(path.stem for path in (ROOT / "bin").glob("[!_]*.py"))
 ROOMS = {
     "errors": 0,
     "config": 0,
-    "done": 0,
     "progress": 0,
     "files": 0,
     "names": 0,

@@ -15,20 +15,23 @@ from featnorm_se.errors import FeatnormError
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
+class _Formatter(argparse.HelpFormatter):
+    """Shows the default of an option that has one."""
+
+    def _get_help_string(self, action: argparse.Action) -> str:
+        default = action.default
+        words = " ".join(default) if isinstance(default, (list, tuple)) else str(default)
+        silent = default is None or default is False or default is argparse.SUPPRESS
+        if silent or not words or not action.option_strings:
+            return action.help or ""
+        return f"{action.help} (default: {words})"
+
+
 class Parser(argparse.ArgumentParser):
-    """A parser that tells a wrong command line as all bad input is told: in one line.
+    """A parser whose help has the defaults, and that refuses a command line in one line."""
 
-    Args:
-        prog: the command.
-        description: what it does.
-    """
-
-    def __init__(self, prog: str, description: str) -> None:
-        super().__init__(
-            prog=prog,
-            description=description,
-            formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-        )
+    def __init__(self, prog: str, description: str | None) -> None:
+        super().__init__(prog=prog, description=description, formatter_class=_Formatter)
 
     def error(self, message: str) -> NoReturn:
         """Raise FeatnormError with what argparse has to say."""
@@ -73,9 +76,9 @@ def run(main: Callable[[Sequence[str]], None], argv: Sequence[str] | None = None
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except (FeatnormError, OSError, MemoryError) as error:
-        if debug or not (told := _told(error)):
+        if debug or not (message := _message(error)):
             raise
-        return _fail(told, 1)
+        return _fail(message, 1)
     return 0
 
 
@@ -91,22 +94,21 @@ def _end(number: int, frame: Any) -> NoReturn:
     raise _Ended
 
 
-def _told(error: Exception) -> str:
+def _message(error: Exception) -> str:
     """Return the line for an error that the user can mend; nothing for any other."""
-    if isinstance(error, FeatnormError):
-        return str(error)
     if isinstance(error, MemoryError):
         return "out of memory: close other programs, or take fewer jobs (--nj), or see --debug"
-    where = f" {error.filename}" if isinstance(error, OSError) and error.filename else ""
-    if isinstance(error, OSError) and error.errno in _NO_ROOM:
+    if not isinstance(error, OSError):
+        return str(error)
+    where = f" {error.filename}" if error.filename else ""
+    if error.errno in _NO_ROOM:
         return f"cannot write{where}: {error.strerror}: make room and give the same command again"
     # What no reader or writer has foreseen: a name that is too long, a closed folder.
-    strerror = error.strerror if isinstance(error, OSError) else ""
-    return f"cannot use{where}: {strerror}: mend it, or see --debug" if where else ""
+    return f"cannot use{where}: {error.strerror}: mend it, or see --debug" if where else ""
 
 
-def _fail(told: str, status: int) -> int:
+def _fail(message: str, status: int) -> int:
     # What is not printable is escaped: names of files can hold anything.
-    line = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in told)
+    line = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in message)
     print(f"featnorm_se: error: {line}", file=sys.stderr)
     return status

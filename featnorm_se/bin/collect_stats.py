@@ -13,18 +13,20 @@ from featnorm_se.errors import FeatnormError
 def get_parser() -> argparse.ArgumentParser:
     """Return the command's parser."""
     parser = Parser(
-        prog="python -m featnorm_se.bin.collect_stats",
-        description="Run an upstream over a corpus, as far as the last site asked for, and save"
-        " mean and deviation of every channel. Shards are collected apart and merged:"
-        " --shard K/N writes one, --merge puts them together, --nj N does all of it.",
+        "python -m featnorm_se.bin.collect_stats",
+        "Run an upstream over a corpus, as far as the last site asked for, and save mean and"
+        " deviation of every channel. Shards are collected apart and merged: --shard K/N writes"
+        " one, --merge puts them together, --nj N does all of it.",
     )
-    parser.add_argument("--output", required=True, help="the .npz file to write")
-    parser.add_argument("--wav_scp", help="the utterances, a Kaldi scp of 16 kHz audio")
+    parser.add_argument("--output", type=Path, required=True, help="the .npz file to write")
+    parser.add_argument("--wav_scp", type=Path, help="the utterances, a Kaldi scp of 16 kHz audio")
     add_upstream_options(parser)
     parser.add_argument("--kind", default="clean", choices=("clean", "noisy"), help="of speech")
     parser.add_argument("--nj", type=int, default=1, help="processes")
     parser.add_argument("--shard", help="K/N: only every N-th utterance from the K-th on")
-    parser.add_argument("--merge", nargs="+", help="shards to merge; nothing is collected")
+    parser.add_argument(
+        "--merge", nargs="+", type=Path, help="shards to merge; nothing is collected"
+    )
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"), help="cpu or cuda")
     return parser
 
@@ -42,7 +44,7 @@ def main(argv: Sequence[str]) -> None:
     from featnorm_se.collection import collect_shards, merge_shards
 
     if args.merge:
-        merge_shards([Path(shard) for shard in args.merge], Path(args.output))
+        merge_shards(args.merge, args.output)
         return
     source = {
         "name": args.upstream,
@@ -51,8 +53,8 @@ def main(argv: Sequence[str]) -> None:
         "seed": args.seed,
     }
     collect_shards(
-        output=Path(args.output),
-        wav_scp=Path(args.wav_scp),
+        output=args.output,
+        wav_scp=args.wav_scp,
         source=source,
         norm_site=args.norm_site,
         kind=args.kind,

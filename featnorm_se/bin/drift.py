@@ -27,7 +27,7 @@ def get_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str]) -> None:
     """Measure, write and draw."""
     args = get_parser().parse_args(argv)
-    from featnorm_se.report import feature_plots as plots
+    from featnorm_se.report import plots
     from featnorm_se.report.features import look_at_features, write_rows
     from featnorm_se.training.record import read_record
 

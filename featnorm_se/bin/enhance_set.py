@@ -41,13 +41,13 @@ def main(argv: Sequence[str]) -> None:
     from featnorm_se.bin.collect_stats import parse_shard
 
     shard = parse_shard(args.shard)
-    from featnorm_se.data.scp import list_enhanced, read_scp
+    from featnorm_se.data.scp import read_scp
+    from featnorm_se.inference.enhance_set import enhance_set, list_enhanced
+    from featnorm_se.inference.jobs import Settings
 
     if args.list:
         list_enhanced(read_scp(args.wav_scp), Path(args.output))
         return
-    from featnorm_se.inference.enhance_set import enhance_set
-    from featnorm_se.inference.jobs import Settings
 
     found = read_settings(args.config) if args.config else {}
     windowing = Windowing(**{key: found.pop(key) for key in WINDOWING if key in found})

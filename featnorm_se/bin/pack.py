@@ -17,8 +17,8 @@ def get_parser() -> argparse.ArgumentParser:
         " statistics, results and a model card (README.md). It gives the experiment's output to"
         " the bit (but for --half), and loading it runs no code from it.",
     )
-    parser.add_argument("experiment", help="the experiment's folder, exp/...")
-    parser.add_argument("output", help="the .zip to write")
+    parser.add_argument("experiment", type=Path, help="the experiment's folder, exp/...")
+    parser.add_argument("output", type=Path, help="the .zip to write")
     parser.add_argument("--model_file", help="weights in the folder, if not the best")
     parser.add_argument(
         "--half",
@@ -27,6 +27,7 @@ def get_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--notes",
+        type=Path,
         metavar="FILE.md",
         help="text for the model card: training commands, the data and their licences",
     )
@@ -39,9 +40,8 @@ def main(argv: Sequence[str]) -> None:
     args = get_parser().parse_args(argv)
     from featnorm_se.inference.pack import PackOptions, pack
 
-    notes = Path(args.notes) if args.notes else None
-    options = PackOptions(args.model_file, args.half, notes, args.licence)
-    sizes = pack(Path(args.experiment), Path(args.output), options)
+    options = PackOptions(args.model_file, args.half, args.notes, args.licence)
+    sizes = pack(args.experiment, args.output, options)
     for name, size in sizes.items():
         print(f"{size:>12,} bytes  {name}")
     if "clean_stats.npz" not in sizes:

@@ -11,12 +11,9 @@ from featnorm_se.bin import Parser, run
 from featnorm_se.errors import FeatnormError
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """Return the parser of this command."""
-    parser = Parser(
-        prog="python -m featnorm_se.bin.prepare",
-        description=__doc__,
-    )
+def get_parser() -> argparse.ArgumentParser:
+    """Return the command's parser."""
+    parser = Parser("python -m featnorm_se.bin.prepare", __doc__)
     add = parser.add_argument
     add(
         "--corpus",
@@ -27,15 +24,16 @@ def build_parser() -> argparse.ArgumentParser:
     )
     add(
         "--db_root",
+        type=Path,
         required=True,
         help="holds the four folders *_trainset_28spk_wav, *_testset_wav, or zip files of these"
         " names; of kaldi: train, valid and test",
     )
-    add("--output", default="data", help="gets train, valid, test and prepare.json")
-    add("--test_root", help="folder with noisy/ and clean/ to test on instead of the corpus's own")
+    add("--output", type=Path, default="data", help="gets train, valid, test and prepare.json")
+    add("--test_root", type=Path, help="holds noisy/ and clean/ to test on instead of the corpus's")
     add("--valid_speakers", default="p226 p287", help="training speakers to validate with")
-    add("--wav_dir", help="where resampled files go; by default dump/wav16k beside the output")
-    add("--unpack_dir", help="where zip files are unpacked; by default unpacked beside wav_dir")
+    add("--wav_dir", type=Path, help="of resampled files; by default dump/wav16k beside the output")
+    add("--unpack_dir", type=Path, help="of zip files; by default unpacked beside wav_dir")
     add(
         "--allow_pipes",
         default="false",
@@ -49,30 +47,29 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str]) -> None:
     """Prepare the corpus and print the counts of its sets."""
-    args = build_parser().parse_args(argv)
+    args = get_parser().parse_args(argv)
     if args.sample_rate < 1000:
         raise FeatnormError(f"--sample_rate {args.sample_rate}: Hz are wanted, such as 16000")
     from featnorm_se.data.prepare import prepare_sets
 
-    output = Path(args.output)
     rate = f"{args.sample_rate / 1000:g}k"
-    wav_dir = Path(args.wav_dir or output.absolute().parent / "dump" / f"wav{rate}")
+    wav_dir = args.wav_dir or args.output.absolute().parent / "dump" / f"wav{rate}"
     if args.corpus == "kaldi":
         from featnorm_se.data.corpus import find_kaldi
 
+        if args.db_root.absolute() == args.output.absolute():
+            raise FeatnormError(f"--db_root and the output are the same folder, {args.output}")
         sets = find_kaldi(args.db_root, args.allow_pipes == "true")
     else:
         from featnorm_se.data.voicebank_demand import find_voicebank_demand
 
         sets = find_voicebank_demand(
             args.db_root,
-            Path(args.unpack_dir or wav_dir.parent / "unpacked"),
+            args.unpack_dir or wav_dir.parent / "unpacked",
             args.test_root,
             args.valid_speakers.replace(",", " ").split(),
         )
-    if args.corpus == "kaldi" and Path(args.db_root).absolute() == output.absolute():
-        raise FeatnormError(f"--db_root and the output are the same folder, {output}")
-    record = prepare_sets(sets, output, wav_dir, args.sample_rate, args.nj)
+    record = prepare_sets(sets, args.output, wav_dir, args.sample_rate, args.nj)
     for line in describe(record["counts"], args.corpus == "voicebank_demand"):
         print(line)
 
@@ -86,14 +83,13 @@ def describe(counts: dict[str, Any], official: bool) -> list[str]:
         for name, count in counts.items()
     ]
     if official:
-        from featnorm_se.data.voicebank_demand import OFFICIAL_PAIRS
+        from featnorm_se.data.voicebank_demand import OFFICIAL_PAIRS as whole
 
-        found = {
-            "training": counts["train"]["pairs"] + counts["valid"]["pairs"],
-            "test": counts["test"]["pairs"],
-        }
-        shares = [f"{n:,} of {OFFICIAL_PAIRS[k]:,} {k} pairs" for k, n in found.items()]
-        lines.append(f"of the official corpus: {', '.join(shares)}")
+        training = counts["train"]["pairs"] + counts["valid"]["pairs"]
+        lines.append(
+            f"of the official corpus: {training:,} of {whole['training']:,} training pairs,"
+            f" {counts['test']['pairs']:,} of {whole['test']:,} test pairs"
+        )
     return lines
 
 

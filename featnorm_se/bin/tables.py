@@ -16,7 +16,7 @@ from featnorm_se.bin import Parser, run
 from featnorm_se.errors import FeatnormError
 
 if TYPE_CHECKING:
-    from featnorm_se.report.rows import Row, Setting
+    from featnorm_se.report.rows import Row
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -55,40 +55,35 @@ def main(argv: Sequence[str]) -> None:
     from featnorm_se.report.rows import Setting, read_rows
 
     setting = Setting(
-        upstream=args.upstream,
-        suffix=args.upstream_suffix,
-        ckpt_dir=args.ckpt_dir,
-        config=args.config,
-        conf_dir=args.upstream_conf_dir,
+        args.upstream, args.upstream_suffix, args.ckpt_dir, args.config, args.upstream_conf_dir
     )
-    if not args.seeds.split() or not all(seed.isdecimal() for seed in args.seeds.split()):
+    if not all(seed.isdecimal() for seed in args.seeds.split() or [""]):
         raise FeatnormError(f"--seeds is {args.seeds!r}: whole numbers, parted by blanks")
     rows = read_rows(Path(args.rows) / args.table, setting)
-    (write_plan if args.plan else write_tables)(rows, setting, args)
+    seeds = [int(seed) for seed in args.seeds.split()]
+    (write_plan if args.plan else write_tables)(rows, seeds, args)
 
 
-def write_plan(rows: Sequence[Row], setting: Setting, args: argparse.Namespace) -> None:
+def write_plan(rows: Sequence[Row], seeds: Sequence[int], args: argparse.Namespace) -> None:
     """Write and print the runs that are still to do."""
     from featnorm_se.files import write_json
     from featnorm_se.report.rows import plan_runs
 
-    seeds = [int(seed) for seed in args.seeds.split()]
     drift = args.table == "drift"
-    runs = plan_runs(rows, setting, seeds, Path(args.expdir), args.testset, drift)
+    runs = plan_runs(rows, seeds, Path(args.expdir), args.testset, drift)
     write_json(args.plan, runs)
     for number, job in enumerate(runs, start=1):
         line = shlex.join(["./run.sh", "--stage", str(job["stage"]), *job["arguments"]])
         print(f"{number} of {len(runs)}: {line}")
 
 
-def write_tables(rows: Sequence[Row], setting: Setting, args: argparse.Namespace) -> None:
+def write_tables(rows: Sequence[Row], seeds: Sequence[int], args: argparse.Namespace) -> None:
     """Gather the table, write its three forms, and print it."""
     from featnorm_se.files import write_text
     from featnorm_se.report.table import gather
     from featnorm_se.report.table_text import to_csv, to_latex, to_markdown
 
-    seeds = [int(seed) for seed in args.seeds.split()]
-    lines = gather(rows, setting, seeds, Path(args.expdir), args.testset)
+    lines = gather(rows, seeds, Path(args.expdir), args.testset)
     title, drift = f"Table {args.table}, seeds {args.seeds}", args.table == "drift"
     stem = str(Path(args.output) / args.table)
     write_text(f"{stem}.csv", to_csv(lines, drift))
@@ -108,14 +103,13 @@ def run_one(plan: Path, number: int, args: argparse.Namespace) -> None:
     """
     try:
         runs = json.loads(plan.read_text(encoding="utf-8"))
-        job = dict(runs[number - 1] if number > 0 else runs[len(runs)])
-        _ = job["stage"], job["arguments"], job["tag"]
-    except (OSError, ValueError, IndexError, KeyError, TypeError) as error:
+        job = dict(enumerate(runs, start=1))[number]
+    except (OSError, ValueError, KeyError) as error:
         raise FeatnormError(f"{plan} has no run {number}: run tables.sh again") from error
     # The row's own options come last: they count.
     stages = ["--stage", str(job["stage"]), "--stop_stage", "4"]
     commands = [["./run.sh", *args.rest, *stages, *job["arguments"]]]
-    if job.get("drift"):
+    if job["drift"]:
         places = ["--expdir", f"{args.expdir}/{job['tag']}", "--datadir", f"{args.datadir}/valid"]
         commands.append([sys.executable, "-m", "featnorm_se.bin.drift", *places])
     with open(plan.with_name("progress"), "a", encoding="utf-8") as progress:

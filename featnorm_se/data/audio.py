@@ -1,15 +1,23 @@
-"""Audio files in and out, by libsndfile."""
+"""Audio in and out by libsndfile, and at another sampling rate.
+
+A corpus is resampled by torchaudio's windowed sinc, a stream by soxr. Scores feel the resampler
+(noisy VoiceBank-DEMAND: PESQ_WB 1.972 with torchaudio's defaults, 1.968 with soxr), so every file
+of a corpus goes through ``resample``, and ``describe_resampler`` goes into the records.
+"""
 
 from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from featnorm_se.data.scp import is_command, read_archive, split_archive
+from featnorm_se.data.scp import open_value
 from featnorm_se.errors import FeatnormError
 from featnorm_se.files import atomic_path
 
@@ -33,31 +41,28 @@ class AudioInfo:
     channels: int
 
 
+@contextmanager
+def _opened(path: str | os.PathLike[str], allow_pipes: bool = False) -> Iterator[Any]:
+    """Open a file, or what else an scp's value may be, as a ``soundfile.SoundFile``."""
+    import soundfile
+
+    try:
+        with soundfile.SoundFile(open_value(path, allow_pipes)) as handle:
+            check_whole(path, handle.extra_info)
+            yield handle
+    except (soundfile.LibsndfileError, RuntimeError) as error:
+        reason = getattr(error, "error_string", error)
+        raise FeatnormError(f"{path} is no audio that libsndfile reads: {reason}") from error
+
+
 def audio_info(path: str | os.PathLike[str]) -> AudioInfo:
-    """Read a file's header only; of an archive's entry (``file.ark:123``), all of it.
+    """Read the header of a file, or of an archive's entry (``file.ark:123``).
 
     Raises:
         FeatnormError: there is no such file, or libsndfile does not read it.
     """
-    import soundfile
-
-    if is_command(path):
-        raise FeatnormError(
-            f"{os.fspath(path)!r} is a command, which is not run here: prepare the data from the"
-            " scp with stage 1 and --allow_pipes true"
-        )
-    place = split_archive(path)
-    if place:
-        samples, rate = read_archive(*place)
-        return AudioInfo(len(samples), rate, samples.shape[1])
-    if not os.path.isfile(path):
-        raise FeatnormError(f"no such audio file: {path}")
-    try:
-        header = soundfile.info(os.fspath(path))
-    except (soundfile.LibsndfileError, RuntimeError) as error:
-        raise FeatnormError(f"{path} is no audio that libsndfile reads: {error}") from error
-    check_whole(path, header.extra_info)
-    return AudioInfo(int(header.frames), int(header.samplerate), int(header.channels))
+    with _opened(path) as handle:
+        return AudioInfo(int(handle.frames), int(handle.samplerate), int(handle.channels))
 
 
 def check_whole(name: str | os.PathLike[str], log: str) -> None:
@@ -85,8 +90,7 @@ def read_audio(path: str | os.PathLike[str], sample_rate: int | None = 16000) ->
         The samples, shape (N,), N > 0.
 
     Raises:
-        FeatnormError: the file is missing, no audio, empty, cut short, has several channels,
-            another rate, or holds NaN or infinite samples.
+        FeatnormError: see ``read_any_audio``; or it has several channels or another rate.
     """
     samples, rate = read_any_audio(path)
     if samples.shape[1] != 1:
@@ -99,8 +103,14 @@ def read_audio(path: str | os.PathLike[str], sample_rate: int | None = 16000) ->
     return np.ascontiguousarray(samples[:, 0])
 
 
-def read_any_audio(path: str | os.PathLike[str]) -> tuple[FloatArray, int]:
-    """Read a file, or an archive's entry, of any rate and number of channels.
+def read_any_audio(
+    path: str | os.PathLike[str], allow_pipes: bool = False
+) -> tuple[FloatArray, int]:
+    """Read a file or an archive's entry, of any rate and number of channels.
+
+    Args:
+        path: the file, ``file.ark:123``, or, with ``allow_pipes``, ``command |``.
+        allow_pipes: run a command; only where the user has said so.
 
     Returns:
         The samples, shape (N, channels) float32 with N > 0, and the rate in Hz.
@@ -109,26 +119,21 @@ def read_any_audio(path: str | os.PathLike[str]) -> tuple[FloatArray, int]:
         FeatnormError: the file is missing, no audio, empty, cut short, or holds NaN or
             infinite samples.
     """
-    import soundfile
-
-    place = split_archive(path)
-    if place:
-        samples, rate = read_archive(*place)
-    else:
-        frames = audio_info(path).frames
+    with _opened(path, allow_pipes) as handle:
+        frames, rate = int(handle.frames), int(handle.samplerate)
         try:
-            samples, rate = soundfile.read(os.fspath(path), dtype="float32", always_2d=True)
-        except (soundfile.LibsndfileError, RuntimeError) as error:
+            samples = handle.read(dtype="float32", always_2d=True)
+        except RuntimeError as error:
             raise FeatnormError(f"{path} cannot be read to its end: {error}") from error
-        if len(samples) < frames:
-            raise FeatnormError(
-                f"{path} is cut short: its header promises {frames} samples, it has {len(samples)}"
-            )
+    if len(samples) < frames:
+        raise FeatnormError(
+            f"{path} is cut short: its header promises {frames} samples, it has {len(samples)}"
+        )
     if not len(samples):
         raise FeatnormError(f"{path} has no samples")
     if not np.isfinite(samples).all():
         raise FeatnormError(f"{path} holds NaN or infinite samples")
-    return samples, int(rate)
+    return samples, rate
 
 
 def write_audio(
@@ -158,3 +163,73 @@ def write_audio(
     except (soundfile.LibsndfileError, RuntimeError, AssertionError) as error:
         # soundfile asserts, with no text, that all samples were written.
         raise FeatnormError(f"cannot write {path} (is the disk full?): {error}") from error
+
+
+def resample(samples: FloatArray, rate: int, target: int) -> FloatArray:
+    """Change the sampling rate of one channel.
+
+    Args:
+        samples: shape (N,), float32.
+        rate: the rate it has, in Hz.
+        target: the rate wanted, in Hz.
+
+    Returns:
+        Shape (ceil(N * target / rate),), float32; the input itself when the rates are equal.
+    """
+    if rate == target:
+        return samples
+    import torch
+    from torchaudio.functional import resample as sinc_resample
+
+    with torch.inference_mode():
+        tensor = torch.from_numpy(np.ascontiguousarray(samples, dtype=np.float32))
+        return sinc_resample(tensor, rate, target).numpy()
+
+
+def resample_blocks(blocks: Iterable[FloatArray], rate: int, target: int) -> Iterator[FloatArray]:
+    """Resample a signal given in blocks; what lies beyond its ends counts as silence.
+
+    Args:
+        blocks: (n, channels) each, of any lengths.
+        rate: the rate they have, in Hz.
+        target: the rate wanted, in Hz.
+
+    Yields:
+        (m, channels) float32; together ceil(N * target / rate) samples.
+    """
+    if rate == target:
+        yield from blocks
+        return
+    import soxr
+
+    stream: soxr.ResampleStream | None = None
+    frames = made = 0
+    for block in blocks:
+        if stream is None:
+            stream = soxr.ResampleStream(rate, target, block.shape[1], quality="VHQ")
+        frames += len(block)
+        piece = stream.resample_chunk(np.ascontiguousarray(block, dtype=np.float32))
+        made += len(piece)
+        yield piece
+    if stream is not None:
+        # soxr rounds the length: with a little silence after the end there is enough to cut.
+        silence = np.zeros((-(-2 * rate // target) + 1, block.shape[1]), np.float32)
+        rest = stream.resample_chunk(silence, last=True)
+        yield rest[: resampled_length(frames, rate, target) - made]
+
+
+def resampled_length(frames: int, rate: int, target: int) -> int:
+    """Return how many samples ``frames`` samples become: the quotient, rounded up."""
+    return -(-frames * target // rate)
+
+
+def describe_resampler() -> dict[str, str]:
+    """Return the name and settings of a corpus's resampler and the versions it comes from."""
+    from importlib.metadata import version
+
+    return {
+        "resampler": "torchaudio.functional.resample, defaults (sinc_interp_hann,"
+        " lowpass_filter_width 6, rolloff 0.99)",
+        "torchaudio": version("torchaudio"),
+        "torch": version("torch"),
+    }

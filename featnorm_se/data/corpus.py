@@ -12,8 +12,6 @@ from featnorm_se.data.datadir import Utterance, check_twins
 from featnorm_se.data.scp import check_key, is_command, read_scp
 from featnorm_se.errors import FeatnormError
 
-SETS = ("train", "valid", "test")
-
 
 @dataclass(frozen=True)
 class CorpusSet:
@@ -24,7 +22,7 @@ class CorpusSet:
     folder: str
 
 
-def find_pairs(noisy: str | os.PathLike[str], clean: str | os.PathLike[str]) -> list[Utterance]:
+def find_pairs(noisy: Path, clean: Path) -> list[Utterance]:
     """Pair the audio files of two folders by their names.
 
     Returns:
@@ -34,31 +32,74 @@ def find_pairs(noisy: str | os.PathLike[str], clean: str | os.PathLike[str]) -> 
         FeatnormError: a folder is missing or empty, a name comes twice or cannot stand in Kaldi's
             files, or a file has no twin; the message names the file.
     """
-    noisy_files, clean_files = _files_by_name(Path(noisy)), _files_by_name(Path(clean))
+    noisy_files, clean_files = list_audio(noisy), list_audio(clean)
+    for name, file in [*noisy_files.items(), *clean_files.items()]:
+        check_key(name, file)
     check_twins(noisy_files, clean_files, (str(noisy), str(clean)))
     return [
-        Utterance(name, noisy_files[name], clean_files[name], name.split("_")[0])
+        Utterance(
+            name,
+            os.path.abspath(noisy_files[name]),
+            os.path.abspath(clean_files[name]),
+            name.split("_")[0],
+        )
         for name in sorted(noisy_files, key=str.encode)
     ]
 
 
-def _files_by_name(folder: Path) -> dict[str, str]:
-    """List a folder's audio files by name without ending."""
+def list_audio(folder: Path, deep: bool = False) -> dict[str, str]:
+    """List a folder's audio files by name without ending; hidden ones do not count.
+
+    Args:
+        folder: the folder.
+        deep: with those of its sub-folders, whose names then begin a file's name.
+
+    Raises:
+        FeatnormError: the folder is missing or holds no audio, or a name comes twice.
+    """
     if not folder.is_dir():
         raise FeatnormError(f"no such folder: {folder}: give the folder that holds it")
     found: dict[str, str] = {}
-    for path in sorted(folder.iterdir()):
-        if path.suffix.lower() not in AUDIO_SUFFIXES or path.name.startswith("."):
+    for path in sorted(folder.rglob("*") if deep else folder.iterdir()):
+        inside = path.relative_to(folder)
+        hidden = any(name.startswith(".") for name in inside.parts)
+        if hidden or path.is_dir() or path.suffix.lower() not in AUDIO_SUFFIXES:
             continue
-        check_key(path.stem, str(path))
-        if path.stem in found:
+        name = inside.with_suffix("").as_posix()
+        if name in found:
             raise FeatnormError(
-                f"the name {path.stem} comes twice, as {found[path.stem]} and {path}: remove one"
+                f"the name {name} comes twice, as {found[name]} and {path}: remove one"
             )
-        found[path.stem] = str(path.absolute())
+        found[name] = str(path)
     if not found:
-        raise FeatnormError(f"{folder} holds no audio file")
+        raise FeatnormError(f"{folder} holds no audio file ({', '.join(AUDIO_SUFFIXES)})")
     return found
+
+
+def read_listing(path: str | os.PathLike[str]) -> dict[str, str]:
+    """List the audio files of a folder (with its sub-folders) or of an scp file.
+
+    In an scp file, a relative path is taken from the current folder, as Kaldi does, or else from
+    the scp file's own.
+
+    Returns:
+        The files by utterance name. Whether they can be read is not looked at; commands and
+        places in an archive are no files.
+
+    Raises:
+        FeatnormError: the path does not exist, holds no audio, or names an utterance twice.
+    """
+    root = Path(path)
+    if root.is_dir():
+        return list_audio(root, deep=True)
+    if not root.exists():
+        raise FeatnormError(f"{path}: no such folder or scp file")
+    files = read_scp(root)
+    for name, value in files.items():
+        beside = root.parent / value
+        if not os.path.isfile(value) and beside.is_file():
+            files[name] = str(beside)
+    return files
 
 
 def split_valid(
@@ -72,18 +113,18 @@ def split_valid(
     Raises:
         FeatnormError: no validation speaker is named, one is not there, or none is left to train.
     """
-    there = {pair.speaker for pair in pairs}
-    if not speakers or set(speakers) - there or not there - set(speakers):
+    there, chosen = {pair.speaker for pair in pairs}, set(speakers)
+    if not chosen or not chosen < there:
         raise FeatnormError(
             f"the speakers {' '.join(speakers) or '(none)'} cannot validate: the training set has"
             f" {' '.join(sorted(there)[:40])}, and some must be left to train on: choose with"
             " --valid_speakers"
         )
-    train = [pair for pair in pairs if pair.speaker not in speakers]
-    return train, [pair for pair in pairs if pair.speaker in speakers]
+    train = [pair for pair in pairs if pair.speaker not in chosen]
+    return train, [pair for pair in pairs if pair.speaker in chosen]
 
 
-def find_kaldi(db_root: str | os.PathLike[str], allow_pipes: bool = False) -> dict[str, CorpusSet]:
+def find_kaldi(db_root: Path, allow_pipes: bool = False) -> dict[str, CorpusSet]:
     """List the sets of data directories that are there already, in Kaldi's words.
 
     Args:
@@ -98,26 +139,27 @@ def find_kaldi(db_root: str | os.PathLike[str], allow_pipes: bool = False) -> di
             not allowed.
     """
     sets = {}
-    for folder in (Path(db_root, name) for name in SETS):
+    for folder in (db_root / name for name in ("train", "valid", "test")):
         noisy, clean = read_scp(folder / "wav.scp"), read_scp(folder / "spk1.scp")
         speakers = read_scp(folder / "utt2spk") if (folder / "utt2spk").is_file() else {}
         check_twins(noisy, clean, (f"{folder}/wav.scp", f"{folder}/spk1.scp"))
         pairs = []
         for name in sorted(noisy, key=str.encode):
-            files = [_value(folder, name, entry[name], allow_pipes) for entry in (noisy, clean)]
+            where = f"{folder}: the entry of {name}"
+            files = [_value(where, entries[name], allow_pipes) for entries in (noisy, clean)]
             speaker = speakers.get(name) or name.split("_")[0]
             pairs.append(Utterance(name, files[0], files[1], speaker))
         sets[folder.name] = CorpusSet(pairs, folder / "utt2cond", folder.name)
     return sets
 
 
-def _value(folder: Path, name: str, value: str, allow_pipes: bool) -> str:
+def _value(where: str, value: str, allow_pipes: bool) -> str:
     if not is_command(value):
         return os.path.abspath(value)
     if not allow_pipes or value.lstrip().startswith("|"):
         raise FeatnormError(
-            f"{folder}: the entry of {name} is a command, {value!r}: commands of an scp, 'command"
-            " |', run only with --allow_pipes true"
+            f"{where} is a command, {value!r}: commands of an scp, 'command |', run only with"
+            " --allow_pipes true"
         )
     return value
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,19 +34,18 @@ class Utterance:
     condition: tuple[str, float] | None = None
 
 
-def write_data_dir(path: str | os.PathLike[str], utterances: Sequence[Utterance]) -> None:
+def write_data_dir(folder: Path, utterances: Sequence[Utterance]) -> None:
     """Write wav.scp (noisy), spk1.scp (clean), utt2spk, spk2utt and, when known, utt2cond.
 
     ``utt2cond`` is tab-separated: utterance, noise, SNR in dB.
 
     Args:
-        path: the folder; made when missing.
+        folder: made when missing.
         utterances: in any order; the files are sorted by name.
 
     Raises:
         FeatnormError: the folder cannot be written, or a name cannot stand in Kaldi's files.
     """
-    folder = Path(path)
     by_speaker: dict[str, list[str]] = {}
     for utt in sorted(utterances, key=lambda utt: utt.name):
         by_speaker.setdefault(utt.speaker, []).append(utt.name)
@@ -66,31 +64,26 @@ def write_data_dir(path: str | os.PathLike[str], utterances: Sequence[Utterance]
         (folder / "utt2cond").unlink(missing_ok=True)
 
 
-def validate_data_dir(
-    path: str | os.PathLike[str], sample_rate: int | None = None
-) -> dict[str, dict[str, str]]:
+def validate_data_dir(folder: Path, sample_rate: int | None = None) -> dict[str, dict[str, str]]:
     """Check a data directory from its lists and the files' headers.
 
     Args:
-        path: the folder with wav.scp, spk1.scp and, perhaps, utt2spk.
+        folder: holds wav.scp, spk1.scp and, perhaps, utt2spk.
         sample_rate: the rate in Hz that all files must have; ``None`` takes any.
 
     Returns:
         What each of these lists holds, by its name.
 
     Raises:
-        FeatnormError: a list is missing, unsorted or has other keys than the next; a file is
-            missing, no audio, not mono or of another rate; the lengths of twins differ.
+        FeatnormError: a list is missing or has other keys than the next; a file is missing, no
+            audio, not mono or of another rate; the lengths of twins differ.
     """
-    folder = Path(path)
     if not (folder / "wav.scp").is_file():
         raise FeatnormError(f"{folder} has no wav.scp: run stage 1, which writes it")
     names = ["wav.scp", "spk1.scp", *(["utt2spk"] if (folder / "utt2spk").exists() else [])]
     lists = {name: read_scp(folder / name) for name in names}
     for name, entries in lists.items():
         check_twins(lists["wav.scp"], entries, (f"{folder}/wav.scp", f"{folder}/{name}"))
-        if list(entries) != sorted(entries, key=str.encode):
-            raise FeatnormError(f"{folder / name} is not sorted: run stage 1 again")
     for name, noisy in lists["wav.scp"].items():
         try:
             infos = [(file, audio_info(file)) for file in (noisy, lists["spk1.scp"][name])]

@@ -6,29 +6,26 @@ import hashlib
 import os
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from featnorm_se.data.audio import AudioInfo, FloatArray, audio_info, read_any_audio, write_audio
-from featnorm_se.data.corpus import CorpusSet, read_log
-from featnorm_se.data.datadir import (
-    LISTS,
-    Utterance,
-    check_infos,
-    validate_data_dir,
-    write_data_dir,
+from featnorm_se.data.audio import (
+    AudioInfo,
+    FloatArray,
+    describe_resampler,
+    read_any_audio,
+    resample,
+    write_audio,
 )
+from featnorm_se.data.corpus import CorpusSet, read_log
+from featnorm_se.data.datadir import LISTS, Utterance, check_infos, write_data_dir
 from featnorm_se.data.parallel import parallel_map
-from featnorm_se.data.resample import describe_resampler, resample, resampled_length
-from featnorm_se.data.scp import is_command, run_command, split_archive
-from featnorm_se.done import is_done, mark_done
+from featnorm_se.data.scp import is_command, read_scp, split_archive
 from featnorm_se.errors import FeatnormError
-from featnorm_se.files import locked, read_json, sha256_file, write_json
+from featnorm_se.files import is_done, locked, mark_done, read_json, sha256_file, write_json
 
 RECORD = "prepare.json"
 
@@ -48,7 +45,7 @@ def prepare_sets(
     resampled.
 
     Args:
-        sets: what to prepare, by name.
+        sets: what to prepare, by name. Whoever puts a command in a pair has been allowed to run it.
         output: gets a data directory a set, and the record ``prepare.json``.
         wav_dir: the folder of the converted files.
         sample_rate: of all files that the data directories name, in Hz.
@@ -70,47 +67,41 @@ def prepare_sets(
         "sources": {name: _fingerprint(corpus) for name, corpus in sets.items()},
     }
     with locked(output), locked(wav_dir):
-        if _is_prepared(output, request, sets):
+        if is_done(output, request, _written(output, sets)):
             print(f"prepare: {output} is already prepared", file=sys.stderr)
             return dict(read_json(output / RECORD))
         conditions = {name: read_log(corpus.log) for name, corpus in sets.items()}
-        _clear_stale(wav_dir, [corpus.folder for corpus in sets.values()], sample_rate)
+        _clear_stale(wav_dir, sets.values(), {"sample_rate": sample_rate, **describe_resampler()})
         ready = {}
         for name, corpus in sets.items():
             work = partial(prepare_pair, wav_dir=wav_dir / corpus.folder, sample_rate=sample_rate)
             utterances = parallel_map(work, corpus.pairs, nj, f"prepare: {name}")
             ready[name] = [replace(u, condition=conditions[name].get(u.name)) for u in utterances]
         # All sets are good: only now what was there before is touched.
-        (output / RECORD).unlink(missing_ok=True)
         record: dict[str, Any] = {**request, "counts": {}, "sha256": {}}
-        for name, listed in ready.items():
-            write_data_dir(output / name, listed)
-            record["counts"][name] = _counts(sets[name], listed)
+        for name, utterances in ready.items():
+            write_data_dir(output / name, utterances)
+            record["counts"][name] = _counts(sets[name].pairs, utterances)
             record["sha256"][name] = {file: sha256_file(output / name / file) for file in LISTS}
         write_json(output / RECORD, record)
         mark_done(output, request)
     return record
 
 
-def _is_prepared(output: Path, request: Mapping[str, Any], sets: Mapping[str, CorpusSet]) -> bool:
-    """Whether an equal call was here before, and all its files are still as they were."""
-    written = [output / RECORD, *(output / name / file for name in sets for file in LISTS)]
-    if not all(path.is_file() for path in written) or not is_done(output, request, written):
-        return False
-    try:
-        for name in sets:
-            validate_data_dir(output / name, request["sample_rate"])
-    except FeatnormError:
-        return False
-    return True
+def _written(output: Path, sets: Iterable[str]) -> Iterator[Path]:
+    """Yield the record, the lists, and the files that they name."""
+    yield output / RECORD
+    for folder in (output / name for name in sets):
+        yield from (folder / file for file in LISTS)
+        for scp in ("wav.scp", "spk1.scp"):
+            yield from map(Path, read_scp(folder / scp).values())
 
 
-def _clear_stale(wav_dir: Path, folders: list[str], sample_rate: int) -> None:
+def _clear_stale(wav_dir: Path, sets: Iterable[CorpusSet], made_by: Mapping[str, object]) -> None:
     """Remove what another resampler, or one for another rate, left in ``wav_dir``."""
-    made_by = {"sample_rate": sample_rate, **describe_resampler()}
     if not is_done(wav_dir, made_by):
-        for folder in folders:
-            shutil.rmtree(wav_dir / folder, ignore_errors=True)
+        for corpus in sets:
+            shutil.rmtree(wav_dir / corpus.folder, ignore_errors=True)
         wav_dir.mkdir(parents=True, exist_ok=True)
         mark_done(wav_dir, made_by)
 
@@ -122,39 +113,32 @@ def prepare_pair(pair: Utterance, wav_dir: Path, sample_rate: int) -> Utterance:
         FeatnormError: something is wrong with one of the files; the message names it.
     """
     sides = {"noisy": pair.noisy, "clean": pair.clean}
-    loaded = {kind: _load(pair.name, value) for kind, value in sides.items()}
+    try:
+        loaded = {kind: read_any_audio(path, allow_pipes=True) for kind, path in sides.items()}
+    except FeatnormError as error:
+        raise FeatnormError(f"{pair.name}: {error}") from error
     infos = [
         (sides[kind], AudioInfo(len(samples), rate, samples.shape[1]))
         for kind, (samples, rate) in loaded.items()
     ]
     check_infos(pair.name, infos, None)
-    header = infos[0][1]
-    if header.sample_rate < sample_rate:
+    frames, rate = len(loaded["noisy"][0]), loaded["noisy"][1]
+    if rate < sample_rate:
         raise FeatnormError(
-            f"{pair.noisy} is sampled at {header.sample_rate} Hz: the band up to"
-            f" {sample_rate // 2} Hz that is wanted is not in it"
+            f"{pair.noisy} is sampled at {rate} Hz: the band up to {sample_rate // 2} Hz that is"
+            " wanted is not in it"
         )
-    for kind, (samples, rate) in loaded.items():
-        if not np.any(samples):
-            raise FeatnormError(
-                f"{sides[kind]} is silent (all its samples are zero): remove the pair"
-            )
-        plain = not is_command(sides[kind]) and not split_archive(sides[kind])
+    for kind, path in list(sides.items()):
+        samples = loaded[kind][0]
+        if not samples.any():
+            raise FeatnormError(f"{path} is silent (all its samples are zero): remove the pair")
+        plain = not is_command(path) and not split_archive(path)
         if rate != sample_rate or not plain:
             target = wav_dir / kind / f"{pair.name}.wav"
-            made_of = Path(sides[kind]).stat().st_mtime_ns if plain else None
+            made_of = Path(path).stat().st_mtime_ns if plain else None
             _write_converted(target, samples[:, 0], rate, sample_rate, made_of)
             sides[kind] = str(target)
-    seconds = header.frames / header.sample_rate
-    return replace(pair, noisy=sides["noisy"], clean=sides["clean"], seconds=seconds)
-
-
-def _load(name: str, value: str) -> tuple[FloatArray, int]:
-    """Read a side of a pair; whoever puts a command in a pair has been allowed to run it."""
-    try:
-        return run_command(value) if is_command(value) else read_any_audio(value)
-    except FeatnormError as error:
-        raise FeatnormError(f"{name}: {error}") from error
+    return replace(pair, noisy=sides["noisy"], clean=sides["clean"], seconds=frames / rate)
 
 
 def _write_converted(
@@ -165,9 +149,7 @@ def _write_converted(
     The source's time on the copy, ``made_of``, tells a later call which source that was.
     """
     if made_of is not None and target.is_file() and target.stat().st_mtime_ns == made_of:
-        frames = resampled_length(len(samples), rate, sample_rate)
-        if audio_info(target).frames == frames:
-            return
+        return
     write_audio(target, resample(samples, rate, sample_rate), sample_rate)
     if made_of is not None:
         os.utime(target, ns=(made_of, made_of))
@@ -176,16 +158,13 @@ def _write_converted(
 def _check_overlap(sets: Mapping[str, CorpusSet]) -> None:
     """Refuse an utterance that is in two sets; warn of a speaker that is tested and trained on."""
     seen: dict[str, str] = {}
+    speakers: dict[str, set[str]] = {"train": set(), "valid": set(), "test": set()}
     for name, corpus in sets.items():
         for pair in corpus.pairs:
-            if pair.name in seen:
-                raise FeatnormError(
-                    f"the utterance {pair.name} is both in {seen[pair.name]} and in {name}"
-                )
-            seen[pair.name] = name
-    speakers = {name: {pair.speaker for pair in corpus.pairs} for name, corpus in sets.items()}
-    known = speakers.get("train", set()) | speakers.get("valid", set())
-    both = sorted(known & speakers.get("test", set()))
+            if (other := seen.setdefault(pair.name, name)) != name:
+                raise FeatnormError(f"the utterance {pair.name} is both in {other} and in {name}")
+            speakers.setdefault(name, set()).add(pair.speaker)
+    both = sorted((speakers["train"] | speakers["valid"]) & speakers["test"])
     if both:
         print(
             f"prepare: warning: trained and tested on the same speaker: {' '.join(both)}",
@@ -198,24 +177,23 @@ def _fingerprint(corpus: CorpusSet) -> str:
     digest = hashlib.sha256()
     values = [value for pair in corpus.pairs for value in (pair.noisy, pair.clean)]
     for value in [*values, str(corpus.log)]:
-        if is_command(value):
-            digest.update(f"{value}\n".encode())
-            continue
         place = split_archive(value)
         path = place[0] if place else Path(value)
-        if path.exists():
+        if is_command(value):
+            digest.update(f"{value}\n".encode())
+        elif path.exists():
             status = path.stat()
             digest.update(f"{value}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
     return digest.hexdigest()
 
 
-def _counts(corpus: CorpusSet, utterances: list[Utterance]) -> dict[str, Any]:
+def _counts(pairs: list[Utterance], utterances: list[Utterance]) -> dict[str, Any]:
     """Count what is printed and recorded of a set."""
-    moved = sum(utt.noisy != pair.noisy for utt, pair in zip(utterances, corpus.pairs, strict=True))
+    both = zip(utterances, pairs, strict=True)
     return {
         "pairs": len(utterances),
         "hours": round(sum(utt.seconds for utt in utterances) / 3600, 4),
         "speakers": sorted({utt.speaker for utt in utterances}),
-        "resampled_pairs": moved,
+        "resampled_pairs": sum(utterance.noisy != pair.noisy for utterance, pair in both),
         "with_condition": sum(utt.condition is not None for utt in utterances),
     }

@@ -5,17 +5,11 @@ from __future__ import annotations
 import io
 import os
 import subprocess
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from featnorm_se.errors import FeatnormError
-from featnorm_se.files import write_text
-
-# What kaldiio would also read at an offset runs code (pickle) or has no sampling rate (matrices).
-_AUDIO_MARKS = (b"RIFF", b"fLaC", b"AUDIO")
+from featnorm_se.files import reading, write_text
 
 
 def read_scp(path: str | os.PathLike[str]) -> dict[str, str]:
@@ -31,13 +25,9 @@ def read_scp(path: str | os.PathLike[str]) -> dict[str, str]:
         FeatnormError: the file is missing, empty or not UTF-8, a line has no value, or a key
             cannot be used or comes twice; the message names the file and the line.
     """
-    try:
+    with reading(path):
         # No other line ends than these: a value may hold what other programs take for one.
         text = Path(path).read_bytes().decode("utf-8").replace("\r\n", "\n")
-    except OSError as error:
-        raise FeatnormError(f"cannot read {path}: {error.strerror or error}") from error
-    except UnicodeDecodeError as error:
-        raise FeatnormError(f"{path} is not UTF-8 text (byte {error.start})") from error
     entries: dict[str, str] = {}
     for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
@@ -87,22 +77,6 @@ def check_key(key: str, where: str) -> None:
         raise FeatnormError(f"{where}: the utterance name {key!r} leads out of a folder: rename it")
 
 
-def list_enhanced(keys: Iterable[str], output: Path) -> None:
-    """Write ``output/spk1.scp`` with every enhanced utterance.
-
-    Raises:
-        FeatnormError: one is missing; the message says how many are.
-    """
-    files = {key: output / "wav" / f"{key}.wav" for key in keys}
-    missing = [key for key, path in files.items() if not path.is_file()]
-    if missing:
-        raise FeatnormError(
-            f"{len(missing)} of {len(files)} utterances were not enhanced, {missing[0]} first:"
-            " run stage 4 again"
-        )
-    write_scp(output / "spk1.scp", {key: os.path.abspath(path) for key, path in files.items()})
-
-
 def is_command(value: str | os.PathLike[str]) -> bool:
     """Whether an scp's value is a Kaldi pipe, ``command |``."""
     text = os.fspath(value).strip()
@@ -121,66 +95,62 @@ def split_archive(value: str | os.PathLike[str]) -> tuple[Path, int] | None:
     return Path(file), int(offset)
 
 
-def read_archive(file: Path, offset: int) -> tuple[NDArray[np.float32], int]:
-    """Read one entry of a Kaldi archive of audio, through kaldiio.
+def open_value(value: str | os.PathLike[str], allow_pipes: bool = False) -> str | io.BytesIO:
+    """Return what an audio library can open: a path, or the bytes of a file within or from another.
 
     Args:
-        file: the archive.
-        offset: where the entry's audio starts, in bytes.
-
-    Returns:
-        The samples, shape (N, channels) in [-1, 1], and the rate in Hz.
+        value: a path, a place in a Kaldi archive (``file.ark:123``), or ``command |``.
+        allow_pipes: run a command, with the shell; only where the user has said so.
 
     Raises:
-        FeatnormError: there is no such archive, or no whole audio at that place.
+        FeatnormError: there is no such file, no whole audio at the place, or the command fails or
+            is not allowed.
+    """
+    if is_command(value):
+        if not allow_pipes:
+            raise FeatnormError(
+                f"{os.fspath(value)!r} is a command, which is not run here: prepare the data from"
+                " the scp with stage 1 and --allow_pipes true"
+            )
+        return io.BytesIO(_output(os.fspath(value)))
+    place = split_archive(value)
+    if place:
+        return io.BytesIO(_archived(*place))
+    if not os.path.isfile(value):
+        raise FeatnormError(f"no such audio file: {value}")
+    return os.fspath(value)
+
+
+def _archived(file: Path, offset: int) -> bytes:
+    """Return the audio file that lies in an archive at ``offset``.
+
+    It is not read by kaldiio, which would run code there (pickle) and take names for commands.
     """
     where = f"{file}:{offset}"
-    if is_command(file):
-        raise FeatnormError(f"{where}: kaldiio would run the archive's name: rename it")
-    try:
-        with open(file, "rb") as handle:
-            handle.seek(offset)
-            mark = handle.read(8)
-            end = handle.seek(0, os.SEEK_END)
-        if not mark.startswith(_AUDIO_MARKS):
+    with reading(where), open(file, "rb") as handle:
+        handle.seek(offset)
+        mark = handle.read(8)
+        size = os.fstat(handle.fileno()).st_size
+        begin, length = offset, size - offset
+        if mark.startswith(b"RIFF"):
+            length = 8 + int.from_bytes(mark[4:], "little")
+        elif mark.startswith(b"AUDIO"):  # kaldiio's own: how many bytes the length has, itself
+            handle.seek(offset + 6)
+            length = int.from_bytes(handle.read(int.from_bytes(mark[5:6])), "little")
+            begin = handle.tell()
+        elif not mark.startswith(b"fLaC"):
             raise FeatnormError(
                 f"{where} is no audio in a Kaldi archive (it starts with {mark[:5]!r}): make the"
                 " archive anew, or give files"
             )
-        # kaldiio reads what there is of a cut wav without a word.
-        if mark.startswith(b"RIFF") and offset + int.from_bytes(mark[4:], "little") > end:
+        if begin + length > size:
             raise FeatnormError(f"{where} is cut short: copy the archive again")
-        import kaldiio
-
-        # An absolute name that ends in no | cannot be taken for a command.
-        rate, samples = kaldiio.load_mat(f"{file.absolute()}:{offset}")
-    except OSError as error:
-        raise FeatnormError(f"cannot read {where}: {error.strerror or error}") from error
-    except (ValueError, EOFError, RuntimeError, AssertionError, MemoryError, LookupError) as error:
-        raise FeatnormError(f"{where} is no whole audio: {' '.join(str(error).split())}") from error
-    if samples.dtype == np.uint8:
-        raise FeatnormError(f"{where} has 8-bit samples: 16 bits or more are wanted")
-    if np.issubdtype(samples.dtype, np.integer):
-        samples = samples / float(-np.iinfo(samples.dtype).min)
-    return np.asarray(samples, dtype=np.float32).reshape(len(samples), -1), int(rate)
+        handle.seek(begin)
+        return handle.read(length)
 
 
-def run_command(value: str) -> tuple[NDArray[np.float32], int]:
-    """Run a Kaldi pipe with the shell and read the audio that it prints.
-
-    Only call this when the user has said that commands of the scp may run.
-
-    Args:
-        value: ``command |``.
-
-    Returns:
-        The samples, shape (N, channels) in [-1, 1], and the rate in Hz.
-
-    Raises:
-        FeatnormError: the command fails or prints no audio.
-    """
-    import soundfile
-
+def _output(value: str) -> bytes:
+    """Return what a Kaldi pipe, ``command |``, prints."""
     command = value.strip().removesuffix("|").strip()
     done = subprocess.run(
         ["bash", "-c", f"set -o pipefail; {command}"], capture_output=True, check=False
@@ -188,8 +158,4 @@ def run_command(value: str) -> tuple[NDArray[np.float32], int]:
     if done.returncode:
         last = done.stderr.decode(errors="replace").strip().splitlines()[-1:] or ["no message"]
         raise FeatnormError(f"the command {command!r} fails ({done.returncode}): {last[0]}")
-    try:
-        samples, rate = soundfile.read(io.BytesIO(done.stdout), dtype="float32", always_2d=True)
-    except (soundfile.LibsndfileError, RuntimeError) as error:
-        raise FeatnormError(f"the command {command!r} prints no audio: {error}") from error
-    return samples, int(rate)
+    return done.stdout

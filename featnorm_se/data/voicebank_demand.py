@@ -1,4 +1,4 @@
-"""VoiceBank-DEMAND's folders, as its official download has them.
+"""VoiceBank-DEMAND as its official download has it: folders, or the zip files of their names.
 
 C. Valentini-Botinhao, "Noisy speech database for training speech enhancement algorithms and TTS
 models", 2017, Edinburgh DataShare, doi 10.7488/ds/2117, CC BY 4.0.
@@ -6,12 +6,17 @@ models", 2017, Edinburgh DataShare, doi 10.7488/ds/2117, CC BY 4.0.
 
 from __future__ import annotations
 
-import os
+import shutil
+import sys
+import zipfile
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
-from featnorm_se.data.archive import unpacked_folder, unpacked_logs
+from featnorm_se.data.audio import AUDIO_SUFFIXES
 from featnorm_se.data.corpus import CorpusSet, find_pairs, split_valid
+from featnorm_se.errors import FeatnormError
+from featnorm_se.files import is_done, locked, mark_done, replaced_folder
 
 OFFICIAL_PAIRS = {"training": 11572, "test": 824}
 LOGS_ZIP = "logfiles.zip"
@@ -24,9 +29,9 @@ VALID_SPEAKERS = ("p226", "p287")
 
 
 def find_voicebank_demand(
-    db_root: str | os.PathLike[str],
+    db_root: Path,
     unpack_dir: Path,
-    test_root: str | os.PathLike[str] | None = None,
+    test_root: Path | None = None,
     valid_speakers: Sequence[str] = VALID_SPEAKERS,
 ) -> dict[str, CorpusSet]:
     """List train, valid and test of a folder in VoiceBank-DEMAND's layout.
@@ -43,18 +48,80 @@ def find_voicebank_demand(
         FeatnormError: a folder or twin is missing, a zip is cut, a name cannot be carried, or a
             validation speaker is not there.
     """
-    root = Path(db_root)
-    logs = unpacked_logs(root, LOGS_ZIP, (TRAIN_LOG, TEST_LOG), unpack_dir)
-    train_folders = (unpacked_folder(root, name, unpack_dir) for name in TRAIN_FOLDERS)
-    train, valid = split_valid(find_pairs(*train_folders), valid_speakers)
+    logs = db_root
+    unpacked = any((db_root / log).is_file() for log in (TRAIN_LOG, TEST_LOG))
+    if not unpacked and (db_root / LOGS_ZIP).is_file():
+        logs = unpack(db_root / LOGS_ZIP, unpack_dir / Path(LOGS_ZIP).stem, (".txt",))
+    pairs = find_pairs(*(_folder(db_root, name, unpack_dir) for name in TRAIN_FOLDERS))
+    train, valid = split_valid(pairs, valid_speakers)
     if test_root:
-        test = find_pairs(Path(test_root, "noisy"), Path(test_root, "clean"))
-        test_log = Path(test_root, TEST_LOG)
+        test, test_log = find_pairs(test_root / "noisy", test_root / "clean"), test_root / TEST_LOG
     else:
-        test = find_pairs(*(unpacked_folder(root, name, unpack_dir) for name in TEST_FOLDERS))
+        test = find_pairs(*(_folder(db_root, name, unpack_dir) for name in TEST_FOLDERS))
         test_log = logs / TEST_LOG
     return {
         "train": CorpusSet(train, logs / TRAIN_LOG, "trainset"),
         "valid": CorpusSet(valid, logs / TRAIN_LOG, "trainset"),
         "test": CorpusSet(test, test_log, "testset"),
     }
+
+
+def _folder(root: Path, name: str, unpack_dir: Path) -> Path:
+    """Return ``root/name``, or where ``root/name.zip`` is unpacked to when there is no such one."""
+    if (root / name).is_dir():
+        return root / name
+    if (root / f"{name}.zip").is_file():
+        return unpack(root / f"{name}.zip", unpack_dir / name, AUDIO_SUFFIXES)
+    raise FeatnormError(
+        f"no such folder: {root / name}, and no {name}.zip there: give the folder that holds it"
+        " with --db_root"
+    )
+
+
+def unpack(path: Path, target: Path, suffixes: Sequence[str]) -> Path:
+    """Unpack a zip's files with one of the endings (lower case), flat, into ``target``.
+
+    A target made from this very file is left as it is.
+
+    Returns:
+        ``target``.
+
+    Raises:
+        FeatnormError: the zip is cut or damaged, or holds a name twice or no such file.
+    """
+    request = {"zip": str(path.absolute()), "size": path.stat().st_size}
+    with locked(target):
+        if is_done(target, request, [path]):
+            return target
+        try:
+            with zipfile.ZipFile(path) as zipped, replaced_folder(target) as folder:
+                members = _members(path, zipped, suffixes)
+                print(f"unpacking {path}: {len(members)} files", file=sys.stderr, flush=True)
+                for name, member in members.items():
+                    with zipped.open(member) as source, open(folder / name, "wb") as sink:
+                        shutil.copyfileobj(source, sink)
+        # RuntimeError: it is encrypted.
+        except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
+            raise FeatnormError(
+                f"{path} is no whole zip file ({error}): fetch or copy it again"
+            ) from error
+        mark_done(target, request)
+    return target
+
+
+def _members(
+    path: Path, zipped: zipfile.ZipFile, suffixes: Sequence[str]
+) -> dict[str, zipfile.ZipInfo]:
+    """Return what is to be unpacked, by plain file name: no name can lead out of the target."""
+    found: dict[str, zipfile.ZipInfo] = {}
+    for member in zipped.infolist():
+        *folders, name = member.filename.replace("\\", "/").split("/")
+        hidden = "__MACOSX" in folders or name.startswith(".")
+        if hidden or not name.lower().endswith(tuple(suffixes)):
+            continue
+        if name in found:
+            raise FeatnormError(f"{path} is not unpacked: the name {name} comes twice in it")
+        found[name] = member
+    if not found:
+        raise FeatnormError(f"{path} holds no file that ends in {' or '.join(suffixes)}")
+    return found

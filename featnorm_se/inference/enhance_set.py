@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterable
 from itertools import islice
 from pathlib import Path
 
 from featnorm_se.data.audio import read_audio, write_audio
-from featnorm_se.data.scp import list_enhanced, read_scp
-from featnorm_se.done import is_done, mark_done
+from featnorm_se.data.scp import read_scp, write_scp
 from featnorm_se.errors import FeatnormError
+from featnorm_se.files import is_done, mark_done
 from featnorm_se.inference.jobs import Settings, load_once
 from featnorm_se.names import SAMPLE_RATE
 from featnorm_se.progress import progress
@@ -48,3 +50,19 @@ def enhance_set(
         mark_done(target, request)
     if shards == 1:
         list_enhanced(entries, output)
+
+
+def list_enhanced(keys: Iterable[str], output: Path) -> None:
+    """Write ``output/spk1.scp`` with every enhanced utterance.
+
+    Raises:
+        FeatnormError: one is missing; the message says how many are.
+    """
+    files = {key: output / "wav" / f"{key}.wav" for key in keys}
+    missing = [key for key, path in files.items() if not path.is_file()]
+    if missing:
+        raise FeatnormError(
+            f"{len(missing)} of {len(files)} utterances were not enhanced, {missing[0]} first:"
+            " run stage 4 again"
+        )
+    write_scp(output / "spk1.scp", {key: os.path.abspath(path) for key, path in files.items()})

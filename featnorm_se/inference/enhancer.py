@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from featnorm_se.data.resample import resample_blocks
+from featnorm_se.data.audio import resample_blocks
 from featnorm_se.errors import FeatnormError
 from featnorm_se.model.separator import FeatNormSeparator
 from featnorm_se.names import SAMPLE_RATE

@@ -12,12 +12,10 @@ from pathlib import Path
 
 import numpy as np
 
-from featnorm_se.data.audio import AUDIO_SUFFIXES, FloatArray
+from featnorm_se.data.audio import AUDIO_SUFFIXES, FloatArray, resample_blocks, resampled_length
 from featnorm_se.data.parallel import parallel_map
-from featnorm_se.data.resample import resample_blocks, resampled_length
-from featnorm_se.done import is_done, mark_done
 from featnorm_se.errors import FeatnormError
-from featnorm_se.files import locked, remove_temporary, sha256_file
+from featnorm_se.files import is_done, locked, mark_done, remove_temporary, sha256_file
 from featnorm_se.inference.audio_stream import AudioInput, audio_output
 from featnorm_se.inference.enhancer import Enhancer
 from featnorm_se.inference.long_signal import Signal, enhance_signal

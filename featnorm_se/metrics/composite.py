@@ -4,6 +4,8 @@ Y. Hu and P. C. Loizou, "Evaluation of objective quality measures for speech enh
 Transactions on Audio, Speech and Language Processing 16(1), 2008. All of them look at frames of
 30 ms that start every 7.5 ms, under a Hann window. Samples must lie in [-1, 1]: WSS has an
 absolute floor, so its value hangs on the scale.
+
+``ref`` is the clean speech and ``inf`` the speech to judge, shape (N,), ``sample_rate`` in Hz.
 """
 
 from __future__ import annotations
@@ -44,14 +46,7 @@ def frames(signal: Array, sample_rate: int) -> Array:
     """Cut a signal into windowed frames.
 
     The window is 0.5 (1 - cos(2 pi n / (N + 1))), n = 1..N, with N the samples of 30 ms; the hop
-    is N / 4; the number of frames is int(samples / hop - N / hop).
-
-    Args:
-        signal: samples in [-1, 1], shape (samples,).
-        sample_rate: in Hz.
-
-    Returns:
-        Shape (frames, N).
+    is N / 4; the number of frames is int(samples / hop - N / hop). Returns shape (frames, N).
 
     Raises:
         ValueError: the signal is too short for one frame.
@@ -124,11 +119,6 @@ def wss(ref: Array, inf: Array, sample_rate: int) -> float:
     Per frame sum_k W_k (S_k - S'_k)^2 / sum_k W_k over the 24 slopes between 25 critical bands
     (dB), W the mean of both signals' weights
     20 / (20 + max_j E_j - E_k) * 1 / (1 + peak_k - E_k). The mean of the lowest 95 % of frames.
-
-    Args:
-        ref: clean speech in [-1, 1], shape (N,).
-        inf: the speech to judge, shape (N,).
-        sample_rate: in Hz.
     """
     ref_slopes, ref_weights = _slopes_and_weights(frames(ref, sample_rate), sample_rate)
     inf_slopes, inf_weights = _slopes_and_weights(frames(inf, sample_rate), sample_rate)
@@ -147,13 +137,9 @@ def _autocorrelation(framed: Array, order: int) -> Array:
 
 
 def _lpc(correlation: Array) -> Array:
-    """Solve for the prediction-error filters (1, a_1..a_p) by Levinson and Durbin's recursion.
+    """Return the prediction-error filters (1, a_1..a_p) of lags 0..p, both (frames, p + 1).
 
-    Args:
-        correlation: shape (frames, p + 1).
-
-    Returns:
-        Shape (frames, p + 1).
+    By Levinson and Durbin's recursion.
     """
     count, width = correlation.shape
     filters = np.zeros((count, width))
@@ -175,11 +161,7 @@ def llr(ref: Array, inf: Array, sample_rate: int) -> float:
     Per frame ln(a' R a'^T / a R a^T), a and a' the order-16 prediction filters of the clean and
     the judged frame, R the clean frame's autocorrelation matrix (Hu and Loizou 2008). The mean
     of the lowest 95 % of frames. A silent frame predicts nothing: its filter is (1, 0, ..., 0).
-
-    Args:
-        ref: clean speech in [-1, 1], shape (N,).
-        inf: the speech to judge, shape (N,).
-        sample_rate: in Hz; order 16 is meant for 16 kHz.
+    Order 16 is meant for 16 kHz.
     """
     ref_correlation = _autocorrelation(frames(ref, sample_rate), LPC_ORDER)
     inf_correlation = _autocorrelation(frames(inf, sample_rate), LPC_ORDER)
@@ -199,12 +181,7 @@ def ssnr(ref: Array, inf: Array, sample_rate: int) -> float:
     """Segmental signal-to-noise ratio in dB; higher is better.
 
     The mean over frames of 10 log10(sum x^2 / sum (x - y)^2), each clamped to [-10, 35] dB. A
-    frame without any error counts 35 dB, digital silence too.
-
-    Args:
-        ref: clean speech, shape (N,).
-        inf: the speech to judge at the same level, shape (N,).
-        sample_rate: in Hz.
+    frame without any error counts 35 dB, digital silence too. Both must be at the same level.
     """
     clean = np.sum(frames(ref, sample_rate) ** 2, axis=1)
     noise = np.sum(frames(ref - inf, sample_rate) ** 2, axis=1)

@@ -1,4 +1,7 @@
-"""The measures that have a package, PESQ, STOI, SDR and DNSMOS, and SI_SDR: one call each."""
+"""The measures that have a package, PESQ, STOI, SDR and DNSMOS, and SI_SDR: one call each.
+
+``ref`` is the clean speech and ``inf`` the speech to judge, shape (N,), ``sample_rate`` in Hz.
+"""
 
 from __future__ import annotations
 
@@ -20,12 +23,6 @@ class CannotScore(Exception):
 def pesq(ref: Array, inf: Array, sample_rate: int, band: str) -> float:
     """PESQ as MOS-LQO (ITU-T P.862.1 for ``nb``, P.862.2 for ``wb``), by the package pesq.
 
-    Args:
-        ref: clean speech, shape (N,).
-        inf: the speech to judge, shape (N,).
-        sample_rate: 16000, or 8000 for ``nb``.
-        band: ``wb`` or ``nb``.
-
     Raises:
         CannotScore: PESQ finds no speech, the signal is too short, or the rate is not one of
             PESQ's.
@@ -45,13 +42,7 @@ def pesq(ref: Array, inf: Array, sample_rate: int, band: str) -> float:
 
 
 def stoi(ref: Array, inf: Array, sample_rate: int, extended: bool = False) -> float:
-    """STOI (Taal et al. 2011) or ESTOI (Jensen and Taal 2016), by the package pystoi.
-
-    Args:
-        ref: clean speech, shape (N,).
-        inf: the speech to judge, shape (N,).
-        sample_rate: in Hz.
-        extended: ESTOI.
+    """STOI (Taal et al. 2011) or, ``extended``, ESTOI (Jensen and Taal 2016), by pystoi.
 
     Raises:
         CannotScore: fewer than 30 frames (0.4 s) of speech are left without the silence.
@@ -73,10 +64,7 @@ def si_sdr(ref: Array, inf: Array) -> float:
     With x, y the signals less their means and a = <y, x> / <x, x>:
     10 log10(|a x|^2 / |a x - y|^2), held in +-100 dB.
     Le Roux, Wisdom, Erdogan and Hershey, "SDR: half-baked or well done?", ICASSP 2019.
-
-    Args:
-        ref: clean speech, shape (N,), not constant.
-        inf: the speech to judge, shape (N,).
+    ``ref`` must not be constant.
     """
     ref, inf = ref - ref.mean(), inf - inf.mean()
     target = (np.dot(inf, ref) / np.dot(ref, ref)) * ref
@@ -90,11 +78,7 @@ def sdr(ref: Array, inf: Array) -> float:
 
     The target is the clean speech through the filter of 512 taps that comes nearest to ``inf``.
     Vincent, Gribonval and Fevotte, "Performance measurement in blind audio source separation",
-    IEEE TASLP 14(4), 2006, for one source. Held in +-100 dB.
-
-    Args:
-        ref: clean speech, shape (N,), not constant.
-        inf: the speech to judge, shape (N,).
+    IEEE TASLP 14(4), 2006, for one source. Held in +-100 dB. ``ref`` must not be constant.
     """
     # It loads torch, which takes a second: SI_SDR, which everybody scores, does without.
     from fast_bss_eval import sdr as measure
@@ -107,10 +91,6 @@ def dnsmos(inf: Array, sample_rate: int) -> dict[str, float]:
     """DNSMOS P.835 (OVRL, SIG, BAK) and P.808, by the package speechmos; no reference is used.
 
     C. Reddy, V. Gopal and R. Cutler, ICASSP 2022.
-
-    Args:
-        inf: the speech to judge in [-1, 1], shape (N,).
-        sample_rate: 16000.
 
     Raises:
         CannotScore: the rate is not 16 kHz, or samples lie outside [-1, 1].

@@ -1,4 +1,4 @@
-"""The metrics by name: unit, direction, and the package that computes each."""
+"""The metrics by name: unit, decimals, and the package that computes each."""
 
 from __future__ import annotations
 
@@ -16,12 +16,11 @@ FORMULAE_VERSION = "1"
 
 @dataclass(frozen=True)
 class Metric:
-    """One score: its unit, its package (empty: ours), decimals to print, and which way is up."""
+    """One score: its unit, its package (empty: ours), and the decimals to print."""
 
     unit: str
     package: str
     decimals: int = 2
-    higher_is_better: bool = True
 
 
 METRICS: dict[str, Metric] = {
@@ -35,8 +34,8 @@ METRICS: dict[str, Metric] = {
     "CBAK": Metric("1..5", "pesq", 3),
     "COVL": Metric("1..5", "pesq", 3),
     "SSNR": Metric("dB", ""),
-    "LLR": Metric("nats", "", 3, higher_is_better=False),
-    "WSS": Metric("dB^2", "", higher_is_better=False),
+    "LLR": Metric("nats", "", 3),
+    "WSS": Metric("dB^2", ""),
     "DNSMOS_OVRL": Metric("MOS", "speechmos", 3),
     "DNSMOS_SIG": Metric("MOS", "speechmos", 3),
     "DNSMOS_BAK": Metric("MOS", "speechmos", 3),
@@ -52,16 +51,13 @@ def resolve(names: Sequence[str]) -> tuple[str, ...]:
     Raises:
         FeatnormError: a name is unknown, or the list is empty.
     """
-    wanted: set[str] = set()
-    for name in names:
-        if name != "DNSMOS" and name not in METRICS:
-            raise FeatnormError(
-                f"no metric is named {name!r}; there are {', '.join(METRICS)}, and DNSMOS for"
-                " its four"
-            )
-        wanted.update(DNSMOS if name == "DNSMOS" else (name,))
-    if not wanted:
-        raise FeatnormError("no metric is named: give --metrics at least one name")
+    wanted = {one for name in names for one in (DNSMOS if name == "DNSMOS" else (name,))}
+    unknown = sorted(wanted - METRICS.keys())
+    if unknown or not wanted:
+        raise FeatnormError(
+            f"no metric is named {unknown[0] if unknown else ''!r}; there are {', '.join(METRICS)},"
+            " and DNSMOS for its four"
+        )
     return tuple(name for name in METRICS if name in wanted)
 
 
@@ -98,11 +94,3 @@ def package_versions(metrics: Sequence[str]) -> dict[str, str]:
         except PackageNotFoundError:
             found[name] = "absent"
     return found
-
-
-def join_reasons(reasons: dict[str, str]) -> list[str]:
-    """Join measures with the same reason: ``["PESQ_WB, CSIG: finds ..."]``."""
-    measures: dict[str, list[str]] = {}
-    for name, reason in reasons.items():
-        measures.setdefault(reason, []).append(name)
-    return [f"{', '.join(names)}: {reason}" for reason, names in measures.items()]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from featnorm_se.errors import FeatnormError
 from featnorm_se.metrics import composite, measures
 from featnorm_se.metrics.measures import CannotScore
-from featnorm_se.metrics.names import DEFAULT_METRICS, DNSMOS, check_packages, join_reasons, resolve
+from featnorm_se.metrics.names import DEFAULT_METRICS, DNSMOS, check_packages, resolve
 
 Array = NDArray[np.float64]
 
@@ -55,7 +55,7 @@ def score_pair(
     check_packages(names)
     scores, reasons = score_measures(ref, inf, sample_rate, names)
     if reasons:
-        raise FeatnormError("; ".join(join_reasons(reasons)))
+        raise FeatnormError(join_reasons(reasons))
     return scores
 
 
@@ -65,12 +65,10 @@ def score_measures(
     sample_rate: int,
     metrics: Sequence[str],
 ) -> tuple[dict[str, float], dict[str, str]]:
-    """Score one utterance, measure by measure: one that fails does not take others with it.
+    """Score as ``score_pair`` does, but one measure that fails does not take others with it.
 
     Args:
-        ref: clean speech in [-1, 1], shape (N,).
-        inf: the speech to judge, shape (N,).
-        sample_rate: in Hz.
+        ref, inf, sample_rate: see ``score_pair``.
         metrics: full names, as from ``resolve``.
 
     Returns:
@@ -106,6 +104,14 @@ def score_measures(
             reasons |= dict.fromkeys(DNSMOS, str(error))
     scores = {name: known[name] for name in metrics if name in known}
     return scores, {name: reasons[name] for name in metrics if name in reasons}
+
+
+def join_reasons(reasons: Mapping[str, str]) -> str:
+    """Write reasons by measure in one line; measures with the same reason stand together."""
+    measures_of: dict[str, list[str]] = {}
+    for name, reason in reasons.items():
+        measures_of.setdefault(reason, []).append(name)
+    return "; ".join(f"{', '.join(names)}: {reason}" for reason, names in measures_of.items())
 
 
 def _check(ref: Array, inf: Array) -> None:

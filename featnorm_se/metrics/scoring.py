@@ -8,17 +8,18 @@ import io
 import json
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from featnorm_se.done import is_done, mark_done
+from featnorm_se import __version__
+from featnorm_se.data.corpus import read_listing, read_log
 from featnorm_se.errors import FeatnormError
-from featnorm_se.files import read_json, sha256_file, write_json, write_text
-from featnorm_se.metrics.cache import Row, append_row, read_rows
-from featnorm_se.metrics.listing import read_conditions, read_listing
+from featnorm_se.files import is_done, mark_done, read_json, sha256_file, write_json, write_text
 from featnorm_se.metrics.names import DEFAULT_METRICS, check_packages, package_versions, resolve
 from featnorm_se.metrics.summary import summarize
-from featnorm_se.metrics.worker import Task, score_tasks
+from featnorm_se.metrics.worker import Row, Task, score_tasks
 from featnorm_se.progress import progress
 
 CACHE_NAME = "scores.cache.jsonl"
@@ -65,8 +66,10 @@ def score_set(
             f"{ref} and {inf} have no utterance in common (such as {min(refs)} and"
             f" {min(infs)}): name folders or scp files with the same names"
         )
-    conditions = read_conditions(utt2cond) if utt2cond else None
-    versions = _versions(names)
+    conditions = read_log(Path(utt2cond)) if utt2cond else None
+    if conditions == {}:
+        raise FeatnormError(f"{utt2cond} names no utterance: <utt> <noise> <snr> a line is wanted")
+    versions = {"featnorm_se": __version__, **package_versions(names)}
     table, summary_file = Path(output) / "scores.csv", Path(output) / "summary.json"
     inputs = {"ref": os.fspath(ref), "inf": os.fspath(inf)}
     request = {**inputs, "versions": versions, "lists": _hash([names, refs, infs, conditions])}
@@ -82,12 +85,6 @@ def score_set(
     return summary
 
 
-def _versions(metrics: Sequence[str]) -> dict[str, str]:
-    from featnorm_se import __version__
-
-    return {"featnorm_se": __version__, **package_versions(metrics)}
-
-
 def _hash(value: object) -> str:
     return hashlib.sha256(json.dumps(value).encode()).hexdigest()
 
@@ -99,7 +96,7 @@ def _score_all(
     rows: dict[str, Row] = {}
     tasks: list[Task] = []
     cache = output / CACHE_NAME
-    known = read_rows(cache)
+    known = _read_cache(cache)
     made_by = _hash([metrics, package_versions(metrics)])
     for name in sorted(refs.keys() | infs.keys()):
         fault = _find_fault(name, refs, infs)
@@ -116,8 +113,21 @@ def _score_all(
     for task, row in done:
         rows[task.utt_id] = row
         if not row.fault:
-            append_row(cache, task.key, row)
+            cache.parent.mkdir(parents=True, exist_ok=True)
+            with open(cache, "a", encoding="utf-8") as handle:
+                # The line's end goes before it: it parts the row from one that a kill cut.
+                handle.write("\n" + json.dumps({"key": task.key, "row": asdict(row)}))
     return [rows[name] for name in sorted(rows)]
+
+
+def _read_cache(path: Path) -> dict[str, Row]:
+    """Read the rows by their keys; a line that a kill cut is left out."""
+    rows: dict[str, Row] = {}
+    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
+        with suppress(ValueError, KeyError, TypeError):
+            entry = json.loads(line)
+            rows[entry["key"]] = Row(**entry["row"])
+    return rows
 
 
 def _find_fault(name: str, refs: Listing, infs: Listing) -> str:

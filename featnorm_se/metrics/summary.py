@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from featnorm_se.metrics.cache import Row
 from featnorm_se.metrics.names import METRICS
+from featnorm_se.metrics.worker import Row
 
 Conditions = Mapping[str, tuple[str, float]]
 
@@ -23,11 +23,9 @@ def describe(values: Sequence[float]) -> dict[str, Any]:
         is ``None``.
     """
     count = len(values)
-    if not count:
-        return {"mean": None, "std": None, "ci95": None, "count": 0}
-    mean = math.fsum(values) / count
-    if count == 1:
-        return {"mean": mean, "std": None, "ci95": None, "count": 1}
+    mean = math.fsum(values) / count if count else None
+    if mean is None or count == 1:
+        return {"mean": mean, "std": None, "ci95": None, "count": count}
     std = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (count - 1))
     half = student_t(count - 1) * std / math.sqrt(count)
     return {"mean": mean, "std": std, "ci95": [mean - half, mean + half], "count": count}
@@ -64,11 +62,7 @@ def summarize(
         "failures": [{"utt_id": row.utt_id, "reason": row.reason} for row in rows if row.reason],
         "cut_to_shorter": {row.utt_id: row.cut for row in rows if row.cut},
         "metrics": {
-            name: {
-                "unit": METRICS[name].unit,
-                **describe([row.scores[name] for row in rows if name in row.scores]),
-            }
-            for name in metrics
+            name: {"unit": METRICS[name].unit, **describe(_values(rows, name))} for name in metrics
         },
     }
     if conditions is not None:
@@ -94,18 +88,19 @@ def _by_condition(
         groups["noise_snr"].setdefault(f"{noise} {level}", []).append(row)
     for kind in ("noise", "noise_snr"):  # within a noise the levels keep their order
         groups[kind] = dict(sorted(groups[kind].items(), key=lambda item: item[0].split()[0]))
+
+    def means(group: Sequence[Row]) -> dict[str, Any]:
+        found = {name: describe(_values(group, name))["mean"] for name in metrics}
+        return {"utterances": len(group), **found}
+
     return {
-        kind: {name: _means(group, metrics) for name, group in members.items()}
+        kind: {name: means(group) for name, group in members.items()}
         for kind, members in groups.items()
     }
 
 
-def _means(rows: Iterable[Row], metrics: Sequence[str]) -> dict[str, Any]:
-    rows = list(rows)
-    means: dict[str, Any] = {"utterances": len(rows)}
-    for name in metrics:
-        means[name] = describe([row.scores[name] for row in rows if name in row.scores])["mean"]
-    return means
+def _values(rows: Sequence[Row], metric: str) -> list[float]:
+    return [row.scores[metric] for row in rows if metric in row.scores]
 
 
 def format_value(name: str, value: float | None) -> str:
@@ -117,12 +112,9 @@ def align(cells: Sequence[Sequence[str]]) -> str:
     """Lay out rows of text in columns, the first to the left, the others to the right."""
     widths = [max(len(row[i]) for row in cells) for i in range(len(cells[0]))]
     lines = []
-    for row in cells:
-        first, *rest = (
-            text.ljust(width) if not i else text.rjust(width)
-            for i, (text, width) in enumerate(zip(row, widths, strict=True))
-        )
-        lines.append("  ".join([first, *rest]).rstrip())
+    for first, *rest in cells:
+        numbers = [text.rjust(width) for text, width in zip(rest, widths[1:], strict=True)]
+        lines.append("  ".join([first.ljust(widths[0]), *numbers]).rstrip())
     return "\n".join(lines)
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from queue import SimpleQueue
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,8 +14,7 @@ from numpy.typing import NDArray
 from featnorm_se.data.audio import read_any_audio
 from featnorm_se.data.parallel import start_pool
 from featnorm_se.errors import FeatnormError
-from featnorm_se.metrics.cache import Row
-from featnorm_se.metrics.pair import score_measures
+from featnorm_se.metrics.pair import join_reasons, score_measures
 
 # Lengths may differ by so many samples (10 ms at 16 kHz: a frame's hop); the longer file's end
 # is then left out. More is a failure.
@@ -30,6 +30,30 @@ class Task:
     inf: str
     metrics: tuple[str, ...]
     key: str = ""
+
+
+@dataclass
+class Row:
+    """The outcome of one utterance.
+
+    Attributes:
+        utt_id: its name.
+        scores: the values by metric.
+        reasons: why the other metrics have none.
+        fault: why the utterance as a whole has none; empty when it has.
+        cut: samples taken off the longer file's end to make the lengths equal.
+    """
+
+    utt_id: str
+    scores: dict[str, float] = field(default_factory=dict)
+    reasons: dict[str, str] = field(default_factory=dict)
+    fault: str = ""
+    cut: int = 0
+
+    @property
+    def reason(self) -> str:
+        """Why the utterance has not every score, in one line; empty when it has."""
+        return self.fault or join_reasons(self.reasons)
 
 
 def score_files(task: Task) -> Row:
@@ -65,7 +89,7 @@ def _read_pair(task: Task) -> tuple[NDArray[np.float32], NDArray[np.float32], in
 
 
 def score_tasks(tasks: Sequence[Task], nj: int) -> Iterator[tuple[Task, Row]]:
-    """Score tasks in ``nj`` processes; yield each as it is done.
+    """Score tasks in ``nj`` processes; yield each with its row as it is done.
 
     PESQ's C code crashes on recordings with more than 50 stretches of speech. Every process is
     a pool of its own, so that one that dies takes no other's work with it.
@@ -73,31 +97,28 @@ def score_tasks(tasks: Sequence[Task], nj: int) -> Iterator[tuple[Task, Row]]:
     Args:
         tasks: in the order to start them: the longest first keeps the processes busy to the end.
         nj: processes.
-
-    Yields:
-        Each task once, with its row, in the order of completion.
     """
-    waiting = list(reversed(tasks))
-    idle = [start_pool(1) for _ in range(min(nj, len(tasks)))]
-    at_work: dict[Future[Row], tuple[ProcessPoolExecutor, Task]] = {}
+    idle: SimpleQueue[ProcessPoolExecutor] = SimpleQueue()
+    for _ in range(min(nj, len(tasks))):
+        idle.put(start_pool(1))
+
+    def score(task: Task) -> tuple[Task, Row]:
+        pool = idle.get()
+        try:
+            return task, pool.submit(score_files, task).result()
+        except BrokenProcessPool:
+            pool = start_pool(1)
+            fault = "the scoring process died: PESQ crashes on recordings with more than 50"
+            fault += " stretches of speech (cut the file), or memory ran out"
+            return task, Row(task.utt_id, fault=fault)
+        finally:
+            idle.put(pool)
+
+    threads = ThreadPoolExecutor(nj)  # each waits for a process
     try:
-        while waiting or at_work:
-            while waiting and idle:
-                pool, task = idle.pop(), waiting.pop()
-                at_work[pool.submit(score_files, task)] = pool, task
-            for future in wait(at_work, return_when=FIRST_COMPLETED).done:
-                pool, task = at_work.pop(future)
-                try:
-                    row = future.result()
-                except BrokenProcessPool:
-                    pool = start_pool(1)
-                    row = Row(
-                        task.utt_id,
-                        fault="the scoring process died: PESQ crashes on recordings with more than"
-                        " 50 stretches of speech (cut the file), or memory ran out",
-                    )
-                idle.append(pool)
-                yield task, row
+        for future in as_completed([threads.submit(score, task) for task in tasks]):
+            yield future.result()
     finally:
-        for pool in [*idle, *(pool for pool, _ in at_work.values())]:
-            pool.shutdown(cancel_futures=True)
+        threads.shutdown(cancel_futures=True)
+        while not idle.empty():
+            idle.get().shutdown()

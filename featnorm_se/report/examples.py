@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import base64
 import io
-import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featnorm_se.data.audio import audio_info, read_audio
+from featnorm_se.data.corpus import read_listing
 from featnorm_se.errors import FeatnormError
-from featnorm_se.metrics.listing import read_listing
 from featnorm_se.metrics.names import METRICS
 from featnorm_se.metrics.summary import format_value
 from featnorm_se.report import plots
@@ -27,25 +26,6 @@ FORMATS: dict[str, tuple[str, dict[str, Any]]] = {
     "flac": ("audio/flac", {"format": "FLAC", "subtype": "PCM_16"}),
     "mp3": ("audio/mpeg", {"format": "MP3", "compression_level": 0.5}),
 }
-
-
-@dataclass(frozen=True)
-class Clip:
-    """One player.
-
-    Attributes:
-        label: what is heard.
-        name: the same for a screen reader, with the utterance.
-        scores: its main scores in a line.
-        audio: a data URI.
-        spectrogram: an ``<svg>``.
-    """
-
-    label: str
-    name: str
-    scores: str
-    audio: str
-    spectrogram: str
 
 
 def choose(noisy: Scores, judged: Scores, metric: str = "PESQ_WB") -> list[tuple[str, str, float]]:
@@ -70,13 +50,7 @@ def choose(noisy: Scores, judged: Scores, metric: str = "PESQ_WB") -> list[tuple
 
 
 def data_uri(signal: NDArray[np.float32], sample_rate: int, kind: str) -> str:
-    """Encode a signal for the ``src`` of a player.
-
-    Args:
-        signal: samples in [-1, 1], shape (N,).
-        sample_rate: in Hz.
-        kind: ``flac`` or ``mp3``.
-    """
+    """Encode a signal in [-1, 1], shape (N,), as ``flac`` or ``mp3`` for a player's ``src``."""
     import soundfile
 
     mime, options = FORMATS[kind]
@@ -86,61 +60,62 @@ def data_uri(signal: NDArray[np.float32], sample_rate: int, kind: str) -> str:
 
 
 def read_audio_sets(
-    datadir: str | os.PathLike[str], testset: str, models: Sequence[Experiment]
+    datadir: str, testset: str, models: Sequence[Experiment]
 ) -> dict[str, dict[str, str]]:
-    """Return the files by utterance of the noisy input, of each model, and of the clean speech.
+    """Return files by utterance, by label: the noisy input, each model, and the clean speech.
 
-    Args:
-        datadir: folder of ``<testset>/{wav,spk1}.scp``.
-        testset: the test set's name.
-        models: the experiments, with ``enhanced_<testset>/spk1.scp``.
+    They are listed in ``<datadir>/<testset>/{wav,spk1}.scp`` and in each model's
+    ``enhanced_<testset>/spk1.scp``.
     """
     folder = Path(datadir) / testset
-    sources = {"noisy": folder / "wav.scp"}
-    sources |= {model.name: model.folder / f"enhanced_{testset}" / "spk1.scp" for model in models}
-    return {name: _listing(scp) for name, scp in {**sources, "clean": folder / "spk1.scp"}.items()}
-
-
-def _listing(scp: Path) -> dict[str, str]:
-    try:
-        return read_listing(scp)
-    except FeatnormError:
-        return {}  # the page then has no audio of it
+    lists = {"noisy": folder / "wav.scp"}
+    lists |= {model.label: model.folder / f"enhanced_{testset}" / "spk1.scp" for model in models}
+    lists["clean"] = folder / "spk1.scp"
+    found = {}
+    for label, scp in lists.items():
+        with suppress(FeatnormError):  # the page then has no audio of it
+            found[label] = read_listing(scp)
+    return found
 
 
 def make_clips(
     utt_id: str,
     files: Mapping[str, Mapping[str, str]],
-    labels: Mapping[str, str],
     scores: Mapping[str, Scores],
     kind: str,
-) -> list[Clip]:
-    """Return the clips of an utterance, noisy first and clean last, on one level scale.
+) -> list[dict[str, str]]:
+    """Return the players of an utterance, noisy first and clean last, on one level scale.
 
     A model that has no file of this utterance is left out.
 
     Args:
         utt_id: the utterance.
         files: as from ``read_audio_sets``.
-        labels: what to call each model.
-        scores: the scores by model and utterance.
+        scores: the scores by label and utterance.
         kind: ``flac`` or ``mp3``.
+
+    Returns:
+        Of each, ``label``, ``name`` (the same for a screen reader), ``scores`` in a line,
+        ``audio`` (a data URI) and ``spectrogram`` (an ``<svg>``).
     """
-    paths = {name: listed[utt_id] for name, listed in files.items() if utt_id in listed}
-    signals = {name: read_audio(path, None) for name, path in paths.items() if Path(path).is_file()}
+    paths = {label: listed[utt_id] for label, listed in files.items() if utt_id in listed}
+    signals = {label: read_audio(p, None) for label, p in paths.items() if Path(p).is_file()}
     if not {"noisy", "clean"} <= signals.keys():
         return []
     rate = audio_info(paths["clean"]).sample_rate
     full_scale = float(plots.magnitudes(signals["clean"], rate).max()) or 1.0
-    clips = []
-    for name, signal in signals.items():
-        label = labels.get(name, name)
-        title = f"Spectrogram of {utt_id}, {label}"
-        picture = plots.spectrogram(signal, rate, full_scale, title)
-        line = format_scores(scores.get(name, {}).get(utt_id, {}))
-        audio = data_uri(signal, rate, kind)
-        clips.append(Clip(label, f"{utt_id}, {label}", line, audio, picture))
-    return clips
+    return [
+        {
+            "label": label,
+            "name": f"{utt_id}, {label}",
+            "scores": format_scores(scores.get(label, {}).get(utt_id, {})),
+            "audio": data_uri(signal, rate, kind),
+            "spectrogram": plots.spectrogram(
+                signal, rate, full_scale, f"Spectrogram of {utt_id}, {label}"
+            ),
+        }
+        for label, signal in signals.items()
+    ]
 
 
 def format_scores(scores: Mapping[str, float]) -> str:

@@ -15,7 +15,6 @@ from featnorm_se.files import read_json
 
 NOISY = "noisy"
 SCORES_PREFIX = "scores_"
-_SEEDED = re.compile(r"(?P<row>.+)_seed(?P<seed>\d+)")
 _EPOCH = re.compile(r"(\d+)epoch results: (.*)")
 _PHASE = re.compile(r"\[(\w+)\] ([^\[]*)")
 _LOSS = re.compile(r"\bloss=([-+\d.eE]+|nan|inf)")
@@ -33,12 +32,14 @@ class Experiment:
         folder: ``exp/<name>``.
         run: what ``run.json`` holds; every field may be missing.
         summaries: what ``scores_<testset>/summary.json`` holds, by test set.
+        label: what to call it in plots, see ``short_labels``.
     """
 
     name: str
     folder: Path
     run: dict[str, Any] = field(default_factory=dict)
     summaries: dict[str, dict[str, Any]] = field(default_factory=dict)
+    label: str = ""
 
     @property
     def is_noisy(self) -> bool:
@@ -59,11 +60,7 @@ class Experiment:
         return None if value is None else float(value)
 
     def scores(self, testset: str) -> Scores:
-        """Read ``scores.csv``: the values by metric, by utterance.
-
-        Raises:
-            FeatnormError: the file cannot be read or is no table of scores.
-        """
+        """Read the values by metric, by utterance; raises what ``read_scores`` does."""
         return read_scores(self.folder / f"{SCORES_PREFIX}{testset}" / "scores.csv")
 
 
@@ -90,6 +87,9 @@ def read_experiments(expdir: str | os.PathLike[str]) -> list[Experiment]:
             found.append(Experiment(folder.name, folder, run, summaries))
     if not any(experiment.summaries for experiment in found):
         raise FeatnormError(f"no scores (*/scores_*/summary.json) under {root}: run stage 4")
+    labels = short_labels(found)
+    for experiment in found:
+        experiment.label = labels[experiment.name]
     return sorted(found, key=lambda experiment: (not experiment.is_noisy, experiment.name))
 
 
@@ -105,85 +105,50 @@ def names_of_testsets(experiments: Sequence[Experiment]) -> list[str]:
     return sorted({name for experiment in experiments for name in experiment.summaries})
 
 
-def read_scores(path: str | os.PathLike[str]) -> Scores:
-    """Read a ``scores.csv``; a cell that is empty is left out.
+def read_scores(path: str | os.PathLike[str], key: str = "utt_id") -> Scores:
+    """Read a ``scores.csv``, or another table of numbers; a cell that is empty is left out.
+
+    ``key`` is the column that names a row.
 
     Raises:
-        FeatnormError: the file cannot be read or is no table of scores.
+        FeatnormError: the file cannot be read or is no such table.
     """
-    words = ("utt_id", "reason")
+    words = (key, "reason")
     try:
         with open(path, encoding="utf-8", newline="") as handle:
             return {
-                row["utt_id"]: {k: float(v) for k, v in row.items() if k not in words and v}
+                row[key]: {k: float(v) for k, v in row.items() if k not in words and v}
                 for row in csv.DictReader(handle)
             }
     except (OSError, csv.Error, KeyError, TypeError, ValueError) as error:
-        raise FeatnormError(f"{path} is no table of scores ({error!r}): run stage 4") from error
-
-
-def split_seed(name: str) -> tuple[str, int] | None:
-    """Return row and seed of an experiment ``<row>_seed<N>``; ``None``: it is named otherwise."""
-    found = _SEEDED.fullmatch(name)
-    return (found["row"], int(found["seed"])) if found else None
-
-
-def count_seeds(count: int) -> str:
-    """Return ``1 seed``, ``3 seeds``, or ``not run``."""
-    return f"{count} seed{'s' if count > 1 else ''}" if count else "not run"
-
-
-@dataclass(frozen=True)
-class Drift:
-    """How alike a layer's clean features are before and after fine-tuning; 1: nothing moved.
-
-    Attributes:
-        layer: its site.
-        cka: linear centred kernel alignment.
-        cosine: mean cosine of the frames.
-    """
-
-    layer: str
-    cka: float
-    cosine: float
+        raise FeatnormError(
+            f"{path} is no table of scores by {key} ({error!r}): run its stage again"
+        ) from error
 
 
 def drift_file(folder: Path) -> Path:
-    """Return where an experiment's table of layer, cka and cosine is, once it was measured."""
+    """Return where an experiment's drift is: how alike clean features are before and after.
+
+    A line is a layer's site, its centred kernel alignment ``cka`` and its mean ``cosine``.
+    """
     return folder / "features" / "drift.csv"
 
 
-def read_drift(folder: Path) -> list[Drift]:
-    """Read an experiment's drift, a line a layer; none where it was not measured.
+def read_drift(folder: Path) -> Scores:
+    """Read an experiment's drift: ``cka`` and ``cosine`` by layer; none where not measured.
 
     Raises:
         FeatnormError: the file is no such table.
     """
     path = drift_file(folder)
-    if not path.is_file():
-        return []
-    try:
-        with open(path, encoding="utf-8", newline="") as handle:
-            return [
-                Drift(line["layer"], float(line["cka"]), float(line["cosine"]))
-                for line in csv.DictReader(handle)
-            ]
-    except (OSError, csv.Error, KeyError, TypeError, ValueError) as error:
-        raise FeatnormError(
-            f"{path} is no table of layer,cka,cosine ({error!r}): run stage 5 again"
-        ) from error
+    return read_scores(path, "layer") if path.is_file() else {}
 
 
 def read_curves(folder: Path) -> Curves:
     """Read the loss by epoch of ``train`` and ``valid`` from ``train.log`` (and its rotations).
 
-    An epoch that a resumed training did again counts as it was done last.
-
-    Args:
-        folder: ``exp/<name>``.
-
-    Returns:
-        ``(epoch, loss)`` pairs by phase, sorted; empty when there is no log.
+    An epoch that a resumed training did again counts as it was done last. Without a log there is
+    nothing.
     """
     found: dict[str, dict[int, float]] = {}
     for path in sorted(folder.glob("train*.log"), key=lambda path: path.stat().st_mtime):
@@ -199,10 +164,7 @@ def short_labels(experiments: Sequence[Experiment]) -> dict[str, str]:
     """Name each experiment by its upstream, its norm, and what else is needed to be unique.
 
     Site, weights and seed are added, one after the other, while two names are the same; when
-    all of them do not suffice, the folder's name is used.
-
-    Returns:
-        The label by experiment name.
+    all of them do not suffice, the folder's name is used. Returns the labels by folder's name.
     """
     models = [experiment for experiment in experiments if not experiment.is_noisy]
     labels = {experiment.name: experiment.name for experiment in experiments}

@@ -19,11 +19,11 @@ from featnorm_se.errors import FeatnormError
 from featnorm_se.files import write_text
 from featnorm_se.inference.enhancer import Enhancer
 from featnorm_se.names import SAMPLE_RATE
-from featnorm_se.report.distance import channel_gaps, frechet_distance, linear_cka, mean_cosine
 from featnorm_se.upstream import load_upstream
 from featnorm_se.upstream.base import Upstream
 
 Frames = NDArray[np.float32]
+Float64 = NDArray[np.float64]
 MOST_FRAMES = 20000  # a distance's worth; covariances of 1024 channels are well estimated
 
 
@@ -34,7 +34,7 @@ class FeatureLook:
     Attributes:
         distance: a row a site: noisy against clean, before and after FN.
         drift: a row a layer: fine-tuned against pre-trained, on clean speech.
-        frames: clean, noisy and normalized frames (T, D) by site, for plots.
+        frames: clean, noisy and normalized frames (T, D) by site.
     """
 
     distance: list[dict[str, Any]] = field(default_factory=list)
@@ -145,3 +145,60 @@ def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
         {k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()} for row in rows
     )
     write_text(path, text.getvalue())
+
+
+def linear_cka(x: NDArray[Any], y: NDArray[Any]) -> float:
+    """Linear centred kernel alignment of two views of the same frames, (T, D1) and (T, D2).
+
+    |Y'X|^2 / (|X'X| |Y'Y|), Frobenius norms, columns centred: Kornblith et al., "Similarity of
+    neural network representations revisited", ICML 2019. From 0 (nothing in common) to 1 (equal
+    up to rotation and scale); NaN when one is constant.
+    """
+    a = np.asarray(x, np.float64) - np.mean(x, axis=0, dtype=np.float64)
+    b = np.asarray(y, np.float64) - np.mean(y, axis=0, dtype=np.float64)
+    norms = np.linalg.norm(a.T @ a) * np.linalg.norm(b.T @ b)
+    return float(np.linalg.norm(b.T @ a) ** 2 / norms) if norms > 0 else float("nan")
+
+
+def mean_cosine(x: NDArray[Any], y: NDArray[Any]) -> float:
+    """Mean cosine of paired frames, x and y (T, D); frames of zeros are left out."""
+    a, b = np.asarray(x, np.float64), np.asarray(y, np.float64)
+    norms = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
+    kept = norms > 0
+    return float(((a * b).sum(axis=1)[kept] / norms[kept]).mean()) if kept.any() else float("nan")
+
+
+def frechet_distance(x: NDArray[Any], y: NDArray[Any]) -> float:
+    """Frechet distance of the Gaussians fitted to two sets of frames, (T1, D) and (T2, D).
+
+    |m1 - m2|^2 + tr(C1 + C2 - 2 (C1^1/2 C2 C1^1/2)^1/2): Dowson and Landau, "The Frechet distance
+    between multivariate normal distributions", 1982.
+    """
+    a, b = np.asarray(x, np.float64), np.asarray(y, np.float64)
+    c1, c2 = np.cov(a, rowvar=False), np.cov(b, rowvar=False)
+    values, vectors = np.linalg.eigh(c1)
+    root = (vectors * np.sqrt(np.maximum(values, 0))) @ vectors.T
+    cross = np.linalg.eigvalsh(root @ c2 @ root)
+    mean = np.square(a.mean(axis=0) - b.mean(axis=0)).sum()
+    return float(mean + np.trace(c1 + c2) - 2 * np.sqrt(np.maximum(cross, 0)).sum())
+
+
+def channel_gaps(clean: NDArray[Any], other: NDArray[Any]) -> tuple[Float64, Float64]:
+    """Compare the channels of two sets of frames, (T, D) and (T', D).
+
+    Returns:
+        Two arrays (D,): ``(mean_o - mean_c) / std_c`` and ``log2(std_o / std_c)``.
+    """
+    std = np.maximum(clean.std(axis=0, dtype=np.float64), 1e-12)
+    gap = (other.mean(axis=0, dtype=np.float64) - clean.mean(axis=0, dtype=np.float64)) / std
+    ratio = np.log2(np.maximum(other.std(axis=0, dtype=np.float64), 1e-12) / std)
+    return gap, ratio
+
+
+def principal_plane(x: NDArray[Any], *others: NDArray[Any]) -> list[Float64]:
+    """Project sets of frames on the two main directions of the first, (T, 2) each."""
+    base = np.asarray(x, np.float64)
+    mean = base.mean(axis=0)
+    _, _, directions = np.linalg.svd(base - mean, full_matrices=False)
+    plane = directions[:2].T
+    return [(np.asarray(part, np.float64) - mean) @ plane for part in (base, *others)]

@@ -78,11 +78,9 @@ def new_figure(width: float, height: float) -> Iterator[Figure]:
 
 
 def to_svg(figure: Figure, title: str) -> str:
-    """Write a figure as an ``<svg>`` element to put into a page. Call it in the figure's block.
+    """Write a figure as an ``<svg>`` to put into a page; a screen reader says its title.
 
-    Args:
-        figure: the figure.
-        title: what a screen reader says instead.
+    Call it in the figure's block.
     """
     import matplotlib
 

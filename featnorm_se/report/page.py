@@ -7,26 +7,31 @@ from __future__ import annotations
 
 import base64
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from featnorm_se.errors import FeatnormError
 from featnorm_se.files import write_text
+from featnorm_se.metrics.names import METRICS
+from featnorm_se.metrics.summary import format_value
 from featnorm_se.report import plots
+from featnorm_se.report.examples import choose, make_clips, read_audio_sets
 from featnorm_se.report.experiments import (
+    NOISY,
     Experiment,
+    Scores,
     names_of_testsets,
     read_curves,
     read_drift,
-    short_labels,
 )
-from featnorm_se.report.paired import comparison_table
-from featnorm_se.report.results import details
-from featnorm_se.report.testset import TestSet
+from featnorm_se.report.paired import Contrast, compare, comparison_table
+from featnorm_se.report.results import details, results_table, shown_metrics
 
 Found = TypeVar("Found")
 
+PLOTTED = ("PESQ_WB", "STOI", "SI_SDR")
 LARGEST_BYTES = 10_000_000
 # Tried in this order until the page is small enough: the audio's format, and how many models
 # can be heard.
@@ -71,18 +76,12 @@ def build_page(
     kind: str = "flac",
     limit: int = 8,
 ) -> str:
-    """Return the page's HTML.
+    """Return the page's HTML, with audio of a ``kind`` of at most ``limit`` models.
 
-    Args:
-        experiments: as from ``read_experiments``.
-        datadir: folder of the test sets' data directories.
-        title: the page's heading.
-        kind: the audio's format.
-        limit: so many models at most can be heard.
+    The other arguments are those of ``write_page``.
     """
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
-    labels = short_labels(experiments)
     models = [experiment for experiment in experiments if not experiment.is_noisy]
     environment = Environment(
         loader=PackageLoader("featnorm_se.report"),
@@ -92,13 +91,12 @@ def build_page(
     return environment.get_template("page.html").render(
         title=title,
         experiments=experiments,
-        labels=labels,
         # A model has the same colour and marker in every plot.
-        numbers={labels[model.name]: number for number, model in enumerate(models)},
-        testsets=[TestSet(name, experiments, labels) for name in names_of_testsets(experiments)],
+        numbers={model.label: number for number, model in enumerate(models)},
+        testsets=[TestSet(name, experiments) for name in names_of_testsets(experiments)],
         audio={"datadir": datadir, "kind": kind, "limit": limit},
-        curves=_by_upstream(experiments, labels, read_curves),
-        drifts=_by_upstream(experiments, labels, read_drift),
+        curves=_by_upstream(experiments, read_curves),
+        drifts=_by_upstream(experiments, read_drift),
         png=_png,
         plots=plots,
         comparison_table=comparison_table,
@@ -107,7 +105,7 @@ def build_page(
 
 
 def _by_upstream(
-    experiments: Sequence[Experiment], labels: Mapping[str, str], read: Callable[[Path], Found]
+    experiments: Sequence[Experiment], read: Callable[[Path], Found]
 ) -> dict[str, dict[str, Found]]:
     """Read something of every experiment that has it, by upstream and label."""
     groups: dict[str, dict[str, Found]] = {}
@@ -115,10 +113,132 @@ def _by_upstream(
         found = read(experiment.folder)
         if found:
             upstream = str(experiment.run.get("upstream") or "")
-            groups.setdefault(upstream, {})[labels[experiment.name]] = found
+            groups.setdefault(upstream, {})[experiment.label] = found
     return groups
 
 
 def _png(path: Path) -> str:
     """Return a picture as base64; nothing when there is none."""
     return base64.b64encode(path.read_bytes()).decode() if path.is_file() else ""
+
+
+class TestSet:
+    """One test set of the page: what its tables, plots and players are made from.
+
+    Args:
+        name: the test set's name.
+        experiments: all experiments; those not scored on it have a row of empty cells.
+
+    Attributes:
+        units: of all metrics of the table.
+        metrics: those that are plotted.
+        best_by: the one by which models and utterances are ranked.
+        scores: every utterance's, by label.
+        models: those with scores, the best first.
+    """
+
+    __test__ = False  # pytest takes the name for a test class
+
+    def __init__(self, name: str, experiments: Sequence[Experiment]) -> None:
+        self.name, self._experiments = name, experiments
+        shown = shown_metrics(experiments, name)
+        self.units = {metric: METRICS[metric].unit for metric in shown}
+        self.metrics = [metric for metric in PLOTTED if metric in shown]
+        self.best_by = self.metrics[0] if self.metrics else "PESQ_WB"
+        self.scores: dict[str, Scores] = {}
+        for experiment in experiments:
+            if name in experiment.summaries:
+                with suppress(FeatnormError):  # a summary without its table: its plots are left out
+                    self.scores[experiment.label] = experiment.scores(name)
+        models = [e for e in experiments if not e.is_noisy and e.label in self.scores]
+        self.models = sorted(models, key=lambda e: -(e.mean(name, self.best_by) or 0.0))
+
+    def results(self) -> list[list[str]]:
+        """The table of means, with a heading."""
+        heading, *rows = results_table(self._experiments, self.name)
+        names = [experiment.label for experiment in self._experiments]
+        return [heading, *([name, *row[1:]] for name, row in zip(names, rows, strict=True))]
+
+    def best(self) -> dict[int, str]:
+        """The highest cells of that table, by column."""
+        _, *rows = self.results()
+        columns = {i: [row[i] for row in rows if row[i]] for i in range(5, 5 + len(self.units))}
+        return {i: max(cells, key=float) for i, cells in columns.items() if len(cells) > 1}
+
+    def examples(
+        self, datadir: str, kind: str, limit: int
+    ) -> list[tuple[str, list[dict[str, str]]]]:
+        """Headings and players of the best, median and worst gain of the best model.
+
+        The arguments are those of ``build_page``.
+        """
+        models = self.models[:limit]
+        if not models or NOISY not in self.scores:
+            return []
+        files = read_audio_sets(datadir, self.name, models)
+        judged, metric = self.scores[models[0].label], self.best_by
+        found = []
+        for which, name, gain in choose(self.scores[NOISY], judged, metric):
+            clips = make_clips(name, files, self.scores, kind)
+            if clips:
+                number = f"{gain:+.{METRICS[metric].decimals}f}"
+                found.append((f"{which.capitalize()}: {name} ({metric} {number})", clips))
+        return found
+
+    def conditions(self) -> dict[str, dict[str, Any]]:
+        """Means by SNR and by noise, by label, of those for which they are known."""
+        found = {e.label: e.summaries.get(self.name, {}) for e in self._experiments}
+        return {label: s["conditions"] for label, s in found.items() if s.get("conditions")}
+
+    def by_snr(self, metric: str) -> dict[str, dict[float, float]]:
+        """Means of a metric by label and SNR in dB."""
+        found = {
+            label: {
+                float(level): group[metric]
+                for level, group in groups["snr"].items()
+                if level != "unknown" and group.get(metric) is not None
+            }
+            for label, groups in self.conditions().items()
+        }
+        return {label: values for label, values in found.items() if values}
+
+    def condition_table(self, metric: str, kind: str, heading: str) -> list[list[str]]:
+        """Means of a metric by ``snr`` or ``noise``, with a heading."""
+        found = self.conditions()
+        names = list(dict.fromkeys(name for groups in found.values() for name in groups[kind]))
+        rows = [[f"model, {heading}:", *names]]
+        for label, groups in found.items():
+            means = (groups[kind].get(name, {}).get(metric) for name in names)
+            rows.append([label, *(format_value(metric, mean) for mean in means)])
+        return rows
+
+    def differences(self, metric: str) -> dict[str, Contrast]:
+        """Compare each model with the noisy input, and with the ``none`` row of its upstream."""
+        found: dict[str, Contrast] = {}
+        for model in sorted(self.models, key=lambda e: e.name):
+            for reference in (NOISY, *self._plain(model)):
+                if reference in self.scores:
+                    both = self.scores[reference], self.scores[model.label]
+                    with suppress(FeatnormError):  # one of them was not scored with it
+                        found[f"{model.label}\n less {reference}"] = compare(*both, metric)
+        return found
+
+    def _plain(self, model: Experiment) -> list[str]:
+        """Return the ``none`` row that a model is compared with: of its seed, if there is one."""
+
+        def start(experiment: Experiment) -> tuple[Any, str]:
+            return experiment.run.get("upstream"), experiment.start
+
+        if model.run.get("norm") == "none":
+            return []
+        none = [e for e in self.models if e.run.get("norm") == "none" and start(e) == start(model)]
+        same_seed = [e for e in none if e.run.get("seed") == model.run.get("seed")]
+        return [e.label for e in (same_seed or none)[:1]]
+
+    def values(self, metric: str) -> dict[str, list[float]]:
+        """Return all utterances' values of a metric by label."""
+        found = {
+            label: [row[metric] for row in rows.values() if metric in row]
+            for label, rows in self.scores.items()
+        }
+        return {label: values for label, values in found.items() if values}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,11 +51,6 @@ class Contrast:
     def interval(self) -> tuple[float, float]:
         """Return the mean's 95 % interval, see ``crossed_interval``."""
         return crossed_interval(self.values)
-
-    def among(self, names: Collection[str]) -> Contrast:
-        """Return what there is of some utterances."""
-        chosen = [i for i, name in enumerate(self.utterances) if name in names]
-        return Contrast(self.seeds, [self.utterances[i] for i in chosen], self.values[:, chosen])
 
 
 def contrast(terms: Sequence[tuple[float, Mapping[int, Scores]]], metric: str) -> Contrast:
@@ -147,29 +142,30 @@ def compare_folders(
         raise FeatnormError(f"no metric is named {metric!r}; there are {', '.join(METRICS)}")
     folders = [Path(baseline), *map(Path, others)]
     name = testset or _common_testset(folders)
-    tables = [read_scores(folder / f"{SCORES_PREFIX}{name}" / "scores.csv") for folder in folders]
-    first, *rest = tables
+    first, *rest = (read_scores(f / f"{SCORES_PREFIX}{name}" / "scores.csv") for f in folders)
+    labels = [f"{f.resolve().name}\nless {folders[0].resolve().name}" for f in folders[1:]]
     found: dict[str, Contrast] = {}
-    for folder, table in zip(folders[1:], rest, strict=True):
+    for label, table in zip(labels, rest, strict=True):
         try:
-            label = f"{folder.resolve().name}\nless {folders[0].resolve().name}"
             found[label] = compare(first, table, metric)
         except FeatnormError as error:
-            raise FeatnormError(f"{folders[0]} and {folder}: {error}") from error
+            raise FeatnormError(f"{' '.join(label.split())}: {error}") from error
     return found
 
 
 def _common_testset(folders: Sequence[Path]) -> str:
     """Return the one test set that all folders were scored on."""
-    scored = []
-    for folder in folders:
-        tables = folder.glob(f"{SCORES_PREFIX}*/scores.csv")
-        scored.append({path.parent.name.removeprefix(SCORES_PREFIX) for path in tables})
-        if not scored[-1]:
-            raise FeatnormError(f"{folder} has no scores (scores_*/scores.csv): run stage 4")
+    scored = [
+        {
+            table.parent.name.removeprefix(SCORES_PREFIX)
+            for table in folder.glob(f"{SCORES_PREFIX}*/scores.csv")
+        }
+        for folder in folders
+    ]
     common = set.intersection(*scored)
     if not common:
-        raise FeatnormError("the experiments were scored on no test set in common: run stage 4")
+        names = ", ".join(map(str, folders))
+        raise FeatnormError(f"{names}: no scores of a test set in common: run stage 4")
     if len(common) > 1:
         raise FeatnormError(f"name one --testset of {', '.join(sorted(common))}")
     return common.pop()

@@ -1,4 +1,4 @@
-"""The page's plots, and that of a comparison. Each takes plain numbers.
+"""The page's plots as SVG; a comparison's and those of features as PNG files.
 
 ``title`` is what a screen reader says instead. ``numbers`` gives each label its colour and marker,
 the same in all plots; what has none, the noisy input, is grey.
@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from featnorm_se.report.experiments import Curves, Drift
+from featnorm_se.report.experiments import Curves, Scores
 from featnorm_se.report.figure import (
     GREY,
     INK,
+    PALETTE,
     axis_label,
     color,
     marker,
@@ -29,13 +30,14 @@ from featnorm_se.report.paired import Contrast
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+    from featnorm_se.report.features import FeatureLook
+
 Numbers = Mapping[str, int]
 
 WIDTH = 6.4
-
-
-def _rows_height(rows: int) -> float:
-    return 0.9 + 0.42 * rows
+MOST_DOTS = 1500
+_COLOURS = {"clean": PALETTE[2], "noisy": PALETTE[1], "normalized": PALETTE[0]}
+_LABELS = {"clean": "clean", "noisy": "noisy", "normalized": "noisy, after FN"}
 
 
 def training_curves(curves: Mapping[str, Curves], numbers: Numbers, title: str) -> str:
@@ -45,16 +47,10 @@ def training_curves(curves: Mapping[str, Curves], numbers: Numbers, title: str) 
         for label, phases in curves.items():
             number = numbers[label]
             for phase, points in phases.items():
-                epochs, losses = zip(*points, strict=True)
-                axes.plot(
-                    epochs,
-                    losses,
-                    "-" if phase == "valid" else "--",
-                    color=color(number),
-                    marker=marker(number) if len(epochs) < 30 else None,
-                    markersize=4,
-                    label=f"{label}, {phase}",
-                )
+                style: dict[str, Any] = {"color": color(number), "markersize": 4}
+                style["marker"] = marker(number) if len(points) < 30 else None
+                line = "-" if phase == "valid" else "--"
+                axes.plot(*zip(*points, strict=True), line, label=f"{label}, {phase}", **style)
         axes.set(xlabel="epoch", ylabel="loss")
         axes.locator_params(axis="x", integer=True)
         axes.grid(True)
@@ -66,7 +62,7 @@ def distributions(
     scores: Mapping[str, Sequence[float]], numbers: Numbers, metric: str, title: str
 ) -> str:
     """Draw the scores of every utterance by label, a row each, with quartiles and the mean."""
-    with new_figure(WIDTH, _rows_height(len(scores))) as figure:
+    with new_figure(WIDTH, 0.9 + 0.42 * len(scores)) as figure:
         axes = figure.subplots()
         shades = [color(numbers[label]) if label in numbers else GREY for label in scores]
         _boxes(axes, [np.asarray(values) for values in scores.values()], list(scores), shades)
@@ -99,7 +95,7 @@ def _boxes(
 
 def differences(comparisons: Mapping[str, Contrast], metric: str, title: str) -> str:
     """Draw paired differences of every utterance, a row a comparison, as an ``<svg>``."""
-    with new_figure(WIDTH, _rows_height(len(comparisons))) as figure:
+    with new_figure(WIDTH, 0.9 + 0.42 * len(comparisons)) as figure:
         _draw_differences(figure.subplots(), comparisons, metric)
         return to_svg(figure, title)
 
@@ -144,18 +140,15 @@ def by_snr(
         return to_svg(figure, title)
 
 
-def drifts(members: Mapping[str, Sequence[Drift]], numbers: Numbers, title: str) -> str:
+def drifts(members: Mapping[str, Scores], numbers: Numbers, title: str) -> str:
     """Draw alignment by layer, a line an experiment of one upstream."""
     with new_figure(7, 3.4) as figure:
         axes = figure.subplots()
         for label, rows in members.items():
             number = numbers.get(label, 0)
             style: dict[str, Any] = {"color": color(number), "marker": marker(number)}
-            axes.plot(range(len(rows)), [row.cka for row in rows], label=label, **style)
-        layers = [row.layer for row in next(iter(members.values()))]
-        axes.set_xticks(range(len(layers)), layers, rotation=60, ha="right")
-        axes.set_ylabel("alignment with the start")
-        axes.grid(axis="y")
+            axes.plot([row["cka"] for row in rows.values()], label=label, **style)
+        _layer_axis(axes, list(next(iter(members.values()))), "alignment with the start")
         axes.legend()
         return to_svg(figure, title)
 
@@ -175,15 +168,9 @@ def spectrogram(
     seconds = len(signal) / sample_rate
     with new_figure(4.2, 2.1) as figure:
         axes = figure.subplots()
-        picture = axes.imshow(
-            levels.T,
-            origin="lower",
-            aspect="auto",
-            cmap="cividis",
-            vmin=-80.0,
-            vmax=0.0,
-            extent=(0.0, seconds, 0.0, sample_rate / 2000.0),
-        )
+        style: dict[str, Any] = {"cmap": "cividis", "vmin": -80.0, "vmax": 0.0}
+        extent = (0.0, seconds, 0.0, sample_rate / 2000.0)
+        picture = axes.imshow(levels.T, origin="lower", aspect="auto", extent=extent, **style)
         axes.set(xlabel="time (s)", ylabel="frequency (kHz)")
         figure.colorbar(picture, ax=axes, label="level (dB)", pad=0.02)
         return to_svg(figure, title)
@@ -195,3 +182,81 @@ def magnitudes(signal: NDArray[np.float32], sample_rate: int) -> NDArray[np.floa
     padded = np.pad(signal.astype(np.float64), (0, max(0, size - len(signal))))
     view = np.lib.stride_tricks.sliding_window_view(padded, size)[:: size // 4]
     return np.asarray(np.abs(np.fft.rfft(view * np.hanning(size), axis=1)))
+
+
+def plot_distance(look: FeatureLook, path: str | os.PathLike[str], title: str) -> None:
+    """Draw the gap in mean, in deviation and the Frechet distance of every site."""
+    sites = list(look.frames)
+    figures = {
+        "mean_gap": "gap in mean (clean deviations)",
+        "std_log2_ratio": "|log2 ratio| of deviations",
+        "frechet": "Frechet distance",
+    }
+    with new_figure(12, 3.8) as figure:
+        axes = figure.subplots(1, 3)
+        for axis, (key, label) in zip(axes, figures.items(), strict=True):
+            for name, sign in (("noisy", "o"), ("normalized", "s")):
+                rows = {r["site"]: r[key] for r in look.distance if r["features"] == name}
+                at = [sites.index(site) for site in rows]
+                style: dict[str, Any] = {"marker": sign, "color": _COLOURS[name]}
+                axis.plot(at, list(rows.values()), label=_LABELS[name], **style)
+            _layer_axis(axis, sites, label)
+            axis.set_ylim(bottom=0)
+        if max(r["frechet"] for r in look.distance) > 0:
+            axes[2].set_yscale("symlog", linthresh=1.0)
+        axes[0].legend()
+        figure.suptitle(f"{title}: noisy against clean features before fine-tuning")
+        to_png(figure, path)
+
+
+def plot_drift(look: FeatureLook, path: str | os.PathLike[str], title: str) -> None:
+    """Draw how alike clean features are before and after fine-tuning, layer by layer."""
+    with new_figure(7, 3.8) as figure:
+        axis = figure.subplots()
+        for key, label, sign, colour in (
+            ("cka", "centred kernel alignment", "o", PALETTE[0]),
+            ("cosine", "mean cosine", "s", PALETTE[1]),
+        ):
+            axis.plot([row[key] for row in look.drift], marker=sign, label=label, color=colour)
+        _layer_axis(axis, [row["layer"] for row in look.drift], "likeness (1: no drift)")
+        low = min(min(row["cka"], row["cosine"]) for row in look.drift)
+        axis.set_ylim(min(0.0, low) - 0.02, 1.04)
+        axis.legend()
+        figure.suptitle(f"{title}: clean speech, fine-tuned against pre-trained")
+        to_png(figure, path)
+
+
+def _layer_axis(axis: Axes, names: Sequence[str], label: str) -> None:
+    axis.set_xticks(range(len(names)), names, rotation=60, ha="right")
+    axis.set_ylabel(label)
+    axis.grid(axis="y")
+
+
+def plot_frames(
+    look: FeatureLook, path: str | os.PathLike[str], title: str, sites: Sequence[str]
+) -> None:
+    """Draw, a row a site, frames on the clean ones' main plane and each channel's gaps."""
+    # It loads torch, which the page does without.
+    from featnorm_se.report.features import channel_gaps, principal_plane
+
+    with new_figure(11, 3.8 * len(sites)) as figure:
+        axes = figure.subplots(len(sites), 2, squeeze=False)
+        for (dots, channels), site in zip(axes, sites, strict=True):
+            sets = look.frames[site]
+            planes = principal_plane(*(x[:: -(-len(x) // MOST_DOTS)] for x in sets.values()))
+            for name, plane in zip(sets, planes, strict=True):
+                style: dict[str, Any] = {"color": _COLOURS[name], "label": _LABELS[name]}
+                dots.scatter(plane[:, 0], plane[:, 1], s=5, alpha=0.35, **style)
+                if name != "clean":
+                    gap, _ = channel_gaps(sets["clean"], sets[name])
+                    channels.plot(np.sort(gap), **style)
+            dots.set(xlabel="first principal direction of clean frames", ylabel="second")
+            dots.set_title(f"{site}: frames")
+            for handle in dots.legend(markerscale=3).legend_handles:
+                handle.set_alpha(1)
+            channels.axhline(0, color=_COLOURS["clean"], lw=1)
+            channels.set(xlabel="channel, sorted by its gap")
+            channels.set(ylabel="gap in mean (clean deviations)", title=f"{site}: channels")
+            channels.legend()
+        figure.suptitle(title)
+        to_png(figure, path)

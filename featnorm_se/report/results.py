@@ -10,15 +10,14 @@ from featnorm_se.metrics.summary import align, format_value
 from featnorm_se.report.experiments import Experiment, names_of_testsets
 
 INTERNAL = ("LLR", "WSS")  # parts of the composite measures
+_PROVENANCE = (
+    *("command", "commit", "seed", "upstream_ckpt", "upstream_identity", "parameters"),
+    *("epochs", "best_epoch", "started", "finished", "data", "machine", "versions"),
+)
 
 
 def results_markdown(experiments: Sequence[Experiment], title: str = "Results") -> str:
-    """Return the text of ``RESULTS.md``.
-
-    Args:
-        experiments: as from ``read_experiments``.
-        title: the file's heading.
-    """
+    """Return the text of ``RESULTS.md``."""
     lines = [
         f"# {title}",
         "",
@@ -84,8 +83,6 @@ def results_table(experiments: Sequence[Experiment], testset: str) -> list[list[
     rows = [["model", "upstream", "weights", "norm", "site", *metrics, "parameters", "training"]]
     for experiment in experiments:
         run = experiment.run
-        parameters = run.get("parameters")
-        total = parameters.get("total") if isinstance(parameters, Mapping) else parameters
         rows.append(
             [
                 experiment.name,
@@ -94,7 +91,7 @@ def results_table(experiments: Sequence[Experiment], testset: str) -> list[list[
                 _text(run.get("norm")),
                 _text(run.get("norm_site")),
                 *(format_value(name, experiment.mean(testset, name)) for name in metrics),
-                format_count(total),
+                format_count((run.get("parameters") or {}).get("total")),
                 format_duration(run.get("training_seconds")),
             ]
         )
@@ -138,33 +135,28 @@ def details(experiment: Experiment) -> list[tuple[str, str]]:
     test set the number of utterances, the scoring versions and the failures; what the record
     does not hold is left out.
     """
-    run = experiment.run
-    commit = _text(run.get("commit"))
-    if commit and run.get("dirty") is not None:
-        commit += " (dirty: the tree had changes)" if run["dirty"] else " (clean)"
-    names = {"upstream_ckpt": "upstream checkpoint"}
-    for_text = {**run, "commit": commit, "data": _data(run.get("data"))}
-    keys = ["command", "commit", "seed", "upstream_ckpt", "upstream_identity", "parameters"]
-    keys += ["epochs", "best_epoch", "started", "finished", "data", "machine", "versions"]
-    pairs = [(names.get(key, key.replace("_", " ")), _text(for_text.get(key))) for key in keys]
+    found = {key: _text(experiment.run.get(key)) for key in _PROVENANCE}
+    found["data"] = _data(experiment.run.get("data") or {})
+    dirty = experiment.run.get("dirty")
+    if found["commit"] and dirty is not None:
+        found["commit"] += " (dirty: the tree had changes)" if dirty else " (clean)"
+    pairs = [(key.replace("_", " ").replace("ckpt", "checkpoint"), found[key]) for key in found]
     for testset, summary in experiment.summaries.items():
         pairs.append((f"scored on {testset}", _scoring(summary)))
     return [(heading, text) for heading, text in pairs if text]
 
 
-def _data(data: Any) -> str:
+def _data(data: Mapping[str, Any]) -> str:
     """Write what the data was: resampler, pairs a set, and the start of each set's hash.
 
     A list of every file's hash and folders of one machine say nothing to a reader.
     """
-    if not isinstance(data, Mapping):
-        return _text(data)
     names = ("resampler", "torchaudio", "sample_rate")
-    parts = [f"{name} {_text(data[name])}" for name in names if _text(data.get(name))]
-    for name, count in (data.get("counts") or {}).items():
-        pairs = count.get("pairs") if isinstance(count, Mapping) else count
-        source = (data.get("sources") or {}).get(name)
-        parts.append(f"{name} {pairs} pairs" + (f" (sources {source[:12]})" if source else ""))
+    parts = [f"{name} {data[name]}" for name in names if data.get(name)]
+    for name, count in data.get("counts", {}).items():
+        source = data.get("sources", {}).get(name)
+        hashed = f" (sources {source[:12]})" if source else ""
+        parts.append(f"{name} {count['pairs']} pairs{hashed}")
     return "; ".join(parts)
 
 

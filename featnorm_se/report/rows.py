@@ -30,7 +30,8 @@ class Row:
         norm, norm_site: as ``run.sh`` takes them; ``norm_site`` is ``auto`` where that is the same.
         site: where it is normalized, ``auto`` and ``last`` resolved; empty: nowhere.
         baseline: name of the row to compare with; empty: none.
-        config: the row's own training YAML; empty: that of the setting.
+        config: the training YAML.
+        checkpoint: of the upstream; ``scratch``, or empty: the official one.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Row:
     site: str = ""
     baseline: str = ""
     config: str = ""
+    checkpoint: str = ""
 
     @property
     def title(self) -> str:
@@ -52,10 +54,31 @@ class Row:
         """Whether the row is the input as it is."""
         return self.upstream == NOISY
 
+    def tag(self, seed: int) -> str:
+        """Return the name of the row's experiment, the one that ``run.sh`` would give it."""
+        if self.is_noisy:
+            return NOISY
+        site = f"_{self.norm_site.replace(',', '+')}" if self.norm_site else ""
+        start = f"{self.upstream}_{self.weights}_{self.norm}{site}"
+        return f"{start}_{Path(self.config).stem}_seed{seed}"
+
+    def arguments(self, seed: int) -> list[str]:
+        """Return the options of ``run.sh`` that run the row."""
+        options = {
+            "upstream": self.upstream,
+            "upstream_ckpt": self.checkpoint,
+            "norm": self.norm,
+            "norm_site": self.norm_site or "auto",
+            "config": self.config,
+            "seed": str(seed),
+            "tag": self.tag(seed),
+        }
+        return [word for key, value in options.items() for word in (f"--{key}", value)]
+
 
 @dataclass(frozen=True)
 class Setting:
-    """What all runs of a table have in common.
+    """What the rows of a table are read with.
 
     Attributes:
         upstream: takes the place of the rows' upstream (tables of one upstream only).
@@ -115,51 +138,23 @@ def _make_row(name: str, entry: Mapping[str, Any], setting: Setting) -> Row:
     norm = check_norm(str(entry.get("norm")))
     site = acting = ""
     if norm not in ("none", "level"):
-        site = _site(str(entry.get("norm_site", "auto")), card)
+        layers = int(card["layers"])
+        site = str(entry.get("norm_site", "auto"))
+        site = f"layer.{(layers + 1) // 2}" if site == "middle" else site
+        check_sites(site, layers)
+        # A single run calls it auto too.
+        site = "auto" if site == card.get("lowest_site") else site
         acting = site.replace("auto", str(card.get("lowest_site", "auto")))
-        acting = acting.replace("last", f"layer.{card['layers']}")
-    baseline, config = str(entry.get("baseline", "")), str(entry.get("config", ""))
-    return Row(name, upstream, weights, norm, site, acting, baseline, config)
-
-
-def _site(site: str, card: dict[str, Any]) -> str:
-    """Resolve ``middle``, and call the lowest site that acts ``auto``, as a single run does."""
-    layers = int(card["layers"])
-    if site == "middle":
-        site = f"layer.{(layers + 1) // 2}"
-    check_sites(site, layers)
-    return "auto" if site == card.get("lowest_site") else site
-
-
-def tag_of(row: Row, setting: Setting, seed: int) -> str:
-    """Return the name of a row's experiment, the one that ``run.sh`` would give it."""
-    if row.is_noisy:
-        return NOISY
-    site = f"_{row.norm_site.replace(',', '+')}" if row.norm_site else ""
-    config = Path(row.config or setting.config).stem
-    return f"{row.upstream}_{row.weights}_{row.norm}{site}_{config}_seed{seed}"
-
-
-def arguments_of(row: Row, setting: Setting, seed: int) -> list[str]:
-    """Return the options of ``run.sh`` that run a row."""
-    checkpoint = "scratch" if row.weights == "scratch" else ""
-    if setting.ckpt_dir and row.weights == "pretrained":
-        checkpoint = str(Path(setting.ckpt_dir) / f"{row.upstream}.pt")
-    options = {
-        "upstream": row.upstream,
-        "upstream_ckpt": checkpoint,
-        "norm": row.norm,
-        "norm_site": row.norm_site or "auto",
-        "config": row.config or setting.config,
-        "seed": str(seed),
-        "tag": tag_of(row, setting, seed),
-    }
-    return [word for key, value in options.items() for word in (f"--{key}", value)]
+        acting = acting.replace("last", f"layer.{layers}")
+    baseline, config = str(entry.get("baseline", "")), str(entry.get("config", setting.config))
+    checkpoint = "scratch" if weights == "scratch" else ""
+    if setting.ckpt_dir and not checkpoint:
+        checkpoint = str(Path(setting.ckpt_dir) / f"{upstream}.pt")
+    return Row(name, upstream, weights, norm, site, acting, baseline, config, checkpoint)
 
 
 def plan_runs(
     rows: Sequence[Row],
-    setting: Setting,
     seeds: Sequence[int],
     expdir: Path,
     testset: str = "test",
@@ -174,18 +169,15 @@ def plan_runs(
     runs: dict[str, dict[str, Any]] = {}
     for seed in seeds:
         for row in rows:
-            tag = tag_of(row, setting, seed)
-            stage = _first_stage(expdir / tag, testset)
-            measured = not drift or drift_file(expdir / tag).is_file()
+            tag = row.tag(seed)
+            folder = expdir / tag
+            record, scores = folder / "run.json", folder / f"{SCORES_PREFIX}{testset}"
+            stage = 4 if record.is_file() and read_json(record).get("finished") else 2
+            if (scores / "summary.json").is_file():
+                stage = 5
+            measured = not drift or drift_file(folder).is_file()
             if row.is_noisy or (stage == 5 and measured):
                 continue
-            arguments = arguments_of(row, setting, seed)
-            runs[tag] = {"tag": tag, "stage": stage, "drift": drift, "arguments": arguments}
+            job = {"tag": tag, "stage": stage, "drift": drift, "arguments": row.arguments(seed)}
+            runs[tag] = job
     return list(runs.values())
-
-
-def _first_stage(folder: Path, testset: str) -> int:
-    if (folder / f"{SCORES_PREFIX}{testset}" / "summary.json").is_file():
-        return 5
-    record = folder / "run.json"
-    return 4 if record.is_file() and read_json(record).get("finished") else 2

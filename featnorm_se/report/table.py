@@ -10,14 +10,9 @@ from pathlib import Path
 
 from featnorm_se.errors import FeatnormError
 from featnorm_se.metrics.summary import describe
-from featnorm_se.report.experiments import (
-    SCORES_PREFIX,
-    Experiment,
-    read_drift,
-    read_experiments,
-)
+from featnorm_se.report.experiments import SCORES_PREFIX, Experiment, read_drift, read_experiments
 from featnorm_se.report.paired import contrast
-from featnorm_se.report.rows import Row, Setting, tag_of
+from featnorm_se.report.rows import Row
 
 Runs = Mapping[int, Experiment]
 DELTAS = ("PESQ_WB", "STOI")
@@ -40,25 +35,23 @@ class Line:
     Attributes:
         row: what it is about.
         seeds: how many of its runs were scored.
-        metrics: over seeds, by metric.
-        deltas: paired difference to the baseline over seeds and utterances, by metric.
-        drift: over seeds, ``cka`` and ``cosine`` (means over layers) and those of the last layer.
+        values: by column of the CSV: a metric over seeds; ``delta_<metric>``, the paired
+            difference to the baseline over seeds and utterances; ``cka`` and ``cosine``, the
+            drift over seeds as a mean over layers; ``last_cka`` and ``last_cosine``, that of the
+            last layer.
         parameters: of the model.
         seconds: mean training time.
     """
 
     row: Row
     seeds: int
-    metrics: dict[str, Estimate] = field(default_factory=dict)
-    deltas: dict[str, Estimate] = field(default_factory=dict)
-    drift: dict[str, Estimate] = field(default_factory=dict)
+    values: dict[str, Estimate] = field(default_factory=dict)
     parameters: int | None = None
     seconds: float | None = None
 
 
 def gather(
     rows: Sequence[Row],
-    setting: Setting,
     seeds: Sequence[int],
     expdir: Path,
     testset: str = "test",
@@ -79,9 +72,7 @@ def gather(
             raise
         there = {}
     runs: dict[str, Runs] = {
-        row.name: {
-            seed: there[tag] for seed in seeds if (tag := tag_of(row, setting, seed)) in there
-        }
+        row.name: {seed: there[tag] for seed in seeds if (tag := row.tag(seed)) in there}
         for row in rows
     }
     return [_line(row, runs[row.name], runs.get(row.baseline, {}), testset) for row in rows]
@@ -99,18 +90,15 @@ def _line(row: Row, by_seed: Runs, baseline: Runs, testset: str) -> Line:
             if mean is not None:
                 found.setdefault(metric, []).append(mean)
     # A metric that one seed lacks would be a mean over other seeds than its neighbours'.
-    full = {name: values for name, values in found.items() if len(values) == len(runs)}
-    times = [run.run.get("training_seconds") for run in runs]
-    known = [float(time) for time in times if time is not None]
+    full = {name: over_seeds(found[name]) for name in found if len(found[name]) == len(runs)}
+    times = [float(time) for run in runs if (time := run.run.get("training_seconds")) is not None]
     counts = {(run.run.get("parameters") or {}).get("total") for run in runs}
     return Line(
         row,
         len(runs),
-        {name: over_seeds(values) for name, values in full.items()},
-        _differences(baseline, by_seed, testset),
-        _drift(runs),
+        {**full, **_differences(baseline, by_seed, testset), **_drift(runs)},
         counts.pop() if len(counts) == 1 else None,
-        sum(known) / len(known) if len(known) == len(runs) else None,
+        sum(times) / len(times) if len(times) == len(runs) else None,
     )
 
 
@@ -121,14 +109,10 @@ def over_seeds(values: Sequence[float]) -> Estimate:
 
 
 def one_more(estimate: Estimate | None, seeds: int) -> tuple[float, float] | None:
-    """Return where one more run falls 95 times of 100; one run does not say.
+    """Return where one more run falls 95 times of 100, by a mean over seeds; one does not say.
 
     Student's prediction interval is mean ± t s sqrt(1 + 1/n), and that of the mean over n seeds
     mean ± t s / sqrt(n): sqrt(n + 1) times as close.
-
-    Args:
-        estimate: the mean over seeds.
-        seeds: how many it is of.
     """
     if estimate is None or estimate.low is None or estimate.high is None:
         return None
@@ -147,7 +131,7 @@ def _differences(baseline: Runs, judged: Runs, testset: str) -> dict[str, Estima
     for metric in DELTAS:
         with suppress(FeatnormError):  # one of them was not scored with it
             difference = contrast(terms, metric)
-            found[metric] = Estimate(difference.mean, *difference.interval())
+            found[f"delta_{metric}"] = Estimate(difference.mean, *difference.interval())
     return found
 
 
@@ -158,7 +142,7 @@ def _drift(runs: Sequence[Experiment]) -> dict[str, Estimate]:
         return {}
     found = {}
     for name in DRIFT:
-        values = [[getattr(layer, name) for layer in table] for table in tables]
+        values = [[layer[name] for layer in table.values()] for table in tables]
         found[name] = over_seeds([sum(layers) / len(layers) for layers in values])
         found[f"last_{name}"] = over_seeds([layers[-1] for layers in values])
     return found

@@ -8,6 +8,7 @@ import re
 from collections.abc import Sequence
 
 from featnorm_se.metrics.names import METRICS
+from featnorm_se.metrics.summary import format_value
 from featnorm_se.report.results import INTERNAL, format_count, format_duration, markdown_table
 from featnorm_se.report.table import DELTAS, Estimate, Line, one_more
 
@@ -46,15 +47,13 @@ DRIFT_NOTE = (
 
 def shown(lines: Sequence[Line]) -> list[str]:
     """Return the metrics that any row has, in the usual order."""
-    return [m for m in METRICS if m not in INTERNAL and any(m in line.metrics for line in lines)]
+    return [m for m in METRICS if m not in INTERNAL and any(m in line.values for line in lines)]
 
 
 def cells(lines: Sequence[Line], drift: bool = False) -> list[list[str]]:
     """Return the table as text: a heading and a row a line; unknown cells are empty.
 
-    Args:
-        lines: what was gathered.
-        drift: with the columns of the distance from the pre-trained model.
+    With ``drift`` it has the columns of the distance from the pre-trained model.
     """
     metrics, drifts = shown(lines), list(_DRIFT) if drift else []
     changing = [name for name in DELTAS if name in metrics]
@@ -66,20 +65,24 @@ def cells(lines: Sequence[Line], drift: bool = False) -> list[list[str]]:
     most = max((line.seeds for line in lines), default=0)
     table = [heading]
     for line in lines:
-        row = line.row
+        row, values = line.row, line.values
         few = 0 < line.seeds < most and not row.is_noisy  # its mean is over fewer than theirs
-        cells_of = [row.title, row.upstream, row.weights, row.norm, row.site]
-        cells_of.append(f"{line.seeds} of {most}" if few else str(line.seeds or ""))
-        for name in metrics:
-            cells_of.append(_value(line.metrics.get(name), METRICS[name].decimals))
-        for name in changing:
-            ends = one_more(line.metrics.get(name), line.seeds)
-            cells_of.append(_range(ends, METRICS[name].decimals))
-        cells_of += [_value(line.drift.get(name), 3) for name in drifts]
-        cells_of.append(titles.get(row.baseline, ""))
-        for name in DELTAS:
-            cells_of.append(format_difference(line.deltas.get(name), METRICS[name].decimals))
-        table.append([*cells_of, format_count(line.parameters), format_duration(line.seconds)])
+        table.append(
+            [
+                *(row.title, row.upstream, row.weights, row.norm, row.site),
+                f"{line.seeds} of {most}" if few else str(line.seeds or ""),
+                *(_value(values.get(name), METRICS[name].decimals) for name in metrics),
+                *(_one_more(values.get(name), line.seeds, name) for name in changing),
+                *(_value(values.get(name), 3) for name in drifts),
+                titles.get(row.baseline, ""),
+                *(
+                    format_difference(values.get(f"delta_{name}"), METRICS[name].decimals)
+                    for name in DELTAS
+                ),
+                format_count(line.parameters),
+                format_duration(line.seconds),
+            ]
+        )
     return table
 
 
@@ -92,8 +95,9 @@ def _value(estimate: Estimate | None, decimals: int) -> str:
     return f"{mean} ± {(estimate.high - estimate.low) / 2:.{decimals}f}"
 
 
-def _range(ends: tuple[float, float] | None, decimals: int) -> str:
-    return f"{ends[0]:.{decimals}f} to {ends[1]:.{decimals}f}" if ends else ""
+def _one_more(estimate: Estimate | None, seeds: int, metric: str) -> str:
+    ends = one_more(estimate, seeds)
+    return " to ".join(format_value(metric, end) for end in ends) if ends else ""
 
 
 def format_difference(estimate: Estimate | None, decimals: int) -> str:
@@ -142,8 +146,7 @@ def to_latex(lines: Sequence[Line], title: str, drift: bool = False) -> str:
 
 def to_csv(lines: Sequence[Line], drift: bool = False) -> str:
     """Return the table as CSV: plain numbers, an interval as two columns, six decimals."""
-    metrics, drifts = shown(lines), list(_DRIFT) if drift else []
-    columns = [*metrics, *drifts, *(f"delta_{name}" for name in DELTAS)]
+    columns = [*shown(lines), *(_DRIFT if drift else ()), *(f"delta_{name}" for name in DELTAS)]
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     head = ["row", "upstream", "weights", "norm", "norm_site", "baseline", "seeds"]
@@ -152,16 +155,14 @@ def to_csv(lines: Sequence[Line], drift: bool = False) -> str:
     writer.writerow([*head, *spread, *ends, "parameters", "training_seconds"])
     for line in lines:
         row = line.row
-        estimates = [line.metrics.get(name) for name in metrics]
-        estimates += [line.drift.get(name) for name in drifts]
-        estimates += [line.deltas.get(name) for name in DELTAS]
         numbers: list[float | None] = []
-        for estimate in estimates:
+        for name in columns:
+            estimate = line.values.get(name)
             numbers += [estimate.mean, estimate.low, estimate.high] if estimate else [None] * 3
         for name in DELTAS:
-            numbers += one_more(line.metrics.get(name), line.seeds) or (None, None)
+            numbers += one_more(line.values.get(name), line.seeds) or (None, None)
         words = [row.name, row.upstream, row.weights, row.norm, row.site, row.baseline]
         written = ["" if number is None else f"{number:.6f}" for number in numbers]
-        last = ["" if v is None else v for v in (line.parameters, line.seconds)]
-        writer.writerow([*words, line.seeds or "", *written, *last])
+        # The writer writes None as nothing.
+        writer.writerow([*words, line.seeds or "", *written, line.parameters, line.seconds])
     return text.getvalue()

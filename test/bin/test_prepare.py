@@ -13,9 +13,8 @@ import soundfile
 
 from featnorm_se.bin import run
 from featnorm_se.bin.prepare import main
-from featnorm_se.data.audio import read_audio
+from featnorm_se.data.audio import read_audio, resample
 from featnorm_se.data.datadir import validate_data_dir
-from featnorm_se.data.resample import resample
 from featnorm_se.data.scp import read_scp
 
 SHARED = Path(__file__).parents[2].parent / "shared" / "data"
@@ -111,6 +110,8 @@ def test_a_broken_off_run_keeps_what_was_resampled(root: Path) -> None:
     path.write_bytes(good)
     assert prepare(root) == 0
     assert first.stat().st_ino == before
+    first.unlink()
+    assert prepare(root) == 0 and first.is_file()
     source = root / "noisy_testset_wav" / "p232_001.wav"
     write(source, 0.2 * np.ones(9600), 48000)
     assert prepare(root) == 0

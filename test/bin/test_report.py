@@ -20,10 +20,3 @@ def test_it_writes_and_prints(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert "| noisy |  |  |  |  | 1.973 |" in output.read_text()
     printed = capsys.readouterr().out
     assert "1.973" in printed and str(output) in printed
-
-
-def test_no_experiments_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    output = tmp_path / "RESULTS.md"
-    assert run(main, ["--expdir", str(tmp_path / "exp"), "--output", str(output)]) == 1
-    assert capsys.readouterr().err.count("\n") == 1
-    assert not output.exists()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from featnorm_se.data.archive import unpack
+from featnorm_se.data.voicebank_demand import unpack
 from featnorm_se.errors import FeatnormError
 
 AUDIO = (".wav", ".flac")

@@ -13,9 +13,14 @@ import numpy as np
 import pytest
 import soundfile
 
-from featnorm_se.data.audio import read_audio, write_audio
+from featnorm_se.data.audio import (
+    read_audio,
+    resample,
+    resample_blocks,
+    resampled_length,
+    write_audio,
+)
 from featnorm_se.data.parallel import parallel_map
-from featnorm_se.data.resample import resample, resample_blocks, resampled_length
 from featnorm_se.errors import FeatnormError
 from featnorm_se.files import locked, replaced_folder
 

@@ -33,16 +33,3 @@ def test_the_function_of_the_document_works(tmp_path: Path) -> None:
     listed = validate_data_dir(tmp_path / "data" / "test", 16000)
     assert listed["utt2spk"] == {"c_1": "c"}
     assert (tmp_path / "data" / "test" / "utt2cond").read_text() == "c_1\tcar\t5\n"
-
-
-def test_the_files_that_the_document_names_are_there() -> None:
-    root = DOC.parents[1]
-    for name in ("featnorm", "tables", "options", "path", "cmd"):
-        assert (root / "egs" / "TEMPLATE" / "enh1" / f"{name}.sh").is_file()
-        assert (root / "egs" / "voicebank_demand" / "enh1" / f"{name}.sh").resolve().is_file()
-    named = re.search(r"enh1/conf/\{([^}]+)\}", DOC.read_text())[1].split(",")
-    assert "decode.yaml" in named and "slurm.conf" in named
-    for name in named:
-        assert (root / "egs" / "TEMPLATE" / "enh1" / "conf" / name).is_file()
-        for recipe in ("mini", "voicebank_demand"):
-            assert (root / "egs" / recipe / "enh1" / "conf" / name).is_file()

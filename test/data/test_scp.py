@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from featnorm_se.data.audio import audio_info, read_audio
-from featnorm_se.data.scp import is_command, read_scp, run_command, split_archive, write_scp
+from featnorm_se.data.audio import audio_info, read_any_audio, read_audio
+from featnorm_se.data.scp import is_command, read_scp, split_archive, write_scp
 from featnorm_se.errors import FeatnormError
 
 
@@ -87,9 +87,12 @@ def test_readers_never_run_a_command(tmp_path: Path) -> None:
 
 def test_a_command_that_may_run_gives_its_audio(tmp_path: Path, samples) -> None:
     soundfile.write(tmp_path / "a b.wav", samples, 16000)
-    heard, rate = run_command(f"cat '{tmp_path}/a b.wav' |")
+    heard, rate = read_any_audio(f"cat '{tmp_path}/a b.wav' |", allow_pipes=True)
     assert rate == 16000 and np.array_equal(heard[:, 0], samples.astype(np.float32) / 32768)
-    with pytest.raises(FeatnormError, match="fails \\(3\\): sorry"):
-        run_command("echo sorry >&2; exit 3 |")
-    with pytest.raises(FeatnormError, match="fails"):
-        run_command(f"cat {tmp_path}/none | cat |")
+    for command, said in (
+        ("echo sorry >&2; exit 3 |", "fails \\(3\\): sorry"),
+        (f"cat {tmp_path}/none | cat |", "fails"),
+        ("echo hello |", "is no audio"),
+    ):
+        with pytest.raises(FeatnormError, match=said):
+            read_any_audio(command, allow_pipes=True)

@@ -8,7 +8,7 @@ import torch
 import yaml
 
 from featnorm_se import Enhancer
-from featnorm_se.data.resample import resample_blocks
+from featnorm_se.data.audio import resample_blocks
 from featnorm_se.errors import FeatnormError
 
 

@@ -21,12 +21,6 @@ def test_scores_come_in_the_tables_order(speech: Array, noisy: Array) -> None:
     assert list(score_pair(speech, noisy, 16000, ["SSNR", "SDR"])) == ["SDR", "SSNR"]
 
 
-def test_less_noise_scores_higher(speech: Array, noisy: Array) -> None:
-    better, worse = speech + 0.1 * (noisy - speech), speech + 0.3 * (noisy - speech)
-    low, high = score_pair(speech, worse), score_pair(speech, better)
-    assert all(high[name] > low[name] for name in DEFAULT_METRICS)
-
-
 def test_level_counts_where_it_must(speech: Array, noisy: Array) -> None:
     """No hidden level change: SSNR and CBAK fall with the level, PESQ and SI_SDR stay."""
     full, half = score_pair(speech, noisy), score_pair(speech, 0.5 * noisy)
@@ -55,8 +49,6 @@ def test_bad_signals_are_refused(ref: Array, inf: Array, reason: str) -> None:
 def test_an_unknown_metric_is_refused(speech: Array) -> None:
     with pytest.raises(FeatnormError, match="no metric is named 'MOS'.*PESQ_WB"):
         score_pair(speech, speech, 16000, ["MOS"])
-    with pytest.raises(FeatnormError, match="no metric is named"):
-        score_pair(speech, speech, 16000, [])
 
 
 def test_one_failing_measure_leaves_the_others(speech: Array, noisy: Array) -> None:

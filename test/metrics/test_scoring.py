@@ -13,9 +13,8 @@ import soundfile
 
 from featnorm_se.errors import FeatnormError
 from featnorm_se.metrics import scoring, worker
-from featnorm_se.metrics.cache import Row
 from featnorm_se.metrics.scoring import score_set
-from featnorm_se.metrics.worker import Task, score_files, score_tasks
+from featnorm_se.metrics.worker import Row, Task, score_files, score_tasks
 
 Corpus = Callable[[int], tuple[Path, Path]]
 FAST = ["SI_SDR", "SSNR"]
@@ -140,6 +139,8 @@ def test_by_condition_reaches_the_summary(corpus: Corpus, tmp_path: Path) -> Non
     found = json.loads((tmp_path / "out/summary.json").read_text())["conditions"]
     assert found == summary["conditions"]
     assert found["snr"]["5"]["SI_SDR"] > found["snr"]["0"]["SI_SDR"] + 3
+    with pytest.raises(FeatnormError, match="gone names no utterance"):
+        score_set(ref, inf, tmp_path / "out", FAST, utt2cond=tmp_path / "gone")
 
 
 def test_sets_without_a_common_name_are_refused(corpus: Corpus, tmp_path: Path) -> None:

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from featnorm_se.metrics.cache import Row
 from featnorm_se.metrics.summary import describe, format_summary, summarize
+from featnorm_se.metrics.worker import Row
 
 
 def test_describe_against_known_values() -> None:

@@ -15,7 +15,7 @@ from featnorm_se.bin import train
 from featnorm_se.config import override_config
 from featnorm_se.errors import FeatnormError
 from featnorm_se.files import locked
-from featnorm_se.report.rows import Setting, read_rows, tag_of
+from featnorm_se.report.rows import Setting, read_rows
 from featnorm_se.training.experiment import read_training_config
 
 ROOT = Path(__file__).parents[2]
@@ -56,7 +56,7 @@ def test_every_row_of_every_table_is_a_model() -> None:
     built = set()
     for table in TABLES:
         for row in read_rows(RECIPE / "conf" / "tables" / table, setting):
-            if row.is_noisy or tag_of(row, setting, 0) in built:
+            if row.is_noisy or row.tag(0) in built:
                 continue
             site = row.norm_site or "auto"
             model = FeatNormSeparator(
@@ -66,7 +66,7 @@ def test_every_row_of_every_table_is_a_model() -> None:
             enhanced, _, masks = model(spectrum, torch.tensor([40]))
             assert enhanced[0].shape == spectrum.shape, row
             assert torch.isfinite(masks["mask_spk1"]).all(), row
-            built.add(tag_of(row, setting, 0))
+            built.add(row.tag(0))
     # upstreams; sites besides auto, where a tiny model's middle is another's; norms
     assert len(built) == 21 + 4 + 3
 

@@ -15,9 +15,9 @@ UTTERANCES = tuple(f"p257_{i:03d}" for i in range(12))
 
 def write_scores(folder: Path, gain: float, seed: int = 0) -> None:
     """Write ``scores.csv`` and ``summary.json`` whose scores lie ``gain`` above a common base."""
-    from featnorm_se.metrics.cache import Row
     from featnorm_se.metrics.scoring import to_csv
     from featnorm_se.metrics.summary import summarize
+    from featnorm_se.metrics.worker import Row
 
     base = np.random.default_rng(7).uniform(1.2, 2.5, len(UTTERANCES))
     jitter = np.random.default_rng(seed).normal(0, 0.02, len(UTTERANCES))

@@ -11,7 +11,7 @@ import soundfile
 
 from featnorm_se.data.scp import write_scp
 from featnorm_se.errors import FeatnormError
-from featnorm_se.report.distance import (
+from featnorm_se.report.features import (
     channel_gaps,
     frechet_distance,
     linear_cka,

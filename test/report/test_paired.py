@@ -77,16 +77,8 @@ def test_a_contrast_is_paired_by_seed_and_utterance() -> None:
     assert (found.seeds, found.utterances) == ([0, 1], ["a", "b"])
     assert found.values == pytest.approx(np.array([[0.0, 0.1], [0.1, 0.3]]))
     assert found.mean == pytest.approx(0.125)
-    assert found.among(["b", "z"]).values == pytest.approx(np.array([[0.1], [0.3]]))
     twice = contrast([(1, fn), (-1, none), (-1, fn), (1, none)], "STOI")
     assert twice.values == pytest.approx(np.zeros((2, 2)))
-
-
-def test_rows_without_a_common_seed_or_metric_are_refused() -> None:
-    with pytest.raises(FeatnormError, match="no seed in common"):
-        contrast([(1, {0: {}}), (-1, {1: {}})], "STOI")
-    with pytest.raises(FeatnormError, match="no utterance has STOI"):
-        contrast([(1, {0: {"a": {}}}), (-1, {0: {"a": {"STOI": 1.0}}})], "STOI")
 
 
 def test_folders_against_the_first(expdir: Path) -> None:
@@ -105,9 +97,9 @@ def test_folders_that_cannot_be_compared_are_refused(expdir: Path) -> None:
     pair = (expdir / "noisy", [expdir / "tera_none"])
     with pytest.raises(FeatnormError, match="no metric is named 'MOS'"):
         compare_folders(*pair, "MOS")
-    with pytest.raises(FeatnormError, match="noisy and .*tera_none: no utterance has COVL"):
+    with pytest.raises(FeatnormError, match="tera_none less noisy: no utterance has COVL"):
         compare_folders(*pair, "COVL")
-    with pytest.raises(FeatnormError, match="has no scores .*run stage 4"):
+    with pytest.raises(FeatnormError, match="no scores of a test set in common: run stage 4"):
         compare_folders(expdir / "noisy", [expdir / "gone"], "PESQ_WB")
     for name in ("noisy", "tera_none"):
         shutil.copytree(expdir / name / "scores_test", expdir / name / "scores_other")
@@ -116,5 +108,5 @@ def test_folders_that_cannot_be_compared_are_refused(expdir: Path) -> None:
     assert compare_folders(*pair, "PESQ_WB", "other")
     shutil.rmtree(expdir / "noisy/scores_test")
     shutil.rmtree(expdir / "tera_none/scores_other")
-    with pytest.raises(FeatnormError, match="no test set in common"):
+    with pytest.raises(FeatnormError, match="no scores of a test set in common"):
         compare_folders(*pair, "PESQ_WB")

@@ -59,7 +59,7 @@ done
 command -v "${python}" > /dev/null || die "--python ${python}: there is no such program"
 [ -r "${config}" ] || die "--config ${config}: there is no such file"
 [ -r "${inference_config}" ] || die "--inference_config ${inference_config}: there is no such file"
-"${python}" -m featnorm_se.bin.check --upstream "${upstream}" --upstream_ckpt "${upstream_ckpt}" \
+"${python}" -m featnorm_se.bin.info --check --upstream "${upstream}" --upstream_ckpt "${upstream_ckpt}" \
     --upstream_conf_dir conf/upstream --norm "${norm}" --norm_site "${norm_site}"
 
 if [ -z "${tag}" ]; then

@@ -40,13 +40,6 @@ def test_one_run_falls_inside_and_one_outside(tmp_path: Path) -> None:
     assert "Inside: 1 of 2;" in to_markdown([told])
 
 
-def test_nothing_in_common_is_said(tmp_path: Path) -> None:
-    runs(tmp_path / "first", "a", [0.10, 0.12])
-    runs(tmp_path / "other", "b", [0.1])
-    with pytest.raises(FeatnormError, match="has no row of which"):
-        run_again(tmp_path / "first", tmp_path / "other", ["PESQ_WB"])
-
-
 def test_the_committed_runs_of_another_machine_fall_where_they_should(tmp_path, capsys) -> None:
     path = RECIPE / "local" / "again.py"
     spec = importlib.util.spec_from_file_location("again_script", path)

@@ -16,9 +16,6 @@ from study.answers import (
     tell_missing,
     to_markdown,
 )
-from study.by_row import split_row
-
-from featnorm_se.errors import FeatnormError
 
 MINI = Path(__file__).parents[3] / "egs" / "mini" / "enh1"
 UTTERANCES = [f"p257_{i:03d}" for i in range(24)]
@@ -103,25 +100,18 @@ def test_what_is_there_is_answered_and_the_rest_is_named(grid: Path) -> None:
 
 
 def test_the_recipe_compares_rows_that_the_grid_has() -> None:
-    from featnorm_se.report.rows import Setting, read_rows, tag_of
+    from featnorm_se.report.rows import Setting, read_rows
 
     questions = read_questions(MINI / "conf" / "comparisons.yaml")
     setting = Setting(config="conf/mini_grid.yaml", conf_dir=str(MINI / "conf" / "upstream"))
     known = {
-        tag_of(row, setting, 0).removesuffix("_seed0")
+        row.tag(0).removesuffix("_seed0")
         for table in ("claim", "large", "upstreams", "sites", "norms")
         for row in read_rows(MINI / "conf" / "tables" / table, setting)
     }
     asked = {tag for question in questions for _, tag in question.weights}
     assert {tag for tag in asked if not tag.endswith("_mini_long")} <= known
     assert len({(q.group, q.name) for q in questions}) == len(questions)
-
-
-@pytest.mark.parametrize("text", ["- a\n", "g: [{name: x, a: y, b: z, c: 1}]\n"])
-def test_a_bad_file_of_comparisons_is_told(tmp_path: Path, text: str) -> None:
-    (tmp_path / "bad.yaml").write_text(text)
-    with pytest.raises(FeatnormError, match="bad.yaml"):
-        read_questions(tmp_path / "bad.yaml")
 
 
 def load_script(name: str):
@@ -177,15 +167,3 @@ def test_the_script_writes_all_of_it(grid: Path, capsys) -> None:
     assert [line["layer"] for line in drift] == ["layer.1", "layer.2"]
     assert "Δ CKA" in said
     assert float(drift[0]["cka"]) == pytest.approx(0.91) and drift[0]["seeds"] == "2"
-
-
-@pytest.mark.parametrize(
-    ("row", "told"),
-    [
-        ("tera_raw_pretrained_none_mini_grid", ("tera_raw_pretrained, mini_grid", "none")),
-        ("tera_scratch_mix_layer.2+last_train", ("tera_scratch, train", "mix_layer.2+last")),
-        ("my_own_tag", ("", "my_own_tag")),
-    ],
-)
-def test_a_row_s_name_is_taken_apart(row, told):
-    assert split_row(row) == told

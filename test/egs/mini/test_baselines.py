@@ -111,14 +111,6 @@ def test_a_model_of_48_khz_gets_the_originals_where_they_are_named(
     assert (folders / "work" / "rnnoise_48k" / "enhanced" / "u1.flac").is_file()
 
 
-def test_no_common_utterance_is_told(baselines, folders):
-    (folders / "other").mkdir()
-    soundfile.write(folders / "other" / "x.flac", np.zeros(10), 16000)
-    arguments = ["--clean_dir", str(folders / "other"), "--noisy_dir", str(folders / "noisy")]
-    with pytest.raises(baselines.FeatnormError, match="no utterance in common"):
-        baselines.main([*arguments, "--work", str(folders / "work")])
-
-
 @pytest.mark.parametrize("samples", [100, 16000, 16001])
 def test_frames_with_nothing_masked_give_the_signal_back(baselines, samples):
     import small_models
@@ -127,16 +119,3 @@ def test_frames_with_nothing_masked_give_the_signal_back(baselines, samples):
     np.testing.assert_allclose(small_models.mask_spectrum(x, np.ones_like), x, atol=1e-6)
     y = small_models.dtln(x, np.ones_like, lambda block: block / 4)  # four blocks meet
     np.testing.assert_allclose(y, x, atol=1e-6)
-
-
-def test_a_shared_library_gets_whole_frames(baselines):
-    import small_models
-
-    closed = []
-
-    def copy(source, target):
-        target[0], target[3] = source[0], source[3]
-
-    x = np.arange(1, 11, dtype=np.float32)
-    y = small_models._stream(x, 4, copy, lambda: closed.append(True))
-    assert y.tolist() == [1, 0, 0, 4, 5, 0, 0, 8, 9, 0, 0, 0] and closed == [True]

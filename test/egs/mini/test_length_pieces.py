@@ -11,6 +11,7 @@ import soundfile
 import torch
 from study import lengths
 
+from featnorm_se.data.corpus import read_listing, read_log
 from featnorm_se.inference.enhancer import Enhancer
 
 ROOT = Path(__file__).parents[3]
@@ -50,10 +51,8 @@ def model(tmp_path: Path) -> Path:
 
 
 def joined_pairs(pairs: Path, **more) -> list[lengths.Joined]:
-    from featnorm_se.metrics.listing import read_conditions, read_listing
-
     files = [read_listing(pairs / kind) for kind in ("clean", "noisy")]
-    return lengths.join_utterances(*files, read_conditions(pairs / "log.txt"), **more)
+    return lengths.join_utterances(*files, read_log(pairs / "log.txt"), **more)
 
 
 def test_utterances_of_one_condition_are_joined_and_cut(pairs: Path) -> None:

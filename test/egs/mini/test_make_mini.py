@@ -81,8 +81,8 @@ def test_sets_share_neither_speakers_nor_noises(synthetic: Path) -> None:
     assert {name[:4] for name in train} == {"p226", "p287", "p227", "p228"}
 
 
-def test_same_bytes_for_any_number_of_jobs(synthetic: Path, tmp_path: Path) -> None:
-    assert make(tmp_path / "again", *SMALL, "--nj", "2", "--copies", "2") == 0
+def test_same_bytes_twice(synthetic: Path, tmp_path: Path) -> None:
+    assert make(tmp_path / "again", *SMALL, "--nj", "1", "--copies", "2") == 0
     assert hashes(tmp_path / "again") == hashes(synthetic)
 
 
@@ -134,6 +134,18 @@ def test_recordings_of_any_form(recordings: Path, capsys) -> None:
     assert "1 silent" in told and "1 files under 1 s" in told
 
 
+def test_same_bytes_for_any_number_of_jobs(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for kind, count in (("speech", 6), ("noise", 4)):
+        for index in range(count):  # at 16 kHz: a worker would take seconds to load a resampler
+            place = tmp_path / kind / f"{kind}{index}" / f"take{index}.wav"
+            place.parent.mkdir(parents=True)
+            soundfile.write(place, 0.1 * rng.standard_normal(20000), 16000)
+    for nj in ("1", "2"):
+        assert make(tmp_path / nj, *roots(tmp_path), "--nj", nj) == 0
+    assert hashes(tmp_path / "1") == hashes(tmp_path / "2")
+
+
 def test_a_failing_run_leaves_the_old_corpus(recordings: Path, capsys) -> None:
     output = recordings / "corpus"
     assert make(output, *roots(recordings), "--nj", "1") == 0
@@ -164,14 +176,3 @@ def test_somebody_elses_folder_is_left_alone(tmp_path: Path, capsys) -> None:
     assert make(tmp_path) == 1
     assert "not made by make_mini" in capsys.readouterr().err
     assert (tmp_path / "thesis.txt").read_text() == "years of work"
-
-
-def test_too_few_speakers_or_noises(recordings: Path, capsys) -> None:
-    for index in (1, 2, 3):
-        (recordings / "noise" / f"hum {index}.wav").unlink()
-    assert make(recordings / "out", *roots(recordings)) == 1
-    assert "one noise file" in capsys.readouterr().err
-    for index in (4, 5):
-        next((recordings / "speech" / f"person{index}").iterdir()).unlink()
-    assert make(recordings / "out", "--speech_root", str(recordings / "speech")) == 1
-    assert "too few speakers (4)" in capsys.readouterr().err

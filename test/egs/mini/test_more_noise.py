@@ -46,13 +46,3 @@ def test_every_recording_comes_with_variants_and_babble(tmp_path: Path) -> None:
         np.testing.assert_array_equal(
             soundfile.read(tmp_path / "again" / f"{name}.flac")[0], samples
         )
-
-
-def test_more_tests_tells_its_use_and_a_missing_list(tmp_path: Path) -> None:
-    script = RECIPE / "local" / "more_tests.sh"
-    done = subprocess.run([str(script)], capture_output=True, text=True)
-    assert done.returncode == 1 and done.stderr.startswith("usage: local/more_tests.sh NAME")
-    words = ["x", str(tmp_path / "gone.scp"), str(tmp_path / "gone.scp"), str(tmp_path / "exp")]
-    done = subprocess.run([str(script), *words], capture_output=True, text=True)
-    assert done.returncode == 1 and "gone.scp" in done.stderr.splitlines()[-1]
-    assert not (tmp_path / "exp").exists()

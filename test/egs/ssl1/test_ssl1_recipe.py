@@ -46,7 +46,7 @@ def test_the_grids_rows_can_be_planned(table: str, tmp_path: Path) -> None:
     rows = read_rows(enh / "conf" / "tables" / table, setting)
     baselines = [row.baseline for row in rows if row.baseline]
     assert baselines and len({row.name for row in rows}) == len(rows)
-    plan = plan_runs(rows, setting, [0, 1], tmp_path)
+    plan = plan_runs(rows, [0, 1], tmp_path)
     tags = {job["tag"] for job in plan}
     assert len(plan) == len(tags) == 2 * len([row for row in rows if not row.is_noisy])
     # The control of every site: the same site without clean statistics.

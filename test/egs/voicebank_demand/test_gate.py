@@ -9,9 +9,9 @@ import pytest
 from gate import main
 
 from featnorm_se.bin import run
-from featnorm_se.metrics.cache import Row
 from featnorm_se.metrics.scoring import to_csv
 from featnorm_se.metrics.summary import summarize
+from featnorm_se.metrics.worker import Row
 
 NAMES = [f"p232_{n:03d}" for n in range(393)] + [f"p257_{n:03d}" for n in range(431)]
 

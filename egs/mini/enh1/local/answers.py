@@ -89,12 +89,12 @@ def write_conditions(
     import soundfile
     from study import answer_plots, conditions
 
+    from featnorm_se.data.corpus import read_listing, read_log
     from featnorm_se.files import write_text
-    from featnorm_se.metrics.listing import read_conditions, read_listing
     from featnorm_se.report.paired import contrast
     from featnorm_se.report.table import DELTAS
 
-    known = read_conditions(args.log_testset)
+    known = read_log(Path(args.log_testset))
     lengths = {
         name: soundfile.info(path).duration for name, path in read_listing(args.audio).items()
     }

@@ -35,17 +35,17 @@ def main(argv: Sequence[str]) -> None:
     args = get_parser().parse_args(argv)
     import torch
     from study import length_text, lengths
+    from study.by_row import split_seed
 
+    from featnorm_se.data.corpus import read_listing, read_log
     from featnorm_se.files import write_text
     from featnorm_se.inference.enhancer import Enhancer
-    from featnorm_se.metrics.listing import read_conditions, read_listing
     from featnorm_se.names import SAMPLE_RATE
-    from featnorm_se.report.experiments import split_seed
     from featnorm_se.report.table import DELTAS
 
     torch.set_num_threads(1)
     clean, noisy = read_listing(args.clean_dir), read_listing(args.noisy_dir)
-    known = read_conditions(args.log_testset)
+    known = read_log(Path(args.log_testset))
     signals = lengths.join_utterances(clean, noisy, known, args.utterances)
     count = sum(len(joined.names) for joined in signals)
     seconds = sum(joined.edges[-1] for joined in signals) / SAMPLE_RATE

@@ -65,7 +65,7 @@ def prepare(args: argparse.Namespace) -> Trainer | None:
     from pretraining.plan import read_plan
     from pretraining.trainer import Trainer
 
-    from featnorm_se.done import is_done
+    from featnorm_se.files import is_done
     from featnorm_se.statistics import SiteStats
     from featnorm_se.upstream import load_upstream, upstream_card
     from featnorm_se.upstream.mockingjay import MelUpstream

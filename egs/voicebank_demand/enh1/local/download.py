@@ -15,10 +15,9 @@ from pathlib import Path
 
 from featnorm_se.bin import Parser, run
 from featnorm_se.data.voicebank_demand import LOGS_ZIP
-from featnorm_se.done import is_done, mark_done
 from featnorm_se.errors import FeatnormError
 from featnorm_se.fetch import fetch_file
-from featnorm_se.files import locked
+from featnorm_se.files import is_done, locked, mark_done
 
 SERVER = "https://datashare.ed.ac.uk/server/api/core/bitstreams"
 

@@ -35,9 +35,9 @@ from small_run import RATE, enhance, measure_delay
 
 from featnorm_se.bin import Parser, run
 from featnorm_se.data.audio import read_audio
+from featnorm_se.data.corpus import read_listing
 from featnorm_se.errors import FeatnormError
 from featnorm_se.files import atomic_path, sha256_file, write_json, write_text
-from featnorm_se.metrics.listing import read_listing
 from featnorm_se.metrics.scoring import score_set
 
 WIDE_RATE = 48000

@@ -10,8 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from featnorm_se.data.audio import AUDIO_SUFFIXES, FloatArray, audio_info
-from featnorm_se.data.resample import resample
+from featnorm_se.data.audio import AUDIO_SUFFIXES, FloatArray, audio_info, resample
 from featnorm_se.errors import FeatnormError
 
 _LIBRISPEECH = re.compile(r"(\d+)-\d+-\d+")

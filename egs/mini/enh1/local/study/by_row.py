@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from featnorm_se.names import NORMS
-from featnorm_se.report.experiments import read_curves, read_drift, split_seed
+from featnorm_se.report.experiments import read_curves, read_drift
 from featnorm_se.report.table import Estimate, over_seeds
 
+_SEEDED = re.compile(r"(?P<row>.+)_seed(?P<seed>\d+)")
 _SITE = r"(?:auto|frontend|projection|last|layer\.\d+)"
 _ROW = re.compile(
     r"(?P<start>.+?_(?:pretrained|scratch))"
@@ -35,6 +36,17 @@ class Point:
     place: str
     seeds: int
     estimate: Estimate
+
+
+def split_seed(name: str) -> tuple[str, int] | None:
+    """Return row and seed of an experiment ``<row>_seed<N>``; ``None``: it is named otherwise."""
+    found = _SEEDED.fullmatch(name)
+    return (found["row"], int(found["seed"])) if found else None
+
+
+def count_seeds(count: int) -> str:
+    """Return ``1 seed``, ``3 seeds``, or ``not run``."""
+    return f"{count} seed{'s' if count > 1 else ''}" if count else "not run"
 
 
 def split_row(row: str) -> tuple[str, str]:
@@ -91,8 +103,8 @@ def layer_drift(rows: Mapping[str, Mapping[int, Path]]) -> list[Point]:
     for row, folders in rows.items():
         by_layer: dict[str, list[float]] = {}
         for folder in folders.values():
-            for told in read_drift(folder):
-                by_layer.setdefault(told.layer, []).append(told.cka)
+            for layer, likeness in read_drift(folder).items():
+                by_layer.setdefault(layer, []).append(likeness["cka"])
         points += [_point(row, layer, values) for layer, values in by_layer.items()]
     return points
 
@@ -104,7 +116,9 @@ def mean_drift(rows: Mapping[str, Mapping[int, Path]]) -> dict[str, dict[int, fl
         for seed, folder in folders.items():
             layers = read_drift(folder)
             if layers:
-                found.setdefault(row, {})[seed] = sum(told.cka for told in layers) / len(layers)
+                found.setdefault(row, {})[seed] = sum(
+                    likeness["cka"] for likeness in layers.values()
+                ) / len(layers)
     return found
 
 

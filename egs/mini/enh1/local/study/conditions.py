@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -51,14 +51,14 @@ def gains(
         seconds: length by utterance.
     """
     for kind, value, names in _bins(told.utterances, conditions, seconds):
-        part = told.among(names)
+        part = _among(told, names)
         if part.utterances:
             estimate = Estimate(part.mean, *part.interval())
             counts = (len(part.seeds), len(part.utterances))
             yield Gain(label, metric, kind, value, *counts, estimate)
     levels = {name: snr for name, (_, snr) in conditions.items()}
     for kind, numbers in (("per dB", levels), ("per s", seconds)):
-        part = told.among(numbers.keys())
+        part = _among(told, numbers.keys())
         if part.utterances and len({numbers[name] for name in part.utterances}) > 1:
             counts = (len(part.seeds), len(part.utterances))
             yield Gain(label, metric, kind, "", *counts, _trend(part, numbers))
@@ -78,6 +78,12 @@ def _bins(
         chosen = {name for name in names if low <= seconds.get(name, -1.0) < high}
         value = f"{low:g} to {high:g}" if np.isfinite(high) else f"{low:g} on"
         yield "length (s)", value if low else f"below {high:g}", chosen
+
+
+def _among(whole: Contrast, names: Collection[str]) -> Contrast:
+    """Return what there is of some utterances."""
+    chosen = [i for i, name in enumerate(whole.utterances) if name in names]
+    return Contrast(whole.seeds, [whole.utterances[i] for i in chosen], whole.values[:, chosen])
 
 
 def _trend(told: Contrast, numbers: Mapping[str, float]) -> Estimate:

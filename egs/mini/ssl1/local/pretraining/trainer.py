@@ -14,9 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from featnorm_se.done import mark_done
 from featnorm_se.errors import FeatnormError
-from featnorm_se.files import atomic_path, read_json, write_json, write_text
+from featnorm_se.files import atomic_path, mark_done, read_json, write_json, write_text
 from featnorm_se.progress import progress
 from featnorm_se.upstream.checkpoint import read_checkpoint
 from featnorm_se.upstream.mockingjay import MelUpstream

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from featnorm_se.data.corpus import read_listing
 from featnorm_se.errors import FeatnormError
-from featnorm_se.metrics.listing import read_conditions, read_listing
 
 
 def test_a_folder_with_sub_folders(tmp_path: Path) -> None:
@@ -37,16 +37,5 @@ def test_missing_empty_and_double(tmp_path: Path) -> None:
         read_listing(tmp_path)
     (tmp_path / "a.wav").touch()
     (tmp_path / "a.flac").touch()
-    with pytest.raises(FeatnormError, match="two files for a"):
+    with pytest.raises(FeatnormError, match="the name a comes twice"):
         read_listing(tmp_path)
-
-
-def test_conditions(tmp_path: Path) -> None:
-    path = tmp_path / "log.txt"
-    path.write_text("p232_001 bus 17.5\np232_002\tcafe\t-5\n")
-    assert read_conditions(path) == {"p232_001": ("bus", 17.5), "p232_002": ("cafe", -5.0)}
-    path.write_text("a bus 17.5\nb bus\n")
-    with pytest.raises(FeatnormError, match="line 2 "):
-        read_conditions(path)
-    with pytest.raises(FeatnormError, match="names no utterance"):
-        read_conditions(tmp_path / "gone")
