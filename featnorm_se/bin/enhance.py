@@ -9,6 +9,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -69,34 +70,34 @@ def main(argv: Sequence[str]) -> None:
         FeatnormError: bad options, no such model, or files that could not be done.
     """
     args = get_parser().parse_args(argv)
-    if args.nj < 1:
-        raise FeatnormError(f"--nj {args.nj}: at least one process is needed")
-    windowing = Windowing(args.window, stats=args.stats, batch=args.batch)
-    from featnorm_se.inference.enhancer import share_left_in
     from featnorm_se.inference.jobs import Settings, enhance_into_folder, is_folder, plan_jobs
-    from featnorm_se.inference.model_file import shipped_model
+    from featnorm_se.inference.model_file import SHIPPED
 
-    share_left_in(args.atten_lim)  # a bad limit is refused before any work
-    model = str(shipped_model()) if args.model is None else args.model
-    settings = Settings(model, args.model_file, args.device, args.bf16, args.atten_lim, windowing)
+    shipped = args.model is None
+    if shipped:
+        args.model = str(SHIPPED)
+    names = {field.name for field in fields(Settings)}
+    settings = Settings(**{key: value for key, value in vars(args).items() if key in names})
+    inputs, output = [Path(name) for name in args.inputs], Path(args.output)
+    piped = "-" in (*args.inputs, args.output)
+    jobs = [] if piped else plan_jobs(inputs, output, args.save_noise)
+    # Once the files are known to be good to begin with.
+    if shipped:
+        print(f"model: {args.model}, shipped with featnorm_se", file=sys.stderr, flush=True)
     began = time.monotonic()
-    if "-" in (*args.inputs, args.output):
+    if piped:
         outcomes = [_enhance_piped(args, settings)]
+    elif is_folder(inputs, output):
+        outcomes = enhance_into_folder(jobs, output, settings, args.nj, args.overwrite)
     else:
-        inputs, output = [Path(name) for name in args.inputs], Path(args.output)
-        jobs = plan_jobs(inputs, output, args.save_noise)
-        _name_shipped(args, settings)
-        if is_folder(inputs, output):
-            outcomes = enhance_into_folder(jobs, output, settings, args.nj, args.overwrite)
-        else:
-            outcomes = [_enhance_alone(jobs[0], settings)]
+        outcomes = [_enhance_alone(jobs[0], settings)]
     _report(outcomes, time.monotonic() - began)
 
 
 def _enhance_alone(job: Job, settings: Settings) -> Outcome:
     from featnorm_se.inference.jobs import enhance_file, load_once
 
-    return enhance_file(load_once(settings), job, settings.windowing, job.source.name)
+    return enhance_file(load_once(settings), job, settings, job.source.name)
 
 
 def _enhance_piped(args: argparse.Namespace, settings: Settings) -> Outcome:
@@ -114,7 +115,6 @@ def _enhance_piped(args: argparse.Namespace, settings: Settings) -> Outcome:
                 shutil.copyfileobj(sys.stdin.buffer, handle)
         if args.output == "-":
             target = Path(folder) / f"stdout.{AudioInput(source).header.format.lower()}"
-        _name_shipped(args, settings)
         noise = noise_path(target) if args.save_noise else None
         outcome = _enhance_alone(Job(source, target, noise), settings)
         if args.output == "-":
@@ -122,12 +122,6 @@ def _enhance_piped(args: argparse.Namespace, settings: Settings) -> Outcome:
                 shutil.copyfileobj(handle, sys.stdout.buffer)
             sys.stdout.buffer.flush()
         return outcome
-
-
-def _name_shipped(args: argparse.Namespace, settings: Settings) -> None:
-    """Say which model nobody has named, once the files are known to be good to begin with."""
-    if args.model is None:
-        print(f"model: {settings.model}, shipped with featnorm_se", file=sys.stderr, flush=True)
 
 
 def _report(outcomes: Sequence[Outcome], spent: float) -> None:

@@ -5,15 +5,13 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from featnorm_se.bin import Parser, run
 from featnorm_se.errors import FeatnormError
-from featnorm_se.inference.windows import Windowing
 
-# The keys of conf/decode.yaml and what they are.
-SETTINGS = {"model_file": str, "bf16": bool, "atten_lim": float}
-WINDOWING = {"window": float, "overlap": float, "stats": str}
+if TYPE_CHECKING:
+    from featnorm_se.inference.jobs import Settings
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -23,11 +21,12 @@ def get_parser() -> argparse.ArgumentParser:
         description="Enhance the utterances of a Kaldi scp. Shards run apart (--shard K/N) and"
         " --list writes spk1.scp when all are there.",
     )
-    keys = ", ".join((*SETTINGS, *WINDOWING))
     parser.add_argument("--model", required=True, help="folder of the experiment")
     parser.add_argument("--wav_scp", required=True, help="noisy utterances, 16 kHz mono")
     parser.add_argument("--output", required=True, help="folder to write wav/ and spk1.scp to")
-    parser.add_argument("--config", help=f"YAML of settings: {keys}")
+    parser.add_argument(
+        "--config", help="YAML of settings: model_file, bf16, atten_lim, window, overlap, stats"
+    )
     parser.add_argument("--model_file", help="weights in the folder, if not those of --config")
     parser.add_argument("--shard", default="1/1", help="K/N: every N-th utterance from the K-th")
     parser.add_argument("--list", action="store_true", help="only write spk1.scp")
@@ -41,39 +40,40 @@ def main(argv: Sequence[str]) -> None:
     from featnorm_se.bin.collect_stats import parse_shard
 
     shard = parse_shard(args.shard)
-    from featnorm_se.data.scp import read_scp
-    from featnorm_se.inference.enhance_set import enhance_set, list_enhanced
-    from featnorm_se.inference.jobs import Settings
+    from featnorm_se.data.scp import list_enhanced, read_scp
 
     if args.list:
         list_enhanced(read_scp(args.wav_scp), Path(args.output))
         return
+    from featnorm_se.inference.jobs import enhance_set
 
-    found = read_settings(args.config) if args.config else {}
-    windowing = Windowing(**{key: found.pop(key) for key in WINDOWING if key in found})
+    given = {"model": args.model, "device": args.device}
     if args.model_file:
-        found["model_file"] = args.model_file
-    settings = Settings(args.model, device=args.device, windowing=windowing, **found)
+        given["model_file"] = args.model_file
+    settings = make_settings(args.config, given)
     enhance_set(settings, Path(args.wav_scp), Path(args.output), shard)
 
 
-def read_settings(path: str) -> dict[str, Any]:
-    """Read a decoding YAML.
+def make_settings(config: str | None, given: dict[str, Any]) -> Settings:
+    """Make settings of a decoding YAML, if there is one, and what the command line says.
 
     Raises:
-        FeatnormError: it cannot be read, or holds another key or a value of another kind.
+        FeatnormError: the file has another key or a value of another kind.
     """
-    from featnorm_se.config import read_config
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
 
-    found, kinds = read_config(path), SETTINGS | WINDOWING
-    for key, value in found.items():
-        if key not in kinds:
-            raise FeatnormError(f"{path}: no such key: {key!r}; there are {', '.join(kinds)}")
-        # An int is a fine float; YAML's "no" in quotes is no false.
-        allowed = (int, float) if kinds[key] is float else (kinds[key],)
-        if value is not None and type(value) not in allowed:
-            raise FeatnormError(f"{path}: {key} is {value!r}: {kinds[key].__name__} is wanted")
-    return {key: value for key, value in found.items() if value is not None}
+    from featnorm_se.config import read_config
+    from featnorm_se.inference.jobs import Settings
+
+    try:
+        found = read_config(config) if config else {}
+        checked = OmegaConf.merge(OmegaConf.structured(Settings), found)
+        # An interpolation stays the text that it is: nothing in the file is evaluated.
+        values = cast("dict[str, Any]", OmegaConf.to_container(checked, resolve=False))
+        return Settings(**(values | given))
+    except (OmegaConfBaseException, TypeError) as error:
+        raise FeatnormError(f"{config}: {' '.join(str(error).split())}") from error
 
 
 if __name__ == "__main__":

@@ -38,10 +38,9 @@ def get_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str]) -> None:
     """Pack, and list what is in the result."""
     args = get_parser().parse_args(argv)
-    from featnorm_se.inference.pack import PackOptions, pack
+    from featnorm_se.inference.pack import pack
 
-    options = PackOptions(args.model_file, args.half, args.notes, args.licence)
-    sizes = pack(args.experiment, args.output, options)
+    sizes = pack(**vars(args))
     for name, size in sizes.items():
         print(f"{size:>12,} bytes  {name}")
     if "clean_stats.npz" not in sizes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import os
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from featnorm_se.errors import FeatnormError
@@ -159,3 +159,19 @@ def _output(value: str) -> bytes:
         last = done.stderr.decode(errors="replace").strip().splitlines()[-1:] or ["no message"]
         raise FeatnormError(f"the command {command!r} fails ({done.returncode}): {last[0]}")
     return done.stdout
+
+
+def list_enhanced(keys: Iterable[str], output: Path) -> None:
+    """Write ``output/spk1.scp`` with every enhanced utterance.
+
+    Raises:
+        FeatnormError: one is missing; the message says how many are.
+    """
+    files = {key: output / "wav" / f"{key}.wav" for key in keys}
+    missing = [key for key, path in files.items() if not path.is_file()]
+    if missing:
+        raise FeatnormError(
+            f"{len(missing)} of {len(files)} utterances were not enhanced, {missing[0]} first:"
+            " run stage 4 again"
+        )
+    write_scp(output / "spk1.scp", {key: os.path.abspath(path) for key, path in files.items()})

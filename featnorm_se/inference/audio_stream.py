@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,39 +13,13 @@ from featnorm_se.data.audio import AUDIO_SUFFIXES, FloatArray, check_whole
 from featnorm_se.errors import FeatnormError
 from featnorm_se.files import atomic_path
 
-_FORMAT_OF = {
-    "OGA": "OGG",
-    "OPUS": "OGG",
-    "AIF": "AIFF",
-    "AIFC": "AIFF",
-    "SND": "AU",
-    "SPH": "NIST",
-}
+# Endings that libsndfile has no format of.
+_FORMATS = {"OGA": "OGG", "OPUS": "OGG", "AIF": "AIFF", "AIFC": "AIFF", "SND": "AU", "SPH": "NIST"}
 # Containers that go by another one's ending.
 _ALIKE = {"WAVEX": "WAV", "RF64": "WAV", "W64": "WAV", "NIST": "WAV"}
 _UNBOUNDED = ("FLOAT", "DOUBLE")  # sample formats that hold values beyond full scale
+AUDIO_ENDINGS = " ".join(sorted(AUDIO_SUFFIXES))
 _BLOCK = 1 << 16  # samples a channel read at a time
-
-
-@dataclass(frozen=True)
-class Header:
-    """What a file's header says.
-
-    Attributes:
-        frames: samples of a channel.
-        sample_rate: in Hz.
-        channels: their number.
-        format, subtype, endian: libsndfile's names of the container, sample format, byte order.
-        texts: title, artist, comment and so on.
-    """
-
-    frames: int
-    sample_rate: int
-    channels: int
-    format: str
-    subtype: str
-    endian: str
-    texts: dict[str, str]
 
 
 class AudioInput:
@@ -54,6 +27,11 @@ class AudioInput:
 
     Args:
         path: the file.
+
+    Attributes:
+        header: a closed file of soundfile's, with frames, samplerate (Hz), channels, format,
+            subtype and endian.
+        texts: title, artist, comment and so on.
 
     Raises:
         FeatnormError: there is no such file, libsndfile does not read it, or it is empty or
@@ -63,25 +41,18 @@ class AudioInput:
     def __init__(self, path: Path) -> None:
         import soundfile
 
-        self.path = path
         if not path.is_file():
-            raise FeatnormError(f"no such audio file: {self.path}")
+            raise FeatnormError(f"no such audio file: {path}")
         if not path.stat().st_size:
-            raise FeatnormError(f"{self.path} is empty: it has no bytes")
-        failure = f"{self.path} is no audio that libsndfile reads"
+            raise FeatnormError(f"{path} is empty: it has no bytes")
+        self.path = path
+        failure = f"{path} is no audio that libsndfile reads"
         with _named(failure), soundfile.SoundFile(path) as handle:
-            self.header = Header(
-                int(handle.frames),
-                int(handle.samplerate),
-                int(handle.channels),
-                str(handle.format),
-                str(handle.subtype),
-                str(handle.endian),
-                handle.copy_metadata(),
-            )
-            check_whole(self.path, str(handle.extra_info))
-        if self.header.frames < 1:
-            raise FeatnormError(f"{self.path} has no samples")
+            check_whole(path, str(handle.extra_info))
+            self.texts: dict[str, str] = handle.copy_metadata()
+        self.header = handle
+        if handle.frames < 1:
+            raise FeatnormError(f"{path} has no samples")
 
     def blocks(self) -> Iterator[FloatArray]:
         """Read from the beginning: (n, channels) float32 blocks, n at most 65,536.
@@ -92,10 +63,8 @@ class AudioInput:
         import soundfile
 
         left = self.header.frames
-        with (
-            _named(f"{self.path} cannot be read to its end"),
-            soundfile.SoundFile(self.path) as handle,
-        ):
+        failure = f"{self.path} cannot be read to its end"
+        with _named(failure), soundfile.SoundFile(self.path) as handle:
             while left:
                 block = handle.read(min(left, _BLOCK), dtype="float32", always_2d=True)
                 if not len(block):
@@ -112,9 +81,8 @@ class AudioInput:
 class AudioOutput:
     """What ``audio_output`` gives: takes blocks, counts what is clipped."""
 
-    def __init__(self, handle: Any, name: str) -> None:
-        self._handle = handle
-        self._name = name
+    def __init__(self, handle: Any, path: Path) -> None:
+        self._handle, self._path = handle, path
         self.clipped = 0
 
     def write(self, block: FloatArray) -> None:
@@ -126,38 +94,35 @@ class AudioOutput:
         if self._handle.subtype not in _UNBOUNDED:
             self.clipped += int((np.abs(block) > 1.0).sum())
             block = np.clip(block, -1.0, 1.0)
-        with _named(f"cannot write {self._name} (disk full?)"):
+        with _named(f"cannot write {self._path} (disk full?)"):
             self._handle.write(block)
 
 
 @contextmanager
-def audio_output(path: Path, header: Header) -> Iterator[AudioOutput]:
+def audio_output(path: Path, like: AudioInput) -> Iterator[AudioOutput]:
     """Write a file like another one, whole or not at all.
 
     The container goes by the name's ending; with the ending of the other's container it is the
     same. The sample format is kept where the container has it, and so are the texts.
-
-    Args:
-        path: the file to write.
-        header: of the file that it is to be like.
 
     Raises:
         FeatnormError: no such container, or the file cannot be written.
     """
     import soundfile
 
+    header = like.header
     container, subtype = _choose_format(path, header)
     endian = header.endian if container == header.format else None
-    rate, channels = header.sample_rate, header.channels
+    rate, channels = header.samplerate, header.channels
     with atomic_path(path) as temporary:
         temporary.touch()  # or libsndfile would only say "system error"
         with _named(f"cannot write {path} ({container}, {subtype})"):
             handle = soundfile.SoundFile(temporary, "w", rate, channels, subtype, endian, container)
         with handle:
-            for name, text in header.texts.items():
+            for name, text in like.texts.items():
                 with suppress(RuntimeError):  # containers differ in which texts they have
                     setattr(handle, name, text)
-            yield AudioOutput(handle, str(path))
+            yield AudioOutput(handle, path)
 
 
 @contextmanager
@@ -170,16 +135,15 @@ def _named(failure: str) -> Iterator[None]:
         raise FeatnormError(f"{failure}: {getattr(error, 'error_string', error)}") from error
 
 
-def _choose_format(path: Path, header: Header) -> tuple[str, str]:
+def _choose_format(path: Path, header: Any) -> tuple[str, str]:
     """Return the container and the sample format for a file's name."""
     import soundfile
 
     ending = path.suffix[1:].upper()
-    container = _FORMAT_OF.get(ending, ending)
+    container = _FORMATS.get(ending, ending)
     if container not in soundfile.available_formats():
         problem = f"there is no format {path.suffix!r}" if ending else "its name has no ending"
-        known = " ".join(sorted(AUDIO_SUFFIXES))
-        raise FeatnormError(f"cannot write {path}: {problem}; give one of {known}")
+        raise FeatnormError(f"cannot write {path}: {problem}; give one of {AUDIO_ENDINGS}")
     if container == _ALIKE.get(header.format):
         container = header.format
     if soundfile.check_format(container, header.subtype):

@@ -45,7 +45,10 @@ class Enhancer:
         bf16: bool = False,
         atten_lim: float | None = None,
     ) -> None:
-        self.left_in = share_left_in(atten_lim)
+        if atten_lim is not None and not atten_lim > 0:  # NaN is not either
+            raise FeatnormError(f"an attenuation limit of {atten_lim:g} dB: above 0 is wanted")
+        # The share of the input that stays.
+        self.left_in = 0.0 if atten_lim is None else 10 ** (-atten_lim / 20)
         if config.get("separator") != "featnorm":
             raise FeatnormError(
                 f"the model's separator is {config.get('separator')!r}, 'featnorm' is wanted"
@@ -56,13 +59,8 @@ class Enhancer:
             self.encoder, self.separator, self.decoder = _build(config)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise FeatnormError(f"the configuration builds no model: {error!r}") from error
-        prefix = "separator."
-        state = {k[len(prefix) :]: v for k, v in weights.items() if k.startswith(prefix)}
-        if len(state) != len(weights):
-            odd = sorted(key for key in weights if not key.startswith(prefix))
-            raise FeatnormError(f"weights of unknown parts: {', '.join(odd[:5])}")
         try:
-            self.separator.load_state_dict(state, strict=True)
+            torch.nn.ModuleDict({"separator": self.separator}).load_state_dict(weights)
         except RuntimeError as error:
             reason = " ".join(str(error).split())
             raise FeatnormError(f"the weights do not fit the configuration: {reason}") from error
@@ -91,10 +89,9 @@ class Enhancer:
         Raises:
             FeatnormError: a file is missing, broken, or would run code when loaded.
         """
-        from featnorm_se.inference.model_file import read_model, shipped_model
+        from featnorm_se.inference import model_file as files
 
-        named = shipped_model() if source is None else source
-        config, weights = read_model(named, model_file)
+        config, weights = files.read_model(files.SHIPPED if source is None else source, model_file)
         return cls(config, weights, device, bf16, atten_lim)
 
     def precision(self) -> AbstractContextManager[Any]:
@@ -140,8 +137,6 @@ class Enhancer:
             raise FeatnormError(f"a signal (N,) or (N, channels) is wanted, not {signal.shape}")
         if not np.isfinite(signal).all():
             raise FeatnormError("the signal holds NaN or infinite samples")
-        if sample_rate < 1:
-            raise FeatnormError(f"a sampling rate of {sample_rate} Hz cannot be")
         blocks = [signal.reshape(len(signal), -1)]
         at_16k = np.concatenate(list(resample_blocks(blocks, sample_rate, SAMPLE_RATE)))
         pieces = enhance_signal(self, Signal.of(at_16k), windowing)
@@ -161,22 +156,6 @@ def _build(config: dict[str, Any]) -> tuple[Any, FeatNormSeparator, Any]:
     encoder = STFTEncoder(**config["encoder_conf"])
     separator = FeatNormSeparator(encoder.output_dim, **config["separator_conf"])
     return encoder, separator, STFTDecoder(**config["decoder_conf"])
-
-
-def share_left_in(atten_lim: float | None) -> float:
-    """Return how much of the input stays, 0 to 1, so that no more than the limit is taken away.
-
-    Args:
-        atten_lim: in dB; ``None``: no limit.
-
-    Raises:
-        FeatnormError: it is not above 0.
-    """
-    if atten_lim is None:
-        return 0.0
-    if not atten_lim > 0:  # NaN is not either
-        raise FeatnormError(f"an attenuation limit of {atten_lim:g} dB: above 0 is wanted")
-    return float(10 ** (-atten_lim / 20))
 
 
 def choose_device(name: str) -> torch.device:

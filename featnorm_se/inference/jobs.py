@@ -1,4 +1,8 @@
-"""Which files are to be enhanced into which, and all of them through a model."""
+"""Which files are to be enhanced into which, and all of them through a model.
+
+``featnorm-se enhance`` takes anything and goes on after a bad file; stage 4 takes utterances of an
+scp and lists them only when all are there.
+"""
 
 from __future__ import annotations
 
@@ -6,22 +10,28 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from functools import lru_cache, partial
 from pathlib import Path
 
-import numpy as np
-
-from featnorm_se.data.audio import AUDIO_SUFFIXES, FloatArray, resample_blocks, resampled_length
+from featnorm_se.data.audio import (
+    AUDIO_SUFFIXES,
+    read_audio,
+    resample_blocks,
+    resampled_length,
+    write_audio,
+)
 from featnorm_se.data.parallel import parallel_map
+from featnorm_se.data.scp import list_enhanced, read_scp
 from featnorm_se.errors import FeatnormError
 from featnorm_se.files import is_done, locked, mark_done, remove_temporary, sha256_file
-from featnorm_se.inference.audio_stream import AudioInput, audio_output
+from featnorm_se.inference.audio_stream import AUDIO_ENDINGS, AudioInput, audio_output
 from featnorm_se.inference.enhancer import Enhancer
 from featnorm_se.inference.long_signal import Signal, enhance_signal
 from featnorm_se.inference.model_file import find_weights
 from featnorm_se.inference.windows import Windowing
 from featnorm_se.names import SAMPLE_RATE
+from featnorm_se.progress import progress
 
 
 @dataclass(frozen=True)
@@ -33,17 +43,12 @@ class Job:
     noise: Path | None = None
 
 
-@dataclass(frozen=True)
-class Settings:
-    """How files are enhanced.
+@dataclass(frozen=True, kw_only=True)
+class Settings(Windowing):
+    """How files are enhanced, and how they are cut; ``conf/decode.yaml`` holds some of it.
 
     Attributes:
-        model: an experiment's folder, a packed model or a name on Hugging Face.
-        model_file: weights in the folder; ``None``: the best.
-        device: ``auto``, ``cpu`` or ``cuda``.
-        bf16: compute in bfloat16 where the processor has it.
-        atten_lim: dB that are taken away at most; ``None``: no limit.
-        windowing: how long files are cut.
+        model, model_file, device, bf16, atten_lim: see ``Enhancer.from_pretrained``.
     """
 
     model: str
@@ -51,16 +56,17 @@ class Settings:
     device: str = "auto"
     bf16: bool = False
     atten_lim: float | None = None
-    windowing: Windowing = field(default_factory=Windowing)
 
     def request(self) -> dict[str, object]:
         """Return what the output depends on, to be compared between runs."""
         path = Path(self.model)
         weights = find_weights(path, self.model_file) if path.is_dir() else path
         model = sha256_file(weights) if weights.is_file() else self.model
-        windowing = asdict(self.windowing)
-        del windowing["batch"]  # it changes rounding only
-        return {"model": model, "bf16": self.bf16, "atten_lim": self.atten_lim, **windowing}
+        # The batch and the device change rounding only.
+        how = asdict(self)
+        for key in ("model_file", "device", "batch"):
+            del how[key]
+        return {**how, "model": model}
 
 
 @dataclass(frozen=True)
@@ -86,8 +92,9 @@ def plan_jobs(inputs: Sequence[Path], output: Path, save_noise: bool) -> list[Jo
         if path.is_dir():
             found = list(_walk(path, output))
             if not found:
-                known = " ".join(sorted(AUDIO_SUFFIXES))
-                raise FeatnormError(f"{path} holds no audio files ({known}) beside --output")
+                raise FeatnormError(
+                    f"{path} holds no audio files ({AUDIO_ENDINGS}) beside --output"
+                )
             top = output / path.resolve().name if len(inputs) > 1 else output
             pairs += [(file, top / file.relative_to(path)) for file in found]
         elif not os.path.lexists(path):
@@ -165,18 +172,54 @@ def enhance_into_folder(
 def _enhance_unless_done(
     settings: Settings, request: dict[str, object], alone: bool, job: Job
 ) -> Outcome:
-    noise_is_there = job.noise is None or job.noise.exists()
-    if noise_is_there and job.source.exists() and is_done(job.target, request, [job.source]):
+    if _is_done(job, request):
         return Outcome("skipped")
     enhancer = load_once(settings)
     label = job.source.name if alone else ""  # the lines of several processes would mix
     try:
-        outcome = enhance_file(enhancer, job, settings.windowing, label)
+        outcome = enhance_file(enhancer, job, settings, label)
     except FeatnormError as error:
         _warn(f"failed: {error}")
         return Outcome("failed", reason=str(error))
     mark_done(job.target, request)
     return outcome
+
+
+def enhance_set(
+    settings: Settings, wav_scp: Path, output: Path, shard: tuple[int, int] = (1, 1)
+) -> None:
+    """Enhance every n-th utterance of an scp into ``output/wav/<utterance>.wav`` (int16).
+
+    What is done is not done again. With one shard, or by ``list_enhanced`` after all,
+    ``output/spk1.scp`` lists the files.
+
+    Args:
+        settings: the model and how.
+        wav_scp: noisy utterances, 16 kHz mono: files or places in archives.
+        output: folder to write to.
+        shard: (k, n): every n-th utterance from the k-th on.
+
+    Raises:
+        FeatnormError: the model or an utterance cannot be read; the set is not gone on with.
+    """
+    entries, request = read_scp(wav_scp), settings.request()
+    index, shards = shard
+    keys = sorted(entries)[index - 1 :: shards]
+    for key in progress(keys, f"enhancing, shard {index}/{shards}", unit="utterance"):
+        job = Job(Path(entries[key]), output / "wav" / f"{key}.wav")
+        if not _is_done(job, request):
+            enhancer, noisy = load_once(settings), read_audio(entries[key], SAMPLE_RATE)
+            write_audio(job.target, enhancer(noisy, windowing=settings), SAMPLE_RATE)
+            mark_done(job.target, request)
+    if shards == 1:
+        list_enhanced(entries, output)
+
+
+def _is_done(job: Job, request: dict[str, object]) -> bool:
+    # What is no file is a place in an archive.
+    sources = [job.source] if job.source.exists() else []
+    noise_is_there = job.noise is None or job.noise.exists()
+    return noise_is_there and is_done(job.target, request, sources)
 
 
 @lru_cache(maxsize=1)
@@ -205,50 +248,33 @@ def enhance_file(
     Raises:
         FeatnormError: the source is cut short or holds NaN, or a target cannot be written.
     """
+    import soundfile
+
     source = AudioInput(job.source)
-    header, rate = source.header, source.header.sample_rate
+    frames, rate = source.header.frames, source.header.samplerate
     signal = Signal(
-        resampled_length(header.frames, rate, SAMPLE_RATE),
-        header.channels,
+        resampled_length(frames, rate, SAMPLE_RATE),
+        source.header.channels,
         lambda: resample_blocks(source.blocks(), rate, SAMPLE_RATE),
     )
     pieces = enhance_signal(enhancer, signal, windowing, label)
-    enhanced = _first(resample_blocks(pieces, SAMPLE_RATE, rate), header.frames)
+    left = frames
     with ExitStack() as stack:
-        outputs = [stack.enter_context(audio_output(job.target, header))]
+        outputs = [stack.enter_context(audio_output(job.target, source))]
         if job.noise is not None:
-            outputs.append(stack.enter_context(audio_output(job.noise, header)))
-            original = _Reader(source.blocks())
-        for piece in enhanced:
-            outputs[0].write(piece)
+            outputs.append(stack.enter_context(audio_output(job.noise, source)))
+            original = stack.enter_context(soundfile.SoundFile(job.source))
+        for piece in resample_blocks(pieces, SAMPLE_RATE, rate):
+            speech = piece[:left]  # resampling there and back can add a few samples
+            left -= len(speech)
+            outputs[0].write(speech)
             if job.noise is not None:
-                outputs[1].write(original.read(len(piece)) - piece)
+                noisy = original.read(len(speech), dtype="float32", always_2d=True)
+                outputs[1].write(noisy - speech)
     clipped = sum(output.clipped for output in outputs)
     if clipped:
         _warn(f"warning: {job.target}: {clipped} samples beyond full scale were clipped")
-    return Outcome("enhanced", header.frames / rate)
-
-
-def _first(pieces: Iterator[FloatArray], frames: int) -> Iterator[FloatArray]:
-    """Yield the first so many samples: resampling there and back can add a few."""
-    for piece in pieces:
-        yield piece[:frames]
-        frames -= min(frames, len(piece))
-
-
-class _Reader:
-    """Reads so many samples at a time from blocks of any length."""
-
-    def __init__(self, blocks: Iterator[FloatArray]) -> None:
-        self._blocks = blocks
-        self._held = next(blocks)
-
-    def read(self, frames: int) -> FloatArray:
-        """Return the next (frames, channels)."""
-        while len(self._held) < frames:
-            self._held = np.concatenate([self._held, next(self._blocks)])
-        taken, self._held = self._held[:frames], self._held[frames:]
-        return taken
+    return Outcome("enhanced", frames / rate)
 
 
 def _warn(line: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
 # By site, the statistics of each channel over the whole signal.
 Known = dict[str, list[SiteStats]]
-Cut = tuple[Window, FloatArray]  # (samples, channels)
 
 
 @dataclass(frozen=True)
@@ -69,7 +68,7 @@ def enhance_signal(
 
     Args:
         enhancer: the model.
-        signal: at 16 kHz.
+        signal: the noisy signal.
         windowing: how; ``None``: the defaults.
         label: show on stderr how far a long signal is, under this name.
 
@@ -95,7 +94,7 @@ def enhance_windows(
     upstream = enhancer.separator.upstream
 
     def batches(task: str) -> Iterator[list[Row]]:
-        windows: Iterable[Cut] = zip(plan, cut_windows(signal.blocks(), plan), strict=True)
+        windows: Iterable[Any] = zip(plan, cut_windows(signal.blocks(), plan), strict=True)
         if label:
             windows = progress(windows, f"{label}: {task}", len(plan), "window")
         return _batches(windows, windowing.batch)
@@ -121,12 +120,12 @@ def enhance_windows(
             del done[: signal.channels]
 
 
-def _batches(windows: Iterable[Cut], size: int) -> Iterator[list[Row]]:
+def _batches(windows: Iterable[tuple[Window, FloatArray]], size: int) -> Iterator[list[Row]]:
     """Put the channels of windows, in order, together to rows of one length."""
     held: list[Row] = []
     for window, x in windows:
         for channel in range(x.shape[1]):
-            # The last window may be longer.
+            # The first and the last window may be shorter.
             if held and (len(held) == size or len(held[0].samples) != len(x)):
                 yield held
                 held = []
@@ -152,15 +151,12 @@ def _normalized(upstream: Upstream) -> dict[str, FeatureNorm]:
 @torch.inference_mode()
 def _features_before_norm(upstream: Upstream, site: str, wav: Tensor) -> Tensor:
     """Run an upstream on wav (B, N) as far as a site; return (B, T, D), float32 on the CPU."""
-    steps = upstream.walk(wav, torch.full((len(wav),), wav.shape[1], device=wav.device))
-    reached, x, lengths = next(steps)
-    while reached != site:
-        key = reached.replace(".", "_")
-        if key in upstream.norms:
-            x = upstream.norms[key](x, lengths)
-        reached, x, lengths = steps.send(x)
-    steps.close()
-    return x.float().cpu()
+    lengths = torch.full((len(wav),), wav.shape[1], device=wav.device)
+    found: list[Tensor] = []
+    norm = _normalized(upstream)[site]
+    with norm.register_forward_pre_hook(lambda _, inputs: found.append(inputs[0])):
+        upstream.extract(wav, lengths, [site])
+    return found[0].float().cpu()
 
 
 def _own_frames(window: Window, hop: int) -> slice:

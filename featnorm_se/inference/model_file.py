@@ -17,7 +17,7 @@ from featnorm_se.errors import FeatnormError
 WEIGHTS, CONFIG = "model.safetensors", "config.yaml"
 MEMBERS = (WEIGHTS, CONFIG, "clean_stats.npz", "results.json", "README.md")
 MODEL_FILES = ("valid.loss.best.pth", "valid.loss.ave.pth", WEIGHTS)
-# A file of the package, and not of a folder that happens to be the current one.
+# The packed model that comes with the package, used when none is named.
 SHIPPED = Path(__file__).resolve().parents[1] / "models" / "default.zip"
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 
@@ -27,42 +27,18 @@ Weights = dict[str, torch.Tensor]
 def read_model(
     source: str | os.PathLike[str], model_file: str | None = None
 ) -> tuple[dict[str, Any], Weights]:
-    """Return the configuration and the weights; no code in the files is run.
-
-    Args:
-        source: an experiment's folder, a packed ``.zip``, or ``owner/name`` on Hugging Face.
-        model_file: the weights' file in a folder; ``None``: the best on validation.
-
-    Raises:
-        FeatnormError: a file is missing, broken, or would run code when loaded.
-    """
+    """Return the configuration and the weights; see ``Enhancer.from_pretrained``."""
     path = Path(source)
     if path.is_file():
         if model_file:
             raise FeatnormError(f"{path} is a packed model: --model_file is for folders")
-        config, weights = (read_member(path, name) for name in (CONFIG, WEIGHTS))
-        return parse_config(config, f"{CONFIG} in {path}"), parse_weights(
-            weights, f"{WEIGHTS} in {path}"
-        )
+        config = parse_config(read_member(path, CONFIG), f"{CONFIG} in {path}")
+        return config, parse_weights(read_member(path, WEIGHTS), f"{WEIGHTS} in {path}")
     if not path.exists() and _HUB_NAME.fullmatch(str(source)):
         path = fetch_from_hub(str(source))
     if not path.is_dir():
         raise FeatnormError(f"{path}: there is no such experiment's folder or packed model")
     return read_folder(path, model_file)
-
-
-def shipped_model() -> Path:
-    """Return the packed model that comes with the package, used when none is named.
-
-    Raises:
-        FeatnormError: this installation lacks it.
-    """
-    if not SHIPPED.is_file():
-        raise FeatnormError(
-            f"this installation has no model of its own ({SHIPPED} is missing): name one"
-            " (--model), or install featnorm_se whole"
-        )
-    return SHIPPED
 
 
 def read_folder(folder: Path, model_file: str | None = None) -> tuple[dict[str, Any], Weights]:
@@ -141,18 +117,13 @@ def fetch_from_hub(name: str) -> Path:
     Raises:
         FeatnormError: huggingface_hub is not installed, or it cannot have the model.
     """
-    absent = f"{name}: there is no such folder or packed model here"
     try:
         from huggingface_hub import snapshot_download
-    except ImportError as error:
-        raise FeatnormError(
-            f"{absent}; to look for a model of that name on Hugging Face, pip install"
-            " huggingface_hub"
-        ) from error
-    try:
+
         return Path(snapshot_download(name, allow_patterns=[CONFIG, WEIGHTS]))
     except Exception as error:  # it raises its own, requests' and the system's errors
         reason = " ".join(str(error).split())[:200]
         raise FeatnormError(
-            f"{absent}, and Hugging Face does not give it (offline? a wrong name?): {reason}"
+            f"{name}: there is no such folder or packed model here, and Hugging Face does not give"
+            f" it (offline? a wrong name? no pip install huggingface_hub?): {reason}"
         ) from error

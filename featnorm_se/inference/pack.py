@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import re
 import zipfile
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -32,33 +31,27 @@ _KEPT_RECORD = (
     *("name", "seed", "upstream", "upstream_identity", "norm", "norm_site", "parameters"),
     *("epochs", "best_epoch", "training_seconds", "versions", "machine", "finished"),
 )
+_KEPT_SCORES = ("utterances", "metrics", "versions")
 _LICENCE = re.compile(r"[a-z0-9][a-z0-9.-]{0,60}")
 
 
-@dataclass(frozen=True)
-class PackOptions:
-    """How an experiment is packed.
-
-    Attributes:
-        model_file: weights in the folder; ``None``: the best on validation.
-        half: keep the matrices as float16, in half the bytes; they come back as float32.
-        notes: Markdown for the model card, such as the training commands and the data's licences.
-        licence: of these weights, as Hugging Face names it, e.g. ``cc-by-4.0``.
-    """
-
-    model_file: str | None = None
-    half: bool = False
-    notes: Path | None = None
-    licence: str | None = None
-
-
-def pack(experiment: Path, output: Path, options: PackOptions | None = None) -> dict[str, int]:
+def pack(
+    experiment: Path,
+    output: Path,
+    model_file: str | None = None,
+    half: bool = False,
+    notes: Path | None = None,
+    licence: str | None = None,
+) -> dict[str, int]:
     """Pack an experiment; the same experiment gives the same bytes.
 
     Args:
         experiment: its folder.
-        output: the ``.zip`` to write, whole or not at all.
-        options: what is packed, and what the card says beside; ``None``: the best weights.
+        output: the zip to write, whole or not at all.
+        model_file: weights in the folder; ``None``: the best on validation.
+        half: keep the matrices as float16, in half the bytes; they come back as float32.
+        notes: Markdown for the model card, such as the training commands and the data's licences.
+        licence: of these weights, as Hugging Face names it, e.g. ``cc-by-4.0``.
 
     Returns:
         The packed files' names and sizes in bytes.
@@ -67,38 +60,20 @@ def pack(experiment: Path, output: Path, options: PackOptions | None = None) -> 
         FeatnormError: something is missing or broken, or the weights do not fit the
             configuration.
     """
-    if output.suffix != ".zip":
-        raise FeatnormError(f"a packed model is a .zip, {output} is none")
-    members = contents(experiment, options or PackOptions())
-    with atomic_path(output) as temporary, zipfile.ZipFile(temporary, "w") as archive:
-        for name, data in members.items():
-            info = zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
-            info.external_attr = 0o644 << 16
-            archive.writestr(info, data)
-    return {name: len(data) for name, data in members.items()}
-
-
-def contents(experiment: Path, options: PackOptions) -> dict[str, bytes]:
-    """Return the packed files of an experiment, by name.
-
-    Raises:
-        FeatnormError: something is missing or broken, or the weights do not fit the
-            configuration.
-    """
     from safetensors.torch import save
 
-    config, weights = read_folder(experiment, options.model_file)
+    config, weights = read_folder(experiment, model_file)
     try:
         Enhancer(config, weights)  # what loads no model is not to be written at all
     except FeatnormError as error:
         raise FeatnormError(f"{experiment}: {error}") from error
     # safetensors wants every array by itself and in order.
     plain = {key: value.detach().clone().contiguous() for key, value in weights.items()}
-    kept = {key: config[key] for key in _KEPT_CONFIG if key in config}
+    kept = _only(config, _KEPT_CONFIG)
     results = read_results(experiment)
-    results["run"]["weights_stored_as"] = "float16" if options.half else "float32"
+    results["run"]["weights_stored_as"] = "float16" if half else "float32"
     members = {
-        WEIGHTS: save(halve(plain) if options.half else plain),
+        WEIGHTS: save(halve(plain) if half else plain),
         CONFIG: yaml.safe_dump(kept, sort_keys=False).encode(),
         "results.json": json.dumps(results, indent=2).encode(),
     }
@@ -108,9 +83,14 @@ def contents(experiment: Path, options: PackOptions) -> dict[str, bytes]:
         members["clean_stats.npz"] = statistics.read_bytes()
     trained = (v for k, v in plain.items() if v.is_floating_point() and ".norms." not in k)
     parameters = sum(value.numel() for value in trained)
-    card = model_card(kept["separator_conf"], results, parameters, options)
+    card = model_card(kept["separator_conf"], results, parameters, notes, licence)
     members["README.md"] = card.encode()
-    return members
+    with atomic_path(output) as temporary, zipfile.ZipFile(temporary, "w") as archive:
+        for name, data in members.items():
+            info = zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
+            info.external_attr = 0o644 << 16
+            archive.writestr(info, data)
+    return {name: len(data) for name, data in members.items()}
 
 
 def halve(weights: Mapping[str, torch.Tensor]) -> Weights:
@@ -129,7 +109,11 @@ def halve(weights: Mapping[str, torch.Tensor]) -> Weights:
 
 
 def model_card(
-    conf: Mapping[str, Any], results: Mapping[str, Any], parameters: int, options: PackOptions
+    conf: Mapping[str, Any],
+    results: Mapping[str, Any],
+    parameters: int,
+    notes: Path | None,
+    licence: str | None,
 ) -> str:
     """Return the card in Markdown, with the header that Hugging Face reads.
 
@@ -137,16 +121,16 @@ def model_card(
         conf: the separator's configuration.
         results: from ``read_results``.
         parameters: number of weights.
-        options: with the notes and the licence.
+        notes, licence: see ``pack``.
 
     Raises:
         FeatnormError: the licence is no name of one, or the notes are no text.
     """
     import jinja2
 
-    if options.licence is not None and not _LICENCE.fullmatch(options.licence):
+    if licence is not None and not _LICENCE.fullmatch(licence):
         raise FeatnormError(
-            f"a licence is named as on Hugging Face, cc-by-4.0 say, not {options.licence!r}"
+            f"a licence is named as on Hugging Face, cc-by-4.0 say, not {licence!r}"
         )
     run, sites = results["run"], conf.get("norm_site", "auto")
     trained = [f"{k} {run[k]}" for k in ("epochs", "best_epoch", "seed") if run.get(k) is not None]
@@ -160,8 +144,8 @@ def model_card(
         parameters=parameters,
         sites=sites if isinstance(sites, str) else ", ".join(sites),
         training=", ".join(trained),
-        notes=_read_notes(options.notes) if options.notes else "",
-        licence=options.licence,
+        notes=_read_notes(notes) if notes else "",
+        licence=licence,
         upstream_licence=_upstream_licence(conf, run),
         version=run.get("versions", {}).get("featnorm_se", __version__),
     )
@@ -194,25 +178,22 @@ def read_results(experiment: Path) -> dict[str, Any]:
     Paths of the machine are left out.
     """
     record = _read_if_there(experiment / "run.json")
-    data = record.get("data") or {}
-    run = {key: record[key] for key in _KEPT_RECORD if key in record}
+    run = _only(record, _KEPT_RECORD)
     # Its path says nothing elsewhere; that there was one says that it is not the official one.
     run["own_checkpoint"] = record.get("upstream_ckpt") not in (None, "scratch")
-    run["data"] = {key: data[key] for key in ("counts", "sources", "resampler") if key in data}
+    run["data"] = _only(record.get("data") or {}, ("counts", "sources", "resampler"))
     scores = {}
     for folder in sorted(experiment.glob("scores_*")):
-        noisy = experiment.parent / "noisy" / folder.name
+        both = {"enhanced": folder, "noisy": experiment.parent / "noisy" / folder.name}
         scores[folder.name.removeprefix("scores_")] = {
-            "enhanced": _read_scores(folder),
-            "noisy": _read_scores(noisy),
+            name: _only(_read_if_there(place / "summary.json"), _KEPT_SCORES)
+            for name, place in both.items()
         }
     return {"run": run, "scores": scores}
 
 
-def _read_scores(folder: Path) -> dict[str, Any]:
-    summary = _read_if_there(folder / "summary.json")
-    kept = ("utterances", "metrics", "versions")
-    return {key: summary[key] for key in kept if key in summary}
+def _only(found: Mapping[str, Any], keys: Iterable[str]) -> dict[str, Any]:
+    return {key: found[key] for key in keys if key in found}
 
 
 def _read_if_there(path: Path) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -47,8 +48,8 @@ class Windowing:
             raise FeatnormError(f"--batch {self.batch}: at least 1 is needed")
         if not 0 < self.window < 1e6:
             raise FeatnormError(f"--window {self.window}: a number of seconds, such as 20")
-        size, shared = _on_grid(self.window), _on_grid(self.overlap)
-        if shared < FADE_SECONDS * SAMPLE_RATE + GRID or size < 2 * shared:
+        size, shared = _on_grid(self.window), 2 * _context(self.overlap)
+        if not self.overlap > FADE_SECONDS or size < 2 * shared:
             raise FeatnormError(
                 f"windows of {self.window} s with {self.overlap} s of overlap: the overlap must be"
                 f" longer than {FADE_SECONDS} s and the windows at least twice as long as it"
@@ -70,59 +71,42 @@ class Window:
     own_start: int
     own_stop: int
 
-    @property
-    def samples(self) -> int:
-        """Number of samples."""
-        return self.stop - self.start
-
 
 def plan_windows(samples: int, windowing: Windowing, piece: int = 0) -> list[Window]:
-    """Cover a signal with windows of one length; neighbours overlap at least so much.
+    """Cover a signal with windows that have equal parts in their own and context on either side.
 
-    A signal of up to one window is one window. The others are as few as will do, and as short
-    as that number allows. The last one is up to ``GRID`` - 1 samples longer.
+    A signal of up to one window is one window. The others are as few as will do. All but the
+    first and the last have one length.
 
     Args:
         samples: of the signal, at 16 kHz.
-        windowing: how long windows and overlaps are.
+        windowing: how long windows are at most, and overlaps at least.
         piece: the model cuts the whole signal into pieces of so many samples by itself, and
             nothing passes from one to the next: windows that are long enough for a piece meet
             between two. 0: it does not.
     """
-    size, shared = _on_grid(windowing.window), _on_grid(windowing.overlap)
+    size, context = _on_grid(windowing.window), _context(windowing.overlap)
     if samples <= size:
         return [Window(0, samples, 0, samples)]
-    own = (size - shared) // piece * piece if piece else 0
-    if own:
-        return _on_pieces(samples, own, shared // 2)
-    # A grid step less, for the rounding below.
-    count = -(-(samples - shared) // (size - shared - GRID))
-    size = _floor((samples + (count - 1) * shared) // count + GRID)
-    last = _floor(samples - size)
-    starts = [_floor(round(index * last / (count - 1))) for index in range(count)]
-    stops = [start + size for start in starts[:-1]] + [samples]
-    joints = [(start + stop) // 2 for start, stop in zip(starts[1:], stops[:-1], strict=True)]
-    return [
-        Window(*edges)
-        for edges in zip(starts, stops, [0, *joints], [*joints, samples], strict=True)
-    ]
-
-
-def _on_pieces(samples: int, own: int, context: int) -> list[Window]:
-    """Windows that have ``own`` samples in their own each, and ``context`` on either side."""
-    edges = [0, *(edge for edge in range(own, samples - context, own)), samples]
+    own = most = size - 2 * context
+    if 0 < piece <= most:
+        own = most // piece * piece
+    else:
+        count = -(-samples // most)
+        own = -(-samples // (count * GRID)) * GRID
+    edges = [0, *range(own, samples - context, own), samples]
     return [
         Window(max(0, start - context), min(samples, stop + context), start, stop)
-        for start, stop in zip(edges, edges[1:], strict=False)
+        for start, stop in pairwise(edges)
     ]
 
 
 def _on_grid(seconds: float) -> int:
-    return _floor(int(seconds * SAMPLE_RATE))
+    return int(seconds * SAMPLE_RATE) // GRID * GRID
 
 
-def _floor(samples: int) -> int:
-    return samples // GRID * GRID
+def _context(overlap: float) -> int:
+    return -(-int(overlap * SAMPLE_RATE) // (2 * GRID)) * GRID
 
 
 def cut_windows(blocks: Iterable[FloatArray], plan: list[Window]) -> Iterator[FloatArray]:
@@ -134,9 +118,6 @@ def cut_windows(blocks: Iterable[FloatArray], plan: list[Window]) -> Iterator[Fl
 
     Yields:
         (samples, channels) of each window; no more than a window and a block is held.
-
-    Raises:
-        FeatnormError: the signal ends before the plan does.
     """
     source = iter(blocks)
     held: FloatArray | None = None
@@ -144,14 +125,11 @@ def cut_windows(blocks: Iterable[FloatArray], plan: list[Window]) -> Iterator[Fl
     for window in plan:
         parts = [] if held is None else [held[window.start - at :]]
         have = sum(map(len, parts))
-        while have < window.samples:
-            block = next(source, None)
-            if block is None:
-                raise FeatnormError("the signal ends before the length its header promises")
-            parts.append(block)
-            have += len(block)
+        while have < window.stop - window.start:
+            parts.append(next(source))
+            have += len(parts[-1])
         held, at = np.concatenate(parts), window.start
-        yield held[: window.samples]
+        yield held[: window.stop - window.start]
 
 
 def join_windows(outputs: Iterable[FloatArray], plan: list[Window]) -> Iterator[FloatArray]:

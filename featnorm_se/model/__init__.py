@@ -1,1 +1,1 @@
-"""What ESPnet's registry sees: separator, head, framing and loss."""
+"""What ESPnet's registry sees: separator, head and loss."""

@@ -1,4 +1,4 @@
-"""The head: features in, a magnitude mask out."""
+"""The head: an upstream's features in, at the STFT's rate, and a magnitude mask out."""
 
 from __future__ import annotations
 
@@ -7,6 +7,37 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+
+def to_stft_rate(
+    features: Tensor, lengths: Tensor, hop: int, offset: int, stft_hop: int, frames: int
+) -> Tensor:
+    """Interpolate an upstream's frames linearly at the centres of the STFT's frames.
+
+    Frame k of the features is centred at sample ``offset + k * hop``, frame t of the STFT at
+    ``t * stft_hop``. Before the first and after the last valid frame the nearest one is held.
+
+    Args:
+        features: (B, K, D).
+        lengths: valid frames of each utterance (B,).
+        hop: samples between the features' frames.
+        offset: centre of their frame 0, in samples.
+        stft_hop: samples between the STFT's frames.
+        frames: number of STFT frames T.
+
+    Returns:
+        (B, T, D).
+    """
+    if hop == stft_hop and offset == 0 and features.shape[1] >= frames:
+        return features[:, :frames]
+    at = (torch.arange(frames, device=features.device) * stft_hop - offset) / hop
+    last = (lengths.to(features.device) - 1).clamp_min(0)[:, None]
+    at = torch.minimum(at.clamp_min(0)[None, :], last.to(at.dtype))
+    low = at.floor().long()
+    high = torch.minimum(low + 1, last)
+    weight = (at - low).to(features.dtype)[..., None]
+    batch = torch.arange(features.shape[0], device=features.device)[:, None]
+    return torch.lerp(features[batch, low], features[batch, high], weight)
 
 
 class WeightedSum(nn.Module):

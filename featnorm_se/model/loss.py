@@ -17,23 +17,11 @@ class LogMagnitudeL1(FrequencyDomainLoss):
     Args:
         name: its name in logs.
         scale: a, what magnitudes are multiplied by before the compression.
-        only_for_test, is_noise_loss, is_dereverb_loss: as ESPnet's criterions take them.
+        conf: what all of ESPnet's criterions take, such as ``only_for_test``.
     """
 
-    def __init__(
-        self,
-        name: str | None = None,
-        scale: float = 1.0,
-        only_for_test: bool = False,
-        is_noise_loss: bool = False,
-        is_dereverb_loss: bool = False,
-    ) -> None:
-        super().__init__(
-            name or "log1p_l1",
-            only_for_test=only_for_test,
-            is_noise_loss=is_noise_loss,
-            is_dereverb_loss=is_dereverb_loss,
-        )
+    def __init__(self, name: str | None = None, scale: float = 1.0, **conf: bool) -> None:
+        super().__init__(name or "log1p_l1", **conf)
         self.scale = scale
 
     @property

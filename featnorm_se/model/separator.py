@@ -11,8 +11,7 @@ from espnet2.enh.separator.abs_separator import AbsSeparator
 from torch import Tensor
 
 from featnorm_se.errors import FeatnormError
-from featnorm_se.model.framing import STFTConfig, to_stft_rate
-from featnorm_se.model.head import MaskHead, WeightedSum
+from featnorm_se.model.head import MaskHead, WeightedSum, to_stft_rate
 from featnorm_se.names import DEFAULT_NORM, LEVEL_SITE, check_norm
 from featnorm_se.normalization import FeatureNorm, LevelNorm
 from featnorm_se.statistics import FeatureStats
@@ -88,32 +87,30 @@ class FeatNormSeparator(AbsSeparator):
             raise FeatnormError(f"num_spk is {num_spk}: speech enhancement has one target")
         if feature not in ("last", "weighted_sum"):
             raise FeatnormError(f"no such feature: {feature!r}; there are last and weighted_sum")
-        self.stft = STFTConfig(n_fft, hop_length, win_length)
-        if self.stft.bins != input_dim:
+        self.stft = (n_fft, hop_length, win_length)
+        if n_fft // 2 + 1 != input_dim:
             raise FeatnormError(
-                f"separator_conf.n_fft {n_fft} gives {self.stft.bins} frequencies, the encoder"
+                f"separator_conf.n_fft {n_fft} gives {n_fft // 2 + 1} frequencies, the encoder"
                 f" {input_dim}: give both the same n_fft, hop_length and win_length"
             )
-        self.upstream = _build_upstream(upstream, upstream_conf)
-        self.upstream.configure(
+        if isinstance(upstream, str):
+            upstream = load_upstream(upstream, "scratch", config=upstream_conf)
+        self.upstream = upstream
+        upstream.configure(
             freeze, upstream_dropout, layer_drop, spec_augment, gradient_checkpointing, fast
         )
         self.norm = check_norm(norm)
-        names = norm_site if isinstance(norm_site, str) else ",".join(norm_site)
-        self.norm_sites = self.upstream.resolve_sites(names)
+        self.norm_sites = upstream.resolve_sites(norm_site)
         self.level_norm = LevelNorm() if norm == "level" else None
         if norm not in ("none", "level"):
             for site in self.norm_sites:
-                width = self.upstream.sites[site]
-                self.upstream.set_norm(site, FeatureNorm.empty(width, norm))
-        layers_from = 1 if self.upstream.num_layers else 0
-        self.feature_sites = list(self.upstream.sites)[layers_from:]
+                upstream.set_norm(site, FeatureNorm.empty(upstream.sites[site], norm))
+        self.feature_sites = list(upstream.sites)[1 if upstream.num_layers else 0 :]
         self.weighted_sum = None
         if feature == "weighted_sum":
-            self.weighted_sum = WeightedSum(
-                len(self.feature_sites), self.upstream.width, feature_layer_norm
-            )
-        self.head = MaskHead(self.upstream.width, input_dim, use_spectrum, layers, units, dropout)
+            count = len(self.feature_sites)
+            self.weighted_sum = WeightedSum(count, upstream.width, feature_layer_norm)
+        self.head = MaskHead(upstream.width, input_dim, use_spectrum, layers, units, dropout)
         self.freeze_steps = freeze_steps
         self.bf16 = bf16
         self.register_buffer("steps", torch.zeros((), dtype=torch.long))
@@ -172,8 +169,9 @@ class FeatNormSeparator(AbsSeparator):
         return [input * mask.to(input.real.dtype)], ilens, OrderedDict(mask_spk1=mask)
 
     def _features(self, spectrum: Tensor, lengths: Tensor) -> Tensor:
+        _, stft_hop, _ = self.stft
         with torch.no_grad():
-            wav, samples = self.stft.inverse(spectrum, lengths)
+            wav, samples = invert_stft(spectrum, lengths, *self.stft)
             if self.level_norm is not None:
                 wav = self.level_norm(wav, samples)
         if self.weighted_sum is None:
@@ -191,12 +189,35 @@ class FeatNormSeparator(AbsSeparator):
             frames,
             self.upstream.hop,
             self.upstream.offset,
-            self.stft.hop_length,
+            stft_hop,
             spectrum.shape[1],
         )
 
 
-def _build_upstream(upstream: str | Upstream, conf: Mapping[str, Any] | None) -> Upstream:
-    if isinstance(upstream, Upstream):
-        return upstream
-    return load_upstream(upstream, "scratch", config=conf)
+def invert_stft(
+    spectrum: Tensor, lengths: Tensor, n_fft: int, hop_length: int, win_length: int
+) -> tuple[Tensor, Tensor]:
+    """Return the waveforms of a batch of spectra, each as if it stood alone.
+
+    Args:
+        spectrum: complex (B, T, F), of centred frames with a Hann window.
+        lengths: frames of each utterance (B,).
+        n_fft, hop_length, win_length: in samples.
+
+    Returns:
+        Waveforms (B, N), zero beyond their lengths, and lengths in samples (B,): up to
+        ``hop_length`` - 1 samples at the very end do not come back, since the frames do
+        not tell how many there were.
+    """
+    window = torch.hann_window(win_length, dtype=torch.float32, device=spectrum.device)
+    frames = lengths.tolist()
+    samples = [(n - 1) * hop_length for n in frames]
+    wav = spectrum.real.new_zeros((spectrum.shape[0], max(max(samples), 1)))
+    for n in sorted(set(frames)):
+        if n < 2:
+            continue
+        rows = [index for index, value in enumerate(frames) if value == n]
+        x = spectrum[rows, :n].transpose(1, 2)
+        part = torch.istft(x, n_fft, hop_length, win_length, window)
+        wav[rows, : part.shape[1]] = part
+    return wav, torch.tensor(samples, device=spectrum.device).clamp_min(1)

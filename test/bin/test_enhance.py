@@ -17,7 +17,6 @@ from tiny_models import save_tiny
 
 from featnorm_se import Enhancer
 from featnorm_se.bin.main import main
-from featnorm_se.files import locked
 
 
 @pytest.fixture(scope="module")
@@ -40,15 +39,6 @@ def tree(folder: Path) -> list[str]:
     """Files below a folder, without the command's own record."""
     found = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
     return sorted(str(path) for path in found if not path.name.startswith("."))
-
-
-def test_one_file(model, tmp_path, capsys):
-    source = write(tmp_path / "x.wav", rate=44100)
-    assert enhance(model, source, "-o", tmp_path / "deep" / "y.wav") == 0
-    assert "1 enhanced: 0.5 s of audio" in capsys.readouterr().err
-    x, rate = soundfile.read(source, dtype="float32")
-    y, _ = soundfile.read(tmp_path / "deep" / "y.wav", dtype="float32")
-    np.testing.assert_allclose(y, Enhancer.from_pretrained(model)(x, rate), atol=1e-4)
 
 
 def test_a_folder_keeps_its_tree_and_bad_files_do_not_stop_it(model, tmp_path, capsys):
@@ -112,13 +102,6 @@ def test_nothing_is_written_over_itself(model, tmp_path, capsys):
         assert (top / "a.wav").read_bytes() == original
 
 
-def test_two_runs_do_not_write_one_folder(model, tmp_path, capsys):
-    top, out = write(tmp_path / "in" / "a.wav").parent, tmp_path / "out"
-    with locked(out / "enhance"):
-        assert enhance(model, top, "-o", out) == 1
-    assert "another run is writing" in capsys.readouterr().err
-
-
 def test_the_output_may_lie_in_the_input(model, tmp_path):
     write(tmp_path / "a.wav")
     for _ in range(2):
@@ -164,13 +147,6 @@ def test_a_pipe(model, tmp_path, monkeypatch):
     np.testing.assert_array_equal(piped, soundfile.read(tmp_path / "y.flac", dtype="int16")[0])
 
 
-def test_a_pipe_of_nonsense(model, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(b"nonsense")))
-    assert enhance(model, "-", "-o", tmp_path / "y.wav") == 1
-    assert not (tmp_path / "y.wav").exists()
-    assert "stdin is no audio" in capsys.readouterr().err
-
-
 def test_clipping_is_warned_of(model, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(Enhancer, "enhance", lambda self, wav: wav * 50)
     assert enhance(model, write(tmp_path / "x.wav"), "-o", tmp_path / "y.wav") == 0
@@ -182,16 +158,12 @@ def test_clipping_is_warned_of(model, tmp_path, capsys, monkeypatch):
     [
         (["gone.wav", "-o", "y.wav"], "no such file or folder"),
         (["empty", "-o", "y"], "holds no audio files"),
-        (["x.wav", "--stats", "none", "-o", "y.wav"], "--stats: invalid choice: 'none'"),
         (["x.wav", "--window", "2", "-o", "y.wav"], "overlap must be longer"),
-        (["x.wav", "--batch", "0", "-o", "y.wav"], "--batch 0"),
-        (["x.wav", "--nj", "0", "-o", "y.wav"], "--nj 0"),
         (["x.wav", "--device", "tpu", "-o", "y.wav"], "--device is auto, cpu or cuda"),
         (["x.wav", "--atten_lim", "0", "-o", "y.wav"], "attenuation limit"),
         (["x.wav", "--model_file", "gone.pth", "-o", "y.wav"], "holds no gone.pth"),
         (["x.wav", "x.wav", "-o", "y"], "x.wav and x.wav would both go to y/x.wav"),
         (["x.wav", "-o", "y.xyz"], "there is no format '.xyz'; give one of .aif"),
-        (["x.wav", "-o", "y"], "its name has no ending"),
         (["x.wav", "-o", "/proc/y.wav"], "cannot write /proc/y.wav: No such file"),
         (["text.wav", "-o", "y.wav"], "text.wav is no audio that libsndfile reads: Format not"),
         (["-", "x.wav", "-o", "-"], "- is for one file"),
@@ -265,6 +237,3 @@ def test_without_a_model_the_shipped_one_is_used_and_named(model, tmp_path, caps
     assert main(["enhance", str(source.parent), "-o", str(tmp_path / "out")]) == 0
     assert enhance(shipped, source.parent, "-o", tmp_path / "out") == 0
     assert "1 skipped" in capsys.readouterr().err
-    assert main(["enhance", str(tmp_path / "gone.wav"), "-o", str(tmp_path / "y.wav")]) == 1
-    assert capsys.readouterr().err.count("\n") == 1
-    assert main(["enhance", str(source), "-o", "y.wav", "--model", ""]) == 1

@@ -87,8 +87,6 @@ def test_another_ending_is_another_format(enhancer, tmp_path):
     for name, wanted in (("y.flac", "PCM_24"), ("y.ogg", "VORBIS"), ("y.opus", "OPUS")):
         enhance_file(enhancer, Job(source, tmp_path / name))
         assert soundfile.info(tmp_path / name).subtype == wanted
-    with pytest.raises(FeatnormError, match=r"no format '\.docx'"):
-        enhance_file(enhancer, Job(source, tmp_path / "y.docx"))
 
 
 def test_a_file_gives_what_the_array_gives_and_noise_and_speech_add_up(enhancer, tmp_path):
@@ -103,49 +101,34 @@ def test_a_file_gives_what_the_array_gives_and_noise_and_speech_add_up(enhancer,
 
 @pytest.mark.parametrize(("subtype", "clipped"), [("PCM_16", 2), ("FLOAT", 0)])
 def test_clipped_samples_are_counted_and_floats_are_not_clipped(tmp_path, subtype, clipped):
-    header = AudioInput(write(tmp_path / "x.wav", subtype=subtype)).header
-    with audio_output(tmp_path / "y.wav", header) as output:
+    source = AudioInput(write(tmp_path / "x.wav", subtype=subtype))
+    with audio_output(tmp_path / "y.wav", source) as output:
         output.write(np.float32([[0.5], [1.5], [-2.0], [1.0]]))
     assert output.clipped == clipped
     wanted = [0.5, 1, -1, 1] if clipped else [0.5, 1.5, -2, 1]
     np.testing.assert_allclose(soundfile.read(tmp_path / "y.wav")[0], wanted, atol=1e-4)
 
 
-def make_odd(kind: str, path: Path) -> None:
-    if kind == "NaN":
-        x = np.zeros(300_000, np.float32)
-        x[250_000] = np.nan
-        soundfile.write(path, x, 16000, "FLOAT", format="WAV")
-    elif kind == "text":
-        path.write_text("This is no audio.\n" * 99)
-    elif kind == "cut":
-        write(path, 20.0)
-        path.write_bytes(path.read_bytes()[:200_000])
-    elif kind == "link":
-        path.symlink_to(path)
-    elif kind == "no samples":
-        write(path, 0.0)
-    else:
-        path.touch()
-
-
 @pytest.mark.parametrize(
-    ("kind", "name", "message"),
+    ("name", "message"),
     [
-        ("NaN", "odd.wav", "odd.wav holds NaN"),
-        ("text", "odd.wav", "odd.wav is no audio"),
-        ("no samples", "odd.wav", "odd.wav has no samples"),
-        ("no bytes", "odd.wav", "odd.wav is empty"),
-        ("link", "odd.wav", "no such audio file: .*odd.wav"),
-        ("cut", "odd.wav", "odd.wav is cut short: .* 640000"),
-        ("cut", "odd.aiff", "odd.aiff is cut short: .* 640008"),
-        ("cut", "odd.flac", "odd.flac (is cut short|cannot be read)"),
+        ("nan.wav", "nan.wav holds NaN"),
+        ("odd.wav", "odd.wav is cut short: .* 640000"),
+        ("odd.aiff", "odd.aiff is cut short: .* 640008"),
+        ("odd.flac", "odd.flac (is cut short|cannot be read)"),
     ],
 )
-def test_bad_files_are_named_and_leave_nothing(enhancer, tmp_path, kind, name, message):
-    make_odd(kind, tmp_path / name)
+def test_bad_files_are_named_and_leave_nothing(enhancer, tmp_path, name, message):
+    source = tmp_path / name
+    if name == "nan.wav":
+        x = np.zeros(300_000, np.float32)
+        x[250_000] = np.nan
+        soundfile.write(source, x, 16000, "FLOAT")
+    else:
+        write(source, 20.0)
+        source.write_bytes(source.read_bytes()[:200_000])
     with pytest.raises(FeatnormError, match=message):
-        enhance_file(enhancer, Job(tmp_path / name, tmp_path / "out" / "y.wav"))
+        enhance_file(enhancer, Job(source, tmp_path / "out" / "y.wav"))
     assert not list((tmp_path / "out").glob("*"))
 
 
@@ -155,13 +138,6 @@ def test_a_wav_that_was_written_to_a_pipe_is_whole(tmp_path):
     data[4:8] = data[40:44] = b"\xff\xff\xff\xff"
     path.write_bytes(data)
     assert AudioInput(path).header.frames == 16000
-
-
-@pytest.mark.parametrize("target", ["/proc/none/y.wav", "x.wav/y.wav"])
-def test_an_output_that_cannot_be_written_is_named(enhancer, tmp_path, target):
-    source = write(tmp_path / "x.wav")
-    with pytest.raises(FeatnormError, match=r"cannot write .*y\.wav"):
-        enhance_file(enhancer, Job(source, tmp_path / target))
 
 
 def test_a_full_disk_is_named_and_leaves_nothing(enhancer, tmp_path, monkeypatch):

@@ -29,7 +29,7 @@ def test_no_name_means_the_shipped_model(tiny_experiment, tmp_path, monkeypatch)
     with pytest.raises(FeatnormError, match="--model_file is for folders"):
         Enhancer.from_pretrained(model_file="x.pth")
     monkeypatch.setattr(model_file, "SHIPPED", tmp_path / "gone.zip")
-    with pytest.raises(FeatnormError, match="has no model of its own"):
+    with pytest.raises(FeatnormError, match="no such experiment's folder or packed model"):
         Enhancer.from_pretrained()
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from featnorm_se.model.framing import STFTConfig, to_stft_rate
+from featnorm_se.model.head import to_stft_rate
+from featnorm_se.model.separator import invert_stft
 
-STFT = STFTConfig()
+STFT = (512, 160, 400)
 
 
 def spectrum(wav: torch.Tensor) -> torch.Tensor:
@@ -15,21 +16,15 @@ def spectrum(wav: torch.Tensor) -> torch.Tensor:
     return torch.stft(wav, 512, 160, 400, window, return_complex=True).transpose(1, 2)
 
 
-def test_inverse_gives_the_waveform_back():
-    wav = torch.randn(2, 3200)
-    back, lengths = STFT.inverse(spectrum(wav), torch.tensor([21, 21]))
-    assert lengths.tolist() == [3200, 3200]
-    torch.testing.assert_close(back, wav, atol=1e-5, rtol=1e-4)
-
-
 def test_inverse_of_a_padded_batch_is_that_of_each_alone():
     wav = torch.randn(1, 3200)
     short = spectrum(wav[:, :1600])
     batch = torch.zeros(2, 21, 257, dtype=torch.complex64)
     batch[0], batch[1, :11] = spectrum(wav)[0], short[0]
-    back, lengths = STFT.inverse(batch, torch.tensor([21, 11]))
-    alone, _ = STFT.inverse(short, torch.tensor([11]))
+    back, lengths = invert_stft(batch, torch.tensor([21, 11]), *STFT)
+    alone, _ = invert_stft(short, torch.tensor([11]), *STFT)
     assert lengths.tolist() == [3200, 1600]
+    torch.testing.assert_close(back[0], wav[0], atol=1e-5, rtol=1e-4)
     assert torch.equal(back[1, :1600], alone[0])
     assert back[1, 1600:].abs().max() == 0
 

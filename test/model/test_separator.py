@@ -135,9 +135,6 @@ def test_freeze_steps_leave_the_upstream_as_it_is_and_then_train_it():
 @pytest.mark.parametrize(
     ("conf", "message"),
     [
-        ({"norm": "batch"}, "no such norm: 'batch'"),
-        ({"norm_site": "layer.99"}, "layer.99"),
-        ({"upstream": "bert"}, "no upstream 'bert'"),
         ({"n_fft": 256}, "129 frequencies, the encoder 257"),
         ({"feature": "first"}, "no such feature"),
         ({"num_spk": 2}, "one target"),

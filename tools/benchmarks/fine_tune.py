@@ -147,8 +147,7 @@ def build(name: str, args: argparse.Namespace) -> tuple[Any, Callable[[], Any]]:
     """Return a contestant's module in training mode and what computes its loss."""
     import torch
 
-    from featnorm_se.model.framing import to_stft_rate
-    from featnorm_se.model.head import MaskHead
+    from featnorm_se.model.head import MaskHead, to_stft_rate
     from featnorm_se.model.separator import FeatNormSeparator
 
     how = dict(CONTESTANTS[name])

@@ -132,12 +132,9 @@ def _row(
 
 def _ours(model: str | None) -> Baseline:
     """Our model as one of the models; its identity, which the cache needs, stands for packages."""
-    from featnorm_se.inference.model_file import shipped_model
+    from featnorm_se.inference.model_file import SHIPPED
 
-    try:
-        source = Path(model) if model else shipped_model()
-    except FeatnormError as error:
-        raise MissingError(str(error)) from error
+    source = Path(model) if model else SHIPPED
 
     def load() -> Model:
         import torch
