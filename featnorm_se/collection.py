@@ -9,7 +9,6 @@ import platform
 import sys
 from collections.abc import Mapping, Sequence
 from importlib import metadata
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -106,7 +105,7 @@ def collect(
 
 
 def _shard_keys(entries: Mapping[str, str], shard: Shard) -> list[str]:
-    keys = list(islice(sorted(entries), shard[0] - 1, None, shard[1]))
+    keys = sorted(entries)[shard[0] - 1 :: shard[1]]
     if not keys:
         raise FeatnormError(f"shard {shard[0]} of {shard[1]} has no utterance: take a smaller --nj")
     return keys
@@ -147,12 +146,9 @@ def collect_shards(
     *,
     output: Path,
     wav_scp: Path,
-    upstream: str,
-    checkpoint: str | None,
-    conf_dir: Path | None,
+    source: Mapping[str, Any],
     norm_site: str,
     kind: str,
-    seed: int,
     shards: Sequence[Shard],
     device: str = "cpu",
 ) -> None:
@@ -163,23 +159,23 @@ def collect_shards(
     Args:
         output: the ``.npz`` to write.
         wav_scp: the utterances.
-        upstream, checkpoint, conf_dir, seed: as ``load_upstream`` takes them.
+        source: what ``load_upstream`` takes.
         norm_site: sites, comma-separated.
         kind: ``clean`` or ``noisy``.
         shards: (k, n) each.
         device: where the upstream runs.
     """
-    if shards[0][1] > 1:
+    if shards[0][1] > 1:  # there are others beside it
         torch.set_num_threads(1)
     entries = read_scp(wav_scp)
     files = {key: entries[key] for shard in shards for key in _shard_keys(entries, shard)}
     missing = next((path for path in files.values() if not os.path.isfile(path)), None)
     if missing is not None:  # said before hours of work
         raise FeatnormError(f"no such audio file: {missing}: run stage 1")
-    model = load_upstream(upstream, checkpoint, seed=seed, conf_dir=conf_dir)
-    sites = model.resolve_sites(norm_site)
+    upstream = load_upstream(**source)
+    sites = upstream.resolve_sites(norm_site)
     request = {
-        "identity": model.identity,
+        "identity": upstream.identity,
         "sites": sites,
         "kind": kind,
         "shards": [list(shard) for shard in shards],
@@ -190,9 +186,8 @@ def collect_shards(
             print(f"{output} is there already", file=sys.stderr)
             return
         if len(shards) == 1:
-            stats = collect(model, entries, sites, kind=kind, shard=shards[0], device=device)
+            stats = collect(upstream, entries, sites, kind=kind, shard=shards[0], device=device)
         else:
-            source = (upstream, checkpoint, seed, conf_dir)
             jobs = [(source, entries, sites, kind, shard, device) for shard in shards]
             stats = FeatureStats.merge_all(
                 parallel_map(_collect_job, jobs, len(jobs), f"{kind} statistics")
@@ -204,10 +199,9 @@ def collect_shards(
 
 
 def _collect_job(job: tuple[Any, ...]) -> FeatureStats:
-    (name, checkpoint, seed, conf_dir), entries, sites, kind, shard, device = job
-    torch.set_num_threads(1)
-    model = load_upstream(name, checkpoint, seed=seed, conf_dir=conf_dir)
-    return collect(model, entries, sites, kind=kind, shard=shard, device=device)
+    source, entries, sites, kind, shard, device = job
+    upstream = load_upstream(**source)
+    return collect(upstream, entries, sites, kind=kind, shard=shard, device=device)
 
 
 def merge_shards(paths: Sequence[Path], output: Path) -> None:

@@ -14,11 +14,10 @@ from numpy.typing import NDArray
 
 from featnorm_se.errors import FeatnormError
 from featnorm_se.files import atomic_path
-from featnorm_se.names import LEVEL_SITE, SAMPLE_RATE
+from featnorm_se.names import SAMPLE_RATE
 
 Float64 = NDArray[np.float64]
 FORMAT = 1
-_SHOWN = ("kind", "upstream", "identity", "sample_rate", "corpus", "utterances", "versions")
 _MUST_MATCH = ("kind", "upstream", "identity", "sample_rate")
 
 
@@ -58,14 +57,7 @@ class SiteStats:
 
         The formula is the parallel one of Chan, Golub and LeVeque, "Updating formulae and a
         pairwise algorithm for computing sample variances", 1979.
-
-        Raises:
-            FeatnormError: the numbers of channels differ.
         """
-        if self.width != other.width:
-            raise FeatnormError(
-                f"cannot merge statistics of {self.width} and {other.width} channels"
-            )
         frames = self.frames + other.frames
         if not frames:
             return self
@@ -132,14 +124,17 @@ class FeatureStats(Mapping[str, SiteStats]):
         Raises:
             FeatnormError: they come from different upstreams, weights, rates or sites.
         """
-        for key in (*_MUST_MATCH, "sites"):
-            mine, theirs = (
-                list(part) if key == "sites" else part.meta.get(key) for part in (self, other)
-            )
-            if mine != theirs:
-                raise FeatnormError(f"cannot merge statistics of {key} {mine!r} and {theirs!r}")
+        mine, theirs = (
+            {**{key: part.meta.get(key) for key in _MUST_MATCH}, "sites": list(part)}
+            for part in (self, other)
+        )
+        for key, value in mine.items():
+            if value != theirs[key]:
+                raise FeatnormError(
+                    f"cannot merge statistics of {key} {value!r} and {theirs[key]!r}"
+                )
         sites = {site: value.merge(other[site]) for site, value in self.sites.items()}
-        meta = {key: value for key, value in self.meta.items() if key not in ("request", "shard")}
+        meta = {key: value for key, value in self.meta.items() if key != "shard"}
         for key in ("utterances", "samples"):
             meta[key] = int(meta.get(key, 0)) + int(other.meta.get(key, 0))
         total = int(self.meta.get("corpus", "0"), 16) + int(other.meta.get("corpus", "0"), 16)
@@ -150,10 +145,7 @@ class FeatureStats(Mapping[str, SiteStats]):
     @classmethod
     def merge_all(cls, parts: Iterable[FeatureStats]) -> FeatureStats:
         """Merge one or more parts, in the order given."""
-        found = list(parts)
-        if not found:
-            raise FeatnormError("there are no statistics to merge")
-        return reduce(cls.merge, found)
+        return reduce(cls.merge, parts)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write one ``.npz`` with all sites and the meta data, whole or not at all."""
@@ -195,50 +187,27 @@ class FeatureStats(Mapping[str, SiteStats]):
             raise FeatnormError(f"{path} is no whole statistics file: {reason}") from error
         return cls(sites, meta, spread)
 
-    def describe(self) -> str:
-        """Return the statistics as lines of text, for people."""
-        lines = [f"{key:<12}{self.meta[key]}" for key in _SHOWN if key in self.meta]
-        lines.append(f"{'seconds':<12}{self.meta.get('samples', 0) / SAMPLE_RATE:.1f}")
-        head = f"{'site':<12}{'channels':>9}{'frames':>12}{'mean: least':>13}{'most':>10}"
-        lines += ["", head + f"{'std: least':>12}{'most':>10}  FN"]
-        for site, value in self.sites.items():
-            figures = (value.mean.min(), value.mean.max(), value.std.min(), value.std.max())
-            row = f"{figures[0]:>13.4g}{figures[1]:>10.4g}{figures[2]:>12.4g}{figures[3]:>10.4g}"
-            acts = "-" if site == LEVEL_SITE else "acts" if self.acts(site) else "one fixed map"
-            lines.append(f"{site:<12}{value.width:>9}{value.frames:>12}{row}  {acts}")
-        return "\n".join(lines)
-
-    def check(
-        self,
-        *,
-        identity: str,
-        sites: Mapping[str, int],
-        kind: str,
-        sample_rate: int = SAMPLE_RATE,
-    ) -> None:
+    def check(self, source: str, *, identity: str, sites: Mapping[str, int], kind: str) -> None:
         """Refuse statistics that were made from something else.
 
         Args:
+            source: where they are from, for the message.
             identity: the upstream's weights, as ``Upstream.identity``.
             sites: the widths of the sites that are wanted.
-            sample_rate: in Hz.
             kind: ``clean`` or ``noisy``.
 
         Raises:
             FeatnormError: with both values.
         """
-        wanted = {"kind": kind, "identity": identity, "sample_rate": sample_rate}
-        for key, value in wanted.items():
-            if self.meta.get(key) != value:
-                raise FeatnormError(
-                    f"the statistics were made with {key} {self.meta.get(key)!r}, this run has"
-                    f" {value!r}: run stage 2 again"
-                )
+        wanted: dict[str, Any] = {"kind": kind, "identity": identity, "sample_rate": SAMPLE_RATE}
+        found = {key: self.meta.get(key) for key in wanted}
         for site, width in sites.items():
-            if self[site].width != width:
+            wanted[f"the width of {site}"], found[f"the width of {site}"] = width, self[site].width
+        for key, value in wanted.items():
+            if found[key] != value:
                 raise FeatnormError(
-                    f"the statistics at {site} have {self[site].width} channels, the upstream"
-                    f" {width}: run stage 2 again"
+                    f"{source}: the statistics have {key} {found[key]!r}, this run {value!r}:"
+                    " run stage 2 again"
                 )
 
 

@@ -88,12 +88,9 @@ def _models() -> None:
     collect_shards(
         output=Path("stats/clean.npz"),
         wav_scp=Path("data/train/spk1.scp"),
-        upstream="tera_tiny",
-        checkpoint="scratch",
-        conf_dir=None,
+        source={"name": "tera_tiny", "checkpoint": "scratch"},
         norm_site="auto",
         kind="clean",
-        seed=0,
         shards=[(1, 1)],
     )
 

@@ -46,15 +46,18 @@ def main(argv: Sequence[str]) -> None:
     if args.merge:
         merge_shards(args.merge, args.output)
         return
+    source = {
+        "name": args.upstream,
+        "checkpoint": args.upstream_ckpt or None,
+        "conf_dir": Path(args.upstream_conf_dir) if args.upstream_conf_dir else None,
+        "seed": args.seed,
+    }
     collect_shards(
         output=args.output,
         wav_scp=args.wav_scp,
-        upstream=args.upstream,
-        checkpoint=args.upstream_ckpt or None,
-        conf_dir=Path(args.upstream_conf_dir) if args.upstream_conf_dir else None,
+        source=source,
         norm_site=args.norm_site,
         kind=args.kind,
-        seed=args.seed,
         shards=shards,
         device=args.device,
     )

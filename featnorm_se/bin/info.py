@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from featnorm_se.bin import Parser, add_upstream_options, run
 from featnorm_se.errors import FeatnormError
-from featnorm_se.names import DEFAULT_NORM, check_norm, check_sites
+from featnorm_se.names import DEFAULT_NORM, LEVEL_SITE, SAMPLE_RATE, check_norm, check_sites
+
+if TYPE_CHECKING:
+    from featnorm_se.statistics import FeatureStats
+    from featnorm_se.upstream.base import Upstream
+
+
+_SHOWN = ("kind", "upstream", "identity", "sample_rate", "corpus", "utterances", "versions")
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -32,9 +40,9 @@ def main(argv: Sequence[str]) -> None:
     if args.stats:
         from featnorm_se.statistics import FeatureStats
 
-        print(FeatureStats.load(args.stats).describe())
+        print(describe_statistics(FeatureStats.load(args.stats)))
         return
-    from featnorm_se.upstream.registry import upstream_card
+    from featnorm_se.upstream import load_upstream, upstream_card
 
     conf_dir = Path(args.upstream_conf_dir) if args.upstream_conf_dir else None
     card = upstream_card(args.upstream, conf_dir)
@@ -48,12 +56,54 @@ def main(argv: Sequence[str]) -> None:
                 " or nothing (the official checkpoint) is wanted"
             )
         return
-    from featnorm_se.upstream import load_upstream
-    from featnorm_se.upstream.registry import describe
-
     upstream = load_upstream(args.upstream, args.upstream_ckpt, seed=args.seed, conf_dir=conf_dir)
     upstream.configure(freeze=args.freeze)
     print(describe(upstream, card))
+
+
+def describe(upstream: Upstream, card: Mapping[str, Any]) -> str:
+    """Return an upstream's contract in lines: sites with widths, hop, parameters, licence.
+
+    Args:
+        upstream: as configured; its ``freeze`` decides which parameters count as trainable.
+        card: the card of its name.
+    """
+    sizes = {True: 0, False: 0}
+    for parameter in upstream.parameters():
+        sizes[parameter.requires_grad] += parameter.numel()
+    facts = {
+        "upstream": f"{upstream.name} (family {upstream.family})",
+        "weights": upstream.identity,
+        "source": card.get("source") or "none (scratch, or a checkpoint of your own)",
+        "licence": card.get("licence", "not named"),
+        "hop": f"{upstream.hop} samples at 16 kHz ({upstream.hop / 16:g} ms)",
+        "offset": f"{upstream.offset} samples to the centre of the first frame",
+        "frames": f"{upstream.frames(16000)} a second of audio",
+        "width": str(upstream.width),
+        "layers": str(upstream.num_layers),
+        "lowest site": f"{upstream.lowest_site} (what auto means)",
+        "group norm": "yes" if upstream.group_norm else "no",
+        "parameters": f"{sum(sizes.values()):,}",
+        "  trainable": f"{sizes[True]:,} (freeze: {upstream.freeze})",
+        "  frozen": f"{sizes[False]:,}",
+        "sites": "",
+        **{f"  {site}": str(width) for site, width in upstream.sites.items()},
+    }
+    return "\n".join(f"{fact:<14}{value}".rstrip() for fact, value in facts.items())
+
+
+def describe_statistics(stats: FeatureStats) -> str:
+    """Return statistics as lines of text: what they were made from, a row a site."""
+    lines = [f"{key:<12}{stats.meta[key]}" for key in _SHOWN if key in stats.meta]
+    lines.append(f"{'seconds':<12}{stats.meta.get('samples', 0) / SAMPLE_RATE:.1f}")
+    head = f"{'site':<12}{'channels':>9}{'frames':>12}{'mean: least':>13}{'most':>10}"
+    lines += ["", head + f"{'std: least':>12}{'most':>10}  FN"]
+    for site, value in stats.sites.items():
+        figures = (value.mean.min(), value.mean.max(), value.std.min(), value.std.max())
+        row = f"{figures[0]:>13.4g}{figures[1]:>10.4g}{figures[2]:>12.4g}{figures[3]:>10.4g}"
+        acts = "-" if site == LEVEL_SITE else "acts" if stats.acts(site) else "one fixed map"
+        lines.append(f"{site:<12}{value.width:>9}{value.frames:>12}{row}  {acts}")
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":

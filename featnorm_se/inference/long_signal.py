@@ -23,7 +23,7 @@ from featnorm_se.normalization import FeatureNorm
 from featnorm_se.progress import progress
 from featnorm_se.statistics import SiteStats
 from featnorm_se.upstream.base import Upstream
-from featnorm_se.upstream.pieces import Part
+from featnorm_se.upstream.batching import Part
 
 if TYPE_CHECKING:
     from featnorm_se.inference.enhancer import Enhancer
@@ -180,7 +180,7 @@ def _given(upstream: Upstream, samples: int, rows: list[Row], known: Known) -> I
     channels = [row.channel for row in rows]
     norms = _normalized(upstream)
     try:
-        upstream.part = Part(samples, channels, [row.window.start for row in rows])
+        upstream.part = Part(samples, [row.window.start for row in rows])
         for site, totals in known.items():
             rows_stats = [totals[channel] for channel in channels]
             like = norms[site].mean

@@ -160,7 +160,7 @@ def _read_notes(path: Path) -> str:
 
 def _upstream_licence(conf: Mapping[str, Any], run: Mapping[str, Any]) -> str:
     """Return the licence of the weights that training started from."""
-    from featnorm_se.upstream.registry import upstream_card
+    from featnorm_se.upstream import upstream_card
 
     if str(run.get("upstream_identity", "")).startswith("scratch"):
         return "random ones, nobody's"

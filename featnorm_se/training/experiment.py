@@ -7,6 +7,7 @@ import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,10 +17,9 @@ from featnorm_se.data.audio import audio_info
 from featnorm_se.data.datadir import validate_data_dir
 from featnorm_se.data.scp import read_scp, write_scp
 from featnorm_se.errors import FeatnormError
-from featnorm_se.files import remove_temporary, sha256_file
+from featnorm_se.files import read_json, remove_temporary, sha256_file
 from featnorm_se.names import check_norm
 from featnorm_se.training import record
-from featnorm_se.training.checkpoints import undo_cut_saving
 from featnorm_se.upstream import load_upstream
 
 if TYPE_CHECKING:
@@ -85,30 +85,25 @@ def train(experiment: Experiment) -> None:
     is_first = process_rank(experiment.launcher) == 0
     if is_first:
         remove_temporary(expdir)
-        undo_cut_saving(expdir)
+        record.undo_cut_saving(expdir)
     args = parse_options({**config, **experiment.launcher}, str(experiment.config))
     set_all_random_seed(args.seed)
     try:
         model = FeatNormTask.build_model(args, upstream)
     except (AttributeError, KeyError, TypeError, ValueError) as error:  # a key or value of *_conf
         raise FeatnormError(f"{experiment.config} or --set: no such model: {error}") from error
-    sizes = [(p.numel(), p.requires_grad) for p in model.separator.parameters()]
-    trained = sum(size for size, learns in sizes if learns)
-    about["parameters"] = {"total": sum(size for size, _ in sizes), "trainable": trained}
+    weights = list(model.separator.parameters())
+    about["parameters"] = {
+        "total": sum(weight.numel() for weight in weights),
+        "trainable": sum(weight.numel() for weight in weights if weight.requires_grad),
+    }
     write_shapes(experiment.valid_dir / "wav.scp", expdir / "valid_shape")
-    if is_first:
-        record.start_record(expdir, about)
+    FeatNormTask.built = model
     try:
-        FeatNormTask.built = model
-        FeatNormTask.main(args=args)
-    except BaseException as error:
-        if is_first:
-            record.fail_record(expdir, f"{type(error).__name__}: {error}".strip(": "))
-        raise
+        with record.recorded(expdir, about) if is_first else nullcontext():
+            FeatNormTask.main(args=args)
     finally:
         FeatNormTask.built = None
-    if is_first:
-        record.finish_record(expdir)
 
 
 def resolve_config(experiment: Experiment, upstream: Upstream) -> dict[str, Any]:
@@ -121,13 +116,12 @@ def resolve_config(experiment: Experiment, upstream: Upstream) -> dict[str, Any]
         raise FeatnormError(
             f"{experiment.config}: init_param loads files that could run code: give --upstream_ckpt"
         )
-    for group in ("encoder_conf", "separator_conf"):
-        if not isinstance(config.setdefault(group, {}), dict):
-            raise FeatnormError(f"{experiment.config}: {group} is no group of keys")
     stft = ("n_fft", "hop_length", "win_length")
+    encoder = config.setdefault("encoder_conf", {})
     config["separator"] = "featnorm"
-    config["separator_conf"] |= {
-        **{key: value for key, value in config["encoder_conf"].items() if key in stft},
+    config["separator_conf"] = {
+        **config.get("separator_conf", {}),
+        **{key: value for key, value in encoder.items() if key in stft},
         "upstream": experiment.upstream,
         "upstream_conf": {"family": upstream.family, **upstream.config},
         "norm": experiment.norm,
@@ -147,27 +141,26 @@ def resolve_config(experiment: Experiment, upstream: Upstream) -> dict[str, Any]
     return config
 
 
-def read_training_config(path: Path) -> dict[str, Any]:
+def read_training_config(path: Path, readers: tuple[Path, ...] = ()) -> dict[str, Any]:
     """Read a training YAML.
 
     ``base: other.yaml`` in it names a file beside it whose keys it changes or adds to, group by
     group; a part that it replaces (``scheduler: tristagelr``) gets no ``scheduler_conf`` of it.
 
+    Args:
+        path: the file.
+        readers: the files that name it as their base, one by the other.
+
     Raises:
-        FeatnormError: the file or its base is missing, is no YAML or no mapping, or is its own
-            base.
+        FeatnormError: the file or its base is missing or no YAML, or is its own base.
     """
-    return _read_over(path, ())
-
-
-def _read_over(path: Path, readers: tuple[Path, ...]) -> dict[str, Any]:
-    if Path(os.path.realpath(path)) in readers:
+    if path.resolve() in readers:
         raise FeatnormError(f"{path} is its own base")
     config = read_config(path)
     name = config.pop("base", None)
     if name is None:
         return config
-    base = _read_over(path.parent / str(name), (*readers, Path(os.path.realpath(path))))
+    base = read_training_config(path.parent / str(name), (*readers, path.resolve()))
     # A part that is replaced takes its `_conf` with it.
     replaced = {f"{key}_conf" for key in config if config[key] != base.get(key)}
     return merge_configs({k: v for k, v in base.items() if k not in replaced}, config)
@@ -183,7 +176,7 @@ def describe(
 ) -> dict[str, Any]:
     """Return what ``run.json`` says of the experiment before it starts."""
     prepared = experiment.train_dir.parent / "prepare.json"
-    data = json.loads(prepared.read_text(encoding="utf-8")) if prepared.is_file() else {}
+    data = read_json(prepared) if prepared.is_file() else {}
     acts = experiment.norm not in ("none", "level")
     return {
         "name": experiment.expdir.name,
@@ -209,12 +202,12 @@ def describe(
 
 def hash_config(config: Mapping[str, Any]) -> str:
     """Return a hash of what is trained; how long it is trained may change when it goes on."""
-    free = {"max_epoch", "patience", "num_workers", "ngpu", "log_interval", "max_bad_steps"}
+    length = {"max_epoch", "patience", "num_workers", "ngpu", "log_interval", "max_bad_steps"}
     # Where things lie says nothing of what they are; the record keeps hashes of them.
-    free |= {"output_dir", "clean_stats", "noisy_stats", "upstream_ckpt", "upstream_conf_dir"}
-    free |= {"train_data_path_and_name_and_type", "valid_data_path_and_name_and_type"}
-    free |= {"valid_shape_file"}
-    kept = {key: value for key, value in config.items() if key not in free}
+    places = {"output_dir", "clean_stats", "noisy_stats", "upstream_ckpt", "upstream_conf_dir"}
+    places |= {"train_data_path_and_name_and_type", "valid_data_path_and_name_and_type"}
+    places |= {"valid_shape_file"}
+    kept = {key: value for key, value in config.items() if key not in length | places}
     return hashlib.sha256(json.dumps(kept, sort_keys=True, default=str).encode()).hexdigest()
 
 

@@ -1,4 +1,4 @@
-"""``run.json``: what an experiment was made with, and how it ended."""
+"""What a run keeps in its folder: ``run.json`` of how it was made, ``checkpoint.pth`` to go on."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import os
 import platform
 import re
 import subprocess
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,8 +15,9 @@ from typing import Any
 from featnorm_se.collection import part_versions
 from featnorm_se.errors import FeatnormError
 from featnorm_se.files import read_json, write_json
-from featnorm_se.training.checkpoints import CHECKPOINT, read_checkpoint
 
+CHECKPOINT = "checkpoint.pth"
+_LAST = ".checkpoint.last.pth"
 _NAME = "run.json"
 _IDENTITY = ("seed", "upstream_identity", "norm", "norm_site", "config_sha256", "data_sources")
 
@@ -55,9 +56,19 @@ def is_finished(expdir: Path, fields: Mapping[str, Any]) -> bool:
     return bool(before.get("finished")) and before.get("max_epoch") == fields["max_epoch"]
 
 
-def start_record(expdir: Path, fields: Mapping[str, Any]) -> None:
-    """Write the record of a run that starts, or goes on, now."""
-    before = read_record(expdir) if (expdir / _NAME).is_file() else {}
+@contextmanager
+def recorded(expdir: Path, fields: Mapping[str, Any]) -> Iterator[None]:
+    """Keep the record of a run that starts, or goes on, now, to its end or its error.
+
+    The time is the sum that ESPnet kept over all epochs, so what was done before a cut counts and
+    what a cut threw away does not.
+
+    Args:
+        expdir: the experiment's folder.
+        fields: what the run is about.
+    """
+    path = expdir / _NAME
+    before = read_record(expdir) if path.is_file() else {}
     commit, dirty = source_commit()
     record = {
         **fields,
@@ -71,24 +82,22 @@ def start_record(expdir: Path, fields: Mapping[str, Any]) -> None:
         "finished": None,
         "result": {"status": "running"},
     }
-    write_json(expdir / _NAME, record)
-
-
-def finish_record(expdir: Path) -> None:
-    """Write the record of a run that has ended well: time, epochs, the best of them.
-
-    The time is the sum that ESPnet kept over all epochs, so what was done before a cut counts and
-    what a cut threw away does not.
-    """
-    checkpoint = read_checkpoint(expdir / CHECKPOINT, mmap=True)
-    epochs: dict[int, dict[str, Any]] = checkpoint["reporter"]["stats"]
+    write_json(path, record)
+    try:
+        yield
+    except BaseException as error:
+        reason = f"{type(error).__name__}: {error}".strip(": ")
+        record["result"] = {"status": "failed", "reason": reason, "ended": _now()}
+        with suppress(FeatnormError):  # a full disk must not hide what went wrong
+            write_json(path, record)
+        raise
+    epochs = read_checkpoint(expdir / CHECKPOINT)["reporter"]["stats"]
     seconds = (
         part["time"].total_seconds()
         for epoch in epochs.values()
         for part in epoch.values()
         if "time" in part
     )
-    record = read_record(expdir)
     record |= {"finished": _now(), "epochs": len(epochs)}
     record |= {"training_seconds": round(sum(seconds), 1), "result": {"status": "finished"}}
     best = expdir / "valid.loss.best.pth"
@@ -96,14 +105,7 @@ def finish_record(expdir: Path) -> None:
         record["best_epoch"] = int(re.sub(r"\D", "", os.readlink(best)) or 0)
         loss = epochs.get(record["best_epoch"], {}).get("valid", {}).get("loss")
         record["result"]["valid_loss"] = loss
-    write_json(expdir / _NAME, record)
-
-
-def fail_record(expdir: Path, reason: str) -> None:
-    """Write the record of a run that has ended with an error, if there is room for it."""
-    with suppress(FeatnormError):  # a full disk must not hide what went wrong
-        result = {"status": "failed", "reason": reason, "ended": _now()}
-        write_json(expdir / _NAME, read_record(expdir) | {"result": result})
+    write_json(path, record)
 
 
 def source_commit() -> tuple[str | None, bool | None]:
@@ -130,19 +132,60 @@ def _now() -> str:
 def _machine() -> dict[str, Any]:
     import torch
 
-    try:
-        memory = round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1)
-    except (ValueError, OSError):
-        memory = None
-    try:
-        cpus = Path("/proc/cpuinfo").read_text(encoding="utf-8")
-    except OSError:
-        cpus = ""
+    info = Path("/proc/cpuinfo")
+    cpus = info.read_text(encoding="utf-8") if info.is_file() else ""
     model = re.search(r"^model name\s*:\s*(.+)$", cpus, re.M)
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return {
         "cpu": model[1] if model else platform.processor() or platform.machine(),
         "cores": os.cpu_count(),
-        "memory_gib": memory,
+        "memory_gib": round(memory / 2**30, 1),
         "gpu": torch.cuda.get_device_name(0) if torch.cuda.is_available() else None,
         "processes": int(os.environ.get("WORLD_SIZE", "1")),
     }
+
+
+def begin_saving(folder: Path) -> None:
+    """Put the last epoch's checkpoint aside while ESPnet saves the next.
+
+    ESPnet writes ``checkpoint.pth`` over the last one, then the epoch's weights, then it moves
+    links and removes old weights. Until ``end_saving`` the last checkpoint is kept (an empty file:
+    there was none), and a run that was killed in between does the epoch again from there. So
+    what a kill left half done needs no mending: it is all done once more.
+    """
+    try:
+        os.replace(folder / CHECKPOINT, folder / _LAST)
+    except FileNotFoundError:
+        (folder / _LAST).touch()
+
+
+def end_saving(folder: Path) -> None:
+    """Remove the last epoch's checkpoint: all of the new one is there."""
+    (folder / _LAST).unlink(missing_ok=True)
+
+
+def undo_cut_saving(folder: Path) -> None:
+    """Go back to the last epoch's checkpoint where a run was killed while it saved the next."""
+    last = folder / _LAST
+    if not last.is_file():
+        return
+    if last.stat().st_size:
+        os.replace(last, folder / CHECKPOINT)
+    else:
+        (folder / CHECKPOINT).unlink(missing_ok=True)
+        last.unlink()
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """Return what ESPnet's trainer saved after an epoch; no code in the file is run.
+
+    Raises:
+        FeatnormError: it is not whole, or no such file.
+    """
+    from featnorm_se.upstream import checkpoint
+
+    states = checkpoint.read_checkpoint(path)
+    lacking = {"model", "reporter", "optimizers", "schedulers"} - states.keys()
+    if lacking:
+        raise FeatnormError(f"{path} lacks {', '.join(sorted(lacking))}: remove it to train anew")
+    return states

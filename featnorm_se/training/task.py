@@ -18,15 +18,13 @@ import torch
 with patch("typeguard.typechecked", lambda target: target):
     from espnet2.tasks.abs_task import optim_classes, scheduler_classes
     from espnet2.tasks.enh import EnhancementTask, criterion_choices, separator_choices
-    from espnet2.train.distributed_utils import get_world_size
 
-from featnorm_se.data.scp import read_scp
 from featnorm_se.errors import FeatnormError
 from featnorm_se.model.loss import LogMagnitudeL1
 from featnorm_se.model.separator import FeatNormSeparator
-from featnorm_se.names import LEVEL_SITE, SAMPLE_RATE
+from featnorm_se.names import LEVEL_SITE
 from featnorm_se.statistics import FeatureStats
-from featnorm_se.training.checkpoints import CHECKPOINT
+from featnorm_se.training.record import CHECKPOINT
 from featnorm_se.training.trainer import FeatNormTrainer
 from featnorm_se.upstream import load_upstream
 from featnorm_se.upstream.base import Upstream
@@ -63,8 +61,6 @@ class FeatNormTask(EnhancementTask):
     @classmethod
     def main_worker(cls, args: argparse.Namespace) -> None:
         """Build and train, in each of the processes that share the work."""
-        if args.distributed:
-            check_shares(args, get_world_size(args.dist_world_size, args.dist_launcher))
         super().main_worker(args)
         if args.distributed:
             # ESPnet leaves the group open; its threads then abort a process that ends.
@@ -188,26 +184,6 @@ def check_one_stft(config: Mapping[str, Any]) -> None:
             raise FeatnormError(f"one STFT is needed, the configuration has {found}")
 
 
-def check_shares(args: argparse.Namespace, size: int) -> None:
-    """Check that each of ``size`` processes gets its share of each set and batch.
-
-    Raises:
-        FeatnormError: a set or a batch is smaller than the number of processes.
-    """
-    for name, prefix in (("train", ""), ("valid", "valid_")):
-        scp = getattr(args, f"{name}_data_path_and_name_and_type")[0][0]
-        count = len(read_scp(scp))
-        if count < size:
-            raise FeatnormError(f"{scp} has fewer utterances ({count}) than processes ({size})")
-        key = f"{prefix}batch_size" if getattr(args, f"{prefix}batch_size") else "batch_size"
-        kind = getattr(args, f"{prefix}batch_type") or args.batch_type
-        if getattr(args, key) < size and kind in ("sorted", "unsorted", "folded"):
-            raise FeatnormError(
-                f"{key} is {getattr(args, key)}, less than the {size} processes that share each"
-                f" batch: --set {key}={size}"
-            )
-
-
 def _statistics(separator: FeatNormSeparator, args: argparse.Namespace) -> list[FeatureStats]:
     """Return the statistics that the model's norm needs: none, the clean ones, the noisy ones."""
     upstream, norm = separator.upstream, separator.norm
@@ -222,10 +198,5 @@ def _statistics(separator: FeatNormSeparator, args: argparse.Namespace) -> list[
                 f"norm {norm!r} needs {kind} statistics: run stage 2, or give --{kind}_stats"
             )
         found.append(FeatureStats.load(path))
-        try:
-            found[-1].check(
-                identity=upstream.identity, sites=sites, sample_rate=SAMPLE_RATE, kind=kind
-            )
-        except FeatnormError as error:
-            raise FeatnormError(f"{path}: {error}") from error
+        found[-1].check(path, identity=upstream.identity, sites=sites, kind=kind)
     return found

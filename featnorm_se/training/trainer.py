@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,7 @@ from espnet2.train.trainer import Trainer, TrainerOptions
 from espnet2.utils.build_dataclass import build_dataclass
 
 from featnorm_se.errors import FeatnormError
-from featnorm_se.names import SAMPLE_RATE
-from featnorm_se.training.checkpoints import begin_saving, end_saving, read_checkpoint
+from featnorm_se.training.record import begin_saving, end_saving, read_checkpoint
 
 Batch = tuple[list[str], dict[str, torch.Tensor]]
 
@@ -81,14 +80,13 @@ class FeatNormTrainer(Trainer):
         """Train for one epoch; return False, ESPnet's word for steps that were valid.
 
         Raises:
-            FeatnormError: no batch, memory that does not suffice, or losses or gradients that are
-                not finite.
+            FeatnormError: no batch, or losses or gradients that are not finite.
         """
         if _is_first(parts["distributed_option"]):
             end_saving(Path(options.output_dir))
         bad_steps = 0 if options.no_forward_run else options.max_bad_steps
         watched = WatchedBatches(iterator, parts["reporter"], bad_steps, options.accum_grad)
-        if _run(super().train_one_epoch, watched, "training", options=options, **parts):
+        if super().train_one_epoch(iterator=watched, options=options, **parts):
             raise FeatnormError(
                 f"no step of {watched.place()} had a finite gradient: lower optim_conf.lr, or look"
                 " at the recordings"
@@ -102,10 +100,10 @@ class FeatNormTrainer(Trainer):
         """Validate once, right before ESPnet saves.
 
         Raises:
-            FeatnormError: no batch, or memory that does not suffice.
+            FeatnormError: no batch.
         """
         watched = WatchedBatches(iterator, parts["reporter"])
-        _run(super().validate_one_epoch, watched, "validation", options=options, **parts)
+        super().validate_one_epoch(iterator=watched, options=options, **parts)
         if _is_first(parts["distributed_option"]):
             begin_saving(Path(options.output_dir))
 
@@ -150,6 +148,12 @@ class WatchedBatches:
                     f"the {what} was not finite in {bad} steps on end, the last in {self.place()}:"
                     f" {self._mend()}"
                 )
+        if not self.step:
+            raise FeatnormError(
+                f"the {self.reporter.key} set gives no batch: are there fewer pieces than"
+                " batch_size, or are all utterances shorter than chunk_length (then set"
+                " chunk_discard_short_samples: false)?"
+            )
 
     def place(self) -> str:
         """Return the epoch, the step and the utterances it is at, for a message."""
@@ -171,33 +175,6 @@ class WatchedBatches:
         if broken:
             return f"the recordings of {', '.join(broken)} hold NaN or inf: mend or remove them"
         return "lower optim_conf.lr or grad_clip, or train without use_amp"
-
-
-def _run(run_epoch: Callable[..., Any], watched: WatchedBatches, what: str, **parts: Any) -> Any:
-    try:
-        result = run_epoch(iterator=watched, **parts)
-    except RuntimeError as error:
-        # The processor's allocator raises a plain RuntimeError.
-        if isinstance(error, torch.OutOfMemoryError) or "allocate memory" in str(error):
-            raise FeatnormError(_out_of_memory(watched, what)) from error
-        raise
-    if watched.step == 0:
-        raise FeatnormError(
-            f"the {what} set gives no batch: are there fewer pieces than batch_size, or are all"
-            " utterances shorter than chunk_length (then set chunk_discard_short_samples: false)?"
-        )
-    return result
-
-
-def _out_of_memory(watched: WatchedBatches, what: str) -> str:
-    ids, batch = watched.last
-    samples = max((values.shape[-1] for values in batch.values() if values.ndim > 1), default=0)
-    mend = "batch_size=N or --set chunk_length=N" if what == "training" else "valid_batch_size=1"
-    return (
-        f"out of memory in {what}, {watched.place()}: {len(ids)} signals of"
-        f" {samples / SAMPLE_RATE:.2f} s in a batch; make it smaller (--set {mend}), or give"
-        " --set separator_conf.gradient_checkpointing=true"
-    )
 
 
 def _is_first(option: DistributedOption) -> bool:

@@ -1,4 +1,7 @@
-"""Pre-trained upstreams behind one contract: ``load_upstream(name, checkpoint)``."""
+"""Pre-trained upstreams behind one contract: ``load_upstream(name, checkpoint)``.
+
+The registry is one commented YAML card an upstream, in ``conf/`` or a recipe's own folder.
+"""
 
 from __future__ import annotations
 
@@ -6,13 +9,41 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from featnorm_se.config import read_config
 from featnorm_se.errors import FeatnormError
-from featnorm_se.upstream.registry import upstream_card, upstream_names
 
 if TYPE_CHECKING:
     from featnorm_se.upstream.base import Upstream
 
-__all__ = ["load_upstream", "upstream_card", "upstream_names"]
+_CARDS = Path(__file__).parent / "conf"
+
+
+def upstream_names(conf_dir: Path | None = None) -> list[str]:
+    """Return the names of the registry; the cards of ``conf_dir`` count too."""
+    folders = [_CARDS] if conf_dir is None else [Path(conf_dir), _CARDS]
+    return sorted({card.stem for folder in folders for card in folder.glob("*.yaml")})
+
+
+def upstream_card(name: str, conf_dir: Path | None = None) -> dict[str, Any]:
+    """Return an upstream's card: family, source, hop, width, layers, licence, architecture ...
+
+    Args:
+        name: the upstream.
+        conf_dir: a recipe's folder of cards, which goes before the package's.
+
+    Raises:
+        FeatnormError: there is no such upstream, or its card cannot be read.
+    """
+    known = upstream_names(conf_dir)
+    if name not in known:
+        raise FeatnormError(f"there is no upstream {name!r}; there are {', '.join(known)}")
+    card = Path(conf_dir or _CARDS) / f"{name}.yaml"
+    card = card if card.is_file() else _CARDS / f"{name}.yaml"
+    content = read_config(card)
+    for key in ("family", "architecture"):
+        if key not in content:
+            raise FeatnormError(f"the upstream's card {card} has no {key}")
+    return content
 
 
 def load_upstream(
@@ -40,8 +71,6 @@ def load_upstream(
     Raises:
         FeatnormError: no such name, or the checkpoint cannot be had, read or fitted.
     """
-    if not 0 <= seed < 1 << 32:
-        raise FeatnormError(f"--seed {seed}: a whole number from 0 to {(1 << 32) - 1} is wanted")
     family = config.get("family") if config is not None else None
     card = {"family": family} if family else upstream_card(name, conf_dir)
     from featnorm_se.upstream import loading

@@ -11,8 +11,7 @@ from torch.utils.checkpoint import checkpoint
 
 from featnorm_se.errors import FeatnormError
 from featnorm_se.names import resolve_sites
-from featnorm_se.upstream.padding import zero_padding
-from featnorm_se.upstream.pieces import Part
+from featnorm_se.upstream.batching import Part, zero_padding
 
 Steps = Generator[tuple[str, Tensor, Tensor], Tensor, None]
 Count = TypeVar("Count", int, Tensor)
@@ -61,15 +60,10 @@ class Upstream(nn.Module):
         self.sites: dict[str, int] = {}
         self.lowest_site = "frontend"
         self.group_norm = False
-        self.layer_drop = 0.0
-        self.spec_augment = False
-        self.gradient_checkpointing = False
-        self.fast = True
-        self.freeze = "none"
         self.model = model
         self.norms = nn.ModuleDict()
         self.part: Part | None = None
-        self._own_dropout: list[float] | None = None
+        self._own_dropout: list[float] = []
 
     def frames(self, samples: Count) -> Count:
         """Number of output frames for so many samples; (B,) tensors are taken too.
@@ -146,13 +140,9 @@ class Upstream(nn.Module):
         """Return canonical sites in order of depth; see ``names.resolve_sites``."""
         return resolve_sites(sites, list(self.sites), self.lowest_site)
 
-    def set_norm(self, site: str, module: nn.Module | None) -> None:
-        """Set ``module(x, lengths) -> x`` to act at a site; ``None`` takes it off."""
-        key = self.resolve_sites([site])[0].replace(".", "_")
-        if module is not None:
-            self.norms[key] = module
-        elif key in self.norms:
-            del self.norms[key]
+    def set_norm(self, site: str, module: nn.Module) -> None:
+        """Set ``module(x, lengths) -> x`` to act at a site."""
+        self.norms[self.resolve_sites([site])[0].replace(".", "_")] = module
 
     def extract(
         self,
@@ -211,11 +201,10 @@ class Upstream(nn.Module):
         training needs no search for unused parameters.
 
         Args:
-            freeze: ``none``; ``cnn``, the convolutional encoder (nothing for mel models, which
-                have none); or ``all``. Frozen parts stay in eval mode.
+            freeze: ``none``; ``cnn``, the convolutional encoder (mel models have none); or
+                ``all``. Frozen parts stay in eval mode.
             dropout: for hidden states and attention; ``None`` keeps the checkpoint's own.
-            layer_drop: probability of leaving out a layer in training. A left-out layer gets
-                zero gradients, not none.
+            layer_drop: probability of leaving out a layer in training.
             spec_augment: mask time and channels in training, by the family's own masking.
             gradient_checkpointing: recompute layers and convolutions when their gradients are due.
             fast: run the waveform models by our own arithmetic on s3prl's weights (see ``fast``),
@@ -243,9 +232,7 @@ class Upstream(nn.Module):
 
     def frozen_parts(self) -> list[nn.Module]:
         """The modules that the present ``freeze`` holds still."""
-        if self.freeze == "all":
-            return [self.model]
-        return self.cnn_parts() if self.freeze == "cnn" else []
+        return {"none": [], "cnn": self.cnn_parts(), "all": [self.model]}[self.freeze]
 
     def cnn_parts(self) -> list[nn.Module]:
         """The convolutional encoder, if the family has one."""
@@ -262,8 +249,7 @@ class Upstream(nn.Module):
     def set_dropout(self, dropout: float | None) -> None:
         """Set the dropout of hidden states and attention; ``None`` restores the model's own."""
         places = self.dropouts()
-        if self._own_dropout is None:
-            self._own_dropout = [getattr(holder, name) for holder, name in places]
+        self._own_dropout = self._own_dropout or [getattr(*place) for place in places]
         for (holder, name), own in zip(places, self._own_dropout, strict=True):
             setattr(holder, name, own if dropout is None else dropout)
 
@@ -285,7 +271,3 @@ class Upstream(nn.Module):
             if isinstance(weight, Tensor):
                 module.__dict__["weight"] = weight.detach()
         return self.__dict__
-
-    def extra_repr(self) -> str:
-        """Name, weights and sites, for ``print(upstream)``."""
-        return f"{self.name}, {self.identity}, sites {', '.join(self.sites)}"

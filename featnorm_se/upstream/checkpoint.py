@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import pickle
+import re
 from collections.abc import Mapping
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,6 @@ import torch
 from torch import Tensor, nn
 
 from featnorm_se.errors import FeatnormError
-from featnorm_se.files import atomic_path
 
 
 class _Inert:
@@ -59,6 +60,7 @@ def _allowed() -> list[Any]:
     return [
         *((_Inert, name) for name in _STAND_INS),
         *((_number, f"{module}.scalar") for module in modules),
+        timedelta,  # ESPnet's trainer keeps the times of its epochs so
         np.dtype,
         *{type(number) for number in numbers},
     ]
@@ -93,24 +95,36 @@ def _reason(error: Exception) -> str:
             name = line.split("GLOBAL")[-1].split("was not")[0].strip()
             return f"it would execute code ({name[:100]}); only tensors and plain data are read"
     first = " ".join(str(error).split())[:120]
-    return f"it is cut short or no checkpoint ({first}); remove it and fetch it again"
+    return f"it is cut short or no checkpoint ({first}); remove it: it is fetched or made again"
 
 
-def save_states(states: object, path: Path) -> None:
-    """Save what ``torch.save`` takes, whole or not at all; the same states give the same bytes.
+_LAYER = r"\(([1-9]\d{0,4}),([1-9]\d{0,4}),([1-9]\d{0,4})\)"
+_LAYERS = re.compile(rf"\[({_LAYER}(?:,{_LAYER})*)\](?:\*(?P<times>[1-9]\d?))?")
+
+
+def parse_conv_layers(text: str) -> list[tuple[int, int, int]]:
+    """Read ``[(512,10,5)] + [(512,3,2)] * 4`` without running it.
+
+    s3prl evaluates this string of the checkpoint as Python, so it must be known to be no more
+    than a list before s3prl sees it.
+
+    Returns:
+        (channels, kernel, stride) of each layer.
 
     Raises:
-        FeatnormError: the disk is full or the file cannot be written.
+        FeatnormError: the string is anything else.
     """
-    # Through a handle the archive does not hold the temporary file's name.
-    with atomic_path(path) as temporary, open(temporary, "wb") as handle:
-        try:
-            torch.save(states, handle)
-        except RuntimeError as error:
-            # torch's zip writer tells a full disk so, and hides the system's error behind it.
-            if isinstance(error.__context__, OSError):
-                raise error.__context__ from error
-            raise
+    layers: list[tuple[int, int, int]] = []
+    for term in "".join(str(text).split()).split("+"):
+        found = _LAYERS.fullmatch(term)
+        if found is None:
+            raise FeatnormError(
+                f"conv_feature_layers of the upstream is no list of (channels, kernel, stride):"
+                f" {str(text)[:80]!r}"
+            )
+        listed = [(int(c), int(k), int(s)) for c, k, s in re.findall(_LAYER, found[1])]
+        layers += listed * int(found["times"] or 1)
+    return layers
 
 
 def load_weights(model: nn.Module, weights: Mapping[str, Any], source: str) -> None:

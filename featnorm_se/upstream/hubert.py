@@ -7,8 +7,9 @@ from typing import Any
 from torch import Tensor
 
 from featnorm_se.errors import FeatnormError
-from featnorm_se.upstream.fairseq import fields_of, make_picklable, read_layout
-from featnorm_se.upstream.waveform import WaveformUpstream, parse_conv_layers
+from featnorm_se.upstream.checkpoint import parse_conv_layers
+from featnorm_se.upstream.wav2vec2 import fields_of, make_picklable, read_layout
+from featnorm_se.upstream.waveform import WaveformUpstream
 
 
 class HubertUpstream(WaveformUpstream):
@@ -49,7 +50,7 @@ def build(architecture: dict[str, Any]) -> HubertUpstream:
 
 
 def read(states: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Take architecture and weights out of a checkpoint; see ``fairseq.read_layout``."""
+    """Take architecture and weights out of a checkpoint; see ``read_layout``."""
     architecture, weights = read_layout(states)
     if "labels" not in architecture:
         raise FeatnormError("its weights are wav2vec 2.0's")

@@ -16,9 +16,14 @@ from torch import Tensor, nn
 from featnorm_se.errors import FeatnormError
 from featnorm_se.names import site_names
 from featnorm_se.upstream.base import Steps, Upstream
-from featnorm_se.upstream.logmel import LogMel
-from featnorm_se.upstream.padding import check_batch, padding_mask
-from featnorm_se.upstream.pieces import Pieces, piece_frames
+from featnorm_se.upstream.batching import (
+    Pieces,
+    check_batch,
+    padding_mask,
+    piece_frames,
+    piece_sizes,
+)
+from featnorm_se.upstream.mel import LogMel
 
 # SpecAugment of the log-mels.
 TIME_MASK = 20  # longest span, frames
@@ -64,9 +69,8 @@ class MelUpstream(Upstream):
     def piece(self, samples: int) -> int:
         """Samples of the pieces that an utterance goes through in; 0: it goes as a whole."""
         frames = self.frames(samples)
-        if self.longest <= 0 or frames <= self.longest:
-            return 0
-        return piece_frames(frames, self.longest) * self.hop
+        size = piece_frames(frames, self.longest)
+        return 0 if size == frames else size * self.hop
 
     def walk(self, wav: Tensor, wav_lengths: Tensor) -> Steps:
         """Yield the sites; see ``Upstream.walk``."""
@@ -77,7 +81,7 @@ class MelUpstream(Upstream):
         x = yield "frontend", self.mel(wav, counts), lengths
         if self.spec_augment and model.training:
             x = self._augment(x, lengths)
-        pieces = Pieces(lengths.tolist(), self.longest, self._grid())
+        pieces = self._pieces(lengths.tolist())
         x = pieces.split(x)
         inputs = model.input_representations
         positions = sinusoids(x.size(1), self.width).to(x.device)
@@ -92,12 +96,14 @@ class MelUpstream(Upstream):
                 x = model.encoder.LayerNorm[-1](x)
             x = pieces.split((yield f"layer.{number}", pieces.join(x), lengths))
 
-    def _grid(self) -> tuple[int, list[int]] | None:
-        """Where the file that the rows are parts of is cut: frames of a piece, rows' starts."""
-        size = self.piece(self.part.samples) // self.hop if self.part is not None else 0
-        if self.part is None or not size:
-            return None
-        return size, [start // self.hop for start in self.part.starts]
+    def _pieces(self, lengths: list[int]) -> Pieces:
+        """Cut each utterance by its own length, and the parts of a file where the file is cut."""
+        if self.part is None:
+            return Pieces([piece_sizes(n, piece_frames(n, self.longest)) for n in lengths])
+        size = piece_frames(self.frames(self.part.samples), self.longest)
+        starts = [start // self.hop for start in self.part.starts]
+        rows = zip(lengths, starts, strict=True)
+        return Pieces([piece_sizes(n, size, start) for n, start in rows])
 
     def run_layer(
         self, layer: nn.Module, x: Tensor, mask: Tensor | None, bias: Tensor | None

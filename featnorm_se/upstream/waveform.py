@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from functools import partial
 from typing import Any
 
@@ -12,11 +11,10 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 from torch.utils.checkpoint import checkpoint
 
-from featnorm_se.errors import FeatnormError
 from featnorm_se.names import site_names
 from featnorm_se.upstream import fast
 from featnorm_se.upstream.base import Count, Steps, Upstream
-from featnorm_se.upstream.padding import check_batch, padding_mask
+from featnorm_se.upstream.batching import check_batch, padding_mask
 
 # SpecAugment for fine-tuning. The rates that the checkpoints carry are those of pre-training,
 # which hides half of the signal; fine-tuning for enhancement hides far less.
@@ -24,34 +22,6 @@ TIME_MASK_RATE = 0.05  # share of frames at which a span may begin
 TIME_MASK_FRAMES = 5  # length of a span
 CHANNEL_MASK_RATE = 0.05  # share of channels at which a band may begin
 CHANNEL_MASK_WIDTH = 8  # width of a band
-
-_LAYER = r"\(([1-9]\d{0,4}),([1-9]\d{0,4}),([1-9]\d{0,4})\)"
-_LAYERS = re.compile(rf"\[({_LAYER}(?:,{_LAYER})*)\](?:\*(?P<times>[1-9]\d?))?")
-
-
-def parse_conv_layers(text: str) -> list[tuple[int, int, int]]:
-    """Read ``[(512,10,5)] + [(512,3,2)] * 4`` without running it.
-
-    s3prl evaluates this string of the checkpoint as Python, so it must be known to be no more
-    than a list before s3prl sees it.
-
-    Returns:
-        (channels, kernel, stride) of each layer.
-
-    Raises:
-        FeatnormError: the string is anything else.
-    """
-    layers: list[tuple[int, int, int]] = []
-    for term in "".join(str(text).split()).split("+"):
-        found = _LAYERS.fullmatch(term)
-        if found is None:
-            raise FeatnormError(
-                f"conv_feature_layers of the upstream is no list of (channels, kernel, stride):"
-                f" {str(text)[:80]!r}"
-            )
-        listed = [(int(c), int(k), int(s)) for c, k, s in re.findall(_LAYER, found[1])]
-        layers += listed * int(found["times"] or 1)
-    return layers
 
 
 class WaveformUpstream(Upstream):

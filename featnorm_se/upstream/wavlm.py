@@ -7,7 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from featnorm_se.upstream.waveform import WaveformUpstream, parse_conv_layers
+from featnorm_se.upstream.checkpoint import parse_conv_layers
+from featnorm_se.upstream.waveform import WaveformUpstream
 
 
 class WavLMUpstream(WaveformUpstream):

@@ -6,7 +6,6 @@ import argparse
 import dataclasses
 import multiprocessing
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,6 @@ import pytest
 import torch
 from tiny_models import tiny_config
 
-from featnorm_se.errors import FeatnormError
 from featnorm_se.names import NORMS
 
 UPSTREAMS = ("mockingjay_tiny", "tera_tiny", "wav2vec2_tiny", "hubert_tiny", "wavlm_tiny", "fbank")
@@ -143,26 +141,3 @@ def test_gradients_are_those_of_one_process(tmp_path, upstream, norm, conf):
         np.testing.assert_array_equal(found[0][0][name], found[1][0][name], err_msg=name)
     for _, reported in found:
         assert reported == pytest.approx(losses, rel=1e-5)
-
-
-@pytest.mark.parametrize(
-    ("sizes", "message"),
-    [
-        ((3, 1, 4, None), r"valid.scp has fewer utterances \(1\) than processes \(2\)"),
-        ((3, 3, 1, None), "batch_size is 1, less than the 2 processes"),
-        ((3, 3, 4, 1), "--set valid_batch_size=2"),
-    ],
-)
-def test_what_is_too_small_to_share_is_named(tmp_path, sizes, message):
-    from featnorm_se.training.task import check_shares
-
-    train, valid, batch, valid_batch = sizes
-    options = {"batch_size": batch, "valid_batch_size": valid_batch}
-    options |= {"batch_type": "folded", "valid_batch_type": "sorted"}
-    for name, count in (("train", train), ("valid", valid)):
-        scp = tmp_path / f"{name}.scp"
-        scp.write_text("".join(f"u{number} u{number}.wav\n" for number in range(count)))
-        options[f"{name}_data_path_and_name_and_type"] = [[str(scp), "speech_mix", "sound"]]
-    with pytest.raises(FeatnormError, match=message):
-        check_shares(SimpleNamespace(**options), 2)
-    check_shares(SimpleNamespace(**options), 1)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
 
 from featnorm_se.config import override_config
@@ -56,13 +54,15 @@ def test_another_part_does_not_get_the_conf_of_the_base_s(tmp_path):
 
 def test_a_run_that_fails_says_why(tmp_path):
     about = {"name": "x", "seed": 1, "norm": "none", "max_epoch": 3}
-    record.fail_record(tmp_path, "nothing is there yet")
     assert not record.is_finished(tmp_path, about)
-    record.start_record(tmp_path, about)
-    fields = json.loads((tmp_path / "run.json").read_text())
-    assert fields["result"] == {"status": "running"}
-    assert {"host", "machine", "versions", "commit", "dirty", "started"} <= fields.keys()
-    record.fail_record(tmp_path, "FeatnormError: the loss was not finite")
+    with (
+        pytest.raises(FeatnormError, match="not finite"),
+        record.recorded(tmp_path, about),
+    ):
+        fields = record.read_record(tmp_path)
+        assert fields["result"] == {"status": "running"}
+        assert {"host", "machine", "versions", "commit", "dirty", "started"} <= fields.keys()
+        raise FeatnormError("the loss was not finite")
     fields = record.read_record(tmp_path)
     assert (fields["result"]["status"], fields["finished"]) == ("failed", None)
     assert fields["result"]["reason"] == "FeatnormError: the loss was not finite"

@@ -18,7 +18,7 @@ from signals import FAMILIES, batch, noise
 
 from featnorm_se.errors import FeatnormError
 from featnorm_se.upstream import load_upstream, upstream_card
-from featnorm_se.upstream.waveform import parse_conv_layers
+from featnorm_se.upstream.checkpoint import parse_conv_layers
 
 
 def load(family: str, path: Path):

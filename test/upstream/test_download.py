@@ -10,7 +10,7 @@ import pytest
 
 from featnorm_se import fetch
 from featnorm_se.errors import FeatnormError
-from featnorm_se.upstream import download, load_upstream
+from featnorm_se.upstream import load_upstream, loading
 
 
 @pytest.fixture(autouse=True)
@@ -20,14 +20,18 @@ def home(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(fetch, "PAUSE", 0.01)
 
 
+def card(server, digest: str) -> dict[str, object]:
+    return {"source": server.url, "sha256": digest, "bytes": len(server.data)}
+
+
 def test_fetched_once_and_found_again(server, tmp_path):
     digest = hashlib.sha256(server.data).hexdigest()
-    path = download.fetch_url(server.url, digest, len(server.data))
+    path = loading.fetch(None, card(server, digest))
     assert path.read_bytes() == server.data
     name = hashlib.sha256(server.url.encode()).hexdigest() + ".model.pt"
     assert path == tmp_path / ".cache" / "s3prl" / "download" / name
     server.behave["status"] = 500
-    assert download.fetch_url(server.url) == path
+    assert loading.fetch(server.url, {}) == path
     assert len(server.requests) == 1
 
 
@@ -35,25 +39,25 @@ def test_the_place_is_s3prls(server, monkeypatch, tmp_path):
     theirs = importlib.import_module("s3prl.util.download")
     monkeypatch.setattr(theirs, "_download_dir", tmp_path / ".cache" / "s3prl" / "download")
     expected = theirs._urls_to_filepaths(server.url, download=False)
-    assert str(download.cache_path(server.url)) == expected
+    assert str(loading.cache_path(server.url)) == expected
 
 
 def test_what_cannot_be_had_says_which_file_to_put_where(server):
     server.behave["status"] = 404
-    path = download.cache_path(server.url)
+    path = loading.cache_path(server.url)
     with pytest.raises(FeatnormError, match="404") as caught:
-        download.fetch_url(server.url)
+        loading.fetch(server.url, {})
     assert f"put it at {path}, or give its path as the checkpoint" in str(caught.value)
     with pytest.raises(FeatnormError, match="https only"):
-        download.fetch_url("http://example.org/x.pt")
+        loading.fetch("http://example.org/x.pt", {})
     server.behave.clear()
     with pytest.raises(FeatnormError, match="sha256"):
-        download.fetch_url(server.url, "0" * 64)
+        loading.fetch(None, card(server, "0" * 64))
     assert not path.exists()
 
 
 def _fetch(url: str, queue: multiprocessing.Queue) -> None:
-    queue.put(hashlib.sha256(download.fetch_url(url).read_bytes()).hexdigest())
+    queue.put(hashlib.sha256(loading.fetch(url, {}).read_bytes()).hexdigest())
 
 
 def test_one_download_for_many_processes(server):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from signals import batch, noise
+from signals import FAMILIES, MEL, batch, noise
 
 from featnorm_se.normalization import FeatureNorm
 from featnorm_se.statistics import SiteStats
@@ -35,33 +35,23 @@ def hooked(stats: SiteStats, channels_first: bool, first_of: bool):
     return hook
 
 
-@pytest.mark.parametrize("family", ["wavlm", "hubert", "wav2vec2"])
-def test_waveform_models_at_two_sites(pair, family):
+@pytest.mark.parametrize("family", FAMILIES)
+def test_two_sites(pair, family):
     upstream, expert = pair(family)
+    sites = ("projection" if family in MEL else "frontend", "layer.1")
+    stats = [statistics(upstream.sites[site]) for site in sites]
+    for site, value in zip(sites, stats, strict=True):
+        upstream.set_norm(site, FeatureNorm(value))
+    if family in MEL:
+        model = expert.transformer.model
+        below, layer = model.input_representations, model.encoder.layer[0]
+    else:
+        below, layer = expert.model.feature_extractor, expert.model.encoder.layers[0]
+    below.register_forward_hook(hooked(stats[0], family not in MEL, False))
+    layer.register_forward_hook(hooked(stats[1], False, family not in MEL))
     # 38 frames: s3prl pads an odd number in HuBERT and wav2vec 2.0, which the hook would count.
     wave = noise(400 + 37 * 320)[0]
-    front, layer = (statistics(upstream.sites[site]) for site in ("frontend", "layer.1"))
-    upstream.set_norm("frontend", FeatureNorm(front))
-    upstream.set_norm("layer.1", FeatureNorm(layer))
-    expert.model.feature_extractor.register_forward_hook(hooked(front, True, False))
-    expert.model.encoder.layers[0].register_forward_hook(hooked(layer, False, True))
     with torch.no_grad():
         ours, lengths = upstream(*batch([wave]))
         theirs = expert([wave])["hidden_states"][-1]
     torch.testing.assert_close(ours[:, : int(lengths[0])], theirs, atol=2e-5, rtol=1e-4)
-
-
-@pytest.mark.parametrize("family", ["tera", "mockingjay"])
-def test_mel_models_at_two_sites(pair, family):
-    upstream, expert = pair(family)
-    wave = noise(12000)[0]
-    stats = {site: statistics(upstream.sites[site]) for site in ("projection", "layer.1")}
-    for site, value in stats.items():
-        upstream.set_norm(site, FeatureNorm(value))
-    model = expert.transformer.model
-    model.input_representations.register_forward_hook(hooked(stats["projection"], False, False))
-    model.encoder.layer[0].register_forward_hook(hooked(stats["layer.1"], False, False))
-    with torch.no_grad():
-        ours, _ = upstream(*batch([wave]))
-        theirs = expert([wave])["hidden_states"][-1]
-    torch.testing.assert_close(ours, theirs, atol=2e-5, rtol=1e-4)

@@ -7,6 +7,7 @@ import pytest
 import torch
 from signals import VARIANTS, batch, noise
 
+from featnorm_se.upstream.batching import piece_sizes
 from featnorm_se.upstream.mockingjay import sinusoids
 
 IDS = [f"{family}-{'-'.join(changes) or 'base'}" for family, changes in VARIANTS]
@@ -40,6 +41,7 @@ def test_longer_than_the_longest_input(pair):
     for size in (160 * 49, 160 * 50, 160 * 77 + 3, 160 * 240):
         assert worst_difference(upstream, expert, *noise(size)) < 2e-6
     assert [upstream.piece(160 * frames) for frames in (49, 50, 240)] == [0, 160 * 26, 160 * 49]
+    assert piece_sizes(60, 49, start=40) == [9, 49, 2]
 
 
 def test_pre_layer_norm_ends_as_s3prl_does(pair):

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from featnorm_se.upstream.padding import padding_mask
+from featnorm_se.upstream.batching import padding_mask
 
 
 def encode(extractor: nn.Module, wav: Tensor, sizes: list[int]) -> Tensor:

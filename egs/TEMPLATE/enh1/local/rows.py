@@ -13,7 +13,7 @@ from featnorm_se.files import read_json
 from featnorm_se.names import check_norm, check_sites
 from featnorm_se.report.experiments import NOISY, SCORES_PREFIX, drift_file
 from featnorm_se.report.table import Row
-from featnorm_se.upstream.registry import upstream_card
+from featnorm_se.upstream import upstream_card
 
 _KEYS = {"upstream", "weights", "norm", "norm_site", "baseline", "config"}
 

@@ -87,7 +87,7 @@ def _losses(folder: Path) -> list[tuple[int, float]]:
     path = folder / "checkpoint.pth"
     if not path.is_file():
         return read_curves(folder).get("valid", [])
-    from featnorm_se.training.checkpoints import read_checkpoint
+    from featnorm_se.training.record import read_checkpoint
 
     stats = read_checkpoint(path)["reporter"]["stats"]
     return [(epoch, float(told["valid"]["loss"])) for epoch, told in sorted(stats.items())]

@@ -19,7 +19,7 @@ from featnorm_se.progress import progress
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from featnorm_se.upstream.logmel import LogMel
+    from featnorm_se.upstream.mel import LogMel
 
 _SHORTEST_SECONDS = 0.2
 _SHORTEST_PIECE_SECONDS = 1.0

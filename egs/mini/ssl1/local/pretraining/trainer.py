@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 
 from featnorm_se.errors import FeatnormError
-from featnorm_se.files import mark_done, read_json, write_json, write_text
+from featnorm_se.files import atomic_path, mark_done, read_json, write_json, write_text
 from featnorm_se.progress import progress
-from featnorm_se.upstream.checkpoint import read_checkpoint, save_states
+from featnorm_se.upstream.checkpoint import read_checkpoint
 from featnorm_se.upstream.mockingjay import MelUpstream
 from pretraining.model import MaskedReconstruction, seeded
 from pretraining.plan import Plan
@@ -103,7 +103,7 @@ class Trainer:
             "step": self.step,
             "rows": self.rows,
         }
-        save_states(state, self.folder / _STATE)
+        _save(state, self.folder / _STATE)
         self.write_curve()
 
     def write_curve(self) -> None:
@@ -220,6 +220,23 @@ class Trainer:
             "SpecHead": head,
         }
         path = self.folder / f"{self.upstream.name}.pt"
-        save_states(states, path)
+        _save(states, path)
         mark_done(path, self.settings)
         return path
+
+
+def _save(states: object, path: Path) -> None:
+    """Save what ``torch.save`` takes, whole or not at all; the same states give the same bytes.
+
+    Raises:
+        FeatnormError: the disk is full or the file cannot be written.
+    """
+    # Through a handle the archive does not hold the temporary file's name.
+    with atomic_path(path) as temporary, open(temporary, "wb") as handle:
+        try:
+            torch.save(states, handle)
+        except RuntimeError as error:
+            # torch's zip writer tells a full disk so, and hides the system's error behind it.
+            if isinstance(error.__context__, OSError):
+                raise error.__context__ from error
+            raise

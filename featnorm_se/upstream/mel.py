@@ -1,4 +1,4 @@
-"""The log-mels of Mockingjay and TERA, by s3prl's own preprocessor."""
+"""Log-mels: what Mockingjay and TERA begin with, and all that the control ``fbank`` is."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from featnorm_se.errors import FeatnormError
+from featnorm_se.upstream.base import Steps, Upstream
+from featnorm_se.upstream.batching import check_batch
 
 
 def keep_out_of_state(module: nn.Module) -> None:
@@ -20,7 +22,7 @@ def keep_out_of_state(module: nn.Module) -> None:
 
 
 class LogMel(nn.Module):
-    """Scale each utterance to the target level and take its features.
+    """Scale each utterance to the target level and take its features, by s3prl's preprocessor.
 
     Utterance by utterance, since the last frames reflect the utterance's own end: in a padded
     batch they would see the padding.
@@ -77,3 +79,41 @@ class LogMel(nn.Module):
             mean, std = mel.mean(-1, keepdim=True), mel.std(-1, keepdim=True)
             mel = (mel - mean) / (std + extracter.eps)
         return mel.t()
+
+
+class FbankUpstream(Upstream):
+    """The control without self-supervision: log-mels by torchaudio, straight to the head.
+
+    It has one site and no parameters; its card has 80 mels of 25 ms windows every 10 ms.
+    """
+
+    def __init__(self, mel: Any, config: dict[str, Any]) -> None:
+        super().__init__(mel, config)
+        self.hop, self.offset = mel.hop_length, 0
+        self.shortest = mel.n_fft // 2 + 1
+        self.width = mel.n_mels
+        self.sites = {"frontend": self.width}
+
+    def walk(self, wav: Tensor, wav_lengths: Tensor) -> Steps:
+        """Yield the one site; see ``Upstream.walk``."""
+        wav_lengths = wav_lengths.to(wav.device)
+        wav, counts = check_batch(wav, wav_lengths, self.shortest)
+        with torch.autocast(wav.device.type, enabled=False):
+            # One by one: the last frames reflect the utterance's own end.
+            rows = [row[: max(n, self.shortest)] for row, n in zip(wav, counts, strict=True)]
+            parts = [(self.model(row) + 1e-10).log().t() for row in rows]
+        yield "frontend", pad_sequence(parts, batch_first=True), self.frames(wav_lengths)
+
+
+def build(architecture: dict[str, Any]) -> FbankUpstream:
+    """Build from ``{"mel": {...}}``, the arguments of torchaudio's MelSpectrogram."""
+    from torchaudio.transforms import MelSpectrogram
+
+    mel = MelSpectrogram(**architecture["mel"])
+    keep_out_of_state(mel)
+    return FbankUpstream(mel, {"mel": dict(architecture["mel"])})
+
+
+def read(states: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """There is no checkpoint of this control."""
+    raise KeyError("fbank has no weights")

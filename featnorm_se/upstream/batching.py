@@ -1,0 +1,121 @@
+"""Padded batches: checks, masks and zeros; and long utterances cut into equal pieces."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+from featnorm_se.errors import FeatnormError
+
+
+def padding_mask(lengths: Tensor, size: int) -> Tensor:
+    """Return (B, size) booleans, true in the padding, for valid lengths (B,)."""
+    return torch.arange(size, device=lengths.device) >= lengths.unsqueeze(1)
+
+
+def zero_padding(x: Tensor, lengths: Tensor) -> Tensor:
+    """Return x (B, T, D) with zeros behind each utterance's valid frames."""
+    mask = padding_mask(lengths, x.size(1))
+    return x.masked_fill(mask.unsqueeze(-1), 0.0)
+
+
+def check_batch(wav: Tensor, wav_lengths: Tensor, shortest: int) -> tuple[Tensor, list[int]]:
+    """Check a padded batch of waveforms and bring it to the size of its longest utterance.
+
+    Args:
+        wav: (B, N) samples.
+        wav_lengths: (B,) valid samples.
+        shortest: samples of one frame; shorter batches get zeros behind, up to it.
+
+    Returns:
+        wav (B, max(longest, shortest)) float32 with zeros in the padding, and the valid samples
+        as a list.
+
+    Raises:
+        FeatnormError: the shapes do not fit, or a length is not in 1..N.
+    """
+    lengths = [int(n) for n in wav_lengths.tolist()]
+    fits = wav.dim() == 2 and len(lengths) == len(wav) > 0
+    if not fits or min(lengths) < 1 or max(lengths) > wav.size(1):
+        raise FeatnormError(
+            f"an upstream takes waveforms (B, N) with lengths (B,) in 1..N, not"
+            f" {tuple(wav.shape)} with {lengths[:8]}"
+        )
+    longest = max(lengths)
+    wav = wav[:, :longest].float()
+    if min(lengths) < longest:
+        wav = wav.masked_fill(padding_mask(wav_lengths, longest), 0.0)
+    if longest < shortest:
+        wav = F.pad(wav, (0, shortest - longest))
+    return wav, lengths
+
+
+@dataclass
+class Part:
+    """What the rows of a batch are parts of: a longer file.
+
+    Attributes:
+        samples: of the whole file.
+        starts: the file's sample at which each row begins.
+    """
+
+    samples: int
+    starts: list[int]
+
+
+class Pieces:
+    """The utterances of a batch cut into pieces, and put together again.
+
+    Args:
+        sizes: frames of the pieces of each utterance.
+
+    Attributes:
+        valid: (P,) frames of each piece.
+    """
+
+    def __init__(self, sizes: list[list[int]]) -> None:
+        self.sizes = sizes
+        self.whole = all(len(of_one) == 1 for of_one in sizes)
+        self.valid = torch.tensor([size for of_one in sizes for size in of_one])
+
+    def split(self, x: Tensor) -> Tensor:
+        """(B, T, D) utterances to (P, longest piece, D)."""
+        if self.whole:
+            return x
+        rows = [
+            piece
+            for row, sizes in zip(x, self.sizes, strict=True)
+            for piece in row[: sum(sizes)].split(sizes)
+        ]
+        return pad_sequence(rows, batch_first=True)
+
+    def join(self, x: Tensor) -> Tensor:
+        """(P, longest piece, D) pieces to (B, T, D)."""
+        if self.whole:
+            return x
+        pieces = iter(x)
+        joined = [
+            torch.cat([piece[:n] for n, piece in zip(sizes, pieces, strict=False)])
+            for sizes in self.sizes
+        ]
+        return pad_sequence(joined, batch_first=True)
+
+
+def piece_frames(frames: int, longest: int) -> int:
+    """Return the frames of the fewest equal pieces of an utterance; the last may have fewer.
+
+    So ``torch.chunk`` cuts. ``longest`` are the frames of the longest piece; 0 for no limit.
+    """
+    return frames if longest <= 0 else math.ceil(frames / math.ceil(frames / longest))
+
+
+def piece_sizes(frames: int, size: int, start: int = 0) -> list[int]:
+    """Return the frames of the pieces of ``frames`` from ``start`` on, cut at multiples of size."""
+    edges = [start, *range((start // size + 1) * size, start + frames, size), start + frames]
+    return [stop - begin for begin, stop in pairwise(edges)]
