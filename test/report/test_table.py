@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from rows import Setting, plan_runs, read_rows
+from rows import Setting, arguments, plan_runs, read_rows
 
 from featnorm_se.errors import FeatnormError
 from featnorm_se.report.experiments import drift_file, read_scores
