@@ -176,8 +176,6 @@ def test_it_trains_and_enhances_as_on_the_processor(
         "use_amp=true",
         "separator_conf.bf16=true",
         "separator_conf.gradient_checkpointing=true",
-        "separator_conf.spec_augment=true",
-        "separator_conf.layer_drop=0.3",
         "separator_conf.freeze=all",
         "separator_conf.feature=weighted_sum",
         "num_workers=2",

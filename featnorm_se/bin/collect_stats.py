@@ -18,16 +18,15 @@ def get_parser() -> argparse.ArgumentParser:
         " deviation of every channel. Shards are collected apart and merged: --shard K/N writes"
         " one, --merge puts them together, --nj N does all of it.",
     )
-    parser.add_argument("--output", type=Path, required=True, help="the .npz file to write")
-    parser.add_argument("--wav_scp", type=Path, help="the utterances, a Kaldi scp of 16 kHz audio")
+    add = parser.add_argument
+    add("--output", type=Path, required=True, help="the .npz file to write")
+    add("--wav_scp", type=Path, help="the utterances, a Kaldi scp of 16 kHz audio")
     add_upstream_options(parser)
-    parser.add_argument("--kind", default="clean", choices=("clean", "noisy"), help="of speech")
-    parser.add_argument("--nj", type=int, default=1, help="processes")
-    parser.add_argument("--shard", help="K/N: only every N-th utterance from the K-th on")
-    parser.add_argument(
-        "--merge", nargs="+", type=Path, help="shards to merge; nothing is collected"
-    )
-    parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"), help="cpu or cuda")
+    add("--kind", default="clean", choices=("clean", "noisy"), help="of speech")
+    add("--nj", type=int, default=1, help="processes")
+    add("--shard", help="K/N: only every N-th utterance from the K-th on")
+    add("--merge", nargs="+", type=Path, help="shards to merge; nothing is collected")
+    add("--device", default="cpu", choices=("cpu", "cuda"), help="cpu or cuda")
     return parser
 
 

@@ -21,16 +21,15 @@ def get_parser() -> argparse.ArgumentParser:
         description="Enhance the utterances of a Kaldi scp. Shards run apart (--shard K/N) and"
         " --list writes spk1.scp when all are there.",
     )
-    parser.add_argument("--model", required=True, help="folder of the experiment")
-    parser.add_argument("--wav_scp", required=True, help="noisy utterances, 16 kHz mono")
-    parser.add_argument("--output", required=True, help="folder to write wav/ and spk1.scp to")
-    parser.add_argument(
-        "--config", help="YAML of settings: model_file, bf16, atten_lim, window, overlap, stats"
-    )
-    parser.add_argument("--model_file", help="weights in the folder, if not those of --config")
-    parser.add_argument("--shard", default="1/1", help="K/N: every N-th utterance from the K-th")
-    parser.add_argument("--list", action="store_true", help="only write spk1.scp")
-    parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    add = parser.add_argument
+    add("--model", required=True, help="folder of the experiment")
+    add("--wav_scp", required=True, help="noisy utterances, 16 kHz mono")
+    add("--output", required=True, help="folder to write wav/ and spk1.scp to")
+    add("--config", help="YAML of settings: model_file, bf16, atten_lim, window, overlap, stats")
+    add("--model_file", help="weights in the folder, if not those of --config")
+    add("--shard", default="1/1", help="K/N: every N-th utterance from the K-th")
+    add("--list", action="store_true", help="only write spk1.scp")
+    add("--device", default="cpu", help="cpu or cuda")
     return parser
 
 

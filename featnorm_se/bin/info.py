@@ -22,15 +22,12 @@ _SHOWN = ("kind", "upstream", "identity", "sample_rate", "corpus", "utterances",
 def get_parser() -> argparse.ArgumentParser:
     """Return the command's parser."""
     parser = Parser("python -m featnorm_se.bin.info", __doc__)
-    parser.add_argument("--stats", help="print this statistics file of stage 2, no upstream")
+    add = parser.add_argument
+    add("--stats", help="print this statistics file of stage 2, no upstream")
     add_upstream_options(parser)
-    parser.add_argument(
-        "--freeze", default="none", choices=["none", "cnn", "all"], help="as trained"
-    )
-    parser.add_argument("--norm", default=DEFAULT_NORM, help="for --check: kind of normalization")
-    parser.add_argument(
-        "--check", action="store_true", help="only check a run's options; no model is loaded"
-    )
+    add("--freeze", default="none", choices=["none", "cnn", "all"], help="as trained")
+    add("--norm", default=DEFAULT_NORM, help="for --check: kind of normalization")
+    add("--check", action="store_true", help="only check a run's options; no model is loaded")
     return parser
 
 

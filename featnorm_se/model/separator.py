@@ -42,8 +42,6 @@ class FeatNormSeparator(AbsSeparator):
         freeze: ``none``, ``cnn`` (the convolutional encoder) or ``all`` of the upstream.
         freeze_steps: leave the upstream as it is for so many training steps.
         upstream_dropout: its dropout; ``None``: as it was pre-trained.
-        layer_drop: probability of skipping one of its layers while training.
-        spec_augment: mask spans of its time and channels while training.
         gradient_checkpointing: less memory in training for more time.
         fast: waveform models by our own arithmetic on s3prl's weights; ``False``: its modules.
         bf16: compute upstream and head in bfloat16 while training, where the device has it.
@@ -75,8 +73,6 @@ class FeatNormSeparator(AbsSeparator):
         freeze: str = "none",
         freeze_steps: int = 0,
         upstream_dropout: float | None = None,
-        layer_drop: float = 0.0,
-        spec_augment: bool = False,
         gradient_checkpointing: bool = False,
         fast: bool = True,
         bf16: bool = False,
@@ -96,9 +92,7 @@ class FeatNormSeparator(AbsSeparator):
         if isinstance(upstream, str):
             upstream = load_upstream(upstream, "scratch", config=upstream_conf)
         self.upstream = upstream
-        upstream.configure(
-            freeze, upstream_dropout, layer_drop, spec_augment, gradient_checkpointing, fast
-        )
+        upstream.configure(freeze, upstream_dropout, gradient_checkpointing, fast)
         self.norm = check_norm(norm)
         self.norm_sites = upstream.resolve_sites(norm_site)
         self.level_norm = LevelNorm() if norm == "level" else None

@@ -110,17 +110,7 @@ class Upstream(nn.Module):
     def train_layer(
         self, layer: nn.Module, x: Tensor, mask: Tensor | None, bias: Tensor | None
     ) -> tuple[Tensor, Tensor | None]:
-        """Call ``run_layer``, in training with layer drop and gradient checkpointing.
-
-        A layer that is left out stays in the graph with zero gradients: a parameter without any
-        would stop distributed training.
-        """
-        may_drop = self.model.training and self.layer_drop > 0.0 and self.droppable(layer)
-        if may_drop and float(torch.rand(())) < self.layer_drop:
-            for parameter in layer.parameters():
-                if parameter.requires_grad:
-                    x = x + 0.0 * parameter.flatten()[0]
-            return x, bias
+        """Call ``run_layer``, in training with gradient checkpointing if that is asked for."""
         if self.recomputes():
             out: tuple[Tensor, Tensor | None] = checkpoint(
                 self.run_layer, layer, x, mask, bias, use_reentrant=False
@@ -131,10 +121,6 @@ class Upstream(nn.Module):
     def recomputes(self) -> bool:
         """Whether parts are to be computed again when their gradients are due."""
         return self.gradient_checkpointing and self.model.training and torch.is_grad_enabled()
-
-    def droppable(self, layer: nn.Module) -> bool:
-        """Whether layer drop may leave this layer out."""
-        return True
 
     def resolve_sites(self, sites: str | Sequence[str]) -> list[str]:
         """Return canonical sites in order of depth; see ``names.resolve_sites``."""
@@ -190,8 +176,6 @@ class Upstream(nn.Module):
         self,
         freeze: str = "none",
         dropout: float | None = None,
-        layer_drop: float = 0.0,
-        spec_augment: bool = False,
         gradient_checkpointing: bool = False,
         fast: bool = True,
     ) -> None:
@@ -204,8 +188,6 @@ class Upstream(nn.Module):
             freeze: ``none``; ``cnn``, the convolutional encoder (mel models have none); or
                 ``all``. Frozen parts stay in eval mode.
             dropout: for hidden states and attention; ``None`` keeps the checkpoint's own.
-            layer_drop: probability of leaving out a layer in training.
-            spec_augment: mask time and channels in training, by the family's own masking.
             gradient_checkpointing: recompute layers and convolutions when their gradients are due.
             fast: run the waveform models by our own arithmetic on s3prl's weights (see ``fast``),
                 the same to rounding; ``False`` runs s3prl's modules (to compare).
@@ -215,12 +197,9 @@ class Upstream(nn.Module):
         """
         if freeze not in ("none", "cnn", "all"):
             raise FeatnormError(f"freeze is none, cnn or all, not {freeze!r}")
-        for what, rate in (("dropout", dropout), ("layer_drop", layer_drop)):
-            if rate is not None and not 0.0 <= rate < 1.0:
-                raise FeatnormError(f"the upstream's {what} must be in [0, 1), not {rate}")
+        if dropout is not None and not 0.0 <= dropout < 1.0:
+            raise FeatnormError(f"the upstream's dropout must be in [0, 1), not {dropout}")
         self.freeze = freeze
-        self.layer_drop = layer_drop
-        self.spec_augment = spec_augment
         self.gradient_checkpointing = gradient_checkpointing
         self.fast = fast
         self.set_dropout(dropout)

@@ -13,12 +13,7 @@ from featnorm_se.upstream.waveform import WaveformUpstream
 
 
 class HubertUpstream(WaveformUpstream):
-    """HuBERT, whose masking takes its labels, too."""
-
-    def apply_mask(self, x: Tensor, mask: Tensor | None) -> Tensor:
-        """Call s3prl's masking on x (B, T, D)."""
-        masked: Tensor = self.model.apply_mask(x, mask, None)[0]
-        return masked
+    """HuBERT: its network is that of the three families."""
 
 
 def build(architecture: dict[str, Any]) -> HubertUpstream:

@@ -25,10 +25,6 @@ from featnorm_se.upstream.batching import (
 )
 from featnorm_se.upstream.mel import LogMel
 
-# SpecAugment of the log-mels.
-TIME_MASK = 20  # longest span, frames
-CHANNEL_MASK = 9  # widest band, mel channels
-
 
 @lru_cache(maxsize=8)
 @torch.inference_mode(False)
@@ -79,8 +75,6 @@ class MelUpstream(Upstream):
         wav, counts = check_batch(wav, wav_lengths, self.shortest)
         lengths = self.frames(wav_lengths)
         x = yield "frontend", self.mel(wav, counts), lengths
-        if self.spec_augment and model.training:
-            x = self._augment(x, lengths)
         pieces = self._pieces(lengths.tolist())
         x = pieces.split(x)
         inputs = model.input_representations
@@ -110,19 +104,6 @@ class MelUpstream(Upstream):
     ) -> tuple[Tensor, Tensor | None]:
         """Run one layer on x (B, T, D); the mask (B, 1, 1, T) is added to its scores."""
         return layer(x, mask), None
-
-    def _augment(self, x: Tensor, lengths: Tensor) -> Tensor:
-        """Mask spans of time and bands of the log-mels by s3prl's own SpecAugment."""
-        from s3prl.upstream.mockingjay.builder import spec_augment
-
-        x = x.clone()
-        for row, n in zip(x, lengths.tolist(), strict=True):
-            spec_augment(
-                row[None, :n],
-                mask_T=TIME_MASK,
-                mask_F=min(CHANNEL_MASK, x.size(2) // 4),
-            )
-        return x
 
     def unused_parameters(self) -> list[nn.Parameter]:
         """Only models that normalize first have any."""

@@ -16,13 +16,6 @@ from featnorm_se.upstream import fast
 from featnorm_se.upstream.base import Count, Steps, Upstream
 from featnorm_se.upstream.batching import check_batch, padding_mask
 
-# SpecAugment for fine-tuning. The rates that the checkpoints carry are those of pre-training,
-# which hides half of the signal; fine-tuning for enhancement hides far less.
-TIME_MASK_RATE = 0.05  # share of frames at which a span may begin
-TIME_MASK_FRAMES = 5  # length of a span
-CHANNEL_MASK_RATE = 0.05  # share of channels at which a band may begin
-CHANNEL_MASK_WIDTH = 8  # width of a band
-
 
 class WaveformUpstream(Upstream):
     """wav2vec 2.0, HuBERT or WavLM: ``self.model`` is s3prl's module of that name.
@@ -79,8 +72,6 @@ class WaveformUpstream(Upstream):
         if model.post_extract_proj is not None:
             x = model.post_extract_proj(x)
         x = model.dropout_input(x)
-        if self.spec_augment and model.training:
-            x = self._augment(x, mask)
         if mask is not None:
             x = x.masked_fill(mask.unsqueeze(-1), 0.0)
         x = x + self._positions(x)
@@ -161,26 +152,6 @@ class WaveformUpstream(Upstream):
                 y = conv(x.transpose(1, 2).float())
         return y.transpose(1, 2)
 
-    def _augment(self, x: Tensor, mask: Tensor | None) -> Tensor:
-        """Mask spans of time and bands of channels by the model's own ``apply_mask``."""
-        model = self.model
-        # mask_emb stays in the graph even when the utterance is too short to be masked.
-        x = x + 0.0 * model.mask_emb
-        frames = x.size(1) if mask is None else int((~mask).sum(1).min())
-        if frames < 4 * TIME_MASK_FRAMES:
-            return x
-        model.mask_prob, model.mask_length = TIME_MASK_RATE, TIME_MASK_FRAMES
-        model.mask_channel_prob = CHANNEL_MASK_RATE
-        # Narrow models get narrower bands: less than one band on average would stop s3prl.
-        bands = max(1, int(CHANNEL_MASK_RATE * self.width))
-        model.mask_channel_length = min(CHANNEL_MASK_WIDTH, bands)
-        return self.apply_mask(x, mask)
-
-    def apply_mask(self, x: Tensor, mask: Tensor | None) -> Tensor:
-        """Call s3prl's masking on x (B, T, D)."""
-        masked: Tensor = self.model.apply_mask(x, mask)[0]
-        return masked
-
     def cnn_parts(self) -> list[nn.Module]:
         """The feature extractor; not the layer norm and the projection behind it."""
         return [self.model.feature_extractor]
@@ -188,8 +159,6 @@ class WaveformUpstream(Upstream):
     def unused_parameters(self) -> list[nn.Parameter]:
         """``mask_emb`` and all that only pre-training uses."""
         used = {"feature_extractor", "layer_norm", "post_extract_proj", "encoder"}
-        if self.spec_augment:
-            used.add("mask_emb")
         return [p for n, p in self.model.named_parameters() if n.split(".")[0] not in used]
 
     def dropouts(self) -> list[tuple[Any, str]]:

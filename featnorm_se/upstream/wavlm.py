@@ -25,11 +25,6 @@ class WavLMUpstream(WaveformUpstream):
         )
         return out.transpose(0, 1), bias
 
-    def droppable(self, layer: nn.Module) -> bool:
-        """Whether layer drop may leave this layer out."""
-        # The first layer holds the position bias of all the others.
-        return layer is not self.model.encoder.layers[0]
-
 
 def build(architecture: dict[str, Any]) -> WavLMUpstream:
     """Build from ``{"cfg": {...}}``, with random weights."""

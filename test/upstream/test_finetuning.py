@@ -89,39 +89,6 @@ def test_dropout(make, family):
     assert rates(upstream) == own
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-def test_layer_drop(make, family):
-    upstream = make(family)
-    upstream.configure(dropout=0.0, layer_drop=0.6)
-    waves = batch(noise(8000))
-    assert torch.equal(upstream(*waves)[0], upstream(*waves)[0])  # in eval mode: never
-    upstream.train()
-    torch.manual_seed(0)
-    outputs = [upstream(*waves)[0] for _ in range(8)]
-    assert any(not torch.equal(outputs[0], other) for other in outputs)
-    for seed in range(6):  # whichever are left out, every parameter gets a gradient
-        upstream.zero_grad(set_to_none=True)
-        torch.manual_seed(seed)
-        step(upstream)
-        assert all(p.grad is not None for p in upstream.parameters() if p.requires_grad)
-
-
-@pytest.mark.parametrize("size", [48000, 900])
-@pytest.mark.parametrize("family", FAMILIES)
-def test_spec_augment(make, family, size):
-    upstream = make(family)
-    upstream.configure(dropout=0.0, spec_augment=True)
-    waves = batch(noise(size))
-    upstream.eval()
-    plain = upstream(*waves)[0]
-    assert torch.equal(plain, upstream(*waves)[0])
-    step(upstream, (size, size))
-    assert all(p.grad is not None for p in upstream.parameters() if p.requires_grad)
-    if size > 10000:
-        changed = [not torch.allclose(plain, upstream(*waves)[0], atol=1e-4) for _ in range(4)]
-        assert any(changed)
-
-
 def two_ways(make, family, half=False, **settings):
     """Gradients without and with gradient checkpointing, of the same random draws."""
     found = []
