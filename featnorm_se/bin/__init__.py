@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from multiprocessing import active_children
 from typing import Any, NoReturn
 
 from featnorm_se.errors import FeatnormError
@@ -88,9 +89,8 @@ class _Ended(BaseException):
 
 def _end(number: int, frame: Any) -> NoReturn:
     """Unwind on SIGTERM, as before a pre-emption, with the worker processes ended first."""
-    if "multiprocessing" in sys.modules:
-        for child in sys.modules["multiprocessing"].active_children():
-            child.terminate()
+    for child in active_children():
+        child.terminate()
     raise _Ended
 
 

@@ -78,11 +78,11 @@ def test_an_upstream_by_url_and_by_name(server, make_checkpoint, tmp_path):
     official = make_checkpoint("wavlm").read_bytes()
     server.behave["body"] = official
     digest = hashlib.sha256(official).hexdigest()
-    assert load_upstream("wavlm_tiny", server.url).identity == f"SHA-256:{digest}"
+    assert load_upstream("wavlm_tiny", server.url).identity == f"sha256:{digest}"
     cards = tmp_path / "cards"
     cards.mkdir()
     (cards / "mine.yaml").write_text(
-        f"family: wavlm\nsource: {server.url}?again\nSHA-256: {digest}\narchitecture: {{}}\n"
+        f"family: wavlm\nsource: {server.url}?again\nsha256: {digest}\narchitecture: {{}}\n"
     )
     assert load_upstream("mine", conf_dir=cards).num_layers == 3
     assert len(server.requests) == 2
