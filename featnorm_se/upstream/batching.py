@@ -21,8 +21,7 @@ def padding_mask(lengths: Tensor, size: int) -> Tensor:
 
 def zero_padding(x: Tensor, lengths: Tensor) -> Tensor:
     """Return x (B, T, D) with zeros behind each utterance's valid frames."""
-    mask = padding_mask(lengths, x.size(1))
-    return x.masked_fill(mask.unsqueeze(-1), 0.0)
+    return x.masked_fill(padding_mask(lengths, x.size(1)).unsqueeze(-1), 0.0)
 
 
 def check_batch(wav: Tensor, wav_lengths: Tensor, shortest: int) -> tuple[Tensor, list[int]]:
