@@ -124,7 +124,7 @@ def main() -> None:
 
     with tempfile.TemporaryDirectory() as folder:
         numbers = {what: measure(Path(folder) / what, what) for what in MEASURED}
-    Path(sys.argv[1]).write_text(json.dumps(numbers, indent=1) + "\n")
+    Path(sys.argv[1]).write_text(json.dumps(numbers) + "\n")
 
 
 if __name__ == "__main__":
