@@ -31,13 +31,6 @@ def test_shape_and_rate_are_kept(enhancer, rate, shape):
     assert y.any()
 
 
-def test_channels_are_enhanced_by_themselves(enhancer):
-    x = noise(4000, 2)
-    y = enhancer(x)
-    for channel in range(2):
-        np.testing.assert_array_equal(y[:, channel], enhancer(x[:, channel]))
-
-
 @pytest.mark.parametrize("rate", [16000, 48000])
 def test_an_attenuation_limit_leaves_so_much_of_the_input_in(enhancer, tiny_experiment, rate):
     limited = Enhancer.from_pretrained(tiny_experiment, atten_lim=20.0)
@@ -49,19 +42,6 @@ def test_an_attenuation_limit_leaves_so_much_of_the_input_in(enhancer, tiny_expe
         low = np.concatenate([*resample_blocks(resample_blocks([x], 48000, 16000), 16000, 48000)])
         low = low[: len(x)]
         np.testing.assert_allclose(limited(x, rate), 0.9 * kept + 0.1 * low, atol=1e-5)
-
-
-@pytest.mark.parametrize(
-    ("x", "message"),
-    [
-        (np.zeros(0), "is wanted, not"),
-        (np.zeros((2, 3, 4)), "is wanted, not"),
-        (np.full(800, np.nan), "NaN"),
-    ],
-)
-def test_bad_signals_are_named(enhancer, x, message):
-    with pytest.raises(FeatnormError, match=message):
-        enhancer(x)
 
 
 def copy_of(source, target):
@@ -80,17 +60,4 @@ def test_renamed_weights_do_not_load_in_silence(tiny_experiment, tmp_path):
         Enhancer.from_pretrained(folder)
     torch.save({f"model.{key}": value for key, value in state.items()}, path)
     with pytest.raises(FeatnormError, match="do not fit"):
-        Enhancer.from_pretrained(folder)
-
-
-def test_missing_and_cut_files_are_named(tiny_experiment, tmp_path):
-    with pytest.raises(FeatnormError, match=r"no config\.yaml: train first"):
-        Enhancer.from_pretrained(tmp_path)
-    folder = copy_of(tiny_experiment, tmp_path / "exp")
-    path = folder / "valid.loss.best.pth"
-    path.write_bytes(path.read_bytes()[:5000])
-    with pytest.raises(FeatnormError, match="no whole file of weights"):
-        Enhancer.from_pretrained(folder)
-    path.unlink()
-    with pytest.raises(FeatnormError, match=r"holds no valid\.loss\.best\.pth"):
         Enhancer.from_pretrained(folder)

@@ -7,23 +7,15 @@ from pathlib import Path
 import pytest
 
 from featnorm_se.bin import info, run
-from featnorm_se.errors import FeatnormError
 from featnorm_se.upstream import load_upstream, upstream_card, upstream_names
 
 CONF = Path(load_upstream.__code__.co_filename).parent / "conf"
 
 
 @pytest.mark.parametrize("name", upstream_names())
-def test_every_line_is_commented(name):
-    for line in (CONF / f"{name}.yaml").read_text().splitlines():
-        assert "#" in line or line.startswith("licence:"), line
-
-
-@pytest.mark.parametrize("name", upstream_names())
 def test_cards_agree_with_themselves(name):
     card = upstream_card(name)
     assert {"family", "source", "parameters", "hop", "width", "layers", "licence"} <= set(card)
-    assert card["source"] is None or card["source"].startswith("https://")
     if card["family"] in ("tera", "mockingjay"):
         held = card["architecture"]["transformer"]
         shape = held["hidden_size"], held["num_hidden_layers"]
@@ -58,15 +50,6 @@ def test_a_recipes_card_goes_first(tmp_path):
     assert load_upstream("own", "scratch", conf_dir=tmp_path).name == "own"
     assert load_upstream("wavlm_tiny", "scratch", conf_dir=tmp_path).num_layers == 3
     assert "own" in upstream_names(tmp_path)
-
-
-@pytest.mark.parametrize(
-    "text", ["", "- 1", "family: wavlm", "a: [", "family: x\narchitecture: {}"]
-)
-def test_cards_that_are_none(tmp_path, text):
-    (tmp_path / "odd.yaml").write_text(text)
-    with pytest.raises(FeatnormError):
-        load_upstream("odd", "scratch", conf_dir=tmp_path)
 
 
 def test_info(capsys):
