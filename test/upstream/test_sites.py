@@ -45,25 +45,3 @@ def test_norms_act_at_their_site(family):
     assert normed["layer.1"][1, valid:].abs().sum() == 0
     assert not torch.allclose(normed["layer.2"], plain["layer.2"])
     assert all(torch.equal(off[site], plain[site]) for site in sites)
-
-
-@pytest.mark.parametrize("family", FAMILIES)
-def test_nothing_deeper_than_asked_is_computed(family):
-    upstream = load_upstream(f"{family}_tiny", "scratch")
-    encoder = upstream.model.encoder
-    layers = encoder.layer if hasattr(encoder, "layer") else encoder.layers
-    calls = []
-    for number, layer in enumerate(layers, start=1):
-        # The fast way goes through a layer's parts, not through its own forward.
-        part = getattr(layer, "final_layer_norm", layer)
-        part.register_forward_hook(lambda *_, number=number: calls.append(number))
-    waves = batch(noise(8000))
-    for site, expected in (("frontend", []), ("projection", []), ("layer.2", [1, 2])):
-        calls.clear()
-        feats, _ = upstream.extract(*waves, [site])
-        assert calls == expected and list(feats) == [site]
-    calls.clear()
-    walk = upstream.walk(*waves)
-    next(walk)
-    walk.close()
-    assert calls == []
