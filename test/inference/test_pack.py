@@ -19,6 +19,7 @@ from featnorm_se.errors import FeatnormError
 from featnorm_se.inference.model_file import read_member
 from featnorm_se.inference.pack import halve, pack
 from featnorm_se.inference.windows import Windowing
+from featnorm_se.statistics import FeatureStats, SiteStats
 
 
 @pytest.fixture(scope="module")
@@ -67,10 +68,13 @@ def test_stock_espnet_takes_the_packed_configuration(packed, tmp_path):
     np.testing.assert_array_equal(ours, Enhancer.from_pretrained(packed)(x))
 
 
-def test_paths_of_the_machine_are_left_out_and_scores_are_in(tmp_path):
+def test_paths_of_the_machine_are_left_out_and_scores_and_statistics_are_in(tmp_path):
     folder = save_tiny(tmp_path / "exp" / "mine")
     config = yaml.safe_load((folder / "config.yaml").read_text())
-    config |= {"output_dir": "/home/me/exp", "train_data_path_and_name_and_type": [["/home/me/x"]]}
+    stats = tmp_path / "dump" / "stats" / "clean.npz"
+    FeatureStats({"frontend": SiteStats.of(np.eye(4))}, {"kind": "clean"}).save(stats)
+    config |= {"output_dir": "/home/me/exp", "clean_stats": "dump/stats/clean.npz"}
+    config |= {"train_data_path_and_name_and_type": [["/home/me/x"]]}
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
     data = {"resampled_to": "/home/me/dump", "counts": {"train": {"pairs": 7, "hours": 0.5}}}
     record = {"name": "mine", "epochs": 3, "command": "/home/me/run.sh", "data": data}
@@ -86,22 +90,9 @@ def test_paths_of_the_machine_are_left_out_and_scores_are_in(tmp_path):
     assert "/home/me" not in "".join([*texts, card])
     assert "| PESQ_WB | 1.970 | 2.500 |" in card
     assert "train: 7 pairs, 0.5 hours" in card
+    assert read_member(tmp_path / "model.zip", "clean_stats.npz") == stats.read_bytes()
     for wanted in ("2306.08406", "Not causal", "0 to 8 kHz", "Licence", "featnorm_se, version"):
         assert wanted in card
-
-
-def test_clean_statistics_are_found_from_the_recipe(tmp_path):
-    from featnorm_se.statistics import FeatureStats, SiteStats
-
-    folder = save_tiny(tmp_path / "recipe" / "exp" / "mine")
-    path = tmp_path / "recipe" / "dump" / "stats" / "clean.npz"
-    FeatureStats({"frontend": SiteStats.of(np.eye(4))}, {"kind": "clean"}).save(path)
-    config = yaml.safe_load((folder / "config.yaml").read_text())
-    (folder / "config.yaml").write_text(
-        yaml.safe_dump({**config, "clean_stats": "dump/stats/clean.npz"})
-    )
-    pack(folder, tmp_path / "model.zip")
-    assert read_member(tmp_path / "model.zip", "clean_stats.npz") == path.read_bytes()
 
 
 def test_halved_weights_come_back_as_float32_and_near(tmp_path):
