@@ -1,4 +1,4 @@
-"""Files: every rate, format and length comes back as it was; bad ones are named."""
+"""Files: every rate, format and length comes back as it was; a full disk leaves nothing."""
 
 from __future__ import annotations
 

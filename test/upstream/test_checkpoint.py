@@ -1,4 +1,4 @@
-"""Checkpoints: the official layouts load; all else is refused in one line, and no code is run."""
+"""Checkpoints: the official layouts load; all else is refused, and no code is run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The cards: complete, commented, true; and an upstream described by them."""
+"""The cards: complete and true; and an upstream described by them."""
 
 from __future__ import annotations
 

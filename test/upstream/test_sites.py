@@ -1,4 +1,4 @@
-"""Sites by name, norms at them, and walks that stop where they are asked to."""
+"""Sites by name, and norms at them."""
 
 from __future__ import annotations
 
