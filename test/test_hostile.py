@@ -139,27 +139,6 @@ def test_a_live_payload_in_an_experiments_weights() -> None:
     refused(lambda: load("exp", "x.pth"), "exp/x.pth")
 
 
-# ---- checkpoints ----
-
-
-@pytest.mark.parametrize("legacy", [False, True])
-@pytest.mark.parametrize(
-    "states",
-    [
-        {"args": Payload(), "model": {}},
-        {"cfg": {"task": Payload(), "model": {}}, "model": {}},
-        {"task_cfg": {}, "model_cfg": {"activation_fn": Payload()}, "model_weight": {}},
-        {"model_weight": {"x": [Payload()]}},
-    ],
-    ids=["args", "cfg", "activation", "weights"],
-)
-def test_a_live_payload_in_fairseqs_layouts(states: dict[str, Any], legacy: bool) -> None:
-    from featnorm_se.upstream import load_upstream
-
-    torch.save(states, "x.pt", _use_new_zipfile_serialization=not legacy)
-    refused(lambda: load_upstream("hubert_tiny", "x.pt"), "x.pt", "execute code")
-
-
 # ---- lists, names and addresses ----
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from safetensors.torch import save
+from bad_inputs_world import noise
 from tiny_models import save_tiny
 
 from featnorm_se import Enhancer
@@ -19,10 +19,7 @@ from featnorm_se.errors import FeatnormError
 from featnorm_se.inference.model_file import read_member
 from featnorm_se.inference.pack import halve, pack
 from featnorm_se.inference.windows import Windowing
-
-
-def noise(samples: int) -> np.ndarray:
-    return np.random.default_rng(0).normal(size=samples).astype(np.float32) * 0.1
+from featnorm_se.statistics import FeatureStats, SiteStats
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +41,7 @@ def packed(tiny_experiment, tmp_path_factory):
 def test_a_packed_model_gives_the_experiments_output_to_the_bit(tmp_path, upstream, norm):
     folder = save_tiny(tmp_path / "exp", upstream, norm)
     pack(folder, tmp_path / "model.zip")
-    x = noise(80_000)
+    x = noise(5)
     for windowing in (None, Windowing(2, 0.6)):
         ours = Enhancer.from_pretrained(folder)(x, 16000, windowing)
         theirs = Enhancer.from_pretrained(tmp_path / "model.zip")(x, 16000, windowing)
@@ -66,15 +63,18 @@ def test_stock_espnet_takes_the_packed_configuration(packed, tmp_path):
         archive.extractall(tmp_path)
     stock = SeparateSpeech(train_config=str(tmp_path / "config.yaml"))
     assert stock.enh_model.separator.norm == "utterance"
-    x = noise(9000)  # and unpacked it is a folder like any other
+    x = noise(0.5)  # and unpacked it is a folder like any other
     ours = Enhancer.from_pretrained(tmp_path)(x)
     np.testing.assert_array_equal(ours, Enhancer.from_pretrained(packed)(x))
 
 
-def test_paths_of_the_machine_are_left_out_and_scores_are_in(tmp_path):
+def test_paths_of_the_machine_are_left_out_and_scores_and_statistics_are_in(tmp_path):
     folder = save_tiny(tmp_path / "exp" / "mine")
     config = yaml.safe_load((folder / "config.yaml").read_text())
-    config |= {"output_dir": "/home/me/exp", "train_data_path_and_name_and_type": [["/home/me/x"]]}
+    stats = tmp_path / "dump" / "stats" / "clean.npz"
+    FeatureStats({"frontend": SiteStats.of(np.eye(4))}, {"kind": "clean"}).save(stats)
+    config |= {"output_dir": "/home/me/exp", "clean_stats": "dump/stats/clean.npz"}
+    config |= {"train_data_path_and_name_and_type": [["/home/me/x"]]}
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
     data = {"resampled_to": "/home/me/dump", "counts": {"train": {"pairs": 7, "hours": 0.5}}}
     record = {"name": "mine", "epochs": 3, "command": "/home/me/run.sh", "data": data}
@@ -90,22 +90,9 @@ def test_paths_of_the_machine_are_left_out_and_scores_are_in(tmp_path):
     assert "/home/me" not in "".join([*texts, card])
     assert "| PESQ_WB | 1.970 | 2.500 |" in card
     assert "train: 7 pairs, 0.5 hours" in card
+    assert read_member(tmp_path / "model.zip", "clean_stats.npz") == stats.read_bytes()
     for wanted in ("2306.08406", "Not causal", "0 to 8 kHz", "Licence", "featnorm_se, version"):
         assert wanted in card
-
-
-def test_clean_statistics_are_found_from_the_recipe(tmp_path):
-    from featnorm_se.statistics import FeatureStats, SiteStats
-
-    folder = save_tiny(tmp_path / "recipe" / "exp" / "mine")
-    path = tmp_path / "recipe" / "dump" / "stats" / "clean.npz"
-    FeatureStats({"frontend": SiteStats.of(np.eye(4))}, {"kind": "clean"}).save(path)
-    config = yaml.safe_load((folder / "config.yaml").read_text())
-    (folder / "config.yaml").write_text(
-        yaml.safe_dump({**config, "clean_stats": "dump/stats/clean.npz"})
-    )
-    pack(folder, tmp_path / "model.zip")
-    assert read_member(tmp_path / "model.zip", "clean_stats.npz") == path.read_bytes()
 
 
 def test_halved_weights_come_back_as_float32_and_near(tmp_path):
@@ -121,7 +108,7 @@ def test_halved_weights_come_back_as_float32_and_near(tmp_path):
         assert a.dtype == b.dtype
         exact = a.dim() < 2 or ".norms." in key or a.dtype != torch.float32
         torch.testing.assert_close(a if exact else a.half().float(), b, rtol=0, atol=0)
-    x = noise(16000)
+    x = noise(1)
     difference = one(x) - other(x)
     assert np.square(difference).sum() < 1e-4 * np.square(one(x)).sum()
     run = json.loads(read_member(half, "results.json"))["run"]
@@ -135,51 +122,6 @@ def test_what_float16_cannot_hold_stays_float32():
     assert kinds == [torch.float32, torch.float16, torch.float32, torch.int64]
 
 
-def test_the_card_does_not_take_an_own_checkpoint_for_the_official_one(tmp_path):
-    folder = save_tiny(tmp_path / "exp", "tera_tiny")
-    for named, message in ((None, "the weights it started from: "), ("/x/best.ckpt", "checkpoint")):
-        (folder / "run.json").write_text(json.dumps({"name": "m", "upstream_ckpt": named}))
-        pack(folder, tmp_path / "model.zip")
-        card = read_member(tmp_path / "model.zip", "README.md").decode()
-        line = next(row for row in card.splitlines() if "started from:" in row)
-        assert message in line and "/x/" not in card
-    assert "of the checkpoint that it was given" in line
-
-
-def repacked(packed, path, **changes):
-    """Write the packed model again with some members' bytes changed, added or left out."""
-    with zipfile.ZipFile(packed) as archive:
-        members = {name: archive.read(name) for name in archive.namelist()}
-    for name, data in changes.items():
-        members.pop(name, None)
-        if data is not None:
-            members[name] = data
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, data in members.items():
-            archive.writestr(name, data)
-    return path
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"model.safetensors": None}, "holds no model.safetensors"),
-        ({"config.yaml": b"a: [1"}, "no YAML"),
-        ({"config.yaml": b"separator: featnorm"}, "builds no model"),
-        ({"config.yaml": b"separator: rnn"}, "separator is 'rnn'"),
-        ({"model.safetensors": b"no weights at all"}, "no whole file of weights"),
-        ({"model.safetensors": save({"separator.x": torch.ones(1)})}, "do not fit"),
-        ({"model.safetensors": save({"x": torch.ones(1)})}, "do not fit"),
-    ],
-)
-def test_odd_zips_are_refused(packed, tmp_path, changes, message):
-    path = repacked(packed, tmp_path / "odd.zip", **changes)
-    with pytest.raises(FeatnormError, match=message) as caught:
-        Enhancer.from_pretrained(path)
-    assert "\n" not in str(caught.value)
-    assert [entry.name for entry in tmp_path.iterdir()] == ["odd.zip"]
-
-
 def test_cut_and_damaged_zips_and_torch_s_own_are_refused(packed, tmp_path):
     whole = packed.read_bytes()
     path, middle = tmp_path / "odd.zip", len(whole) // 3
@@ -190,12 +132,6 @@ def test_cut_and_damaged_zips_and_torch_s_own_are_refused(packed, tmp_path):
     torch.save({"separator.x": torch.ones(1)}, path)
     with pytest.raises(FeatnormError, match=r"odd\.zip is no packed model"):
         Enhancer.from_pretrained(path)
-
-
-def test_a_hub_name_that_cannot_be_fetched(monkeypatch):
-    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
-    with pytest.raises(FeatnormError, match="Hugging Face does not .*pip install huggingface_hub"):
-        Enhancer.from_pretrained("someone/some-model")
 
 
 def test_a_hub_name_gives_a_folder_without_pickles(packed, tmp_path, monkeypatch):

@@ -7,7 +7,6 @@ import pytest
 import torch
 from tiny_models import tiny_config
 
-from featnorm_se.errors import FeatnormError
 from featnorm_se.model.separator import FeatNormSeparator
 from featnorm_se.names import LEVEL_SITE, NORMS
 from featnorm_se.normalization import FeatureNorm
@@ -130,25 +129,6 @@ def test_freeze_steps_leave_the_upstream_as_it_is_and_then_train_it():
     assert largest[0] == 0
     assert largest[1] > 0
     assert int(separator.state_dict()["steps"]) == 2
-
-
-@pytest.mark.parametrize(
-    ("conf", "message"),
-    [
-        ({"n_fft": 256}, "129 frequencies, the encoder 257"),
-        ({"feature": "first"}, "no such feature"),
-        ({"num_spk": 2}, "one target"),
-    ],
-)
-def test_bad_configurations_are_named(conf, message):
-    with pytest.raises(FeatnormError, match=message):
-        FeatNormSeparator(257, **{**tiny_config("tera_tiny")["separator_conf"], **conf})
-
-
-def test_weights_of_another_architecture_are_refused():
-    separator = build("tera_tiny", "none")
-    with pytest.raises(FeatnormError, match="do not fit"):
-        separator.start_from(load_upstream("wavlm_tiny", "scratch").state_dict(), None)
 
 
 def test_a_model_of_a_recipes_own_upstream_is_built_without_the_recipe():

@@ -10,10 +10,9 @@ from typing import Any
 
 import pytest
 import tiny_models
+from signals import MEL
 
 from featnorm_se.upstream import load_upstream
-
-MEL = ["tera", "mockingjay"]
 
 
 @pytest.fixture

@@ -63,14 +63,11 @@ def test_the_seed_draws_the_weights_and_nothing_else(name):
     def draws():
         return torch.rand(3).tolist(), np.random.rand(3).tolist(), random.random()
 
-    def seed():
-        torch.manual_seed(0)
-        np.random.seed(0)
-        random.seed(0)
-
-    seed()
+    states = torch.get_rng_state(), np.random.get_state(), random.getstate()
     expected = draws()
-    seed()
+    torch.set_rng_state(states[0])
+    np.random.set_state(states[1])
+    random.setstate(states[2])
     one = load_upstream(name, "scratch", seed=5)
     assert draws() == expected
     two, other = (load_upstream(name, "scratch", seed=number) for number in (5, 6))

@@ -1,4 +1,4 @@
-"""The cards: complete, commented, true; and an upstream described by them."""
+"""The cards: complete and true; and an upstream described by them."""
 
 from __future__ import annotations
 
@@ -7,23 +7,15 @@ from pathlib import Path
 import pytest
 
 from featnorm_se.bin import info, run
-from featnorm_se.errors import FeatnormError
 from featnorm_se.upstream import load_upstream, upstream_card, upstream_names
 
 CONF = Path(load_upstream.__code__.co_filename).parent / "conf"
 
 
 @pytest.mark.parametrize("name", upstream_names())
-def test_every_line_is_commented(name):
-    for line in (CONF / f"{name}.yaml").read_text().splitlines():
-        assert "#" in line or line.startswith("licence:"), line
-
-
-@pytest.mark.parametrize("name", upstream_names())
 def test_cards_agree_with_themselves(name):
     card = upstream_card(name)
     assert {"family", "source", "parameters", "hop", "width", "layers", "licence"} <= set(card)
-    assert card["source"] is None or card["source"].startswith("https://")
     if card["family"] in ("tera", "mockingjay"):
         held = card["architecture"]["transformer"]
         shape = held["hidden_size"], held["num_hidden_layers"]
@@ -39,12 +31,9 @@ def test_cards_agree_with_themselves(name):
 @pytest.mark.parametrize("name", [n for n in upstream_names() if n.endswith("_tiny")] + ["fbank"])
 def test_cards_agree_with_what_they_build(name):
     card, upstream = upstream_card(name), load_upstream(name, "scratch")
-    assert (upstream.family, upstream.hop, upstream.width) == (
-        card["family"],
-        card["hop"],
-        card["width"],
-    )
-    assert (upstream.num_layers, upstream.lowest_site) == (card["layers"], card["lowest_site"])
+    for name in ("family", "hop", "width", "lowest_site"):
+        assert getattr(upstream, name) == card[name]
+    assert upstream.num_layers == card["layers"]
     assert sum(p.numel() for p in upstream.parameters()) == card["parameters"]
 
 
@@ -60,15 +49,6 @@ def test_a_recipes_card_goes_first(tmp_path):
     assert "own" in upstream_names(tmp_path)
 
 
-@pytest.mark.parametrize(
-    "text", ["", "- 1", "family: wavlm", "a: [", "family: x\narchitecture: {}"]
-)
-def test_cards_that_are_none(tmp_path, text):
-    (tmp_path / "odd.yaml").write_text(text)
-    with pytest.raises(FeatnormError):
-        load_upstream("odd", "scratch", conf_dir=tmp_path)
-
-
 def test_info(capsys):
     words = ["--upstream", "wavlm_tiny", "--upstream_ckpt", "scratch", "--freeze", "cnn"]
     assert run(info.main, [*words, "--seed", "4"]) == 0
@@ -82,5 +62,3 @@ def test_info(capsys):
     assert {site: shown[site] for site in upstream.sites} == {
         site: str(width) for site, width in upstream.sites.items()
     }
-    assert run(info.main, ["--upstream", "terra"]) == 1
-    assert "there is no upstream 'terra'" in capsys.readouterr().err
