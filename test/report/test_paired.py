@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -91,22 +90,3 @@ def test_folders_against_the_first(expdir: Path) -> None:
     assert float(first[2]) == pytest.approx(0.3, abs=0.03)
     low, high = map(float, second[3].split(" .. "))
     assert low < float(second[2]) < high and len(heading) == 7
-
-
-def test_folders_that_cannot_be_compared_are_refused(expdir: Path) -> None:
-    pair = (expdir / "noisy", [expdir / "tera_none"])
-    with pytest.raises(FeatnormError, match="no metric is named 'MOS'"):
-        compare_folders(*pair, "MOS")
-    with pytest.raises(FeatnormError, match="tera_none less noisy: no utterance has COVL"):
-        compare_folders(*pair, "COVL")
-    with pytest.raises(FeatnormError, match="no scores of a test set in common: run stage 4"):
-        compare_folders(expdir / "noisy", [expdir / "gone"], "PESQ_WB")
-    for name in ("noisy", "tera_none"):
-        shutil.copytree(expdir / name / "scores_test", expdir / name / "scores_other")
-    with pytest.raises(FeatnormError, match="name one --testset of other, test"):
-        compare_folders(*pair, "PESQ_WB")
-    assert compare_folders(*pair, "PESQ_WB", "other")
-    shutil.rmtree(expdir / "noisy/scores_test")
-    shutil.rmtree(expdir / "tera_none/scores_other")
-    with pytest.raises(FeatnormError, match="no scores of a test set in common"):
-        compare_folders(*pair, "PESQ_WB")

@@ -1,15 +1,12 @@
 from __future__ import annotations
 
 import re
-import sys
 from xml.etree import ElementTree
 
 import numpy as np
-import pytest
 
-from featnorm_se.errors import FeatnormError
 from featnorm_se.report import plots
-from featnorm_se.report.figure import INK, PALETTE, color, marker
+from featnorm_se.report.figure import INK, PALETTE
 from featnorm_se.report.paired import compare
 
 NUMBERS = {"tera none": 0, "tera utterance": 1}
@@ -56,16 +53,3 @@ def test_a_spectrogram_of_a_tone_is_where_and_as_loud_as_it_should_be() -> None:
     svg = plots.spectrogram(tone, 16000, float(magnitudes.max()), "Tone")
     assert {"time (s)", "frequency (kHz)", "level (dB)"} <= set(texts(svg))
     assert plots.magnitudes(tone[:10], 16000).shape == (1, 257)
-
-
-def test_pictures_of_one_page_share_no_ids_and_series_no_looks() -> None:
-    assert len({(color(i), marker(i)) for i in range(12)}) == 12
-    tone = np.zeros(4000, dtype=np.float32)
-    ids = [set(re.findall(r'id="([^"]*)"', plots.spectrogram(tone, 16000, 1.0, t))) for t in "ab"]
-    assert ids[0] and not ids[0] & ids[1]
-
-
-def test_without_matplotlib_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "matplotlib", None)
-    with pytest.raises(FeatnormError, match="plots need matplotlib"):
-        plots.spectrogram(np.zeros(4000, dtype=np.float32), 16000, 1.0, "T")

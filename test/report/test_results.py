@@ -7,8 +7,6 @@ from pathlib import Path
 from featnorm_se.report.experiments import read_experiments
 from featnorm_se.report.results import (
     details,
-    format_count,
-    format_duration,
     results_markdown,
     results_table,
     results_text,
@@ -78,11 +76,3 @@ def test_every_field_is_optional_and_text_has_every_test_set(expdir: Path) -> No
     assert "### tera_none" in results_markdown(experiments)
     text = results_text(experiments)
     assert text.startswith("other\nmodel") and "\n\ntest\nmodel" in text
-
-
-def test_counts_and_durations() -> None:
-    assert [format_count(v) for v in (41234, 94_400_000, None, "x")] == ["41,234", "94.4 M", "", ""]
-    assert [format_duration(v) for v in (42, 192.4, 3725, None)] == [
-        *("42 s", "3 min 12 s"),
-        *("1 h 02 min", ""),
-    ]

@@ -198,20 +198,3 @@ def test_drift_is_read_when_every_run_has_it(rows_dir, exp) -> None:
     path.write_text("layer,cka\n1,x\n")
     with pytest.raises(FeatnormError, match="drift.csv is no table"):
         gather(read_rows(rows_dir, SETTING), [0, 1], exp)
-
-
-@pytest.mark.parametrize(
-    ("text", "reason"),
-    [
-        ("upstream: nobody\nweights: scratch\nnorm: none\n", "no upstream 'nobody'"),
-        ("upstream: tera\nweights: big\nnorm: none\n", "pretrained or scratch is wanted"),
-        ("upstream: tera\nweights: scratch\nnorm: mix\nnorm_site: layer.9\n", "no such site"),
-        ("upstream: tera\nweights: scratch\nnorm: none\nspeed: 3\n", "the keys of a row are"),
-        ("upstream: tera\nweights: scratch\nnorm: none\nbaseline: 77\n", "there is no row '77'"),
-    ],
-)
-def test_a_bad_row_is_refused_with_its_file(rows_dir: Path, text: str, reason: str) -> None:
-    (rows_dir / "05_bad.yaml").write_text(text)
-    with pytest.raises(FeatnormError, match="05_bad.yaml") as caught:
-        read_rows(rows_dir, SETTING)
-    assert reason in str(caught.value)
