@@ -7,7 +7,6 @@ import numpy as np
 
 from featnorm_se.report import plots
 from featnorm_se.report.figure import INK, PALETTE
-from featnorm_se.report.paired import compare
 
 NUMBERS = {"tera none": 0, "tera utterance": 1}
 
@@ -35,14 +34,6 @@ def test_distributions_and_snr_have_units() -> None:
     svg = plots.by_snr(means, NUMBERS, "PESQ_WB", "S")
     assert {"2.5", "17.5", "SNR of the noisy input (dB)", "PESQ_WB (MOS-LQO)"} <= set(texts(svg))
     assert PALETTE[0].lower() in svg.lower()
-
-
-def test_differences_name_what_is_taken_off() -> None:
-    found = compare(
-        {"a": {"STOI": 0.5}, "b": {"STOI": 0.6}}, {"a": {"STOI": 0.6}, "b": {"STOI": 1}}, "STOI"
-    )
-    svg = plots.differences({"tera none\nless noisy": found}, "STOI", "P")
-    assert {"tera none", "less noisy", "difference in STOI (0..1)"} <= set(texts(svg))
 
 
 def test_a_spectrogram_of_a_tone_is_where_and_as_loud_as_it_should_be() -> None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import csv
-import importlib.util
 import io
 import json
 from pathlib import Path
 
 import numpy as np
 import pytest
+from made_experiments import run_record, write_scores
 from rows import Setting, arguments, plan_runs, read_rows
 
 from featnorm_se.errors import FeatnormError
@@ -18,12 +18,6 @@ from featnorm_se.report.paired import contrast
 from featnorm_se.report.table import Estimate, Line, gather, one_more
 from featnorm_se.report.table_text import cells, to_csv, to_latex, to_markdown
 
-# By its path: other folders' tests have a conftest too.
-_spec = importlib.util.spec_from_file_location("grids", Path(__file__).with_name("conftest.py"))
-_helpers = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(_helpers)
-run_record, write_scores = _helpers.run_record, _helpers.write_scores
-
 SETTING = Setting(config="conf/tiny.yaml", conf_dir="")
 
 
@@ -31,19 +25,16 @@ SETTING = Setting(config="conf/tiny.yaml", conf_dir="")
 def rows_dir(tmp_path: Path) -> Path:
     folder = tmp_path / "tables" / "some"
     folder.mkdir(parents=True)
-    (folder / "00_noisy.yaml").write_text("upstream: noisy\n")
-    (folder / "01_none.yaml").write_text(
-        "upstream: tera\nweights: scratch\nnorm: none\nbaseline: 00_noisy\n"
-    )
-    (folder / "02_fn.yaml").write_text(
-        "upstream: tera\nweights: scratch\nnorm: utterance\nnorm_site: auto\nbaseline: 01_none\n"
-    )
-    (folder / "03_low.yaml").write_text(
-        "upstream: tera\nweights: pretrained\nnorm: utterance\nnorm_site: projection\n"
-    )
-    (folder / "04_mid.yaml").write_text(
-        "upstream: tera\nweights: pretrained\nnorm: utterance\nnorm_site: middle\n"
-    )
+    common = "upstream: tera\nnorm: utterance\n"
+    rows = {
+        "00_noisy": "upstream: noisy\n",
+        "01_none": "upstream: tera\nweights: scratch\nnorm: none\nbaseline: 00_noisy\n",
+        "02_fn": f"{common}weights: scratch\nnorm_site: auto\nbaseline: 01_none\n",
+        "03_low": f"{common}weights: pretrained\nnorm_site: projection\n",
+        "04_mid": f"{common}weights: pretrained\nnorm_site: middle\n",
+    }
+    for name, text in rows.items():
+        (folder / f"{name}.yaml").write_text(text)
     return folder
 
 
