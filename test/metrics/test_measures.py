@@ -24,13 +24,6 @@ def test_si_sdr_of_orthogonal_noise_is_exact_and_stays_within_limits(speech: Arr
     assert si_sdr(sine, np.cos(100 * time)) == -100.0
 
 
-def test_sdr_forgives_a_short_filter(speech: Array) -> None:
-    source = speech + 0.01 * np.random.default_rng(0).standard_normal(len(speech))
-    filtered = np.convolve(source, [0.8, 0.0, -0.4, 0.2])[: len(source)]
-    assert sdr(source, filtered) > 50.0 > 20.0 > si_sdr(source, filtered)
-    assert 60.0 < sdr(speech, speech) <= 100.0
-
-
 def test_sdr_agrees_with_bss_eval(speech: Array, noisy: Array) -> None:
     separation = pytest.importorskip("mir_eval.separation")
     with pytest.warns(FutureWarning):

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
-import numpy as np
 import pytest
+from golden_numbers import write_pairs
 from made_experiments import UTTERANCES, run_record, write_scores
 
 
@@ -25,26 +26,12 @@ def expdir(tmp_path: Path) -> Path:
 @pytest.fixture
 def with_audio(expdir: Path, tmp_path: Path) -> Path:
     """Add the audio of every utterance; return the folder of data directories."""
-    import soundfile
-
-    rng = np.random.default_rng(3)
     data = tmp_path / "data/test"
-    folders = {
-        data / "wav.scp": 0.2,
-        data / "spk1.scp": 0.0,
-        expdir / "tera_none/enhanced_test/spk1.scp": 0.1,
-        expdir / "tera_utterance/enhanced_test/spk1.scp": 0.05,
-    }
-    for scp, noise in folders.items():
-        audio = scp.parent / scp.stem
-        audio.mkdir(parents=True)
-        lines = []
-        for i, name in enumerate(UTTERANCES):
-            time = np.arange(8000 + 400 * i) / 16000
-            tone = 0.3 * np.sin(2 * np.pi * 300 * time) + noise * rng.standard_normal(len(time))
-            soundfile.write(audio / f"{name}.wav", np.clip(tone, -1, 1), 16000)
-            lines.append(f"{name} {audio / name}.wav\n")
-        scp.write_text("".join(lines))
+    write_pairs(data, len(UTTERANCES), 9600, 0)
+    for norm, scp in (("none", "wav.scp"), ("utterance", "spk1.scp")):
+        enhanced = expdir / f"tera_{norm}/enhanced_test"
+        enhanced.mkdir()
+        shutil.copy(data / scp, enhanced / "spk1.scp")
     for norm in ("none", "utterance"):
         log = "".join(
             f"INFO: {epoch}epoch results: [train] iter_time=0.1, loss={1 / epoch:.3f}, [valid]"

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 METRICS = ("PESQ_WB", "STOI", "SI_SDR")
-UTTERANCES = tuple(f"p257_{i:03d}" for i in range(12))
+UTTERANCES = tuple(f"test_{i:02d}" for i in range(12))
 
 
 def write_scores(folder: Path, gain: float, seed: int = 0) -> None:

@@ -14,7 +14,6 @@ from featnorm_se.report.features import (
     frechet_distance,
     linear_cka,
     mean_cosine,
-    principal_plane,
 )
 
 RNG = np.random.default_rng(0)
@@ -49,14 +48,6 @@ def test_gaps_are_in_clean_deviations():
     gap, ratio = channel_gaps(clean, clean * 4 + [1, 10])
     np.testing.assert_allclose(gap, [1, 1], atol=0.15)
     np.testing.assert_allclose(ratio, [2, 2], atol=1e-9)
-
-
-def test_plane_is_that_of_the_first_set():
-    x = RNG.normal(size=(400, 5)) * [9, 5, 0.1, 0.1, 0.1]
-    plane, other = principal_plane(x, x + 100)
-    assert plane.shape == (400, 2)
-    assert plane.std(0) == pytest.approx([9, 5], rel=0.15)
-    assert np.abs(other.mean(0)).max() > 20
 
 
 @pytest.fixture

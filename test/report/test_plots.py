@@ -6,7 +6,7 @@ from xml.etree import ElementTree
 import numpy as np
 
 from featnorm_se.report import plots
-from featnorm_se.report.figure import INK, PALETTE
+from featnorm_se.report.figure import INK
 
 NUMBERS = {"tera none": 0, "tera utterance": 1}
 
@@ -23,17 +23,6 @@ def test_curves_are_labelled_and_take_the_pages_colour() -> None:
     assert "currentColor" in svg and INK not in svg
     assert 'aria-label="Curves of &quot;tera&quot; &amp; &lt;more&gt;"' in svg
     assert "<metadata" not in svg and "<?xml" not in svg
-
-
-def test_distributions_and_snr_have_units() -> None:
-    rng = np.random.default_rng(0)
-    scores = {"noisy": rng.normal(5, 1, 30), "tera none": rng.normal(9, 1, 30)}
-    svg = plots.distributions({k: list(v) for k, v in scores.items()}, NUMBERS, "SI_SDR", "D")
-    assert {"SI_SDR (dB)", "noisy", "tera none"} <= set(texts(svg))
-    means = {"noisy": {2.5: 1.0, 17.5: 2.0}, "tera none": {2.5: 1.5, 17.5: 2.5}}
-    svg = plots.by_snr(means, NUMBERS, "PESQ_WB", "S")
-    assert {"2.5", "17.5", "SNR of the noisy input (dB)", "PESQ_WB (MOS-LQO)"} <= set(texts(svg))
-    assert PALETTE[0].lower() in svg.lower()
 
 
 def test_a_spectrogram_of_a_tone_is_where_and_as_loud_as_it_should_be() -> None:

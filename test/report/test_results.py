@@ -59,11 +59,11 @@ def test_a_dirty_tree_and_failures_are_named(expdir: Path) -> None:
     path = expdir / "tera_none/run.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "dirty": True}))
     path = expdir / "tera_none/scores_test/summary.json"
-    failures = [{"utt_id": "p257_003", "reason": "silent"}]
+    failures = [{"utt_id": "test_03", "reason": "silent"}]
     path.write_text(json.dumps({**json.loads(path.read_text()), "failures": failures}))
     found = dict(details(read_experiments(expdir)[1]))
     assert found["commit"] == "0123abc (dirty: the tree had changes)"
-    assert "1 without a full score (p257_003)" in found["scored on test"]
+    assert "1 without a full score (test_03)" in found["scored on test"]
 
 
 def test_every_field_is_optional_and_text_has_every_test_set(expdir: Path) -> None:

@@ -141,19 +141,6 @@ def test_cells_that_were_not_run_stay_empty(rows_dir, exp) -> None:
     assert table[0]["PESQ_WB_low"] == "" and table[1]["delta_PESQ_WB_low"] != ""
 
 
-def test_the_three_forms_agree_and_latex_is_escaped(rows_dir, exp) -> None:
-    lines = gather(read_rows(rows_dir, SETTING), [0, 1], exp)
-    value = next(row[6] for row in cells(lines) if row[3] == "utterance")
-    assert "±" in value
-    assert value in to_markdown(lines, "T")
-    latex = to_latex(lines, "T")
-    assert value.replace("±", "$\\pm$") in latex
-    assert "PESQ\\_WB" in latex and "$\\Delta$" in latex
-    assert "-0" not in latex.replace("$-$0", "")
-    rows = [line for line in latex.splitlines() if line.endswith(r"\\")]
-    assert len({line.count("&") for line in rows}) == 1 and len(rows) == 6
-
-
 def test_differences_have_a_sign_and_a_decimal_more_and_zero_has_none(rows_dir) -> None:
     row = read_rows(rows_dir, SETTING)[2]
     deltas = {
