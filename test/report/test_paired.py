@@ -1,19 +1,11 @@
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
 from featnorm_se.errors import FeatnormError
 from featnorm_se.report import paired
-from featnorm_se.report.paired import (
-    compare,
-    compare_folders,
-    comparison_table,
-    contrast,
-    crossed_interval,
-)
+from featnorm_se.report.paired import compare, contrast, crossed_interval
 
 
 def test_only_common_utterances_count() -> None:
@@ -78,15 +70,3 @@ def test_a_contrast_is_paired_by_seed_and_utterance() -> None:
     assert found.mean == pytest.approx(0.125)
     twice = contrast([(1, fn), (-1, none), (-1, fn), (1, none)], "STOI")
     assert twice.values == pytest.approx(np.zeros((2, 2)))
-
-
-def test_folders_against_the_first(expdir: Path) -> None:
-    found = compare_folders(
-        expdir / "noisy", [expdir / "tera_none", expdir / "tera_utterance"], "PESQ_WB"
-    )
-    assert list(found) == ["tera_none\nless noisy", "tera_utterance\nless noisy"]
-    heading, first, second = comparison_table(found, "PESQ_WB")
-    assert first[:2] == ["tera_none less noisy", "12"] and first[4:] == ["12", "0", "0"]
-    assert float(first[2]) == pytest.approx(0.3, abs=0.03)
-    low, high = map(float, second[3].split(" .. "))
-    assert low < float(second[2]) < high and len(heading) == 7
