@@ -113,22 +113,6 @@ def test_command_merges_what_shards_wrote(corpus, tmp_path):
         collect_stats.main(["--merge", parts[0], parts[0], "--output", str(tmp_path / "all.npz")])
 
 
-@pytest.mark.parametrize(
-    ("samples", "rate", "message"),
-    [
-        (np.zeros(8000), 16000, "utterance bad .*silent"),
-        (np.ones(8000) * 0.1, 8000, "8000 Hz, 16000 Hz is wanted"),
-        (np.ones((8000, 2)) * 0.1, 16000, "2 channels"),
-    ],
-)
-def test_bad_audio_is_named(samples, rate, message, tmp_path):
-    path = tmp_path / "bad.wav"
-    soundfile.write(path, samples, rate)
-    model = load_upstream("tera_tiny", "scratch")
-    with pytest.raises(FeatnormError, match=message):
-        collect(model, {"bad": str(path)}, ["projection"])
-
-
 def test_sites_where_normalization_is_idle_are_said(corpus, tmp_path, capsys):
     # The tiny TERA's log-mels are normalized per utterance, WavLM's features are not.
     for upstream, idle in (("tera_tiny", True), ("wavlm_tiny", False)):

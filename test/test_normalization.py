@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 
-from featnorm_se.errors import FeatnormError
 from featnorm_se.names import FEATURE_NORMS
 from featnorm_se.normalization import FeatureNorm, LevelNorm
 from featnorm_se.statistics import SiteStats
@@ -22,10 +21,10 @@ def statistics(seed: int) -> SiteStats:
 CLEAN, NOISY = statistics(3), statistics(5)
 
 
-def batch(seed: int = 0, dtype: torch.dtype = torch.float32) -> tuple[torch.Tensor, torch.Tensor]:
-    torch.manual_seed(seed)
+def batch() -> tuple[torch.Tensor, torch.Tensor]:
+    torch.manual_seed(0)
     lengths = torch.tensor([40, 23, 2])
-    x = torch.randn(3, 40, WIDTH, dtype=dtype) * 5 + 2
+    x = torch.randn(3, 40, WIDTH) * 5 + 2
     for row, length in zip(x, lengths, strict=True):
         row[length:] = 0
     return x, lengths
@@ -43,35 +42,15 @@ def test_equation_against_numpy(norm):
 
 
 @pytest.mark.parametrize("norm", FEATURE_NORMS)
-def test_padding_stays_exactly_zero(norm):
+def test_batch_equals_utterances_alone_and_its_padding_is_zero(norm):
     x, lengths = batch()
     x[1, 23:] = 7.0
-    y = FeatureNorm(CLEAN, norm, NOISY)(x, lengths)
-    assert y[1, 23:].abs().max() == 0
-    assert y[2, 2:].abs().max() == 0
-
-
-@pytest.mark.parametrize("norm", FEATURE_NORMS)
-def test_batch_equals_utterances_alone(norm):
-    x, lengths = batch()
     fn = FeatureNorm(CLEAN, norm, NOISY)
     together = fn(x, lengths)
+    assert together[1, 23:].abs().max() == together[2, 2:].abs().max() == 0
     for index, length in enumerate(lengths.tolist()):
         alone = fn(x[index : index + 1, :length])
         torch.testing.assert_close(together[index, :length], alone[0], atol=1e-5, rtol=1e-5)
-
-
-def test_utterance_is_invariant_to_affine_changes():
-    x, lengths = batch()
-    scale, shift = torch.rand(WIDTH) * 3 + 0.1, torch.randn(WIDTH) * 10
-    fn = FeatureNorm(CLEAN, "utterance")
-    torch.testing.assert_close(fn(x * scale + shift, lengths), fn(x, lengths), atol=1e-4, rtol=1e-4)
-
-
-def test_corpus_with_noisy_equal_to_clean_is_the_identity():
-    x, lengths = batch()
-    y = FeatureNorm(CLEAN, "corpus", CLEAN)(x, lengths)
-    torch.testing.assert_close(y, x, atol=1e-5, rtol=1e-5)
 
 
 def test_mix_starts_at_fn_and_reaches_the_input():
@@ -121,17 +100,6 @@ def test_compiles_and_saves():
     torch.testing.assert_close(empty(x, lengths), fn(x, lengths))
     compiled = torch.compile(FeatureNorm(CLEAN, "utterance"), backend="eager", fullgraph=True)
     torch.testing.assert_close(compiled(x, lengths), FeatureNorm(CLEAN, "utterance")(x, lengths))
-
-
-def test_bad_input_is_named():
-    with pytest.raises(FeatnormError, match="no such feature normalization: 'batch'"):
-        FeatureNorm(CLEAN, "batch")
-    with pytest.raises(FeatnormError, match="needs the noisy statistics"):
-        FeatureNorm(CLEAN, "corpus")
-    with pytest.raises(FeatnormError, match="6 channels, the noisy ones 2"):
-        FeatureNorm(CLEAN, "corpus", SiteStats.of(np.ones((4, 2))))
-    with pytest.raises(FeatnormError, match="9 channels, the statistics 6"):
-        FeatureNorm(CLEAN, "utterance")(torch.ones(1, 3, 9))
 
 
 def test_level_norm_sets_the_level_and_keeps_silence():

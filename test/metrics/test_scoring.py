@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 import soundfile
 
-from featnorm_se.errors import FeatnormError
 from featnorm_se.metrics import scoring, worker
 from featnorm_se.metrics.scoring import score_set
 from featnorm_se.metrics.worker import Row, Task, score_files, score_tasks
@@ -27,11 +26,13 @@ def read_csv(folder: Path) -> dict[str, dict[str, str]]:
 
 def test_files_and_summary(corpus: Corpus, tmp_path: Path) -> None:
     ref, inf = corpus(3)
+    for folder in (ref, inf):
+        os.rename(folder / "u0.wav", folder / "\u00fc, b.wav")
     out = tmp_path / "out"
     summary = score_set(ref, inf, out, ["PESQ_WB", "STOI", "SI_SDR", "COVL"], nj=2)
     rows = read_csv(out)
-    assert list(rows) == ["u0", "u1", "u2"]
-    assert list(rows["u0"]) == ["utt_id", "PESQ_WB", "STOI", "SI_SDR", "COVL", "reason"]
+    assert list(rows) == ["u1", "u2", "\u00fc, b"]
+    assert list(rows["u1"]) == ["utt_id", "PESQ_WB", "STOI", "SI_SDR", "COVL", "reason"]
     assert all(row["reason"] == "" for row in rows.values())
     assert json.loads((out / "summary.json").read_text()) == summary
     values = [float(row["PESQ_WB"]) for row in rows.values()]
@@ -139,17 +140,6 @@ def test_by_condition_reaches_the_summary(corpus: Corpus, tmp_path: Path) -> Non
     found = json.loads((tmp_path / "out/summary.json").read_text())["conditions"]
     assert found == summary["conditions"]
     assert found["snr"]["5"]["SI_SDR"] > found["snr"]["0"]["SI_SDR"] + 3
-    with pytest.raises(FeatnormError, match="gone names no utterance"):
-        score_set(ref, inf, tmp_path / "out", FAST, utt2cond=tmp_path / "gone")
-
-
-def test_sets_without_a_common_name_are_refused(corpus: Corpus, tmp_path: Path) -> None:
-    ref, inf = corpus(1)
-    os.rename(inf / "u0.wav", inf / "u0_enhanced.wav")
-    with pytest.raises(FeatnormError, match="no utterance in common .such as u0 and u0_enh"):
-        score_set(ref, inf, tmp_path / "out", FAST)
-    with pytest.raises(FeatnormError, match="--nj is 0"):
-        score_set(ref, inf, tmp_path / "out", FAST, nj=0)
 
 
 def test_a_command_in_an_scp_is_not_run(corpus: Corpus, tmp_path: Path) -> None:
@@ -176,13 +166,3 @@ def test_a_worker_that_dies_costs_one_row(monkeypatch: pytest.MonkeyPatch, nj: i
     assert set(rows) == {"a", "bad", "b", "c"}
     assert "died" in rows["bad"].fault
     assert all(rows[name].scores == {"SI_SDR": 1.0} for name in ("a", "b", "c"))
-
-
-def test_names_with_spaces_and_more_processes_than_files(tmp_path: Path, corpus: Corpus) -> None:
-    ref, inf = corpus(2)
-    for folder in (ref, inf):
-        os.rename(folder / "u0.wav", folder / "\u00fc, b.wav")
-    score_set(ref, inf, tmp_path / "out", FAST, nj=5)
-    rows = read_csv(tmp_path / "out")
-    assert list(rows) == ["u1", "\u00fc, b"]
-    assert all(row["SSNR"] for row in rows.values())

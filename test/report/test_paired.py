@@ -1,20 +1,11 @@
 from __future__ import annotations
 
-import shutil
-from pathlib import Path
-
 import numpy as np
 import pytest
 
 from featnorm_se.errors import FeatnormError
 from featnorm_se.report import paired
-from featnorm_se.report.paired import (
-    compare,
-    compare_folders,
-    comparison_table,
-    contrast,
-    crossed_interval,
-)
+from featnorm_se.report.paired import compare, contrast, crossed_interval
 
 
 def test_only_common_utterances_count() -> None:
@@ -79,34 +70,3 @@ def test_a_contrast_is_paired_by_seed_and_utterance() -> None:
     assert found.mean == pytest.approx(0.125)
     twice = contrast([(1, fn), (-1, none), (-1, fn), (1, none)], "STOI")
     assert twice.values == pytest.approx(np.zeros((2, 2)))
-
-
-def test_folders_against_the_first(expdir: Path) -> None:
-    found = compare_folders(
-        expdir / "noisy", [expdir / "tera_none", expdir / "tera_utterance"], "PESQ_WB"
-    )
-    assert list(found) == ["tera_none\nless noisy", "tera_utterance\nless noisy"]
-    heading, first, second = comparison_table(found, "PESQ_WB")
-    assert first[:2] == ["tera_none less noisy", "12"] and first[4:] == ["12", "0", "0"]
-    assert float(first[2]) == pytest.approx(0.3, abs=0.03)
-    low, high = map(float, second[3].split(" .. "))
-    assert low < float(second[2]) < high and len(heading) == 7
-
-
-def test_folders_that_cannot_be_compared_are_refused(expdir: Path) -> None:
-    pair = (expdir / "noisy", [expdir / "tera_none"])
-    with pytest.raises(FeatnormError, match="no metric is named 'MOS'"):
-        compare_folders(*pair, "MOS")
-    with pytest.raises(FeatnormError, match="tera_none less noisy: no utterance has COVL"):
-        compare_folders(*pair, "COVL")
-    with pytest.raises(FeatnormError, match="no scores of a test set in common: run stage 4"):
-        compare_folders(expdir / "noisy", [expdir / "gone"], "PESQ_WB")
-    for name in ("noisy", "tera_none"):
-        shutil.copytree(expdir / name / "scores_test", expdir / name / "scores_other")
-    with pytest.raises(FeatnormError, match="name one --testset of other, test"):
-        compare_folders(*pair, "PESQ_WB")
-    assert compare_folders(*pair, "PESQ_WB", "other")
-    shutil.rmtree(expdir / "noisy/scores_test")
-    shutil.rmtree(expdir / "tera_none/scores_other")
-    with pytest.raises(FeatnormError, match="no scores of a test set in common"):
-        compare_folders(*pair, "PESQ_WB")

@@ -1,16 +1,12 @@
 from __future__ import annotations
 
 import re
-import sys
 from xml.etree import ElementTree
 
 import numpy as np
-import pytest
 
-from featnorm_se.errors import FeatnormError
 from featnorm_se.report import plots
-from featnorm_se.report.figure import INK, PALETTE, color, marker
-from featnorm_se.report.paired import compare
+from featnorm_se.report.figure import INK
 
 NUMBERS = {"tera none": 0, "tera utterance": 1}
 
@@ -29,25 +25,6 @@ def test_curves_are_labelled_and_take_the_pages_colour() -> None:
     assert "<metadata" not in svg and "<?xml" not in svg
 
 
-def test_distributions_and_snr_have_units() -> None:
-    rng = np.random.default_rng(0)
-    scores = {"noisy": rng.normal(5, 1, 30), "tera none": rng.normal(9, 1, 30)}
-    svg = plots.distributions({k: list(v) for k, v in scores.items()}, NUMBERS, "SI_SDR", "D")
-    assert {"SI_SDR (dB)", "noisy", "tera none"} <= set(texts(svg))
-    means = {"noisy": {2.5: 1.0, 17.5: 2.0}, "tera none": {2.5: 1.5, 17.5: 2.5}}
-    svg = plots.by_snr(means, NUMBERS, "PESQ_WB", "S")
-    assert {"2.5", "17.5", "SNR of the noisy input (dB)", "PESQ_WB (MOS-LQO)"} <= set(texts(svg))
-    assert PALETTE[0].lower() in svg.lower()
-
-
-def test_differences_name_what_is_taken_off() -> None:
-    found = compare(
-        {"a": {"STOI": 0.5}, "b": {"STOI": 0.6}}, {"a": {"STOI": 0.6}, "b": {"STOI": 1}}, "STOI"
-    )
-    svg = plots.differences({"tera none\nless noisy": found}, "STOI", "P")
-    assert {"tera none", "less noisy", "difference in STOI (0..1)"} <= set(texts(svg))
-
-
 def test_a_spectrogram_of_a_tone_is_where_and_as_loud_as_it_should_be() -> None:
     tone = np.sin(2 * np.pi * 1000 * np.arange(16000) / 16000).astype(np.float32)
     magnitudes = plots.magnitudes(tone, 16000)
@@ -56,16 +33,3 @@ def test_a_spectrogram_of_a_tone_is_where_and_as_loud_as_it_should_be() -> None:
     svg = plots.spectrogram(tone, 16000, float(magnitudes.max()), "Tone")
     assert {"time (s)", "frequency (kHz)", "level (dB)"} <= set(texts(svg))
     assert plots.magnitudes(tone[:10], 16000).shape == (1, 257)
-
-
-def test_pictures_of_one_page_share_no_ids_and_series_no_looks() -> None:
-    assert len({(color(i), marker(i)) for i in range(12)}) == 12
-    tone = np.zeros(4000, dtype=np.float32)
-    ids = [set(re.findall(r'id="([^"]*)"', plots.spectrogram(tone, 16000, 1.0, t))) for t in "ab"]
-    assert ids[0] and not ids[0] & ids[1]
-
-
-def test_without_matplotlib_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "matplotlib", None)
-    with pytest.raises(FeatnormError, match="plots need matplotlib"):
-        plots.spectrogram(np.zeros(4000, dtype=np.float32), 16000, 1.0, "T")

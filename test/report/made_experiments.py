@@ -1,0 +1,62 @@
+"""What stages 3 and 4 leave in an experiment's folder, without training anything."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+METRICS = ("PESQ_WB", "STOI", "SI_SDR")
+UTTERANCES = tuple(f"test_{i:02d}" for i in range(12))
+
+
+def write_scores(folder: Path, gain: float, seed: int = 0) -> None:
+    """Write ``scores.csv`` and ``summary.json`` whose scores lie ``gain`` above a common base."""
+    from featnorm_se.metrics.scoring import to_csv
+    from featnorm_se.metrics.summary import summarize
+    from featnorm_se.metrics.worker import Row
+
+    base = np.random.default_rng(7).uniform(1.2, 2.5, len(UTTERANCES))
+    jitter = np.random.default_rng(seed).normal(0, 0.02, len(UTTERANCES))
+    rows = [
+        Row(
+            name,
+            {"PESQ_WB": b + gain + j, "STOI": 0.8 + 0.05 * gain, "SI_SDR": 8 * b + 10 * gain},
+        )
+        for name, b, j in zip(UTTERANCES, base, jitter, strict=True)
+    ]
+    conditions = {
+        name: (("bus", "cafe")[i % 2], (2.5, 7.5, 12.5, 17.5)[i % 4])
+        for i, name in enumerate(UTTERANCES)
+    }
+    summary = summarize(rows, METRICS, conditions)
+    summary["versions"] = {"pesq": "0.0.4", "pystoi": "0.4.1"}
+    folder.mkdir(parents=True)
+    (folder / "scores.csv").write_text(to_csv(rows, METRICS))
+    (folder / "summary.json").write_text(json.dumps(summary))
+
+
+def run_record(norm: str, **more: Any) -> dict[str, Any]:
+    """Return a ``run.json`` as stage 3 writes it."""
+    return {
+        "name": f"tera_{norm}",
+        "command": f"./run.sh --upstream tera --norm {norm}",
+        "commit": "0123abc",
+        "dirty": False,
+        "seed": 0,
+        "upstream": "tera",
+        "upstream_ckpt": "scratch",
+        "upstream_identity": {"sha256": "feed"},
+        "norm": norm,
+        "norm_site": "projection",
+        "versions": {"python": "3.11.2", "torch": "2.13.0"},
+        "machine": {"cpu": "some | cpu", "cores": 2, "gpu": None},
+        "data": {"resampler": "soxr VHQ"},
+        "parameters": {"total": 41234, "trainable": 41000},
+        "training_seconds": 192.4,
+        "best_epoch": 7,
+        "epochs": 8,
+        **more,
+    }
