@@ -21,18 +21,11 @@ def leftovers(target: Path) -> list[str]:
     return [path.name for path in target.parent.glob("*") if path != target]
 
 
-def test_fetched_whole_with_progress(server, target, capsys):
-    digest = f"sha256:{hashlib.sha256(server.data).hexdigest()}"
-    fetch_file(server.url, target, size=len(server.data), digest=digest)
-    assert target.read_bytes() == server.data and leftovers(target) == []
-    shown = capsys.readouterr().err
-    assert server.url in shown and str(target) in shown and "100%" in shown
-
-
-def test_goes_on_after_cuts(server, target):
+def test_goes_on_after_cuts(server, target, capsys):
     server.behave["cut"] = 200_000
     fetch_file(server.url, target, digest=f"sha256:{hashlib.sha256(server.data).hexdigest()}")
-    assert target.read_bytes() == server.data
+    assert target.read_bytes() == server.data and leftovers(target) == []
+    assert "100%" in capsys.readouterr().err
     begins = [int(asked[6:-1]) for asked in server.ranges[1:]]
     assert server.ranges[0] is None and 0 < begins[0] < begins[1] < begins[-1]
 
@@ -49,18 +42,17 @@ def test_goes_on_in_another_process_later(server, target):
 
 
 @pytest.mark.parametrize(
-    ("have", "version", "behave"),
+    ("version", "behave"),
     [
-        (18_000, '"v0"', {}),
-        (18_000, '"v1"', {"ranges": False}),
-        (18_000, '"v1"', {"headers": {"Content-Range": None}}),
-        (18_000, '"v1"', {"headers": {"Content-Length": "many"}, "ranges": False}),
+        ('"v0"', {}),
+        ('"v1"', {"ranges": False}),
+        ('"v1"', {"headers": {"Content-Range": None}}),
     ],
-    ids=["another version", "no ranges", "no range told", "odd length"],
+    ids=["another version", "no ranges", "no range told"],
 )
-def test_starts_over_when_it_cannot_go_on(server, target, have, version, behave):
+def test_starts_over_when_it_cannot_go_on(server, target, version, behave):
     target.parent.mkdir()
-    Path(f"{target}.part").write_bytes(b"x" * have)
+    Path(f"{target}.part").write_bytes(b"x" * 18_000)
     Path(f"{target}.part.version").write_text(version)
     server.behave.update(behave)
     fetch_file(server.url, target)
@@ -77,27 +69,20 @@ def test_a_server_that_stalls(server, target, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("behave", "said"),
+    ("behave", "known", "said"),
     [
-        ({"kind": "text/html; charset=utf-8"}, "web page"),
-        ({"status": 404}, "HTTP 404"),
-        ({"status": 503}, "HTTP 503"),
-        ({"body": b"x" * 699_999}, "699999 bytes, not 700000"),
-        ({"redirect": "http://example.invalid/model.pt"}, "https only"),
-        ({"redirect": "http://127.0.0.1:80@example.invalid/model.pt"}, "https only"),
+        ({"kind": "text/html; charset=utf-8"}, {}, "web page"),
+        ({"status": 404}, {}, "HTTP 404"),
+        ({"body": b"x" * 699_999}, {"size": 700_000}, "699999 bytes, not 700000"),
+        ({"redirect": "http://example.invalid/model.pt"}, {}, "https only"),
+        ({"redirect": "http://127.0.0.1:80@example.invalid/model.pt"}, {}, "https only"),
+        ({}, {"digest": "sha256:00"}, "its SHA-256 is .*, the official one is 00"),
     ],
 )
-def test_what_is_not_the_file_is_not_kept(server, target, behave, said):
+def test_what_is_not_the_file_is_not_kept(server, target, behave, known, said):
     server.behave.update(behave)
-    with pytest.raises(FeatnormError, match=said) as caught:
-        fetch_file(server.url, target, size=700_000 if "699999" in said else None)
-    assert str(caught.value).endswith(f"; fetch it elsewhere and put it at {target}")
-    assert not target.exists() and "\n" not in str(caught.value)
-
-
-def test_another_digest_is_told_and_nothing_kept(server, target):
-    with pytest.raises(FeatnormError, match="its SHA-256 is .*, the official one is 00"):
-        fetch_file(server.url, target, digest="sha256:00")
+    with pytest.raises(FeatnormError, match=said):
+        fetch_file(server.url, target, **known)
     assert not target.exists() and leftovers(target) == []
 
 
@@ -107,7 +92,6 @@ def test_another_digest_is_told_and_nothing_kept(server, target):
         ("http://example.org/x.pt", "https only"),
         ("ftp://127.0.0.1/x", "https only"),
         ("file:///etc/passwd", "https only"),
-        ("https:///x", "No host"),
         ("https://[x/y", "not a valid host"),
         ("http://127.0.0.1:9/x", "refused"),  # nobody listens there
     ],

@@ -26,12 +26,6 @@ def run(*command: str | Path, cwd: Path = ROOT, **env: str) -> subprocess.Comple
     )
 
 
-def check(*parts: str, path: Path | None = None) -> subprocess.CompletedProcess[str]:
-    """Run check_install.py on some parts, with a folder of fakes before the real packages."""
-    env = {"PYTHONPATH": str(path)} if path else {}
-    return run(sys.executable, TOOLS / "check_install.py", *parts, **env)
-
-
 def copy_tools(target: Path) -> Path:
     """Copy the parts of the set-up that git has to ``target/tools``."""
     tools = target / "tools"
@@ -43,69 +37,49 @@ def copy_tools(target: Path) -> Path:
     return tools
 
 
-def requirement_lines() -> list[str]:
-    text = (TOOLS / "requirements.txt").read_text(encoding="utf-8")
-    return [line for line in text.splitlines() if line and not line.startswith("#")]
-
-
 # ---- the pinned list
 
 
-def test_every_requirement_is_an_exact_pin() -> None:
-    bad = [r for r in requirement_lines() if not re.fullmatch(r"[A-Za-z0-9._-]+==[0-9][\w.]*", r)]
-    assert not bad
-
-
-def test_no_requirement_is_listed_twice() -> None:
-    names = [re.sub(r"[-_.]+", "-", line.split("==")[0]).lower() for line in requirement_lines()]
-    assert len(names) > 80
-    assert sorted(names) == sorted(set(names))
+def test_every_requirement_is_an_exact_pin_once_and_explained() -> None:
+    text = (TOOLS / "requirements.txt").read_text(encoding="utf-8")
+    lines = [line for line in text.splitlines() if line and not line.startswith("#")]
+    assert not [r for r in lines if not re.fullmatch(r"[A-Za-z0-9._-]+==[0-9][\w.]*", r)]
+    names = [re.sub(r"[-_.]+", "-", line.split("==")[0]).lower() for line in lines]
+    assert len(names) > 80 and sorted(names) == sorted(set(names))
+    page = (ROOT / "doc" / "dependencies.md").read_text(encoding="utf-8")
+    words = {re.sub(r"[-_.]+", "-", w).lower() for w in re.findall(r"[A-Za-z][\w.-]*", page)}
+    assert [name for name in names if name not in words] == []
 
 
 # ---- the Makefile: stamps
 
 
-def fake_environment(folder: Path) -> Path:
-    """A python whose prefix is ``folder``: make asks it for nothing else."""
-    python = folder / "bin" / "python"
-    python.parent.mkdir(parents=True)
-    python.write_text(f"#!/bin/sh\necho {folder}\n", encoding="utf-8")
-    python.chmod(0o755)
-    return python
-
-
-def test_fresh_make_runs_all_steps_in_order_and_a_second_none(tmp_path: Path) -> None:
+def test_make_runs_what_is_left_to_do_in_order(tmp_path: Path) -> None:
     tools = copy_tools(tmp_path)
-    python = fake_environment(tmp_path / "env")
+    python = tmp_path / "env" / "bin" / "python"  # make asks it for nothing but its prefix
+    python.parent.mkdir(parents=True)
+    python.write_text(f"#!/bin/sh\necho {tmp_path / 'env'}\n", encoding="utf-8")
+    python.chmod(0o755)
     log = tmp_path / "log"
     for step in (tools / "installers").glob("*.sh"):
         step.write_text(
-            f'#!/bin/bash\necho "{step.stem} ${{STEP:-}}" >>"{log}"\n'
+            f'#!/bin/bash\necho "${{STEP:-}} ${{STAMP:-}}" >>"{log}"\n'
             '[[ -z ${STAMP:-} ]] || { mkdir -p "$(dirname "$STAMP")"; touch "$STAMP"; }\n',
             encoding="utf-8",
         )
-    first = run("make", f"PYTHON={python}", cwd=tools)
-    assert first.returncode == 0, first.stdout
-    steps = [line for line in log.read_text(encoding="utf-8").splitlines() if "/9" in line]
-    assert [line.split()[1] for line in steps] == [f"{n}/9" for n in range(1, 10)]
-    log.write_text("", encoding="utf-8")
-    second = run("make", f"PYTHON={python}", cwd=tools)
-    assert second.returncode == 0
-    assert "Set-up is complete" in second.stdout
-    assert "/9" not in log.read_text(encoding="utf-8")
 
+    def make() -> list[list[str]]:
+        log.write_text("", encoding="utf-8")
+        done = run("make", f"PYTHON={python}", cwd=tools)
+        assert done.returncode == 0 and "Set-up is complete" in done.stdout, done.stdout
+        return [line.split() for line in log.read_text().splitlines() if "/9" in line]
 
-def test_a_cut_make_goes_on_where_it_was(tmp_path: Path) -> None:
-    tools = copy_tools(tmp_path)
-    python = fake_environment(tmp_path / "env")
-    wanted = run("make", "-n", f"PYTHON={python}", cwd=tools).stdout
-    stamps = re.findall(r'STAMP="([^"]+)"', wanted)
-    assert len(stamps) == 9
-    for stamp in stamps[:3]:
-        Path(stamp).parent.mkdir(parents=True, exist_ok=True)
-        Path(stamp).touch()
-    rest = run("make", "-n", f"PYTHON={python}", cwd=tools).stdout
-    assert re.findall(r"STEP=(\d)/9", rest) == list("456789")
+    first = make()
+    assert [step for step, _ in first] == [f"{n}/9" for n in range(1, 10)]
+    assert make() == []
+    for _, stamp in first[3:]:  # as if it had been cut after three steps
+        (tools / stamp).unlink()
+    assert make() == first[3:]
 
 
 # ---- what is refused, each in one line
@@ -125,38 +99,30 @@ def step(tools: Path, name: str, **env: str) -> subprocess.CompletedProcess[str]
     return done
 
 
-def test_old_python_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("body", "name", "own", "said", "kept_out"),
+    [
+        ("[[ $2 == *platform* ]] && echo 3.9.2; [[ $2 == *platform* ]]", "make_environment.sh",
+         "1", "is Python 3.9.2: 3.11 or 3.12 is needed", "venv"),
+        ("[[ $2 != *ensurepip* ]]", "make_environment.sh", "1", "install python3-venv", "venv"),
+        ("exit 0  # it has every distribution", "install_espnet.sh", "0", "uninstall s3prl", ""),
+        ('for a; do d=$a; done; echo bad >"$d/espnet-202611.tar.gz"', "link_espnet_utils.sh",
+         "0", "SHA-256 differs", "utils"),
+    ],
+    ids=["old python", "no venv", "s3prl beside espnet-s3prl", "a wrong archive"],
+)  # fmt: skip
+def test_what_is_refused(
+    tmp_path: Path, body: str, name: str, own: str, said: str, kept_out: str
+) -> None:
     tools = copy_tools(tmp_path)
-    python = python_saying(tmp_path, "[[ $2 == *platform* ]] && echo 3.9.2; [[ $2 == *platform* ]]")
-    done = step(tools, "make_environment.sh", OWN_ENV="1", BASE_PYTHON=str(python), PY="unused")
-    assert done.returncode != 0
-    assert "is Python 3.9.2: 3.11 or 3.12 is needed" in done.stdout
-
-
-def test_python_without_venv_names_the_package(tmp_path: Path) -> None:
-    tools = copy_tools(tmp_path)
-    python = python_saying(tmp_path, "[[ $2 != *ensurepip* ]]")
-    done = step(tools, "make_environment.sh", OWN_ENV="1", BASE_PYTHON=str(python), PY="unused")
-    assert done.returncode != 0
-    assert "apt-get install python3-venv" in done.stdout
-    assert not (tools / "venv").exists()
-
-
-def test_s3prl_beside_espnet_s3prl_is_refused(tmp_path: Path) -> None:
-    tools = copy_tools(tmp_path)
-    python = python_saying(tmp_path, "exit 0  # it has every distribution")
-    done = step(tools, "install_espnet.sh", OWN_ENV="0", PY=str(python))
-    assert done.returncode != 0
-    assert "uninstall s3prl" in done.stdout
-
-
-def test_wrong_source_archive_is_refused(tmp_path: Path) -> None:
-    tools = copy_tools(tmp_path)
-    body = 'for a; do d=$a; done; echo bad >"$d/espnet-202611.tar.gz"'  # a pip that fetches rubbish
-    done = step(tools, "link_espnet_utils.sh", OWN_ENV="0", PY=str(python_saying(tmp_path, body)))
-    assert done.returncode != 0
-    assert "SHA-256 differs" in done.stdout
-    assert not (tools / "utils").exists()
+    python = tmp_path / "python3"
+    python.write_text(f"#!/bin/bash\n{body}\n", encoding="utf-8")
+    python.chmod(0o755)
+    pythons = {"PY": str(python), "BASE_PYTHON": str(python)}
+    stamp = str(tools / "a.done")
+    done = run(tools / "installers" / name, STEP="1/9", STAMP=stamp, OWN_ENV=own, **pythons)
+    assert done.returncode != 0 and said in done.stdout
+    assert not Path(stamp).exists() and not (kept_out and (tools / kept_out).exists())
 
 
 # ---- the mends
@@ -212,30 +178,21 @@ def test_nltk_stand_ins_are_found_by_nltk_and_never_overwrite(tmp_path: Path) ->
 # ---- check_install.py
 
 
-def test_check_passes_on_this_environment() -> None:
-    done = check("python", "numpy", "soundfile", "pystoi")
+def test_check_tells_what_is_missing_and_its_mend(tmp_path: Path) -> None:
+    script = (sys.executable, TOOLS / "check_install.py")
+    done = run(*script, "python", "numpy", "soundfile", "pystoi")
     assert done.returncode == 0, done.stdout
     assert [line.split()[0] for line in done.stdout.splitlines()] == ["ok"] * 4
-
-
-def test_check_fails_with_the_mend_when_a_part_is_missing(tmp_path: Path) -> None:
     (tmp_path / "pesq.py").write_text("raise ImportError('no pesq today')\n", encoding="utf-8")
-    done = check("pesq", "numpy", path=tmp_path)
-    assert done.returncode == 1
-    assert "FAIL  pesq" in done.stdout
-    assert "no pesq today" in done.stdout
-    assert re.search(r"mend: .*python3-dev", done.stdout)
-    assert re.search(r"^ok +numpy", done.stdout, re.MULTILINE), "one failure stops no other check"
-
-
-def test_check_fails_when_s3prl_is_beside_espnet_s3prl(tmp_path: Path) -> None:
     info = tmp_path / "s3prl-0.4.18.dist-info"
     info.mkdir()
     info.joinpath("METADATA").write_text("Name: s3prl\nVersion: 0.4.18\n", encoding="utf-8")
-    done = check("s3prl", path=tmp_path)
+    done = run(*script, "pesq", "s3prl", "numpy", PYTHONPATH=str(tmp_path))
     assert done.returncode == 1
-    assert "beside espnet-s3prl" in done.stdout
-    assert "pip uninstall s3prl" in done.stdout
+    assert "FAIL  pesq" in done.stdout and "no pesq today" in done.stdout
+    assert re.search(r"mend: .*python3-dev", done.stdout)
+    assert "beside espnet-s3prl" in done.stdout and "pip uninstall s3prl" in done.stdout
+    assert re.search(r"^ok +numpy", done.stdout, re.MULTILINE), "one failure stops no other check"
 
 
 # ---- the package's own declaration
@@ -259,19 +216,3 @@ def test_setup_py_pulls_no_espnet_and_names_its_command(tmp_path: Path) -> None:
     assert {"[demo]", "[dnsmos]", "[dev]"} <= set(requires.splitlines())
     commands = info.joinpath("entry_points.txt").read_text(encoding="utf-8")
     assert "featnorm-se = featnorm_se.bin.main:main" in commands
-    listed = info.joinpath("SOURCES.txt").read_text(encoding="utf-8")
-    assert "featnorm_se/__init__.py" in listed and "test/" not in listed
-
-
-def test_top_makefile_helps_and_knows_its_targets() -> None:
-    done = run("make", "--no-print-directory", "help")
-    assert done.returncode == 0
-    for target in ("setup", "demo", "test", "lint", "clean", "distclean"):
-        assert re.search(rf"^  {target} ", done.stdout, re.MULTILINE), target
-
-
-def test_every_pin_is_explained() -> None:
-    text = (ROOT / "doc" / "dependencies.md").read_text(encoding="utf-8")
-    words = {re.sub(r"[-_.]+", "-", w).lower() for w in re.findall(r"[A-Za-z][\w.-]*", text)}
-    names = [re.sub(r"[-_.]+", "-", line.split("==")[0]).lower() for line in requirement_lines()]
-    assert [name for name in names if name not in words] == []

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from pathlib import Path
 
+import again
 import pytest
 from study.again import run_again, to_markdown
 from study.results import pack, unpack
 
 from featnorm_se.bin import run
-from featnorm_se.errors import FeatnormError
 
 RECIPE = Path(__file__).parents[3] / "egs" / "mini" / "enh1"
 
@@ -36,19 +35,13 @@ def test_one_run_falls_inside_and_one_outside(tmp_path: Path) -> None:
     low, high = told.expected
     assert (high - low) / 2 == pytest.approx(4.3027 * 0.02 * (4 / 3) ** 0.5, rel=1e-3)
     assert (high + low) / 2 == pytest.approx(told.first.mean)
-    assert "| 1 of 2 |" in to_markdown([told])
     assert "Inside: 1 of 2;" in to_markdown([told])
 
 
 def test_the_committed_runs_of_another_machine_fall_where_they_should(tmp_path, capsys) -> None:
-    path = RECIPE / "local" / "again.py"
-    spec = importlib.util.spec_from_file_location("again_script", path)
-    assert spec is not None and spec.loader is not None
-    script = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(script)
     unpack(RECIPE / "results", tmp_path)
     words = ["--expdir", str(tmp_path / "h100"), "--against", str(tmp_path / "grid")]
-    assert run(script.main, words) == 0
+    assert run(again.main, words) == 0
     assert "Inside: 57 of 60" in capsys.readouterr().out
 
 
@@ -59,8 +52,6 @@ def test_what_is_unpacked_packs_to_the_same_bytes(tmp_path: Path) -> None:
     kept.write_text("{}")  # what is there, perhaps a run of the user's own, is left as it is
     assert unpack(RECIPE / "results", tmp_path / "exp", ["xeon"]) == []
     assert kept.read_text() == "{}"
-    with pytest.raises(FeatnormError, match="has no set cray; there are grid h100 xeon"):
-        unpack(RECIPE / "results", tmp_path / "exp", ["cray"])
     unpack(RECIPE / "results", tmp_path / "again", ["xeon"])
     assert pack(tmp_path / "again", ["xeon"], tmp_path / "packed") == 3
     unpack(tmp_path / "packed", tmp_path / "third")

@@ -2,39 +2,28 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 
+import lengths as lengths_script
 import numpy as np
 import pytest
 import soundfile
 import torch
+from golden_numbers import voice
 from study import lengths
+from tiny_models import save_tiny
 
 from featnorm_se.data.corpus import read_listing, read_log
 from featnorm_se.inference.enhancer import Enhancer
-
-ROOT = Path(__file__).parents[3]
-
-
-def load(path: Path):
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture
 def pairs(tmp_path: Path) -> Path:
     """Six pairs of 1 s, of two conditions; the first noise grows louder from pair to pair."""
-    rng = np.random.default_rng(0)
     log = []
     for i in range(6):
-        time = np.arange(16000 + 100 * i) / 16000
-        speech = 0.3 * np.sin(2 * np.pi * 200 * time) * (np.sin(2 * np.pi * 3 * time) > -0.5)
-        clean = speech + 1e-3 * rng.standard_normal(len(time))
-        noise = 0.01 * (1 + i) * rng.standard_normal(len(time))
-        for kind, samples in (("clean", clean), ("noisy", clean + noise)):
+        clean, noisy = voice(16000 + 100 * i, i)
+        for kind, samples in (("clean", clean), ("noisy", clean + (1 + i) * (noisy - clean))):
             (tmp_path / kind).mkdir(exist_ok=True)
             soundfile.write(tmp_path / kind / f"u{i}.wav", samples, 16000)
         log.append(f"u{i} {('bus', 'cafe')[i // 3]} 7.5\n")
@@ -44,10 +33,7 @@ def pairs(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def model(tmp_path: Path) -> Path:
-    torch.set_num_threads(1)
-    helpers = load(ROOT / "test" / "tiny_models.py")
-    sites = {"norm_site": "projection,layer.1"}
-    return helpers.save_tiny(tmp_path / "tera_scratch_utterance_seed3", **sites)
+    return save_tiny(tmp_path / "tera_scratch_utterance_seed3", norm_site="projection,layer.1")
 
 
 def joined_pairs(pairs: Path, **more) -> list[lengths.Joined]:
@@ -99,8 +85,7 @@ def test_statistics_of_the_whole_are_used_in_every_piece(pairs: Path, model: Pat
 def test_the_script_writes_a_table_and_a_picture(pairs: Path, model: Path, capsys) -> None:
     options = ["--model", model, "--clean_dir", pairs / "clean", "--noisy_dir", pairs / "noisy"]
     options += ["--log_testset", pairs / "log.txt", "--output", pairs / "out", "--pieces", "0.5"]
-    script = load(ROOT / "egs" / "mini" / "enh1" / "local" / "lengths.py")
-    script.main([str(option) for option in options])
+    lengths_script.main([str(option) for option in options])
     assert (pairs / "out" / "lengths.png").read_bytes().startswith(b"\x89PNG")
     text = (pairs / "out" / "lengths.csv").read_text()
     assert text in capsys.readouterr().out

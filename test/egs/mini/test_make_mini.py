@@ -41,29 +41,20 @@ def synthetic(tmp_path_factory) -> Path:
     return folder
 
 
-def test_layout_and_names_are_those_of_voicebank_demand(synthetic: Path) -> None:
-    parts = {"trainset_28spk": 12, "testset": 3}
-    for part, count in parts.items():
-        noisy = sorted(path.name for path in (synthetic / f"noisy_{part}_wav").iterdir())
-        clean = sorted(path.name for path in (synthetic / f"clean_{part}_wav").iterdir())
-        assert noisy == clean and len(noisy) == count
-        assert sorted(log(synthetic / f"log_{part}.txt")) == [name[:-4] for name in noisy]
-    assert (synthetic / "clean_trainset_28spk_wav" / "p226_001.wav").is_file()
-    assert {path.name for path in synthetic.iterdir()} == {
-        "clean_trainset_28spk_wav", "noisy_trainset_28spk_wav", "clean_testset_wav",
-        "noisy_testset_wav", "log_trainset_28spk.txt", "log_testset.txt", "mini.json",
-    }  # fmt: skip
-
-
-def test_levels_are_what_the_log_says(synthetic: Path) -> None:
-    for part, allowed in (("trainset_28spk", {15, 10, 5, 0}), ("testset", {17.5, 12.5, 7.5, 2.5})):
-        for name, (_, snr) in log(synthetic / f"log_{part}.txt").items():
-            clean, rate = soundfile.read(synthetic / f"clean_{part}_wav" / f"{name}.wav")
-            noisy, _ = soundfile.read(synthetic / f"noisy_{part}_wav" / f"{name}.wav")
-            header = soundfile.info(synthetic / f"noisy_{part}_wav" / f"{name}.wav")
-            assert (rate, header.subtype, header.channels) == (16000, "PCM_16", 1)
+def test_layout_names_and_levels_are_those_of_voicebank_demand(synthetic: Path) -> None:
+    levels = {"trainset_28spk": {15, 10, 5, 0}, "testset": {17.5, 12.5, 7.5, 2.5}}
+    for (part, allowed), count in zip(levels.items(), (12, 3), strict=True):
+        rows = log(synthetic / f"log_{part}.txt")
+        folders = [synthetic / f"{kind}_{part}_wav" for kind in ("clean", "noisy")]
+        for folder in folders:
+            assert sorted(path.stem for path in folder.iterdir()) == sorted(rows)
+        assert len(rows) == count
+        for name, (_, snr) in rows.items():
+            clean, noisy = (soundfile.read(folder / f"{name}.wav")[0] for folder in folders)
+            header = soundfile.info(folders[1] / f"{name}.wav")
+            assert (header.samplerate, header.subtype, header.channels) == (16000, "PCM_16", 1)
             assert np.abs(noisy).max() < 0.995 and snr in allowed
-            found = 20 * np.log10(active_level(clean, rate) / rms(noisy - clean))
+            found = 20 * np.log10(active_level(clean, 16000) / rms(noisy - clean))
             assert abs(found - snr) < 0.1, name
 
 
@@ -81,94 +72,48 @@ def test_sets_share_neither_speakers_nor_noises(synthetic: Path) -> None:
     assert {name[:4] for name in train} == {"p226", "p287", "p227", "p228"}
 
 
-def test_same_bytes_twice(synthetic: Path, tmp_path: Path) -> None:
-    assert make(tmp_path / "again", *SMALL, "--nj", "1", "--copies", "2") == 0
+def test_same_bytes_for_any_number_of_jobs(synthetic: Path, tmp_path: Path) -> None:
+    assert make(tmp_path / "again", *SMALL, "--nj", "2", "--copies", "2") == 0
     assert hashes(tmp_path / "again") == hashes(synthetic)
 
 
-def test_made_once_and_anew_when_the_options_change(synthetic: Path, capsys) -> None:
+def test_made_once(synthetic: Path, capsys) -> None:
     before = (synthetic / "mini.json").stat().st_ino
     assert make(synthetic, *SMALL, "--copies", "2") == 0
     assert "already made" in capsys.readouterr().err
     assert (synthetic / "mini.json").stat().st_ino == before
 
 
-@pytest.fixture
-def recordings(tmp_path: Path) -> Path:
-    """Six speakers with one recording each in odd formats, and four noises, one of them short."""
+def test_recordings_of_any_form_and_a_failing_run_leaves_the_old_corpus(tmp_path, capsys) -> None:
     rng = np.random.default_rng(0)
-    speech, noise = tmp_path / "speech", tmp_path / "noise"
-    for index, (ending, rate, channels, seconds) in enumerate(
-        [("wav", 8000, 1, 12.5), ("flac", 44100, 2, 2.0), ("ogg", 22050, 1, 1.5),
-         ("aiff", 16000, 3, 1.2), ("wav", 48000, 1, 1.1), ("wav", 16000, 1, 1.3)]
-    ):  # fmt: skip
-        place = speech / f"person{index}" / f"take one.{ending}"
+    forms = [("wav", 8000, 1, 12.5), ("flac", 44100, 2, 2), ("ogg", 22050, 1, 1.5)]
+    forms += [("aiff", 16000, 3, 1.2), ("wav", 48000, 1, 1.1), ("wav", 16000, 1, 1.3)]
+    for index, (ending, rate, channels, seconds) in enumerate(forms):
+        place = tmp_path / "speech" / f"person{index}" / f"take one.{ending}"
         place.parent.mkdir(parents=True)
-        shape = (round(rate * seconds), channels)
-        soundfile.write(place, 0.1 * rng.standard_normal(shape), rate)
-    soundfile.write(speech / "person0" / "short.wav", 0.1 * np.ones(8000), 16000)
-    soundfile.write(speech / "person0" / "still.wav", np.zeros(32000), 16000)
-    noise.mkdir()
+        samples = 0.1 * rng.standard_normal((round(rate * seconds), channels))
+        soundfile.write(place, samples, rate)
+    soundfile.write(place.with_name("short.wav"), 0.1 * np.ones(8000), 16000)
+    soundfile.write(place.with_name("still.wav"), np.zeros(32000), 16000)
+    (tmp_path / "noise").mkdir()
     for index, (rate, seconds) in enumerate([(16000, 0.3), (44100, 3), (8000, 15), (16000, 2)]):
-        soundfile.write(
-            noise / f"hum {index}.wav", 0.1 * rng.standard_normal(round(rate * seconds)), rate
-        )
-    return tmp_path
-
-
-def roots(folder: Path) -> list[str]:
-    return ["--speech_root", str(folder / "speech"), "--noise_root", str(folder / "noise")]
-
-
-def test_recordings_of_any_form(recordings: Path, capsys) -> None:
-    output = recordings / "corpus"
-    assert make(output, *roots(recordings), "--nj", "1") == 0
+        samples = 0.1 * rng.standard_normal(round(rate * seconds))
+        soundfile.write(tmp_path / "noise" / f"hum {index}.wav", samples, rate)
+    roots = ["--speech_root", str(tmp_path / "speech"), "--noise_root", str(tmp_path / "noise")]
+    output = tmp_path / "corpus"
+    assert make(output, *roots, "--nj", "1") == 0
     counts = json.loads((output / "mini.json").read_text())["counts"]
-    parts = ("train", "valid", "test")
     # 12.5 s make two pieces; the silent one is left out, the short one too, and both are told.
-    assert sum(counts[part]["pairs"] for part in parts) == 7
-    assert sum(counts[part]["too_short"] for part in parts) == 1 and counts["silent"] == 1
-    minutes = 60 * sum(counts[part]["minutes"] for part in parts)
-    assert minutes == pytest.approx(12.5 + 2.0 + 1.5 + 1.2 + 1.1 + 1.3, abs=1.0)
+    assert sum(counts[part]["pairs"] for part in ("train", "valid", "test")) == 7
     told = capsys.readouterr().out
     assert "1 silent" in told and "1 files under 1 s" in told
 
-
-def test_same_bytes_for_any_number_of_jobs(tmp_path: Path) -> None:
-    rng = np.random.default_rng(0)
-    for kind, count in (("speech", 6), ("noise", 4)):
-        for index in range(count):  # at 16 kHz: a worker would take seconds to load a resampler
-            place = tmp_path / kind / f"{kind}{index}" / f"take{index}.wav"
-            place.parent.mkdir(parents=True)
-            soundfile.write(place, 0.1 * rng.standard_normal(20000), 16000)
-    for nj in ("1", "2"):
-        assert make(tmp_path / nj, *roots(tmp_path), "--nj", nj) == 0
-    assert hashes(tmp_path / "1") == hashes(tmp_path / "2")
-
-
-def test_a_failing_run_leaves_the_old_corpus(recordings: Path, capsys) -> None:
-    output = recordings / "corpus"
-    assert make(output, *roots(recordings), "--nj", "1") == 0
     before = hashes(output)
-    (recordings / "speech" / "person3" / "bad.wav").write_text("no audio")
-    assert make(output, *roots(recordings), "--nj", "1") == 1
+    (tmp_path / "speech" / "person3" / "bad.wav").write_text("no audio")
+    assert make(output, *roots, "--nj", "1") == 1
     assert "bad.wav is no audio" in capsys.readouterr().err
     assert hashes(output) == before
-    assert not [path for path in recordings.iterdir() if path.name.startswith(".corpus.new")]
-
-
-@pytest.mark.parametrize(
-    ("arguments", "said"),
-    [
-        (["--speech_root", "nowhere"], "no such folder: nowhere"),
-        (["--train_speakers", "27"], "--train_speakers 27"),
-        (["--copies", "0"], "--copies 0"),
-    ],
-)
-def test_bad_options(tmp_path: Path, capsys, arguments: list[str], said: str) -> None:
-    assert make(tmp_path / "out", *arguments) == 1
-    assert said in capsys.readouterr().err
-    assert not (tmp_path / "out").exists()
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith(".corpus.new")]
 
 
 def test_somebody_elses_folder_is_left_alone(tmp_path: Path, capsys) -> None:

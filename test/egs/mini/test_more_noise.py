@@ -21,8 +21,7 @@ def call(*words: str) -> subprocess.CompletedProcess[str]:
 
 def test_every_script_of_the_recipe_can_be_called() -> None:
     scripts = [path for path in (RECIPE / "local").iterdir() if path.suffix in (".py", ".sh")]
-    assert scripts
-    assert [path.name for path in scripts if not os.access(path, os.X_OK)] == []
+    assert scripts and [path.name for path in scripts if not os.access(path, os.X_OK)] == []
 
 
 def test_every_recording_comes_with_variants_and_babble(tmp_path: Path) -> None:
@@ -32,17 +31,15 @@ def test_every_recording_comes_with_variants_and_babble(tmp_path: Path) -> None:
         for name in names:
             samples = rng.normal(size=16000) * 0.02
             soundfile.write(tmp_path / folder / f"{name}.flac", samples, 16000)
+    options = ("--variants", "2", "--babbles", "1")
     words = [str(tmp_path / folder) for folder in ("noise", "speech", "out")]
-    done = call(*words, "--variants", "2", "--babbles", "1")
+    done = call(*words, *options)
     assert done.returncode == 0, done.stderr
     made = {path.stem: soundfile.read(path)[0] for path in (tmp_path / "out").iterdir()}
     assert set(made) == {"a", "b", "a-v0", "a-v1", "b-v0", "b-v1", "babble-0"}
     for name, samples in made.items():
         assert abs(20 * np.log10(np.sqrt(np.mean(samples**2)) / 0.05)) < 1.5, name
     assert not np.array_equal(made["a"][:8000], made["a-v0"][:8000])
-    again = call(*words[:2], str(tmp_path / "again"), "--variants", "2", "--babbles", "1")
-    assert again.returncode == 0
-    for name, samples in made.items():
-        np.testing.assert_array_equal(
-            soundfile.read(tmp_path / "again" / f"{name}.flac")[0], samples
-        )
+    assert call(*words[:2], str(tmp_path / "twin"), *options).returncode == 0
+    for path in (tmp_path / "out").iterdir():
+        assert path.read_bytes() == (tmp_path / "twin" / path.name).read_bytes()

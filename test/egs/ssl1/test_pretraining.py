@@ -10,17 +10,16 @@ from pathlib import Path
 
 import pytest
 import torch
-import yaml
 from pretraining.model import MaskedReconstruction, fuse, seeded
 from pretraining.plan import OBJECTIVE, Plan, read_plan
 from pretraining.trainer import CURVE, Trainer
 
 from featnorm_se.errors import FeatnormError
 from featnorm_se.upstream import load_upstream, upstream_card
+from featnorm_se.upstream.mockingjay import sinusoids
 
-TERA = dict(
-    zip(OBJECTIVE, ("L1", 0.15, 7, 7, True, 1.2, 0.2, 0.15), strict=True)
-)  # s3prl's for TERA
+# s3prl's for TERA
+TERA = dict(zip(OBJECTIVE, ("L1", 0.15, 7, 7, True, 1.2, 0.2, 0.15), strict=True))
 PLAN = Plan(TERA, crop_seconds=(0.6, 0.8), batch_seconds=2.4, steps=6, interval=2, lr=2e-3)
 
 
@@ -30,13 +29,13 @@ def config(cmvn: bool) -> dict:
     return architecture
 
 
-def features(count: int, width: int, offset: float) -> list[torch.Tensor]:
+def features(count: int, width: int) -> list[torch.Tensor]:
     """Rows that swing together, so that what is masked can be told from what is not."""
     with seeded(count):
         rows = []
         for _ in range(count):
             time = torch.arange(90.0)[:, None] * (0.05 + 0.1 * torch.rand(1))
-            rows.append(4 * torch.sin(time + torch.linspace(0, 3, width)) + offset)
+            rows.append(4 * torch.sin(time + torch.linspace(0, 3, width)) - 6)
         return rows
 
 
@@ -44,7 +43,7 @@ def make(folder: Path, plan: Plan = PLAN, cmvn: bool = False, **settings: object
     upstream = load_upstream("tera_tiny", config=config(cmvn))
     upstream.set_dropout(plan.dropout)
     width = upstream.mel.width
-    train, valid = features(12, width, -6.0), features(3, width, -6.0)
+    train, valid = features(12, width), features(3, width)
     mean, deviation = torch.cat(train).mean(0), torch.cat(train).std(0)
     with seeded(5):
         model = MaskedReconstruction(upstream, plan.objective, mean, deviation)
@@ -52,12 +51,10 @@ def make(folder: Path, plan: Plan = PLAN, cmvn: bool = False, **settings: object
 
 
 def test_it_learns_on_speakers_it_has_not_heard(tmp_path: Path) -> None:
-    trainer = make(
-        tmp_path, Plan(TERA, crop_seconds=(0.6,), batch_seconds=4.8, steps=60, interval=60, lr=1e-2)
-    )
+    plan = {"crop_seconds": (0.6,), "batch_seconds": 4.8, "lr": 1e-2}
+    trainer = make(tmp_path, Plan(TERA, steps=60, interval=60, **plan))
     trainer.run()
-    first, last = trainer.rows[0]["valid"], trainer.rows[-1]["valid"]
-    assert last < 0.8 * first
+    assert trainer.rows[-1]["valid"] < 0.8 * trainer.rows[0]["valid"]
 
 
 @pytest.mark.parametrize("cut", [1, 4, 5])
@@ -88,13 +85,11 @@ def test_a_cut_run_ends_with_the_same_bits(tmp_path: Path, monkeypatch, cut: int
     assert without_seconds[0] == without_seconds[1] and len(curves[0]) == 5
 
 
-def test_another_run_in_the_same_folder_is_refused(tmp_path: Path) -> None:
-    make(tmp_path, seed=0, upstream="a")
-    with pytest.raises(FeatnormError, match="holds a run with another seed, upstream"):
-        make(tmp_path, seed=1, upstream="b")
+def test_a_state_cut_short_is_told(tmp_path: Path) -> None:
+    make(tmp_path)
     (tmp_path / "state.pt").write_bytes(b"PK\x03\x04 cut")
     with pytest.raises(FeatnormError, match="cut short"):
-        make(tmp_path, seed=0, upstream="a")
+        make(tmp_path)
 
 
 def test_what_is_masked_follows_the_objective() -> None:
@@ -104,9 +99,7 @@ def test_what_is_masked_follows_the_objective() -> None:
     model = MaskedReconstruction(upstream, frames_only, torch.zeros(width), torch.ones(width))
     rows = [torch.randn(100, width), torch.randn(60, width)]
     with seeded(1):
-        masked, positions, chosen, valid, target = model.mask(rows)
-    assert masked.shape == chosen.shape == target.shape == (2, 100, width)
-    assert positions.shape == (100, upstream.width)
+        masked, _, chosen, valid, target = model.mask(rows)
     assert valid.sum(1).tolist() == [100, 60]
     assert torch.equal(target[0], rows[0]) and torch.equal(target[1, :60], rows[1])
     # Whole frames, nothing in the padding, about the proportion that was asked for.
@@ -117,15 +110,13 @@ def test_what_is_masked_follows_the_objective() -> None:
 
 def test_fused_layers_are_the_same_functions() -> None:
     upstream = load_upstream("tera_tiny", "scratch")
-    twin = load_upstream("tera_tiny", "scratch")
-    fuse(twin.model)
-    x, positions = torch.randn(2, 30, upstream.mel.width), torch.randn(30, upstream.width)
-    outputs = [
-        model(x, positions.expand(2, -1, -1), torch.ones(2, 30), output_all_encoded_layers=False)
-        for model in (upstream.model, twin.model)
-    ]
-    assert torch.allclose(*outputs, atol=1e-6)
-    assert list(upstream.model.state_dict()) == list(twin.model.state_dict())
+    twin = copy.deepcopy(upstream.model)
+    fuse(twin)
+    x, positions = torch.randn(2, 30, upstream.mel.width), torch.randn(2, 30, upstream.width)
+    words = (x, positions, torch.ones(2, 30))
+    wanted = upstream.model(*words, output_all_encoded_layers=False)
+    assert torch.allclose(twin(*words, output_all_encoded_layers=False), wanted, atol=1e-6)
+    assert list(upstream.model.state_dict()) == list(twin.state_dict())
 
 
 def test_folded_weights_take_the_features_as_they_are(tmp_path: Path) -> None:
@@ -134,16 +125,14 @@ def test_folded_weights_take_the_features_as_they_are(tmp_path: Path) -> None:
     model = trainer.model.eval()
     raw = trainer.valid_set[0]
     with torch.no_grad():
-        from featnorm_se.upstream.mockingjay import sinusoids
-
         positions = sinusoids(len(raw), model.width)[None]
         ones = torch.ones(1, len(raw))
         normal = ((raw - model.mean) / model.deviation).float()[None]
         states = model.transformer(normal, positions, ones, output_all_encoded_layers=False)
         wanted = model.head(states)[0].double() * model.deviation + model.mean
-        states_file = torch.load(path, weights_only=True)
-        model.transformer.load_state_dict(states_file["Transformer"])
-        model.head.load_state_dict(states_file["SpecHead"])
+        written = torch.load(path, weights_only=True)
+        model.transformer.load_state_dict(written["Transformer"])
+        model.head.load_state_dict(written["SpecHead"])
         folded = model.transformer(raw[None], positions, ones, output_all_encoded_layers=False)
         found = model.head(folded)[0]
     assert model.deviation.mean() > 1.5  # there was something to fold
@@ -153,13 +142,10 @@ def test_folded_weights_take_the_features_as_they_are(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("cmvn", [True, False])
 def test_the_checkpoint_is_an_official_one(tmp_path: Path, monkeypatch, cmvn: bool) -> None:
-    from s3prl.upstream.mockingjay import builder
-
-    from featnorm_se.upstream.mockingjay import sinusoids
-
     path = make(tmp_path, cmvn=cmvn, upstream="tera_tiny").run()
     upstream = load_upstream("tera_tiny", path)
     assert upstream.lowest_site == ("projection" if cmvn else "frontend")
+    builder = importlib.import_module("s3prl.upstream.mockingjay.builder")
     monkeypatch.setattr(builder, "get_sinusoid_table", lambda width: sinusoids(3000, width))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -169,29 +155,6 @@ def test_the_checkpoint_is_an_official_one(tmp_path: Path, monkeypatch, cmvn: bo
         theirs = expert.eval()([wave])["hidden_states"][-1]
         ours, _ = upstream(wave[None], torch.tensor([12000]))
     assert torch.allclose(ours, theirs, atol=1e-5)
-    scratch = load_upstream("tera_tiny", config=config(cmvn))
-    with torch.no_grad():
-        assert not torch.allclose(ours, scratch(wave[None], torch.tensor([12000]))[0], atol=1e-2)
-
-
-def test_no_steps_write_the_random_weights(tmp_path: Path) -> None:
-    trainer = make(tmp_path, Plan(TERA, steps=0))
-    weights = torch.load(trainer.run(), weights_only=True)["Transformer"]
-    scratch = load_upstream("tera_tiny", config=config(False)).model.state_dict()
-    untouched = [name for name in scratch if "spec_transform" not in name]
-    assert all(torch.equal(weights[name], scratch[name]) for name in untouched)
-    assert [row["step"] for row in trainer.rows] == [0]
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [({"step": 3}, "unexpected keyword argument 'step'"), ({"objective": {"loss": "L1"}}, "keys")],
-)
-def test_a_wrong_configuration_is_named(tmp_path: Path, change: dict, message: str) -> None:
-    path = tmp_path / "some.yaml"
-    path.write_text(yaml.safe_dump({"objective": TERA, "lr": 1e-3} | change))
-    with pytest.raises(FeatnormError, match=f"some.yaml: .*{message}"):
-        read_plan(path)
 
 
 def test_the_recipes_own_configurations_are_read() -> None:

@@ -11,29 +11,11 @@ from rows import Setting, plan_runs, read_rows
 MINI = Path(__file__).parents[3] / "egs" / "mini"
 
 
-def run(*options: str) -> subprocess.CompletedProcess[str]:
-    command = [str(MINI / "ssl1" / "run.sh"), *options]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        (["--foo", "1"], "unknown option --foo"),
-        (["--steps", "x"], "argument --steps: invalid int value"),
-        (["--seed", "x"], "--seed is 'x', a whole number is wanted"),
-        (["--tag", "a/b"], "'a/b' cannot be the name of a folder"),
-        (["--stage", "2"], "run stage 1 first, or give --speech_root"),
-    ],
-)
-def test_what_cannot_run_says_so_in_one_line(options, message, tmp_path: Path) -> None:
-    places = ["--expdir", str(tmp_path / "exp"), "--dumpdir", str(tmp_path / "dump")]
-    speech = [] if "--stage" in options else ["--speech_root", str(tmp_path)]
-    done = run(*places, *speech, *options)
-    assert done.returncode != 0
-    lines = [line for line in done.stderr.splitlines() if "error:" in line]
-    assert len(lines) == 1 and message in lines[0], done.stderr
-    assert "Traceback" not in done.stderr
+def test_what_cannot_run_says_so_in_one_line(tmp_path: Path) -> None:
+    command = [MINI / "ssl1" / "run.sh", "--expdir", tmp_path / "exp", "--speech_root", tmp_path]
+    done = subprocess.run([*command, "--tag", "a/b"], capture_output=True, text=True, timeout=60)
+    assert done.returncode != 0 and "'a/b' cannot be the name of a folder" in done.stderr
+    assert done.stderr.count("error:") == 1 and "Traceback" not in done.stderr
 
 
 @pytest.mark.parametrize("table", ["upstreams", "sites", "norms", "drift"])
@@ -50,8 +32,5 @@ def test_the_grids_rows_can_be_planned(table: str, tmp_path: Path) -> None:
     assert len(plan) == len(tags) == 2 * len([row for row in rows if not row.is_noisy])
     # The control of every site: the same site without clean statistics.
     if table == "sites":
-        sites = {
-            norm: {r.norm_site for r in rows if r.norm == norm}
-            for norm in ("utterance", "instance")
-        }
-        assert sites["utterance"] == sites["instance"] and len(sites["utterance"]) == 4
+        pairs = {(r.norm, r.norm_site) for r in rows if r.norm in ("utterance", "instance")}
+        assert len({site for _, site in pairs}) == 4 and len(pairs) == 8
