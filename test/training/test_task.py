@@ -77,11 +77,28 @@ def test_two_learning_rates(task, tmp_path, freeze):
     assert len(optimizer.param_groups) == (2 if freeze == "none" else 1)
 
 
+def test_the_same_seed_gives_the_loss_a_gradient_everywhere(task, tmp_path):
+    model = task.build_model(arguments(tmp_path)).train()
+    torch.manual_seed(0)
+    clean = torch.randn(2, 8000) * 0.1
+    loss, stats, _ = model(clean + torch.randn(2, 8000) * 0.05, speech_ref1=clean)
+    loss.backward()
+    assert float(stats["loss"]) > 0
+    missing = [n for n, p in model.named_parameters() if p.requires_grad and p.grad is None]
+    assert missing == []
+
+
 @pytest.mark.parametrize("part", ["encoder_conf", "separator_conf", "decoder_conf"])
 def test_one_stft_is_held(task, tmp_path, part):
     config = tiny_config("tera_tiny", "none")
     config[part] = {**config[part], "hop_length": 128}
     with pytest.raises(FeatnormError, match=rf"{part}\.hop_length 128"):
+        task.build_model(arguments(tmp_path, **config))
+
+
+def test_missing_statistics_are_named(task, tmp_path):
+    config = tiny_config("tera_tiny", "corpus")
+    with pytest.raises(FeatnormError, match="needs clean statistics: run stage 2"):
         task.build_model(arguments(tmp_path, **config))
 
 

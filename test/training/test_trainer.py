@@ -6,6 +6,7 @@ import argparse
 import dataclasses
 import importlib
 from types import SimpleNamespace
+from typing import get_type_hints
 
 import pytest
 import torch
@@ -37,7 +38,9 @@ def espnet() -> SimpleNamespace:
         def collect_feats(self, **_):
             return {}
 
-    values = {field.name: False for field in dataclasses.fields(FeatNormOptions)}
+    hints = get_type_hints(FeatNormOptions)
+    values = {field.name: None for field in dataclasses.fields(FeatNormOptions)}
+    values |= {key: False for key, kind in hints.items() if kind is bool}
     values |= {"ngpu": 0, "log_interval": 100, "grad_clip": 5.0, "grad_clip_type": 2.0}
     return SimpleNamespace(
         Trainer=FeatNormTrainer,
@@ -55,16 +58,18 @@ def batches(*values):
     ]
 
 
-def run(espnet, folder, data, limit=3, accum_grad=1):
-    model = espnet.Line()
+def run(espnet, folder, data, epoch="train", limit=3, model=None, accum_grad=1):
+    model = model or espnet.Line()
     values = {"output_dir": folder, "accum_grad": accum_grad, "max_bad_steps": limit}
     parts = {
         "model": model,
         "iterator": data,
-        "reporter": espnet.Reporter("train", 1, 0),
+        "reporter": espnet.Reporter(epoch, 1, 0),
         "options": espnet.Trainer.build_options(argparse.Namespace(**espnet.options | values)),
         "distributed_option": espnet.one,
     }
+    if epoch == "valid":
+        return espnet.Trainer.validate_one_epoch(**parts)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
     return espnet.Trainer.train_one_epoch(
         optimizers=[optimizer], schedulers=[None], scaler=None, summary_writer=None, **parts
@@ -83,7 +88,20 @@ def test_bad_steps_on_end_stop_with_the_utterances(espnet, tmp_path):
     assert run(espnet, tmp_path, batches(1, NAN, NAN, 1, NAN, NAN, 1)) is False
 
 
+def test_an_endless_gradient_of_a_finite_loss_is_named(espnet, tmp_path):
+    model = espnet.Line()
+    model.weight.register_hook(lambda gradient: gradient * float("inf"))
+    with pytest.raises(FeatnormError, match=r"grad_norm was not finite.*lower optim_conf.lr"):
+        run(espnet, tmp_path, batches(1, 1, 1, 1), model=model)
+
+
 def test_bad_gradients_are_counted_at_updates(espnet, tmp_path):
     assert run(espnet, tmp_path, batches(*[1] * 8), accum_grad=4) is False
     with pytest.raises(FeatnormError, match="no step of epoch 1"):
         run(espnet, tmp_path, batches(NAN, 1), limit=9, accum_grad=2)
+
+
+@pytest.mark.parametrize("epoch", ["train", "valid"])
+def test_an_empty_set_is_named(espnet, tmp_path, epoch):
+    with pytest.raises(FeatnormError, match=r"set gives no batch.*chunk_length"):
+        run(espnet, tmp_path, [], epoch=epoch)
