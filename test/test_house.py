@@ -187,3 +187,11 @@ def test_public_names_are_there():
         assert getattr(featnorm_se, name) is not None
     with pytest.raises(AttributeError, match="no attribute 'Nothing'"):
         _ = featnorm_se.Nothing
+
+
+def test_what_recipes_share_is_linked_and_not_copied():
+    egs = ROOT.parent / "egs"
+    shared = [path.name for path in (egs / "TEMPLATE" / "enh1").glob("*.sh")]
+    copies = [path for name in shared for path in egs.glob(f"*/*/{name}") if not path.is_symlink()]
+    assert {path.parent for path in copies} == {egs / "TEMPLATE" / "enh1"}
+    assert (egs / "mini" / "ssl1" / "local" / "sources.py").is_symlink()
