@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import platform
 import sys
@@ -20,7 +19,7 @@ from featnorm_se.data.audio import FloatArray, read_audio
 from featnorm_se.data.parallel import parallel_map
 from featnorm_se.data.scp import read_scp
 from featnorm_se.errors import FeatnormError
-from featnorm_se.files import is_done, locked, mark_done
+from featnorm_se.files import is_done, locked, mark_done, stamp
 from featnorm_se.names import LEVEL_SITE, SAMPLE_RATE
 from featnorm_se.progress import progress
 from featnorm_se.statistics import FeatureStats, SiteStats
@@ -179,10 +178,11 @@ def collect_shards(
         "sites": sites,
         "kind": kind,
         "shards": [list(shard) for shard in shards],
-        "files": hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest(),
+        "utterances": sorted(files),
+        "files": stamp(files[key] for key in sorted(files)),
     }
     with locked(output, wait=True):
-        if is_done(output, request, map(Path, files.values())):
+        if is_done(output, request):
             print(f"{output} is there already", file=sys.stderr)
             return
         if len(shards) == 1:

@@ -158,28 +158,41 @@ def replaced_folder(folder: str | os.PathLike[str]) -> Iterator[Path]:
             shutil.rmtree(leftover, ignore_errors=True)
 
 
-def is_done(output: Path, request: Mapping[str, Any], inputs: Iterable[Path] = ()) -> bool:
-    """Whether ``output`` was made by the same request and is newer than its inputs.
+def is_done(output: Path, request: Mapping[str, Any]) -> bool:
+    """Whether ``output`` is there and was made by a request that says the same.
 
     This is the one answer for all stages.
 
     Args:
         output: the file or the folder.
-        request: what it was to be made of: plain values that JSON holds.
-        inputs: the files it was made of; where one is missing, it is not done.
+        request: what it is to be made of, in plain values that JSON holds: its options, and the
+            ``stamp`` of its inputs. What the record says beside them does not count.
     """
-    record = _record(output)
     try:
-        made, when = json.loads(record.read_text(encoding="utf-8")), record.stat().st_mtime_ns
-        newer = all(path.stat().st_mtime_ns <= when for path in inputs)
+        made = json.loads(_record(output).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return False
-    return newer and output.exists() and made == json.loads(json.dumps(request))
+    return output.exists() and {**made, **json.loads(json.dumps(request))} == made
 
 
 def mark_done(output: Path, request: Mapping[str, Any]) -> None:
     """Record that ``output`` is whole, and by which request it was made."""
     write_json(_record(output), request)
+
+
+def stamp(paths: Iterable[str | os.PathLike[str]]) -> str:
+    """Return a hash of files' names, sizes and times: another one, older too, has another.
+
+    Take it before the work, so that a file that changes meanwhile does not pass for the one read.
+    What is no file (a place in an archive, a command) counts by its name.
+    """
+    found: list[Any] = []
+    for path in paths:
+        with suppress(OSError):
+            status = os.stat(path)
+            found.append((status.st_size, status.st_mtime_ns))
+        found.append(os.fspath(path))
+    return hashlib.sha256(json.dumps(found).encode()).hexdigest()
 
 
 def _record(output: Path) -> Path:

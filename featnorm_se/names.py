@@ -53,12 +53,3 @@ def resolve_sites(
         if chosen.count(site) > 1:
             raise FeatnormError(f"the site {site} is named twice in {','.join(asked)!r}")
     return [site for site in known if site in chosen]
-
-
-def check_sites(sites: str, layers: int) -> None:
-    """Check sites, comma-separated, of an upstream of so many layers.
-
-    Raises:
-        FeatnormError: see ``resolve_sites``.
-    """
-    resolve_sites(sites, site_names(layers))

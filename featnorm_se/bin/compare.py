@@ -26,11 +26,7 @@ def get_parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str]) -> None:
-    """Compare, print the table and draw the picture.
-
-    Raises:
-        FeatnormError: a folder has no such scores, or the sets have nothing in common.
-    """
+    """Compare, print the table and draw the picture."""
     args = get_parser().parse_args(argv)
     from featnorm_se.metrics.summary import align
     from featnorm_se.report.paired import compare_folders, comparison_table

@@ -64,11 +64,7 @@ def get_parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str]) -> None:
-    """Enhance, and fail when a file failed.
-
-    Raises:
-        FeatnormError: bad options, no such model, or files that could not be done.
-    """
+    """Enhance, and fail when a file failed."""
     args = get_parser().parse_args(argv)
     from featnorm_se.inference.jobs import Settings, enhance_into_folder, is_folder, plan_jobs
     from featnorm_se.inference.model_file import SHIPPED

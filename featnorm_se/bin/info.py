@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 from featnorm_se.bin import Parser, add_upstream_options, run
 from featnorm_se.errors import FeatnormError
-from featnorm_se.names import DEFAULT_NORM, LEVEL_SITE, SAMPLE_RATE, check_norm, check_sites
+from featnorm_se.names import (
+    DEFAULT_NORM,
+    LEVEL_SITE,
+    SAMPLE_RATE,
+    check_norm,
+    resolve_sites,
+    site_names,
+)
 
 if TYPE_CHECKING:
     from featnorm_se.statistics import FeatureStats
@@ -46,7 +53,7 @@ def main(argv: Sequence[str]) -> None:
     if args.check:
         checkpoint = args.upstream_ckpt or "scratch"
         check_norm(args.norm)
-        check_sites(args.norm_site, int(card["layers"]))
+        resolve_sites(args.norm_site, site_names(int(card["layers"])))
         if checkpoint != "scratch" and "://" not in checkpoint and not Path(checkpoint).is_file():
             raise FeatnormError(
                 f"--upstream_ckpt {checkpoint}: there is no such file; a path, a URL, 'scratch'"

@@ -25,11 +25,7 @@ def get_parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str]) -> None:
-    """Write the results and print them.
-
-    Raises:
-        FeatnormError: there are no experiments or no scores, or a file is broken.
-    """
+    """Write the results and print them."""
     args = get_parser().parse_args(argv)
     from featnorm_se.files import write_text
     from featnorm_se.report.experiments import read_experiments

@@ -44,11 +44,7 @@ def get_parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str]) -> None:
-    """Score, print the tables, and fail when too many utterances have no score.
-
-    Raises:
-        FeatnormError: on bad input, or when more than ``--allow_failures`` utterances failed.
-    """
+    """Score, print the tables, and fail when too many utterances have no score."""
     args = get_parser().parse_args(argv)
     from featnorm_se.files import locked
     from featnorm_se.metrics.scoring import score_set

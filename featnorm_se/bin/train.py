@@ -14,17 +14,8 @@ from featnorm_se.errors import FeatnormError
 from featnorm_se.names import DEFAULT_NORM
 
 # What ESPnet's launcher adds to a training command for each process that it starts.
-LAUNCHER = (
-    "multiprocessing_distributed",
-    "dist_launcher",
-    "dist_backend",
-    "dist_init_method",
-    "dist_master_addr",
-    "dist_master_port",
-    "dist_world_size",
-    "dist_rank",
-    "local_rank",
-)
+_DIST = ("launcher", "backend", "init_method", "master_addr", "master_port", "world_size", "rank")
+LAUNCHER = ("multiprocessing_distributed", "local_rank", *(f"dist_{name}" for name in _DIST))
 
 
 def get_parser() -> argparse.ArgumentParser:

@@ -67,7 +67,7 @@ def prepare_sets(
         "sources": {name: _fingerprint(corpus) for name, corpus in sets.items()},
     }
     with locked(output), locked(wav_dir):
-        if is_done(output, request, _written(output, sets)):
+        if is_done(output, request) and all(map(Path.exists, _written(output, sets))):
             print(f"prepare: {output} is already prepared", file=sys.stderr)
             return dict(read_json(output / RECORD))
         conditions = {name: read_log(corpus.log) for name, corpus in sets.items()}

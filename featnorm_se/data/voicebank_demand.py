@@ -16,7 +16,7 @@ from pathlib import Path
 from featnorm_se.data.audio import AUDIO_SUFFIXES
 from featnorm_se.data.corpus import CorpusSet, find_pairs, split_valid
 from featnorm_se.errors import FeatnormError
-from featnorm_se.files import is_done, locked, mark_done, replaced_folder
+from featnorm_se.files import is_done, locked, mark_done, replaced_folder, stamp
 
 OFFICIAL_PAIRS = {"training": 11572, "test": 824}
 LOGS_ZIP = "logfiles.zip"
@@ -89,9 +89,9 @@ def unpack(path: Path, target: Path, suffixes: Sequence[str]) -> Path:
     Raises:
         FeatnormError: the zip is cut or damaged, or holds a name twice or no such file.
     """
-    request = {"zip": str(path.absolute()), "size": path.stat().st_size}
+    request = {"zip": stamp([path])}
     with locked(target):
-        if is_done(target, request, [path]):
+        if is_done(target, request):
             return target
         try:
             with zipfile.ZipFile(path) as zipped, replaced_folder(target) as folder:

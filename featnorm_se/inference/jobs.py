@@ -24,7 +24,7 @@ from featnorm_se.data.audio import (
 from featnorm_se.data.parallel import parallel_map
 from featnorm_se.data.scp import list_enhanced, read_scp
 from featnorm_se.errors import FeatnormError
-from featnorm_se.files import is_done, locked, mark_done, remove_temporary, sha256_file
+from featnorm_se.files import is_done, locked, mark_done, remove_temporary, sha256_file, stamp
 from featnorm_se.inference.audio_stream import AUDIO_ENDINGS, AudioInput, audio_output
 from featnorm_se.inference.enhancer import Enhancer
 from featnorm_se.inference.long_signal import Signal, enhance_signal
@@ -41,6 +41,11 @@ class Job:
     source: Path
     target: Path
     noise: Path | None = None
+
+    @property
+    def outputs(self) -> list[Path]:
+        """The files that are written."""
+        return [self.target] if self.noise is None else [self.target, self.noise]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,14 +106,17 @@ def plan_jobs(inputs: Sequence[Path], output: Path, save_noise: bool) -> list[Jo
             raise FeatnormError(f"no such file or folder: {path}")
         else:
             pairs.append((path, output / path.name if is_folder(inputs, output) else output))
+    jobs = [Job(s, t, noise_path(t) if save_noise else None) for s, t in pairs]
+    sources = {os.path.realpath(job.source) for job in jobs}
     targets: dict[Path, Path] = {}
-    for source, target in pairs:
-        if target in targets:
-            raise FeatnormError(f"{targets[target]} and {source} would both go to {target}")
-        targets[target] = source
-        if target.exists() and source.exists() and os.path.samefile(source, target):
-            raise FeatnormError(f"{source} would be written over itself: name another --output")
-    return [Job(s, t, noise_path(t) if save_noise else None) for s, t in pairs]
+    for job in jobs:
+        for target in job.outputs:
+            if target in targets:
+                raise FeatnormError(f"{targets[target]} and {job.source} would both go to {target}")
+            targets[target] = job.source
+            if os.path.realpath(target) in sources:
+                raise FeatnormError(f"{target} would be written over itself: name another --output")
+    return jobs
 
 
 def noise_path(target: Path) -> Path:
@@ -157,22 +165,22 @@ def enhance_into_folder(
     with locked(output / "enhance"):
         for folder in {job.target.parent for job in jobs}:
             remove_temporary(folder)
-        for target in (job.target for job in jobs if job.target.exists()):
-            if overwrite:
-                target.unlink()
-            elif not is_done(target, request):
-                raise FeatnormError(
-                    f"{target} was not made by this command with this model and these options:"
-                    " name another --output, or give --overwrite"
-                )
-        work = partial(_enhance_unless_done, settings, request, nj == 1)
+        for job in [] if overwrite else jobs:
+            for path, made in zip(job.outputs, (request, {**request, "noise": True}), strict=False):
+                if path.exists() and not is_done(job.target, made):
+                    raise FeatnormError(
+                        f"{path} was not made by this command with this model and these options:"
+                        " name another --output, or give --overwrite"
+                    )
+        work = partial(_enhance_unless_done, settings, request, nj == 1, overwrite)
         return parallel_map(work, jobs, nj, "enhancing")
 
 
 def _enhance_unless_done(
-    settings: Settings, request: dict[str, object], alone: bool, job: Job
+    settings: Settings, how: dict[str, object], alone: bool, overwrite: bool, job: Job
 ) -> Outcome:
-    if _is_done(job, request):
+    request = {**how, "source": stamp([job.source])}
+    if not overwrite and _is_done(job, request):
         return Outcome("skipped")
     enhancer = load_once(settings)
     label = job.source.name if alone else ""  # the lines of several processes would mix
@@ -181,7 +189,7 @@ def _enhance_unless_done(
     except FeatnormError as error:
         _warn(f"failed: {error}")
         return Outcome("failed", reason=str(error))
-    mark_done(job.target, request)
+    mark_done(job.target, {**request, "noise": job.noise is not None})
     return outcome
 
 
@@ -202,11 +210,12 @@ def enhance_set(
     Raises:
         FeatnormError: the model or an utterance cannot be read; the set is not gone on with.
     """
-    entries, request = read_scp(wav_scp), settings.request()
+    entries, how = read_scp(wav_scp), settings.request()
     index, shards = shard
     keys = sorted(entries)[index - 1 :: shards]
     for key in progress(keys, f"enhancing, shard {index}/{shards}", unit="utterance"):
         job = Job(Path(entries[key]), output / "wav" / f"{key}.wav")
+        request = {**how, "source": stamp([job.source])}
         if not _is_done(job, request):
             enhancer, noisy = load_once(settings), read_audio(entries[key], SAMPLE_RATE)
             write_audio(job.target, enhancer(noisy, windowing=settings), SAMPLE_RATE)
@@ -216,10 +225,7 @@ def enhance_set(
 
 
 def _is_done(job: Job, request: dict[str, object]) -> bool:
-    # What is no file is a place in an archive.
-    sources = [job.source] if job.source.exists() else []
-    noise_is_there = job.noise is None or job.noise.exists()
-    return noise_is_there and is_done(job.target, request, sources)
+    return all(path.exists() for path in job.outputs) and is_done(job.target, request)
 
 
 @lru_cache(maxsize=1)

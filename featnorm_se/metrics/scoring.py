@@ -16,7 +16,15 @@ from typing import Any
 from featnorm_se import __version__
 from featnorm_se.data.corpus import read_listing, read_log
 from featnorm_se.errors import FeatnormError
-from featnorm_se.files import is_done, mark_done, read_json, sha256_file, write_json, write_text
+from featnorm_se.files import (
+    is_done,
+    mark_done,
+    read_json,
+    sha256_file,
+    stamp,
+    write_json,
+    write_text,
+)
 from featnorm_se.metrics.names import DEFAULT_METRICS, check_packages, package_versions, resolve
 from featnorm_se.metrics.summary import summarize
 from featnorm_se.metrics.worker import Row, Task, score_tasks
@@ -72,9 +80,10 @@ def score_set(
     versions = {"featnorm_se": __version__, **package_versions(names)}
     table, summary_file = Path(output) / "scores.csv", Path(output) / "summary.json"
     inputs = {"ref": os.fspath(ref), "inf": os.fspath(inf)}
-    request = {**inputs, "versions": versions, "lists": _hash([names, refs, infs, conditions])}
-    files = [Path(file) for file in (*refs.values(), *infs.values())]
-    if all(file.is_file() for file in (table, *files)) and is_done(summary_file, request, files):
+    lists = _hash([names, refs, infs, conditions])
+    files = stamp([*refs.values(), *infs.values()])
+    request = {**inputs, "versions": versions, "lists": lists, "files": files}
+    if table.is_file() and is_done(summary_file, request):
         return dict(read_json(summary_file))
     rows = _score_all(refs, infs, Path(output), names, nj)
     summary = {**inputs, **summarize(rows, names, conditions), "versions": versions}

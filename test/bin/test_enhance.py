@@ -237,3 +237,29 @@ def test_without_a_model_the_shipped_one_is_used_and_named(model, tmp_path, caps
     assert main(["enhance", str(source.parent), "-o", str(tmp_path / "out")]) == 0
     assert enhance(shipped, source.parent, "-o", tmp_path / "out") == 0
     assert "1 skipped" in capsys.readouterr().err
+
+
+def test_no_recording_is_written_over(model, tmp_path, capsys):
+    """By the noise of another, by another file's twin, or where somebody else's file is."""
+    source = tmp_path / "in"
+    write(source / "x.wav")
+    write(source / "x.noise.wav", seed=1)
+    mine = write(tmp_path / "out" / "x.noise.wav", seed=2).read_bytes()
+    assert enhance(model, source / "x.noise.wav", "-o", source / "x.wav", "--save_noise") == 1
+    assert enhance(model, source, "-o", tmp_path / "new", "--save_noise") == 1
+    assert enhance(model, source / "x.wav", "-o", tmp_path / "out", "--save_noise") == 1
+    lines = capsys.readouterr().err.splitlines()
+    errors = [line for line in lines if "error:" in line]
+    for words, line in zip(("over itself", "both go to", "not made by"), errors, strict=True):
+        assert words in line
+    assert (tmp_path / "out" / "x.noise.wav").read_bytes() == mine
+    assert not (tmp_path / "new").exists()
+
+
+def test_overwrite_keeps_what_it_cannot_replace(model, tmp_path):
+    source, output = write(tmp_path / "in" / "x.wav"), tmp_path / "out"
+    assert enhance(model, source.parent, "-o", output) == 0
+    before = (output / "x.wav").read_bytes()
+    source.write_text("no audio any more")
+    assert enhance(model, source.parent, "-o", output, "--overwrite") == 1
+    assert (output / "x.wav").read_bytes() == before

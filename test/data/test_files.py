@@ -22,7 +22,7 @@ from featnorm_se.data.audio import (
 )
 from featnorm_se.data.parallel import parallel_map
 from featnorm_se.errors import FeatnormError
-from featnorm_se.files import locked, replaced_folder
+from featnorm_se.files import is_done, locked, mark_done, replaced_folder, stamp
 
 
 def test_audio_round_trip_and_clipping(tmp_path: Path) -> None:
@@ -166,3 +166,18 @@ def wait_for(look: Callable[[], list[str]], count: int) -> list[str]:
     while len(seen := look()) != count and time.monotonic() < end:
         time.sleep(0.05)
     return seen
+
+
+def test_done_is_what_the_same_files_were_made_into(tmp_path: Path) -> None:
+    """A file that another one has replaced counts as another, an older one too."""
+    source, output = tmp_path / "in", tmp_path / "out"
+    source.write_text("one")
+    output.write_text("made")
+    mark_done(output, {"option": 1, "files": stamp([source])})
+    assert is_done(output, {"option": 1, "files": stamp([source])})
+    assert is_done(output, {"option": 1}) and not is_done(output, {"option": 2})
+    source.write_text("two")
+    os.utime(source, (0, 0))
+    assert not is_done(output, {"option": 1, "files": stamp([source])})
+    output.unlink()
+    assert not is_done(output, {"option": 1})

@@ -10,7 +10,7 @@ from typing import Any
 from featnorm_se.config import read_config
 from featnorm_se.errors import FeatnormError
 from featnorm_se.files import read_json
-from featnorm_se.names import check_norm, check_sites
+from featnorm_se.names import check_norm, resolve_sites, site_names
 from featnorm_se.report.experiments import NOISY, SCORES_PREFIX, drift_file
 from featnorm_se.report.table import Row
 from featnorm_se.upstream import upstream_card
@@ -83,7 +83,7 @@ def _make_row(name: str, entry: Mapping[str, Any], setting: Setting) -> Row:
         layers = int(card["layers"])
         site = str(entry.get("norm_site", "auto"))
         site = f"layer.{(layers + 1) // 2}" if site == "middle" else site
-        check_sites(site, layers)
+        resolve_sites(site, site_names(layers))
         # A single run calls it auto too.
         site = "auto" if site == card.get("lowest_site") else site
         acting = site.replace("auto", str(card.get("lowest_site", "auto")))

@@ -17,7 +17,7 @@ from featnorm_se.bin import Parser, run
 from featnorm_se.data.voicebank_demand import LOGS_ZIP
 from featnorm_se.errors import FeatnormError
 from featnorm_se.fetch import fetch_file
-from featnorm_se.files import is_done, locked, mark_done
+from featnorm_se.files import is_done, locked, mark_done, stamp
 
 SERVER = "https://datashare.ed.ac.uk/server/api/core/bitstreams"
 
@@ -89,7 +89,8 @@ def check_md5(path: Path, md5: str) -> None:
     Raises:
         FeatnormError: the file is another one or is damaged.
     """
-    if is_done(path, {"md5": md5}, [path]):
+    request = {"md5": md5, "file": stamp([path])}
+    if is_done(path, request):
         return
     with open(path, "rb") as handle:
         # MD5 is what the server publishes; it guards against damage, TLS against the rest.
@@ -98,7 +99,7 @@ def check_md5(path: Path, md5: str) -> None:
         raise FeatnormError(
             f"{path} has the MD5 {found}, the official one is {md5}: remove it and run again"
         )
-    mark_done(path, {"md5": md5})
+    mark_done(path, request)
 
 
 def get_parser() -> argparse.ArgumentParser:
