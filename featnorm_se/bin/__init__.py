@@ -66,12 +66,14 @@ def run(main: Callable[[Sequence[str]], None], argv: Sequence[str] | None = None
     debug = "--debug" in arguments
     arguments = [argument for argument in arguments if argument != "--debug"]
     signal.signal(signal.SIGTERM, _end)
+    # Said after the error is let go, with the progress bars that it holds: the line is the last.
     try:
         main(arguments)
+        return 0
     except _Ended:
-        return _fail("ended by SIGTERM: the same command again goes on from here", 143)
+        failure = "ended by SIGTERM: the same command again goes on from here", 143
     except KeyboardInterrupt:
-        return _fail("interrupted: the same command again goes on from here", 130)
+        failure = "interrupted: the same command again goes on from here", 130
     except BrokenPipeError:
         # The reader (head, less) went away; that is no error of ours.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -79,8 +81,8 @@ def run(main: Callable[[Sequence[str]], None], argv: Sequence[str] | None = None
     except (FeatnormError, OSError, MemoryError) as error:
         if debug or not (message := _message(error)):
             raise
-        return _fail(message, 1)
-    return 0
+        failure = message, 1
+    return _fail(*failure)
 
 
 class _Ended(BaseException):
