@@ -5,8 +5,8 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := setup
 
 PYTHON ?=
-BASE_PYTHON ?= python3
-export PYTHON BASE_PYTHON PIP_ARGS TORCH_ARGS
+BASE_PYTHON ?=
+export PYTHON BASE_PYTHON PIP_ARGS
 
 # How many tests run at once, and what else pytest gets: make test PYTEST_ARGS="-k statistics"
 TEST_JOBS ?= 2
@@ -23,7 +23,7 @@ ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 .PHONY: help setup check demo test bench audit lint format clean clean-setup distclean
 
 help: ## this list
-	@echo "usage: make TARGET [PYTHON=/path/to/an/environment/bin/python] [BASE_PYTHON=/path/to/python3.11]"
+	@echo "usage: make TARGET [PYTHON=/path/to/an/environment/bin/python] [BASE_PYTHON=/path/to/python3.13]"
 	@grep -hE '^[a-z-]+:.*## ' Makefile | awk -F ':.*## ' '{ printf "  %-12s %s\n", $$1, $$2 }'
 	@echo "PYTHON= uses an existing environment; BASE_PYTHON= is the python that makes tools/venv."
 

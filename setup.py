@@ -1,4 +1,4 @@
-"""The package featnorm_se; ``make setup`` installs it, with the pins of tools/requirements.txt."""
+"""The package featnorm_se: ``pip install .``, or ``make setup`` with pinned versions of it all."""
 
 import re
 from pathlib import Path
@@ -17,13 +17,15 @@ def read_version() -> str:
     return found.group(1)
 
 
-# espnet, espnet-s3prl and espnet_tts_frontend are needed and are NOT listed: espnet asks
-# setuptools < 74 where torch asks >= 77, so pip would quietly take an espnet of years ago, and
-# espnet-s3prl asks for a transformers that is not used here. torchaudio is not listed either: it
-# names no torch, and pip could fetch one that does not fit. tools/ installs all four with
-# --no-deps. What is listed is wide, so that an environment with the pins is left as it is.
+# On Python 3.11, ESPnet and s3prl are needed and cannot be listed: the newest ESPnet for it asks
+# setuptools < 74 where torch asks >= 77, and pip would quietly take one of years ago. There,
+# tools/installers/espnet_202511.sh installs both; its chunk iterator crashes with numpy 2.4.
+NEW = '; python_version >= "3.12"'
+OLD = '; python_version < "3.12"'
+
 INSTALL_REQUIRES = [
-    "numpy>=2.0,<2.4",
+    "numpy>=2.0" + NEW,
+    "numpy>=2.0,<2.4" + OLD,
     "scipy>=1.11",
     "PyYAML>=6.0",
     "omegaconf>=2.3",
@@ -34,20 +36,25 @@ INSTALL_REQUIRES = [
     "soxr>=0.5",
     "soundfile>=0.13",
     "torch>=2.5",
+    "espnet>=202511" + NEW,
+    "espnet-s3prl>=2026.5.14" + NEW,
     "pesq>=0.0.4",
     "pystoi>=0.4",
     "fast_bss_eval>=0.1.4",
     "safetensors>=0.4",
+    "huggingface_hub>=1.0",
 ]
 
 EXTRAS = {
-    "demo": ["espeakng-loader>=0.2.4", "matplotlib>=3.10"],
+    # What the recipes need beside that, and the clone: ESPnet's trainer, plots, made voices.
+    "recipes": ["tensorboard>=2.15", "matplotlib>=3.10", "espeakng-loader>=0.2.4"],
     "dnsmos": ["speechmos>=0.0.1.1", "onnxruntime>=1.17"],
     "dev": [
         "pytest>=8",
-        "kaldiio>=2.18",
         "pytest-xdist>=3",
         "hypothesis>=6",
+        "kaldiio>=2.18",
+        "mir_eval>=0.7",
         "nbclient>=0.10",
         "ipykernel>=6.29",
         "ruff>=0.9",
@@ -62,7 +69,7 @@ setup(
     version=read_version(),
     description="Speech enhancement by fine-tuned self-supervised models with normalized features",
     license="Apache-2.0",
-    python_requires=">=3.11,<3.13",
+    python_requires=">=3.11,<3.14",
     packages=find_packages(include=["featnorm_se", "featnorm_se.*"]),
     package_data={"featnorm_se": ["**/*.yaml", "**/*.json", "models/*.zip", "**/templates/*"]},
     install_requires=INSTALL_REQUIRES,

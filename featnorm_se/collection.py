@@ -40,6 +40,39 @@ def part_versions() -> dict[str, str]:
     return versions
 
 
+def deciding_versions(versions: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Return those versions that work begun with one may not go on with another of.
+
+    Args:
+        versions: what ``part_versions`` said when it began; ``None``: those of this environment.
+    """
+    known = part_versions() if versions is None else versions
+    # torch 2.13.0+cpu and torch 2.13.0+cu130 are one version on two devices.
+    parts = ("torch", "espnet", "espnet-s3prl")
+    return {name: known[name].split("+")[0] for name in parts if name in known}
+
+
+def check_versions(before: Mapping[str, str], what: str, mend: str) -> None:
+    """Refuse to go on with what another environment has begun: the numbers would be of neither.
+
+    Args:
+        before: what ``part_versions`` said when it began; empty: unknown.
+        what: what was begun.
+        mend: what to do to have it from this environment.
+
+    Raises:
+        FeatnormError: torch, ESPnet or s3prl had another version.
+    """
+    begun, here = deciding_versions(before), deciding_versions()
+    other = [name for name, version in begun.items() if here[name] != version]
+    if other:
+        then, now = (", ".join(f"{n} {v[n]}" for n in other) for v in (begun, here))
+        raise FeatnormError(
+            f"{what} was begun with {then}, this environment has {now}: go on in the one that"
+            f" began it, or {mend}"
+        )
+
+
 def collect(
     upstream: Upstream,
     entries: Mapping[str, str],
@@ -211,6 +244,8 @@ def merge_shards(paths: Sequence[Path], output: Path) -> None:
         FeatnormError: a shard is missing or broken, or they do not belong together.
     """
     shards = [FeatureStats.load(path) for path in paths]
+    for path, shard in zip(paths, shards, strict=True):
+        check_versions(shard.meta.get("versions", {}), str(path), f"remove {path.parent} and begin")
     merged = FeatureStats.merge_all(shards)
     # Of runs with different --nj that shared a folder they would be no whole corpus. Older files
     # do not say which shard they are.

@@ -98,7 +98,7 @@ def test_runs_that_share_statistics_collect_them_once(corpus, tmp_path):
     assert sum("is there already" in message for message in messages) == 1
 
 
-def test_command_merges_what_shards_wrote(corpus, tmp_path):
+def test_command_merges_what_shards_wrote(corpus, tmp_path, monkeypatch):
     parts = [str(tmp_path / f"{k}.npz") for k in (1, 2)]
     for k, part in enumerate(parts, start=1):
         collect_stats.main(command(corpus, part, "--shard", f"{k}/2"))
@@ -111,6 +111,9 @@ def test_command_merges_what_shards_wrote(corpus, tmp_path):
         assert merged.meta[key] == one.meta[key]
     with pytest.raises(FeatnormError, match="make no whole"):
         collect_stats.main(["--merge", parts[0], parts[0], "--output", str(tmp_path / "all.npz")])
+    monkeypatch.setattr("featnorm_se.collection.metadata.version", lambda name: "1.0")
+    with pytest.raises(FeatnormError, match="was begun with torch .*: go on in the one that began"):
+        collect_stats.main(["--merge", *parts, "--output", str(tmp_path / "all.npz")])
 
 
 def test_sites_where_normalization_is_idle_are_said(corpus, tmp_path, capsys):

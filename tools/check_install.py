@@ -41,14 +41,14 @@ PARTS = (
         "python",
         "",
         checks.check_python,
-        "make clean-setup, then make setup BASE_PYTHON=/path/to/python3.11",
+        "make clean-setup, then make setup BASE_PYTHON=/path/to/python3.13",
     ),
     Part("numpy", "numpy", checks.check_numpy),
     Part(
         "torch",
         "torch",
         checks.check_torch,
-        "make clean-setup, then make setup (TORCH_ARGS= chooses an index)",
+        "make clean-setup, then make setup (PIP_ARGS= chooses an index)",
     ),
     Part(
         "torchaudio",
@@ -71,14 +71,13 @@ PARTS = (
     ),
     Part("pystoi", "pystoi", checks.check_pystoi),
     Part("soundfile", "soundfile", checks.check_soundfile),
-    Part("kaldiio", "kaldiio", checks.check_kaldiio),
     Part(
         "espeakng-loader",
         "espeakng-loader",
         checks.check_espeak,
-        "pip install -e '.[demo]' (only egs/mini needs it)",
+        "pip install -e '.[recipes]' (only egs/mini needs it)",
     ),
-    Part("matplotlib", "matplotlib", checks.check_matplotlib, "pip install -e '.[demo]'"),
+    Part("matplotlib", "matplotlib", checks.check_matplotlib, "pip install -e '.[recipes]'"),
     Part("tensorboard", "tensorboard", checks.check_tensorboard),
     Part(
         "kaldi-utils",

@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass
 from functools import lru_cache, partial
 from pathlib import Path
 
+from featnorm_se.collection import deciding_versions
 from featnorm_se.data.audio import (
     AUDIO_SUFFIXES,
     read_audio,
@@ -211,15 +212,23 @@ def enhance_set(
         FeatnormError: the model or an utterance cannot be read; the set is not gone on with.
     """
     entries, how = read_scp(wav_scp), settings.request()
+    versions = deciding_versions()
+    mixed = 0
     index, shards = shard
     keys = sorted(entries)[index - 1 :: shards]
     for key in progress(keys, f"enhancing, shard {index}/{shards}", unit="utterance"):
         job = Job(Path(entries[key]), output / "wav" / f"{key}.wav")
         request = {**how, "source": stamp([job.source])}
-        if not _is_done(job, request):
+        if not _is_done(job, {**request, "versions": versions}):
+            mixed += _is_done(job, request)
             enhancer, noisy = load_once(settings), read_audio(entries[key], SAMPLE_RATE)
             write_audio(job.target, enhancer(noisy, windowing=settings), SAMPLE_RATE)
-            mark_done(job.target, request)
+            mark_done(job.target, {**request, "versions": versions})
+    if mixed:
+        _warn(
+            f"note: {output}: {mixed} utterances that other versions of torch, ESPnet or s3prl had"
+            " enhanced were enhanced again: a set is of one environment"
+        )
     if shards == 1:
         list_enhanced(entries, output)
 

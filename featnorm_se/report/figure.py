@@ -70,7 +70,7 @@ def new_figure(width: float, height: float) -> Iterator[Figure]:
         from matplotlib.figure import Figure
     except ImportError as error:
         raise FeatnormError(
-            f"plots need matplotlib ({error}): pip install 'featnorm_se[demo]'"
+            f"plots need matplotlib ({error}): pip install 'featnorm_se[recipes]'"
         ) from error
 
     with matplotlib.rc_context(_STYLE):

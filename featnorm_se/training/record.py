@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from featnorm_se.collection import part_versions
+from featnorm_se.collection import check_versions, part_versions
 from featnorm_se.errors import FeatnormError
 from featnorm_se.files import read_json, write_json
 
@@ -42,7 +42,8 @@ def is_finished(expdir: Path, fields: Mapping[str, Any]) -> bool:
         fields: what the run is about.
 
     Raises:
-        FeatnormError: the folder holds a run of something else.
+        FeatnormError: the folder holds a run of something else, or one that another environment
+            began and that is not at its end.
     """
     if not (expdir / _NAME).is_file():
         return False
@@ -53,7 +54,12 @@ def is_finished(expdir: Path, fields: Mapping[str, Any]) -> bool:
                 f"{expdir / _NAME} is of a run with {key} {before[key]!r}, this run has"
                 f" {fields.get(key)!r}: give it another --tag or --expdir, or remove the folder"
             )
-    return bool(before.get("finished")) and before.get("max_epoch") == fields["max_epoch"]
+    if before.get("finished") and before.get("max_epoch") == fields["max_epoch"]:
+        return True
+    if (expdir / CHECKPOINT).is_file() or (expdir / _LAST).is_file():
+        mend = "give this run another --tag or --expdir"
+        check_versions(before.get("versions", {}), str(expdir), mend)
+    return False
 
 
 @contextmanager
@@ -91,7 +97,7 @@ def recorded(expdir: Path, fields: Mapping[str, Any]) -> Iterator[None]:
         with suppress(FeatnormError):  # a full disk must not hide what went wrong
             write_json(path, record)
         raise
-    epochs = read_checkpoint(expdir / CHECKPOINT)["reporter"]["stats"]
+    epochs = read_epochs(expdir / CHECKPOINT)
     seconds = (
         part["time"].total_seconds()
         for epoch in epochs.values()
@@ -189,3 +195,16 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     if lacking:
         raise FeatnormError(f"{path} lacks {', '.join(sorted(lacking))}: remove it to train anew")
     return states
+
+
+def read_epochs(path: Path) -> dict[int, dict[str, dict[str, Any]]]:
+    """Return the figures of all epochs in a checkpoint: by epoch, ``train`` or ``valid``, and name.
+
+    Raises:
+        FeatnormError: see ``read_checkpoint``.
+    """
+    from espnet2.train.reporter import Reporter
+
+    reporter = Reporter()  # it knows its own file: how times are kept differs between versions
+    reporter.load_state_dict(read_checkpoint(path)["reporter"])
+    return dict(reporter.stats)

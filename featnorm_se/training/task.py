@@ -15,7 +15,11 @@ import torch
 
 # typeguard compiles a whole file anew for each function that it is to check: 3 of 4 seconds of
 # this import. ESPnet's functions go unchecked in a process that imports them here.
-with patch("typeguard.typechecked", lambda target: target):
+# And what it imports, and never uses here, prints that flash_attn is not installed.
+with (
+    patch("typeguard.typechecked", lambda target: target),
+    contextlib.redirect_stderr(io.StringIO()),
+):
     from espnet2.tasks.abs_task import optim_classes, scheduler_classes
     from espnet2.tasks.enh import EnhancementTask, criterion_choices, separator_choices
 

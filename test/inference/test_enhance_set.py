@@ -110,3 +110,14 @@ def test_bad_decoding_yaml_is_named(tiny_experiment, scp, tmp_path, text, messag
     with pytest.raises(FeatnormError, match=message):
         enhance_set.main(options(tiny_experiment, scp, tmp_path / "o", "--config", str(config)))
     assert not (tmp_path / "o").exists()
+
+
+def test_a_set_is_enhanced_by_one_environment(tiny_experiment, scp, tmp_path, monkeypatch, capsys):
+    output = tmp_path / "out"
+    with monkeypatch.context() as other:
+        other.setattr("featnorm_se.collection.metadata.version", lambda name: "1.0")
+        enhance_set.main(options(tiny_experiment, scp, output, "--shard", "1/2"))
+    enhance_set.main(options(tiny_experiment, scp, output))
+    assert "2 utterances that other versions" in capsys.readouterr().err
+    enhance_set.main(options(tiny_experiment, scp, output))
+    assert "other versions" not in capsys.readouterr().err

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import pytest
 
 from featnorm_se.config import override_config
@@ -69,6 +71,21 @@ def test_a_run_that_fails_says_why(tmp_path):
     assert not record.is_finished(tmp_path, about)
     with pytest.raises(FeatnormError, match="norm 'none', this run has 'utterance'"):
         record.is_finished(tmp_path, {**about, "norm": "utterance"})
+
+
+def test_a_run_goes_on_in_the_environment_that_began_it(tmp_path, monkeypatch):
+    about = {"name": "x", "seed": 1, "norm": "none", "max_epoch": 3}
+    versions = {"torch": "2.13.0+cpu", "espnet": "202511", "espnet-s3prl": "1", "numpy": "2.3"}
+    monkeypatch.setattr("featnorm_se.collection.metadata.version", lambda n: versions.get(n, "0"))
+    with suppress(KeyboardInterrupt), record.recorded(tmp_path, about):
+        raise KeyboardInterrupt
+    versions["espnet"] = "202611"
+    assert not record.is_finished(tmp_path, about), "nothing is trained yet"
+    (tmp_path / "checkpoint.pth").touch()
+    with pytest.raises(FeatnormError, match="with espnet 202511, this environment has espnet 2026"):
+        record.is_finished(tmp_path, about)
+    versions |= {"espnet": "202511", "torch": "2.13.0+cu130", "numpy": "2.4"}
+    assert not record.is_finished(tmp_path, about), "another device, another numpy"
 
 
 def test_a_run_may_move_but_not_change():

@@ -42,7 +42,7 @@ def arguments(folder, **more) -> argparse.Namespace:
 def test_training_starts_from_the_upstream_and_survives_init(task, tmp_path):
     from featnorm_se.upstream import load_upstream
 
-    for init in (None, "xavier_uniform", "chainer"):
+    for init in (None, "xavier_uniform", "normal"):
         model = task.build_model(arguments(tmp_path, init=init))
         wanted = load_upstream("tera_tiny", "scratch", seed=4).state_dict()
         for key, value in wanted.items():

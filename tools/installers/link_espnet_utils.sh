@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Step 8: Kaldi's utils/ (parse_options.sh, run.pl, slurm.pl, ...) from ESPnet's source distribution, by link.
+# Step 3: Kaldi's utils/ (parse_options.sh, run.pl, slurm.pl, ...) from ESPnet's source distribution, by link.
 # The wheels have none of it, and it is never copied into this repository.
 # shellcheck source=tools/installers/common.sh
 . "$(dirname "${BASH_SOURCE[0]}")/common.sh"
@@ -13,12 +13,10 @@ is_whole() { [[ -f ${ARCHIVE} ]] && sha256sum --status -c <<<"${SHA256}  ${ARCHI
 
 # pip checks the sum before it opens the archive, so a wrong one runs nothing.
 download() {
-    local extra=()
-    read -ra extra <<<"${PIP_ARGS:-}"
     scratch
     printf 'espnet==%s --hash=sha256:%s\n' "${VERSION}" "${SHA256}" >"${SCRATCH}/source.txt"
-    "${PY}" -m pip --disable-pip-version-check download --no-input "${extra[@]}" --no-deps --no-binary :all: \
-        --ignore-requires-python --no-build-isolation --require-hashes -r "${SCRATCH}/source.txt" -d "${SCRATCH}" ||
+    pip_run download --no-deps --no-binary :all: --ignore-requires-python --no-build-isolation --require-hashes \
+        -r "${SCRATCH}/source.txt" -d "${SCRATCH}" ||
         die "espnet ${VERSION}'s source could not be fetched; put espnet-${VERSION}.tar.gz into tools/downloads/ by hand, or run make setup again"
     mkdir -p "${TOOLS}/downloads"
     mv -f "${SCRATCH}/espnet-${VERSION}.tar.gz" "${ARCHIVE}"

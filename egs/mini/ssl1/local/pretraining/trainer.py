@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from featnorm_se.collection import check_versions, part_versions
 from featnorm_se.errors import FeatnormError
 from featnorm_se.files import atomic_path, mark_done, read_json, write_json, write_text
 from featnorm_se.progress import progress
@@ -91,6 +92,8 @@ class Trainer:
         if not (self.folder / _STATE).is_file():
             return
         state = read_checkpoint(self.folder / _STATE)
+        mend = "name another --expdir"
+        check_versions(state.get("versions", {}), str(self.folder), mend)
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.step, self.rows = int(state["step"]), list(state["rows"])
@@ -102,6 +105,7 @@ class Trainer:
             "optimizer": self.optimizer.state_dict(),
             "step": self.step,
             "rows": self.rows,
+            "versions": part_versions(),
         }
         _save(state, self.folder / _STATE)
         self.write_curve()
