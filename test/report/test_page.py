@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -15,7 +16,8 @@ from featnorm_se.report import page
 from featnorm_se.report.experiments import read_experiments
 from featnorm_se.report.page import build_page, write_page
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+NAMES = (os.environ.get("CHROMIUM", ""), "chromium", "chromium-browser")
+CHROMIUM = next(filter(None, map(shutil.which, NAMES)), None)
 
 
 def test_it_is_whole_and_self_contained(expdir: Path, with_audio: Path) -> None:
