@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+import re
+from collections import Counter
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +13,9 @@ from featnorm_se.data.audio import AUDIO_SUFFIXES
 from featnorm_se.data.datadir import Utterance, check_twins
 from featnorm_se.data.scp import check_key, is_command, read_scp
 from featnorm_se.errors import FeatnormError
+
+NOISE_SUFFIX = ".noise"  # ``x.noise.wav`` is what was taken away from ``x.wav``
+_FILEID = re.compile(r"fileid_\d+")
 
 
 @dataclass(frozen=True)
@@ -100,6 +105,31 @@ def read_listing(path: str | os.PathLike[str]) -> dict[str, str]:
         if not os.path.isfile(value) and beside.is_file():
             files[name] = str(beside)
     return files
+
+
+def match_names(names: Collection[str], twins: Collection[str]) -> tuple[dict[str, str], str]:
+    """Find the twins of names that are not the twins' own.
+
+    Where one name is in both, or no rule fits, every name is its own twin's. Else ``fileid_7``,
+    anywhere in a name, says it, as in the DNS Challenge; or what most names have behind their
+    twin's: ``p257_001_enhanced``.
+
+    Returns:
+        The twins by name, and the rule in words; empty for names that are their twins'.
+    """
+    same = {name: name for name in names}
+    known = set(twins)
+    if known & same.keys():
+        return same, ""
+    ids = [{m[0]: name for name in side if (m := _FILEID.search(name))} for side in (names, twins)]
+    if ids[0].keys() & ids[1].keys() and list(map(len, ids)) == [len(names), len(twins)]:
+        return same | {ids[0][i]: ids[1][i] for i in ids[0].keys() & ids[1].keys()}, "fileid"
+    ends = ((name, at) for name in names for at, mark in enumerate(name) if mark in "_-.")
+    suffixes = Counter(name[at:] for name, at in ends if name[:at] in known)
+    if not suffixes:
+        return same, ""
+    suffix = suffixes.most_common(1)[0][0]
+    return same | {name: name.removesuffix(suffix) for name in names}, suffix
 
 
 def split_valid(

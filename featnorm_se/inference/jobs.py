@@ -21,6 +21,7 @@ from featnorm_se.data.audio import (
     resampled_length,
     write_audio,
 )
+from featnorm_se.data.corpus import NOISE_SUFFIX
 from featnorm_se.data.parallel import parallel_map
 from featnorm_se.data.scp import list_enhanced, read_scp
 from featnorm_se.errors import FeatnormError
@@ -121,7 +122,7 @@ def plan_jobs(inputs: Sequence[Path], output: Path, save_noise: bool) -> list[Jo
 
 def noise_path(target: Path) -> Path:
     """Return where the noise of ``target`` goes: ``x.wav`` has ``x.noise.wav``."""
-    return target.with_name(f"{target.stem}.noise{target.suffix}")
+    return target.with_name(f"{target.stem}{NOISE_SUFFIX}{target.suffix}")
 
 
 def is_folder(inputs: Sequence[Path], output: Path) -> bool:
