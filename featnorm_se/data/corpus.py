@@ -13,6 +13,7 @@ from featnorm_se.data.audio import AUDIO_SUFFIXES
 from featnorm_se.data.datadir import Utterance, check_twins
 from featnorm_se.data.scp import check_key, is_command, read_scp
 from featnorm_se.errors import FeatnormError
+from featnorm_se.files import read_text
 
 NOISE_SUFFIX = ".noise"  # ``x.noise.wav`` is what was taken away from ``x.wav``
 _FILEID = re.compile(r"fileid_\d+")
@@ -201,13 +202,12 @@ def read_log(path: Path) -> dict[str, tuple[str, float]]:
         Noise and SNR by utterance; empty when there is no such file.
 
     Raises:
-        FeatnormError: a line reads otherwise; the message has its number.
+        FeatnormError: a line reads otherwise (the message has its number), or it is not UTF-8.
     """
     if not path.is_file():
         return {}
     conditions: dict[str, tuple[str, float]] = {}
-    text = path.read_text(encoding="utf-8", errors="replace")
-    for number, line in enumerate(text.splitlines(), start=1):
+    for number, line in enumerate(read_text(path).splitlines(), start=1):
         if not line.strip():
             continue
         try:
