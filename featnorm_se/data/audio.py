@@ -7,6 +7,7 @@ of a corpus goes through ``resample``, and ``describe_resampler`` goes into the 
 
 from __future__ import annotations
 
+import io
 import os
 import re
 from collections.abc import Iterable, Iterator
@@ -29,7 +30,9 @@ AUDIO_SUFFIXES = (
     + (".caf", ".w64", ".rf64", ".sph", ".nist")
 )  # fmt: skip
 _CUT = re.compile(r"^\s*(?:data|SSND)\s*:\s*(\d+) \(should be (\d+)\)", re.MULTILINE)
+_BLOCK_ALIGN = re.compile(r"^\s*Block Align\s*:\s*(\d+)", re.MULTILINE)
 _PIPED = 0x7FFFF000
+_UNKNOWN = 1 << 62  # what libsndfile says, or more, of a FLAC that was written to a pipe
 
 
 @dataclass(frozen=True)
@@ -42,17 +45,64 @@ class AudioInfo:
 
 
 @contextmanager
-def _opened(path: str | os.PathLike[str], allow_pipes: bool = False) -> Iterator[Any]:
-    """Open a file, or what else an scp's value may be, as a ``soundfile.SoundFile``."""
+def open_audio(path: str | os.PathLike[str], allow_pipes: bool = False) -> Iterator[Any]:
+    """Open a file, or what else an scp's value may be, as a ``soundfile.SoundFile``.
+
+    Raises:
+        FeatnormError: there is no such file, it is no audio or cut short, or, in the block, it
+            cannot be read to its end.
+    """
     import soundfile
 
+    failure = "is no audio that libsndfile reads"
     try:
-        with soundfile.SoundFile(open_value(path, allow_pipes)) as handle:
+        with soundfile.SoundFile(_with_size(open_value(path, allow_pipes))) as handle:
             check_whole(path, handle.extra_info)
+            if handle.frames >= _UNKNOWN:  # soundfile cannot read such a one to its end
+                raise FeatnormError(f"{path} does not say how long it is: write it again as wav")
+            failure = "cannot be read to its end"
             yield handle
-    except (soundfile.LibsndfileError, RuntimeError) as error:
+    # TypeError: a headerless .raw.
+    except (RuntimeError, ValueError, TypeError) as error:
         reason = getattr(error, "error_string", error)
-        raise FeatnormError(f"{path} is no audio that libsndfile reads: {reason}") from error
+        raise FeatnormError(f"{path} {failure}: {reason}") from error
+
+
+class _SizedAudio(io.FileIO):
+    """A file whose header has 0 for the size of the samples, as if it said: all that follow."""
+
+    def __init__(self, path: str, place: int) -> None:
+        super().__init__(path)
+        self._place = place
+
+    def readinto(self, buffer: Any) -> int:
+        begin, count = self.tell(), super().readinto(buffer) or 0
+        for at in range(max(begin, self._place), min(begin + count, self._place + 4)):
+            memoryview(buffer).cast("B")[at - begin] = 0xFF
+        return count
+
+
+def _with_size(source: Any) -> Any:
+    """Return what to open in place of a WAV or AU file that a cut-off recorder left without size.
+
+    What looks like another chunk is no audio: then the file is empty.
+    """
+    if not isinstance(source, str):
+        return source
+    with open(source, "rb") as handle:
+        head = handle.read(12)
+        if head[:4] == b".snd":
+            return source if any(head[8:12]) else _SizedAudio(source, 8)
+        if head[:4] != b"RIFF" or head[8:] != b"WAVE":
+            return source
+        while len(chunk := handle.read(8)) == 8:
+            size = int.from_bytes(chunk[4:], "little")
+            if chunk[:4] == b"data":
+                after = handle.read(4)
+                more = size == 0 and len(after) == 4 and not after.isalpha()
+                return _SizedAudio(source, handle.tell() - 8) if more else source
+            handle.seek(size + size % 2, os.SEEK_CUR)
+    return source
 
 
 def audio_info(path: str | os.PathLike[str]) -> AudioInfo:
@@ -61,7 +111,7 @@ def audio_info(path: str | os.PathLike[str]) -> AudioInfo:
     Raises:
         FeatnormError: there is no such file, or libsndfile does not read it.
     """
-    with _opened(path) as handle:
+    with open_audio(path) as handle:
         return AudioInfo(int(handle.frames), int(handle.samplerate), int(handle.channels))
 
 
@@ -72,8 +122,10 @@ def check_whole(name: str | os.PathLike[str], log: str) -> None:
         FeatnormError: the log says so.
     """
     cut = _CUT.search(log)
-    # Programs that write to a pipe cannot know the size, and promise the largest there is.
-    if cut and int(cut[2]) < int(cut[1]) < _PIPED:
+    align = _BLOCK_ALIGN.search(log)
+    # Programs that write to a pipe cannot know the size, and promise the largest there is. Others
+    # count the byte that makes the size even: less than a sample is nothing lost.
+    if cut and int(cut[2]) + int(align[1] if align else 2) <= int(cut[1]) < _PIPED:
         raise FeatnormError(
             f"{name} is cut short: its header promises {cut[1]} bytes of samples, it has {cut[2]}"
         )
@@ -119,12 +171,9 @@ def read_any_audio(
         FeatnormError: the file is missing, no audio, empty, cut short, or holds NaN or
             infinite samples.
     """
-    with _opened(path, allow_pipes) as handle:
+    with open_audio(path, allow_pipes) as handle:
         frames, rate = int(handle.frames), int(handle.samplerate)
-        try:
-            samples = handle.read(dtype="float32", always_2d=True)
-        except RuntimeError as error:
-            raise FeatnormError(f"{path} cannot be read to its end: {error}") from error
+        samples = handle.read(dtype="float32", always_2d=True)
     if len(samples) < frames:
         raise FeatnormError(
             f"{path} is cut short: its header promises {frames} samples, it has {len(samples)}"

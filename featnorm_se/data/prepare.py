@@ -132,13 +132,23 @@ def prepare_pair(pair: Utterance, wav_dir: Path, sample_rate: int) -> Utterance:
         samples = loaded[kind][0]
         if not samples.any():
             raise FeatnormError(f"{path} is silent (all its samples are zero): remove the pair")
-        plain = not is_command(path) and not split_archive(path)
+        plain = _is_plain(path, frames)
         if rate != sample_rate or not plain:
             target = wav_dir / kind / f"{pair.name}.wav"
             made_of = Path(path).stat().st_mtime_ns if plain else None
             _write_converted(target, samples[:, 0], rate, sample_rate, made_of)
             sides[kind] = str(target)
     return replace(pair, noisy=sides["noisy"], clean=sides["clean"], seconds=frames / rate)
+
+
+def _is_plain(path: str, frames: int) -> bool:
+    """Whether any reader, ESPnet's too, finds so many samples in it."""
+    import soundfile
+
+    try:
+        return bool(soundfile.info(path).frames == frames)
+    except (soundfile.LibsndfileError, TypeError):
+        return False
 
 
 def _write_converted(

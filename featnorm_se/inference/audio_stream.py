@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from featnorm_se.data.audio import AUDIO_SUFFIXES, FloatArray, check_whole
+from featnorm_se.data.audio import AUDIO_SUFFIXES, FloatArray, open_audio
 from featnorm_se.errors import FeatnormError
 from featnorm_se.files import atomic_path
 
@@ -39,19 +39,12 @@ class AudioInput:
     """
 
     def __init__(self, path: Path) -> None:
-        import soundfile
-
-        if not path.is_file():
-            raise FeatnormError(f"no such audio file: {path}")
-        if not path.stat().st_size:
+        if path.is_file() and not path.stat().st_size:
             raise FeatnormError(f"{path} is empty: it has no bytes")
         self.path = path
-        failure = f"{path} is no audio that libsndfile reads"
-        with _named(failure), soundfile.SoundFile(path) as handle:
-            check_whole(path, str(handle.extra_info))
-            self.texts: dict[str, str] = handle.copy_metadata()
-        self.header = handle
-        if handle.frames < 1:
+        with open_audio(path) as self.header:
+            self.texts: dict[str, str] = self.header.copy_metadata()
+        if self.header.frames < 1:
             raise FeatnormError(f"{path} has no samples")
 
     def blocks(self) -> Iterator[FloatArray]:
@@ -60,11 +53,8 @@ class AudioInput:
         Raises:
             FeatnormError: the file is cut short or holds NaN or infinite samples.
         """
-        import soundfile
-
         left = self.header.frames
-        failure = f"{self.path} cannot be read to its end"
-        with _named(failure), soundfile.SoundFile(self.path) as handle:
+        with open_audio(self.path) as handle:
             while left:
                 block = handle.read(min(left, _BLOCK), dtype="float32", always_2d=True)
                 if not len(block):
@@ -130,8 +120,8 @@ def _named(failure: str) -> Iterator[None]:
     """Raise libsndfile's errors as FeatnormError: the failure and libsndfile's reason."""
     try:
         yield
-    except (RuntimeError, ValueError, TypeError, AssertionError) as error:
-        # TypeError: a headerless .raw. soundfile asserts, with no text, that all was written.
+    except (RuntimeError, ValueError, AssertionError) as error:
+        # soundfile asserts, with no text, that all was written.
         raise FeatnormError(f"{failure}: {getattr(error, 'error_string', error)}") from error
 
 

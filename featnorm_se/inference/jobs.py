@@ -16,6 +16,7 @@ from pathlib import Path
 
 from featnorm_se.data.audio import (
     AUDIO_SUFFIXES,
+    open_audio,
     read_audio,
     resample_blocks,
     resampled_length,
@@ -255,8 +256,6 @@ def enhance_file(
     Raises:
         FeatnormError: the source is cut short or holds NaN, or a target cannot be written.
     """
-    import soundfile
-
     source = AudioInput(job.source)
     frames, rate = source.header.frames, source.header.samplerate
     signal = Signal(
@@ -270,7 +269,7 @@ def enhance_file(
         outputs = [stack.enter_context(audio_output(job.target, source))]
         if job.noise is not None:
             outputs.append(stack.enter_context(audio_output(job.noise, source)))
-            original = stack.enter_context(soundfile.SoundFile(job.source))
+            original = stack.enter_context(open_audio(job.source))
         for piece in resample_blocks(pieces, SAMPLE_RATE, rate):
             speech = piece[:left]  # resampling there and back can add a few samples
             left -= len(speech)
