@@ -7,7 +7,6 @@ of a corpus goes through ``resample``, and ``describe_resampler`` goes into the 
 
 from __future__ import annotations
 
-import io
 import os
 import re
 from collections.abc import Iterable, Iterator
@@ -18,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from featnorm_se.data.decoding import playable
 from featnorm_se.data.scp import open_value
 from featnorm_se.errors import FeatnormError
 from featnorm_se.files import atomic_path
@@ -56,7 +56,10 @@ def open_audio(path: str | os.PathLike[str], allow_pipes: bool = False) -> Itera
 
     failure = "is no audio that libsndfile reads"
     try:
-        with soundfile.SoundFile(_with_size(open_value(path, allow_pipes))) as handle:
+        with (
+            playable(open_value(path, allow_pipes)) as source,
+            soundfile.SoundFile(source) as handle,
+        ):
             check_whole(path, handle.extra_info)
             if handle.frames >= _UNKNOWN:  # soundfile cannot read such a one to its end
                 raise FeatnormError(f"{path} does not say how long it is: write it again as wav")
@@ -66,43 +69,6 @@ def open_audio(path: str | os.PathLike[str], allow_pipes: bool = False) -> Itera
     except (RuntimeError, ValueError, TypeError) as error:
         reason = getattr(error, "error_string", error)
         raise FeatnormError(f"{path} {failure}: {reason}") from error
-
-
-class _SizedAudio(io.FileIO):
-    """A file whose header has 0 for the size of the samples, as if it said: all that follow."""
-
-    def __init__(self, path: str, place: int) -> None:
-        super().__init__(path)
-        self._place = place
-
-    def readinto(self, buffer: Any) -> int:
-        begin, count = self.tell(), super().readinto(buffer) or 0
-        for at in range(max(begin, self._place), min(begin + count, self._place + 4)):
-            memoryview(buffer).cast("B")[at - begin] = 0xFF
-        return count
-
-
-def _with_size(source: Any) -> Any:
-    """Return what to open in place of a WAV or AU file that a cut-off recorder left without size.
-
-    What looks like another chunk is no audio: then the file is empty.
-    """
-    if not isinstance(source, str):
-        return source
-    with open(source, "rb") as handle:
-        head = handle.read(12)
-        if head[:4] == b".snd":
-            return source if any(head[8:12]) else _SizedAudio(source, 8)
-        if head[:4] != b"RIFF" or head[8:] != b"WAVE":
-            return source
-        while len(chunk := handle.read(8)) == 8:
-            size = int.from_bytes(chunk[4:], "little")
-            if chunk[:4] == b"data":
-                after = handle.read(4)
-                more = size == 0 and len(after) == 4 and not after.isalpha()
-                return _SizedAudio(source, handle.tell() - 8) if more else source
-            handle.seek(size + size % 2, os.SEEK_CUR)
-    return source
 
 
 def audio_info(path: str | os.PathLike[str]) -> AudioInfo:

@@ -11,8 +11,9 @@ from pathlib import Path
 
 from featnorm_se.data.audio import AUDIO_SUFFIXES
 from featnorm_se.data.datadir import Utterance, check_twins
+from featnorm_se.data.decoding import DECODED_SUFFIXES, DECODERS, has_decoder
 from featnorm_se.data.scp import check_key, is_command, read_scp
-from featnorm_se.errors import FeatnormError
+from featnorm_se.errors import FeatnormError, say
 from featnorm_se.files import read_text
 
 NOISE_SUFFIX = ".noise"  # ``x.noise.wav`` is what was taken away from ``x.wav``
@@ -66,12 +67,8 @@ def list_audio(folder: Path, deep: bool = False) -> dict[str, str]:
     if not folder.is_dir():
         raise FeatnormError(f"no such folder: {folder}: give the folder that holds it")
     found: dict[str, str] = {}
-    for path in sorted(folder.rglob("*") if deep else folder.iterdir()):
-        inside = path.relative_to(folder)
-        hidden = any(name.startswith(".") for name in inside.parts)
-        if hidden or path.is_dir() or path.suffix.lower() not in AUDIO_SUFFIXES:
-            continue
-        name = inside.with_suffix("").as_posix()
+    for path in walk_audio(folder, deep):
+        name = path.relative_to(folder).with_suffix("").as_posix()
         if name in found:
             raise FeatnormError(
                 f"the name {name} comes twice, as {found[name]} and {path}: remove one"
@@ -79,6 +76,44 @@ def list_audio(folder: Path, deep: bool = False) -> dict[str, str]:
         found[name] = str(path)
     if not found:
         raise FeatnormError(f"{folder} holds no audio file ({', '.join(AUDIO_SUFFIXES)})")
+    return found
+
+
+def walk_audio(folder: Path, deep: bool = True, leave_out: Path | None = None) -> list[Path]:
+    """Find a folder's audio files, sorted; one line on stderr counts the files passed over.
+
+    Hidden files and folders do not count. A link to a folder above is not followed; a link to
+    itself is taken for a file, to be reported as a bad one.
+
+    Args:
+        folder: the folder.
+        deep: look into its sub-folders.
+        leave_out: a folder not to look into.
+    """
+    endings = AUDIO_SUFFIXES + (DECODED_SUFFIXES if has_decoder() else ())
+    found: list[Path] = []
+    others: Counter[str] = Counter()
+
+    def look(place: Path, above: tuple[Path, ...]) -> None:
+        real = place.resolve()
+        if real in above or (leave_out and real == leave_out.resolve()):
+            return
+        for entry in sorted(place.iterdir()):
+            if entry.name.startswith("."):
+                continue
+            if os.path.isdir(entry):
+                if deep:
+                    look(entry, (*above, real))
+            elif entry.suffix.lower() in endings:
+                found.append(entry)
+            else:
+                others[entry.suffix.lower() or entry.name] += 1
+
+    look(folder, ())
+    if others:
+        listed = ", ".join(f"{count} {ending}" for ending, count in others.most_common(5))
+        mend = f"; some need {DECODERS}" if others.keys() & set(DECODED_SUFFIXES) else ""
+        say(f"{folder}: files passed over, which do not end like audio: {listed}{mend}")
     return found
 
 

@@ -18,6 +18,7 @@ _FORMATS = {"OGA": "OGG", "OPUS": "OGG", "AIF": "AIFF", "AIFC": "AIFF", "SND": "
 # Containers that go by another one's ending.
 _ALIKE = {"WAVEX": "WAV", "RF64": "WAV", "W64": "WAV", "NIST": "WAV"}
 _UNBOUNDED = ("FLOAT", "DOUBLE")  # sample formats that hold values beyond full scale
+_FINE = (*_UNBOUNDED, "PCM_32", "ALAC_20", "ALAC_24", "ALAC_32")  # more than 16 bits
 AUDIO_ENDINGS = " ".join(sorted(AUDIO_SUFFIXES))
 _BLOCK = 1 << 16  # samples a channel read at a time
 
@@ -136,8 +137,12 @@ def _choose_format(path: Path, header: Any) -> tuple[str, str]:
         raise FeatnormError(f"cannot write {path}: {problem}; give one of {AUDIO_ENDINGS}")
     if container == _ALIKE.get(header.format):
         container = header.format
-    if soundfile.check_format(container, header.subtype):
-        return container, header.subtype
-    if path.suffix.lower() == ".opus":
-        return container, "OPUS"
-    return container, str(soundfile.default_subtype(container))
+    if ending == "OPUS":
+        return container, ending
+    default = str(soundfile.default_subtype(container))
+    # In other containers libsndfile reads MPEG layers but does not write them.
+    if header.subtype.startswith("MPEG") and container != "MP3":
+        return container, default
+    wanted = [header.subtype, *(["PCM_24"] if header.subtype in _FINE else [])]
+    kept = [subtype for subtype in wanted if soundfile.check_format(container, subtype)]
+    return container, [*kept, default][0]

@@ -22,6 +22,16 @@ def test_a_folder_with_sub_folders(tmp_path: Path) -> None:
     }
 
 
+def test_what_is_passed_over_is_counted_in_one_line(tmp_path: Path, capsys) -> None:
+    for name in ("a.wav", "b.txt", "spk/c.txt", "spk/README", ".hidden/d.txt", "spk/.e.json"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "spk" / "loop").symlink_to(tmp_path)
+    assert list(read_listing(tmp_path)) == ["a"]
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1 and lines[0].endswith("do not end like audio: 2 .txt, 1 README")
+
+
 def test_an_scp_with_paths_from_here_or_beside_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
