@@ -26,8 +26,9 @@ def get_parser() -> argparse.ArgumentParser:
     parser = Parser(
         prog="featnorm-se enhance",
         description="Enhance speech in audio files of any rate, channels, length and format that"
-        " libsndfile, or ffmpeg or PyAV where installed, reads; each comes back at its own rate, length, channels and sample format."
-        " The model hears and gives back 0 to 8 kHz. It is not causal: no live use.",
+        " libsndfile reads, or ffmpeg or PyAV where installed; each comes back at its own rate,"
+        " length, channels and sample format. The model hears and gives back 0 to 8 kHz. It is not"
+        " causal: no live use.",
     )
     add = parser.add_argument
     add("inputs", nargs="+", metavar="INPUT", help="files, folders, or - for stdin")
