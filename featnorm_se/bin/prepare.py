@@ -34,13 +34,14 @@ def get_parser() -> argparse.ArgumentParser:
     add("--valid_speakers", default="p226 p287", help="training speakers to validate with")
     add("--wav_dir", type=Path, help="of resampled files; by default dump/wav16k beside the output")
     add("--unpack_dir", type=Path, help="of zip files; by default unpacked beside wav_dir")
+    answers = ("true", "false")
     add(
         "--allow_pipes",
         default="false",
-        choices=("true", "false"),
+        choices=answers,
         help="kaldi: run the commands that an scp holds",
     )
-    add("--sample_rate", type=int, default=16000, help="of all files, in Hz")
+    add("--skip_bad", default="false", choices=answers, help="leave bad pairs out and go on")
     add("--nj", type=int, default=2, help="processes")
     return parser
 
@@ -48,12 +49,9 @@ def get_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str]) -> None:
     """Prepare the corpus and print the counts of its sets."""
     args = get_parser().parse_args(argv)
-    if args.sample_rate < 1000:
-        raise FeatnormError(f"--sample_rate {args.sample_rate}: Hz are wanted, such as 16000")
     from featnorm_se.data.prepare import prepare_sets
 
-    rate = f"{args.sample_rate / 1000:g}k"
-    wav_dir = args.wav_dir or args.output.absolute().parent / "dump" / f"wav{rate}"
+    wav_dir = args.wav_dir or args.output.absolute().parent / "dump" / "wav16k"
     if args.corpus == "kaldi":
         from featnorm_se.data.corpus import find_kaldi
 
@@ -69,7 +67,7 @@ def main(argv: Sequence[str]) -> None:
             args.test_root,
             args.valid_speakers.replace(",", " ").split(),
         )
-    record = prepare_sets(sets, args.output, wav_dir, args.sample_rate, args.nj)
+    record = prepare_sets(sets, args.output, wav_dir, args.nj, args.skip_bad == "true")
     for line in describe(record["counts"], args.corpus == "voicebank_demand"):
         print(line)
 
@@ -80,6 +78,8 @@ def describe(counts: dict[str, Any], official: bool) -> list[str]:
         f"{name}: {count['pairs']} pairs, {60 * count['hours']:.1f} minutes,"
         f" {len(count['speakers'])} speakers, {count['resampled_pairs']} pairs resampled,"
         f" {count['with_condition']} with noise and SNR known"
+        + (f", {count['cut_pairs']} cut to the shorter twin" if count["cut_pairs"] else "")
+        + (f"; {count['left_out']} left out, as they are bad" if count["left_out"] else "")
         for name, count in counts.items()
     ]
     if official:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -30,6 +30,8 @@ AUDIO_SUFFIXES = (
     + (".caf", ".w64", ".rf64", ".sph", ".nist")
 )  # fmt: skip
 _CUT = re.compile(r"^\s*(?:data|SSND)\s*:\s*(\d+) \(should be (\d+)\)", re.MULTILINE)
+# Twins may differ by so many samples, 10 ms at 16 kHz: a frame's hop.
+LENGTH_SLACK = 160
 _BLOCK_ALIGN = re.compile(r"^\s*Block Align\s*:\s*(\d+)", re.MULTILINE)
 _PIPED = 0x7FFFF000
 _UNKNOWN = 1 << 62  # what libsndfile says, or more, of a FLAC that was written to a pipe
@@ -111,14 +113,38 @@ def read_audio(path: str | os.PathLike[str], sample_rate: int | None = 16000) ->
         FeatnormError: see ``read_any_audio``; or it has several channels or another rate.
     """
     samples, rate = read_any_audio(path)
-    if samples.shape[1] != 1:
-        raise FeatnormError(f"{path} has {samples.shape[1]} channels, one is wanted")
+    mono = to_mono(samples, path)
     if sample_rate is not None and rate != sample_rate:
         raise FeatnormError(
             f"{path} is sampled at {rate} Hz, {sample_rate} Hz is wanted: run stage 1, which"
             " resamples, or resample the file"
         )
+    return mono
+
+
+def to_mono(samples: FloatArray, path: str | os.PathLike[str]) -> FloatArray:
+    """Return the one channel, shape (N,), of (N, channels); several that are alike count as one.
+
+    Raises:
+        FeatnormError: the channels differ.
+    """
+    if (samples != samples[:, :1]).any():
+        raise FeatnormError(f"{path} has {samples.shape[1]} channels, one is wanted")
     return np.ascontiguousarray(samples[:, 0])
+
+
+def check_lengths(paths: Sequence[str | os.PathLike[str]], lengths: Sequence[int]) -> int:
+    """Return how many samples two twins have in common: the longer one's end may be left out.
+
+    Raises:
+        FeatnormError: they differ by more than ``LENGTH_SLACK``.
+    """
+    if abs(lengths[0] - lengths[1]) > LENGTH_SLACK:
+        raise FeatnormError(
+            f"other length: {paths[0]} has {lengths[0]} samples, {paths[1]} {lengths[1]}; at most"
+            f" {LENGTH_SLACK} may differ"
+        )
+    return min(lengths)
 
 
 def read_any_audio(

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from featnorm_se.data.audio import AUDIO_SUFFIXES
-from featnorm_se.data.datadir import Utterance, check_twins
+from featnorm_se.data.datadir import Utterance
 from featnorm_se.data.decoding import DECODED_SUFFIXES, DECODERS, has_decoder
 from featnorm_se.data.scp import check_key, is_command, read_scp
 from featnorm_se.errors import FeatnormError, say
@@ -37,20 +37,44 @@ def find_pairs(noisy: Path, clean: Path) -> list[Utterance]:
 
     Raises:
         FeatnormError: a folder is missing or empty, a name comes twice or cannot stand in Kaldi's
-            files, or a file has no twin; the message names the file.
+            files, or no name is in both.
     """
     noisy_files, clean_files = list_audio(noisy), list_audio(clean)
     for name, file in [*noisy_files.items(), *clean_files.items()]:
         check_key(name, file)
-    check_twins(noisy_files, clean_files, (str(noisy), str(clean)))
+    sides = [{n: os.path.abspath(f) for n, f in d.items()} for d in (noisy_files, clean_files)]
+    return pair_up(sides[0], sides[1], (str(noisy), str(clean)), {})
+
+
+def pair_up(
+    noisy: Mapping[str, str],
+    clean: Mapping[str, str],
+    places: Sequence[str],
+    speakers: Mapping[str, str],
+) -> list[Utterance]:
+    """Make utterances of two lists, sorted by name; a twin that is missing is the empty file.
+
+    Args:
+        noisy, clean: files by utterance.
+        places: what messages call the two.
+        speakers: by utterance; else it is what stands before a name's first underscore.
+
+    Raises:
+        FeatnormError: no utterance is in both.
+    """
+    if not noisy.keys() & clean.keys():
+        raise FeatnormError(
+            f"{places[0]} and {places[1]} have no name in common, such as {min(noisy)} and"
+            f" {min(clean)}: a noisy file and its clean twin have one name"
+        )
     return [
         Utterance(
             name,
-            os.path.abspath(noisy_files[name]),
-            os.path.abspath(clean_files[name]),
-            name.split("_")[0],
+            noisy.get(name, ""),
+            clean.get(name, ""),
+            speakers.get(name) or name.split("_")[0],
         )
-        for name in sorted(noisy_files, key=str.encode)
+        for name in sorted(noisy.keys() | clean.keys(), key=str.encode)
     ]
 
 
@@ -201,20 +225,17 @@ def find_kaldi(db_root: Path, allow_pipes: bool = False) -> dict[str, CorpusSet]
         allow_pipes: the commands may be run; they can do anything that you can.
 
     Raises:
-        FeatnormError: a list is missing, the lists' utterances differ, or a command is there and
-            not allowed.
+        FeatnormError: a list is missing, the lists have no utterance in common, or a command is
+            there and not allowed.
     """
     sets = {}
     for folder in (db_root / name for name in ("train", "valid", "test")):
         noisy, clean = read_scp(folder / "wav.scp"), read_scp(folder / "spk1.scp")
         speakers = read_scp(folder / "utt2spk") if (folder / "utt2spk").is_file() else {}
-        check_twins(noisy, clean, (f"{folder}/wav.scp", f"{folder}/spk1.scp"))
-        pairs = []
-        for name in sorted(noisy, key=str.encode):
-            where = f"{folder}: the entry of {name}"
-            files = [_value(where, entries[name], allow_pipes) for entries in (noisy, clean)]
-            speaker = speakers.get(name) or name.split("_")[0]
-            pairs.append(Utterance(name, files[0], files[1], speaker))
+        for entries in (noisy, clean):
+            for name, value in entries.items():
+                entries[name] = _value(f"{folder}: the entry of {name}", value, allow_pipes)
+        pairs = pair_up(noisy, clean, (f"{folder}/wav.scp", f"{folder}/spk1.scp"), speakers)
         sets[folder.name] = CorpusSet(pairs, folder / "utt2cond", folder.name)
     return sets
 

@@ -9,14 +9,10 @@ from dataclasses import dataclass, field
 from queue import SimpleQueue
 from typing import Any
 
-from featnorm_se.data.audio import read_any_audio
+from featnorm_se.data.audio import check_lengths, read_any_audio, to_mono
 from featnorm_se.data.parallel import start_pool
 from featnorm_se.errors import FeatnormError
 from featnorm_se.metrics.pair import at_scoring_rate, join_reasons, score_measures
-
-# Lengths may differ by so many samples (10 ms at 16 kHz: a frame's hop); the longer file's end
-# is then left out. More is a failure.
-LENGTH_SLACK = 160
 
 
 @dataclass(frozen=True)
@@ -61,8 +57,8 @@ def score_files(task: Task) -> Row:
     row = Row(task.utt_id)
     try:
         ref, inf, rate, row.rates = _read_pair(task)
-        row.cut = abs(len(ref) - len(inf))
-        size = min(len(ref), len(inf))
+        size = check_lengths((task.ref, task.inf), (len(ref), len(inf)))
+        row.cut = max(len(ref), len(inf)) - size
         row.scores, row.reasons = score_measures(ref[:size], inf[:size], rate, task.metrics)
     except FeatnormError as error:
         row.fault = str(error)
@@ -80,18 +76,11 @@ def _read_pair(task: Task) -> tuple[Any, Any, int, list[int]]:
     signals, given = [], []
     for path in (task.ref, task.inf):
         samples, rate = read_any_audio(path)
-        if samples.shape[1] != 1:
-            raise FeatnormError(f"{path} has {samples.shape[1]} channels, one is wanted")
-        signals.append(at_scoring_rate(samples[:, 0], rate))
+        signals.append(at_scoring_rate(to_mono(samples, path), rate))
         given.append(rate)
     (ref, ref_rate), (inf, inf_rate) = signals
     if ref_rate != inf_rate:
         raise FeatnormError(f"other rate: {task.ref} has {given[0]} Hz, {task.inf} {given[1]} Hz")
-    if abs(len(ref) - len(inf)) > LENGTH_SLACK:
-        raise FeatnormError(
-            f"other length: {task.ref} has {len(ref)} samples, {task.inf} {len(inf)}; at most"
-            f" {LENGTH_SLACK} may differ"
-        )
     return ref, inf, ref_rate, sorted({rate for rate in given if rate != ref_rate})
 
 

@@ -112,7 +112,7 @@ def test_no_utterance_is_dropped(corpus: Corpus, tmp_path: Path) -> None:
     soundfile.write(inf / "u5.wav", np.full(16000, np.nan), rate, subtype="FLOAT")
     y, _ = soundfile.read(inf / "u6.wav")
     soundfile.write(inf / "u6.wav", np.zeros_like(y), rate)
-    soundfile.write(inf / "u7.wav", np.zeros((16000, 2)), rate)
+    soundfile.write(inf / "u7.wav", np.stack([x, -x], axis=1), rate)
     summary = score_set(ref, inf, tmp_path / "out", FAST, nj=1)
     rows = read_csv(tmp_path / "out")
     assert list(rows) == [f"u{i}" for i in range(9)]
