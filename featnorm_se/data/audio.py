@@ -148,13 +148,17 @@ def check_lengths(paths: Sequence[str | os.PathLike[str]], lengths: Sequence[int
 
 
 def read_any_audio(
-    path: str | os.PathLike[str], allow_pipes: bool = False
+    path: str | os.PathLike[str],
+    allow_pipes: bool = False,
+    span: tuple[float, float] = (0.0, -1.0),
 ) -> tuple[FloatArray, int]:
     """Read a file or an archive's entry, of any rate and number of channels.
 
     Args:
         path: the file, ``file.ark:123``, or, with ``allow_pipes``, ``command |``.
         allow_pipes: run a command; only where the user has said so.
+        span: where to begin and to end, in seconds; below 0: at the end. As in Kaldi, it may go
+            half a second beyond.
 
     Returns:
         The samples, shape (N, channels) float32 with N > 0, and the rate in Hz.
@@ -165,7 +169,15 @@ def read_any_audio(
     """
     with open_audio(path, allow_pipes) as handle:
         frames, rate = int(handle.frames), int(handle.samplerate)
-        samples = handle.read(dtype="float32", always_2d=True)
+        begin, end = (round(time * rate) for time in span)
+        if end > frames + rate // 2:
+            raise FeatnormError(f"{path} ends at {frames / rate:g} s, before {span[1]} s")
+        frames = (min(end, frames) if end >= 0 else frames) - begin
+        if frames < 1 and begin:
+            raise FeatnormError(f"{path} has no samples from {span[0]} to {span[1]} s")
+        if begin:
+            handle.seek(begin)
+        samples = handle.read(frames, dtype="float32", always_2d=True)
     if len(samples) < frames:
         raise FeatnormError(
             f"{path} is cut short: its header promises {frames} samples, it has {len(samples)}"

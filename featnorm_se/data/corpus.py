@@ -6,7 +6,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from featnorm_se.data.audio import AUDIO_SUFFIXES
@@ -43,21 +43,17 @@ def find_pairs(noisy: Path, clean: Path) -> list[Utterance]:
     for name, file in [*noisy_files.items(), *clean_files.items()]:
         check_key(name, file)
     sides = [{n: os.path.abspath(f) for n, f in d.items()} for d in (noisy_files, clean_files)]
-    return pair_up(sides[0], sides[1], (str(noisy), str(clean)), {})
+    return pair_up(sides[0], sides[1], (str(noisy), str(clean)))
 
 
 def pair_up(
-    noisy: Mapping[str, str],
-    clean: Mapping[str, str],
-    places: Sequence[str],
-    speakers: Mapping[str, str],
+    noisy: Mapping[str, str], clean: Mapping[str, str], places: Sequence[str]
 ) -> list[Utterance]:
     """Make utterances of two lists, sorted by name; a twin that is missing is the empty file.
 
     Args:
         noisy, clean: files by utterance.
         places: what messages call the two.
-        speakers: by utterance; else it is what stands before a name's first underscore.
 
     Raises:
         FeatnormError: no utterance is in both.
@@ -68,12 +64,7 @@ def pair_up(
             f" {min(clean)}: a noisy file and its clean twin have one name"
         )
     return [
-        Utterance(
-            name,
-            noisy.get(name, ""),
-            clean.get(name, ""),
-            speakers.get(name) or name.split("_")[0],
-        )
+        Utterance(name, noisy.get(name, ""), clean.get(name, ""), name.split("_")[0])
         for name in sorted(noisy.keys() | clean.keys(), key=str.encode)
     ]
 
@@ -219,9 +210,9 @@ def find_kaldi(db_root: Path, allow_pipes: bool = False) -> dict[str, CorpusSet]
 
     Args:
         db_root: holds ``train``, ``valid`` and ``test``, each with wav.scp (noisy), spk1.scp
-            (clean) and, perhaps, utt2spk and utt2cond. A value may be a path (relative ones count
-            from where the command runs), a place in a Kaldi archive (``file.ark:123``) or a
-            command (``command |``).
+            (clean) and, perhaps, utt2spk, utt2cond, segments and reco2file_and_channel. A value
+            may be a path (relative ones count from where the command runs), a place in a Kaldi
+            archive (``file.ark:123``) or a command (``command |``).
         allow_pipes: the commands may be run; they can do anything that you can.
 
     Raises:
@@ -235,9 +226,35 @@ def find_kaldi(db_root: Path, allow_pipes: bool = False) -> dict[str, CorpusSet]
         for entries in (noisy, clean):
             for name, value in entries.items():
                 entries[name] = _value(f"{folder}: the entry of {name}", value, allow_pipes)
-        pairs = pair_up(noisy, clean, (f"{folder}/wav.scp", f"{folder}/spk1.scp"), speakers)
+        recordings = pair_up(noisy, clean, (f"{folder}/wav.scp", f"{folder}/spk1.scp"))
+        pairs = _cut_up(folder, {pair.name: pair for pair in recordings})
+        pairs = [replace(pair, speaker=speakers.get(pair.name, pair.speaker)) for pair in pairs]
         sets[folder.name] = CorpusSet(pairs, folder / "utt2cond", folder.name)
     return sets
+
+
+def _cut_up(folder: Path, recordings: dict[str, Utterance]) -> list[Utterance]:
+    """Make utterances of recordings, as Kaldi's ``segments`` and ``reco2file_and_channel`` say."""
+    if (channels := folder / "reco2file_and_channel").is_file():
+        for name, value in read_scp(channels).items():
+            side = {"A": 0, "1": 0, "B": 1, "2": 1}.get(value.split()[-1])
+            if side is None or name not in recordings:
+                raise FeatnormError(f"{channels}: {name} {value} is not 'recording file A' (or B)")
+            recordings[name] = replace(recordings[name], channel=side)
+    if not (segments := folder / "segments").is_file():
+        return list(recordings.values())
+    pairs = []
+    for name, value in read_scp(segments).items():
+        try:
+            recording, begin, end = value.split()[:3]
+            pair, span = recordings[recording], (float(begin), float(end))
+        except (ValueError, KeyError) as error:
+            raise FeatnormError(
+                f"{segments}: '{name} {value}' is not 'utterance recording begin end' with times in"
+                f" seconds and a recording of {folder}/wav.scp"
+            ) from error
+        pairs.append(replace(pair, name=name, speaker=name.split("_")[0], span=span))
+    return sorted(pairs, key=lambda pair: pair.name.encode())
 
 
 def _value(where: str, value: str, allow_pipes: bool) -> str:

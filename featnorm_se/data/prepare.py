@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 import sys
@@ -25,9 +24,9 @@ from featnorm_se.data.audio import (
 from featnorm_se.data.corpus import CorpusSet, read_log
 from featnorm_se.data.datadir import LISTS, Utterance, write_data_dir
 from featnorm_se.data.parallel import parallel_map
-from featnorm_se.data.scp import is_command, read_scp, split_archive
+from featnorm_se.data.scp import read_scp, split_archive
 from featnorm_se.errors import FeatnormError, say
-from featnorm_se.files import is_done, locked, mark_done, read_json, sha256_file, write_json
+from featnorm_se.files import is_done, locked, mark_done, read_json, sha256_file, stamp, write_json
 from featnorm_se.names import SAMPLE_RATE
 
 RECORD = "prepare.json"
@@ -147,7 +146,8 @@ def prepare_pair(pair: Utterance, wav_dir: Path) -> Utterance:
         samples, rate = loaded[kind]
         if length > frames or rate != SAMPLE_RATE or not _is_plain(path, frames):
             target = wav_dir / kind / f"{pair.name}.wav"
-            whole_file = os.path.isfile(path) and length == frames
+            whole = (pair.span, pair.channel, length) == (Utterance.span, None, frames)
+            whole_file = os.path.isfile(path) and whole
             made_of = os.stat(path).st_mtime_ns if whole_file else None
             _write_converted(target, samples, rate, frames, made_of)
             sides[kind] = str(target)
@@ -160,7 +160,9 @@ def _read_side(pair: Utterance, kind: str) -> tuple[FloatArray, int]:
     path = pair.noisy if kind == "noisy" else pair.clean
     if not path:
         raise FeatnormError(f"{pair.noisy or pair.clean} has no {kind} twin")
-    samples, rate = read_any_audio(path, allow_pipes=True)
+    samples, rate = read_any_audio(path, allow_pipes=True, span=pair.span)
+    if pair.channel is not None and samples.shape[1] > 1:
+        samples = samples[:, pair.channel :][:, :1]
     if rate < SAMPLE_RATE:
         raise FeatnormError(
             f"{path} is sampled at {rate} Hz: the band up to 8000 Hz that is wanted is not in it"
@@ -210,18 +212,10 @@ def _check_overlap(sets: Mapping[str, CorpusSet]) -> None:
 
 
 def _fingerprint(corpus: CorpusSet) -> str:
-    """Hash the paths, sizes and times of a set's files and of its log."""
-    digest = hashlib.sha256()
+    """Hash all that is known of a set's pairs, and the sizes and times of its files."""
     values = [value for pair in corpus.pairs for value in (pair.noisy, pair.clean)]
-    for value in filter(None, [*values, str(corpus.log)]):
-        place = split_archive(value)
-        path = place[0] if place else Path(value)
-        if is_command(value):
-            digest.update(f"{value}\n".encode())
-        elif path.exists():
-            status = path.stat()
-            digest.update(f"{value}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
-    return digest.hexdigest()
+    files = [place[0] if (place := split_archive(value)) else value for value in values]
+    return stamp([corpus.log, *files, *map(repr, corpus.pairs)])
 
 
 def _counts(pairs: list[Utterance], utterances: list[Utterance]) -> dict[str, Any]:

@@ -320,6 +320,70 @@ def test_kaldi_archives_become_files(root: Path) -> None:
     assert speakers == {"p227_001": "p227", "p227_002": "p227", "p228_001": "p228"}
 
 
+def recordings(root: Path, channels: int = 1) -> Path:
+    """The set's utterances one after the other in one recording a set, with their segments."""
+    made = root.parent / "recordings"
+    assert prepare(root) == 0
+    for name in ("train", "valid", "test"):
+        folder = made / name
+        folder.mkdir(parents=True)
+        lists = validate_data_dir(root.parent / "data" / name)
+        for scp in ("wav.scp", "spk1.scp"):
+            whole = np.concatenate([read_audio(path) for path in lists[scp].values()])
+            other = [0.01 * np.sin(np.arange(len(whole)))] * (channels - 1)
+            write(folder / f"{scp}.wav", np.stack([*other, whole], 1))
+            (folder / scp).write_text(f"call {folder}/{scp}.wav\n")
+        segments = [f"{utt} call {0.2 * i:.2f} {0.2 * i + 0.2:.2f}\n"
+                    for i, utt in enumerate(lists["wav.scp"])]  # fmt: skip
+        (folder / "segments").write_text("".join(segments))
+        (folder / "utt2spk").write_text("".join(f"{u} {s}\n" for u, s in lists["utt2spk"].items()))
+    return made
+
+
+@pytest.mark.parametrize("channels", [1, 2])
+def test_kaldi_segments_and_channels_are_cut(root: Path, channels: int) -> None:
+    made = recordings(root, channels)
+    data = root.parent / "data"
+    if channels == 2:
+        for name in ("train", "valid", "test"):
+            (made / name / "reco2file_and_channel").write_text("call tape B\n")
+    before = {name: validate_data_dir(data / name) for name in ("train", "valid", "test")}
+    sounds = {path: read_audio(path) for lists in before.values() for scp in ("wav.scp", "spk1.scp")
+              for path in lists[scp].values()}  # fmt: skip
+    assert prepare(made, "--corpus", "kaldi") == 0
+    for name, lists in before.items():
+        after = validate_data_dir(data / name)
+        assert after["utt2spk"] == lists["utt2spk"]
+        for scp in ("wav.scp", "spk1.scp"):
+            assert list(after[scp]) == list(lists[scp])
+            for utt, path in after[scp].items():
+                heard, expected = read_audio(path), sounds[lists[scp][utt]]
+                assert np.abs(heard - expected).max() <= 1 / 32768, (scp, utt)
+    # Another cut of the same recording is another utterance.
+    (made / "test" / "segments").write_text("p232_001 call 0.05 -1\n")
+    assert prepare(made, "--corpus", "kaldi") == 0
+    assert len(read_audio(validate_data_dir(data / "test")["wav.scp"]["p232_001"])) == 6400 - 800
+
+
+@pytest.mark.parametrize(
+    ("segment", "said"),
+    [
+        (
+            "p232_001 tape 0 0.2",
+            "segments: 'p232_001 tape 0 0.2' is not 'utterance recording",
+        ),
+        ("p232_001 call 0 x", "segments: 'p232_001 call 0 x' is not"),
+        ("p232_001 call 0.2 0.1", "wav.scp.wav has no samples from 0.2 to 0.1 s"),
+        ("p232_001 call 0.3 1.0", "wav.scp.wav ends at 0.4 s, before 1.0 s"),
+    ],
+)
+def test_segments_that_cannot_be_cut_are_named(root: Path, capsys, segment, said) -> None:
+    made = recordings(root)
+    (made / "test" / "segments").write_text(f"{segment}\n")
+    assert prepare(made, "--corpus", "kaldi") == 1
+    assert said in capsys.readouterr().err
+
+
 def test_a_command_runs_only_when_allowed(root: Path, capsys) -> None:
     sound = root / "noisy_trainset_28spk_wav" / "p227_001.wav"
     made = kaldi(root, f"touch {root}/ran; cat {sound} |")
