@@ -18,20 +18,21 @@ def get_parser() -> argparse.ArgumentParser:
     add(
         "--corpus",
         default="voicebank_demand",
-        choices=("voicebank_demand", "mini", "kaldi"),
-        help="voicebank_demand: its four folders or zip files; mini: folders of these names; kaldi:"
-        " data directories",
+        choices=("voicebank_demand", "mini", "folders", "kaldi"),
+        help="voicebank_demand: its four folders or zip files; mini: folders of these names;"
+        " folders: noisy and clean in each of train, valid and test; kaldi: data directories",
     )
     add(
         "--db_root",
         type=Path,
         required=True,
         help="holds the four folders *_trainset_28spk_wav, *_testset_wav, or zip files of these"
-        " names; of kaldi: train, valid and test",
+        " names; of folders and kaldi: train, valid and test",
     )
     add("--output", type=Path, default="data", help="gets train, valid, test and prepare.json")
     add("--test_root", type=Path, help="holds noisy/ and clean/ to test on instead of the corpus's")
     add("--valid_speakers", default="p226 p287", help="training speakers to validate with")
+    add("--speakers", type=int, default=28, choices=(28, 56), help="of its training set")
     add("--wav_dir", type=Path, help="of resampled files; by default dump/wav16k beside the output")
     add("--unpack_dir", type=Path, help="of zip files; by default unpacked beside wav_dir")
     answers = ("true", "false")
@@ -52,12 +53,17 @@ def main(argv: Sequence[str]) -> None:
     from featnorm_se.data.prepare import prepare_sets
 
     wav_dir = args.wav_dir or args.output.absolute().parent / "dump" / "wav16k"
+    valid_speakers = args.valid_speakers.replace(",", " ").split()
     if args.corpus == "kaldi":
         from featnorm_se.data.corpus import find_kaldi
 
         if args.db_root.absolute() == args.output.absolute():
             raise FeatnormError(f"--db_root and the output are the same folder, {args.output}")
         sets = find_kaldi(args.db_root, args.allow_pipes == "true")
+    elif args.corpus == "folders":
+        from featnorm_se.data.corpus import find_folders
+
+        sets = find_folders(args.db_root, valid_speakers)
     else:
         from featnorm_se.data.voicebank_demand import find_voicebank_demand
 
@@ -65,10 +71,12 @@ def main(argv: Sequence[str]) -> None:
             args.db_root,
             args.unpack_dir or wav_dir.parent / "unpacked",
             args.test_root,
-            args.valid_speakers.replace(",", " ").split(),
+            valid_speakers,
+            args.speakers,
         )
     record = prepare_sets(sets, args.output, wav_dir, args.nj, args.skip_bad == "true")
-    for line in describe(record["counts"], args.corpus == "voicebank_demand"):
+    official = args.corpus == "voicebank_demand" and args.speakers == 28
+    for line in describe(record["counts"], official):
         print(line)
 
 

@@ -17,7 +17,9 @@ from featnorm_se.errors import FeatnormError, say
 from featnorm_se.files import read_text
 
 NOISE_SUFFIX = ".noise"  # ``x.noise.wav`` is what was taken away from ``x.wav``
-_FILEID = re.compile(r"fileid_\d+")
+_FILEID = re.compile(r"fileid_\d+")  # as the DNS Challenge names files,
+_READER = re.compile(r"reader_\d+")  # and their speakers
+SETS = ("train", "valid", "test")
 
 
 @dataclass(frozen=True)
@@ -30,20 +32,35 @@ class CorpusSet:
 
 
 def find_pairs(noisy: Path, clean: Path) -> list[Utterance]:
-    """Pair the audio files of two folders by their names.
+    """Pair the audio files of two folders, and of their sub-folders, by their names.
 
     Returns:
-        The pairs, sorted by name; the speaker is what stands before a name's first underscore.
+        The pairs, sorted by name: a file's, with the folders that it is in before it where it does
+        not begin with the first. That folder is the speaker; else it is what stands before the
+        name's first underscore.
 
     Raises:
         FeatnormError: a folder is missing or empty, a name comes twice or cannot stand in Kaldi's
-            files, or no name is in both.
+            files, or no name is in both (see ``match_names``).
     """
-    noisy_files, clean_files = list_audio(noisy), list_audio(clean)
-    for name, file in [*noisy_files.items(), *clean_files.items()]:
-        check_key(name, file)
-    sides = [{n: os.path.abspath(f) for n, f in d.items()} for d in (noisy_files, clean_files)]
-    return pair_up(sides[0], sides[1], (str(noisy), str(clean)))
+    sides: list[dict[str, str]] = []
+    speakers: dict[str, str] = {}
+    for folder in (noisy, clean):
+        sides.append({})
+        for place, file in list_audio(folder).items():
+            *folders, stem = place.split("/")
+            own = not folders or stem.startswith(folders[0])
+            name = stem if own else place.replace("/", "_")
+            check_key(name, file)
+            if name in sides[-1]:
+                raise FeatnormError(f"the name {name} comes twice below {folder}: rename {file}")
+            sides[-1][name] = os.path.abspath(file)
+            reader = _READER.search(stem)
+            speakers[name] = (*folders, reader[0] if reader else stem.split("_")[0])[0]
+    twins, _ = match_names(sides[1], sides[0])
+    clean_files = {twins[name]: file for name, file in sides[1].items()}
+    pairs = pair_up(sides[0], clean_files, (str(noisy), str(clean)))
+    return [replace(pair, speaker=speakers[pair.name]) for pair in pairs]
 
 
 def pair_up(
@@ -69,12 +86,8 @@ def pair_up(
     ]
 
 
-def list_audio(folder: Path, deep: bool = False) -> dict[str, str]:
-    """List a folder's audio files by name without ending; hidden ones do not count.
-
-    Args:
-        folder: the folder.
-        deep: with those of its sub-folders, whose names then begin a file's name.
+def list_audio(folder: Path) -> dict[str, str]:
+    """List a folder's audio files by name without ending, after those of sub-folders.
 
     Raises:
         FeatnormError: the folder is missing or holds no audio, or a name comes twice.
@@ -82,7 +95,7 @@ def list_audio(folder: Path, deep: bool = False) -> dict[str, str]:
     if not folder.is_dir():
         raise FeatnormError(f"no such folder: {folder}: give the folder that holds it")
     found: dict[str, str] = {}
-    for path in walk_audio(folder, deep):
+    for path in walk_audio(folder):
         name = path.relative_to(folder).with_suffix("").as_posix()
         if name in found:
             raise FeatnormError(
@@ -94,7 +107,7 @@ def list_audio(folder: Path, deep: bool = False) -> dict[str, str]:
     return found
 
 
-def walk_audio(folder: Path, deep: bool = True, leave_out: Path | None = None) -> list[Path]:
+def walk_audio(folder: Path, leave_out: Path | None = None) -> list[Path]:
     """Find a folder's audio files, sorted; one line on stderr counts the files passed over.
 
     Hidden files and folders do not count. A link to a folder above is not followed; a link to
@@ -102,7 +115,6 @@ def walk_audio(folder: Path, deep: bool = True, leave_out: Path | None = None) -
 
     Args:
         folder: the folder.
-        deep: look into its sub-folders.
         leave_out: a folder not to look into.
     """
     endings = AUDIO_SUFFIXES + (DECODED_SUFFIXES if has_decoder() else ())
@@ -117,8 +129,7 @@ def walk_audio(folder: Path, deep: bool = True, leave_out: Path | None = None) -
             if entry.name.startswith("."):
                 continue
             if os.path.isdir(entry):
-                if deep:
-                    look(entry, (*above, real))
+                look(entry, (*above, real))
             elif entry.suffix.lower() in endings:
                 found.append(entry)
             else:
@@ -147,7 +158,7 @@ def read_listing(path: str | os.PathLike[str]) -> dict[str, str]:
     """
     root = Path(path)
     if root.is_dir():
-        return list_audio(root, deep=True)
+        return list_audio(root)
     if not root.exists():
         raise FeatnormError(f"{path}: no such folder or scp file")
     files = read_scp(root)
@@ -205,6 +216,25 @@ def split_valid(
     return train, [pair for pair in pairs if pair.speaker in chosen]
 
 
+def find_folders(db_root: Path, valid_speakers: Sequence[str]) -> dict[str, CorpusSet]:
+    """List the sets of a folder that holds ``train``, ``valid`` and ``test``.
+
+    Args:
+        db_root: each of the three has ``noisy``, ``clean`` and, perhaps, ``utt2cond``; without
+            ``valid``, training speakers validate.
+        valid_speakers: they.
+
+    Raises:
+        FeatnormError: see ``find_pairs`` and ``split_valid``.
+    """
+    there = [name for name in SETS if name != "valid" or (db_root / name).is_dir()]
+    pairs = {name: find_pairs(db_root / name / "noisy", db_root / name / "clean") for name in there}
+    if "valid" not in pairs:
+        pairs["train"], pairs["valid"] = split_valid(pairs["train"], valid_speakers)
+    logs = {name: db_root / (name if name in there else "train") / "utt2cond" for name in SETS}
+    return {name: CorpusSet(pairs[name], logs[name], name) for name in SETS}
+
+
 def find_kaldi(db_root: Path, allow_pipes: bool = False) -> dict[str, CorpusSet]:
     """List the sets of data directories that are there already, in Kaldi's words.
 
@@ -220,7 +250,7 @@ def find_kaldi(db_root: Path, allow_pipes: bool = False) -> dict[str, CorpusSet]
             there and not allowed.
     """
     sets = {}
-    for folder in (db_root / name for name in ("train", "valid", "test")):
+    for folder in (db_root / name for name in SETS):
         noisy, clean = read_scp(folder / "wav.scp"), read_scp(folder / "spk1.scp")
         speakers = read_scp(folder / "utt2spk") if (folder / "utt2spk").is_file() else {}
         for entries in (noisy, clean):

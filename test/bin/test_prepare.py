@@ -285,6 +285,53 @@ def test_zip_files_give_the_same_as_folders(root: Path, capsys) -> None:
     assert "already prepared" in capsys.readouterr().err
 
 
+def put_pairs(folder: Path, noisy: str, clean: str) -> None:
+    samples = 0.1 * np.random.default_rng(0).standard_normal(800)
+    write(folder / "noisy" / noisy, samples)
+    write(folder / "clean" / clean, samples)
+
+
+def test_pairs_in_folders_of_sets_speakers_and_dns_names(root: Path, capsys) -> None:
+    corpus = root.parent / "pairs"
+    for speaker in ("p1", "p2", "p3"):
+        put_pairs(corpus / "train", f"{speaker}/001.wav", f"{speaker}/001.flac")
+        put_pairs(corpus / "train", f"{speaker}/{speaker}_2.wav", f"{speaker}/{speaker}_2.wav")
+    for number in (7, 77):
+        name = f"book_1_reader_0{number}_0_snr5_fileid_{number}.wav"
+        put_pairs(corpus / "test", name, f"clean_fileid_{number}.wav")
+    (corpus / "train" / "utt2cond").write_text("p2_001 bus 5\n")
+    options = ("--corpus", "folders")
+    assert prepare(corpus, *options) == 1
+    assert "p1 p2 p3" in capsys.readouterr().err
+    assert prepare(corpus, *options, "--valid_speakers", "p2") == 0
+    data = root.parent / "data"
+    assert validate_data_dir(data / "train")["utt2spk"] == {
+        "p1_001": "p1", "p1_2": "p1", "p3_001": "p3", "p3_2": "p3",
+    }  # fmt: skip
+    assert list(validate_data_dir(data / "valid")["wav.scp"]) == ["p2_001", "p2_2"]
+    assert (data / "valid" / "utt2cond").read_text() == "p2_001\tbus\t5\n"
+    test = validate_data_dir(data / "test")
+    assert list(test["utt2spk"].values()) == ["reader_077", "reader_07"]
+    for name, path in test["spk1.scp"].items():
+        assert path == f"{corpus}/test/clean/clean_{name[name.index('fileid') :]}.wav"
+    put_pairs(corpus / "valid", "q_1.wav", "q_1.wav")
+    assert prepare(corpus, *options) == 0
+    assert list(validate_data_dir(data / "valid")["wav.scp"]) == ["q_1"]
+    put_pairs(corpus / "valid", "q/1.wav", "q/1.wav")
+    assert prepare(corpus, *options) == 1
+    assert "the name q_1 comes twice" in capsys.readouterr().err
+
+
+def test_the_56_speakers_of_voicebank_demand(root: Path, capsys) -> None:
+    for path in list(root.glob("*28spk*")):
+        path.rename(path.with_name(path.name.replace("28spk", "56spk")))
+    assert prepare(root, "--speakers", "56", "--valid_speakers", "p227") == 0
+    assert "official" not in capsys.readouterr().out
+    valid = root.parent / "data" / "valid"
+    assert list(validate_data_dir(valid)["wav.scp"]) == ["p227_001", "p227_002"]
+    assert (valid / "utt2cond").read_text() == "p227_001\tcar\t0\n"
+
+
 def kaldi(root: Path, spoil: str = "") -> Path:
     """The corpus as data directories of archives and one command."""
     source = root.parent / "data"

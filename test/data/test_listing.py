@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from featnorm_se.config import read_config
-from featnorm_se.data.corpus import read_listing, read_log
+from featnorm_se.data.corpus import match_names, read_listing, read_log
 from featnorm_se.data.scp import read_scp
 from featnorm_se.errors import FeatnormError
 from featnorm_se.files import read_json
@@ -30,6 +30,22 @@ def test_what_is_passed_over_is_counted_in_one_line(tmp_path: Path, capsys) -> N
     assert list(read_listing(tmp_path)) == ["a"]
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 1 and lines[0].endswith("do not end like audio: 2 .txt, 1 README")
+
+
+@pytest.mark.parametrize(
+    ("names", "twins", "found", "rule"),
+    [
+        (["a", "b_x"], ["a", "b"], {"a": "a", "b_x": "b_x"}, ""),
+        (["a_x", "b_x", "c"], ["a", "b", "c_"], {"a_x": "a", "b_x": "b", "c": "c"}, "_x"),
+        (["n_fileid_1", "m_fileid_12"], ["clean_fileid_12", "clean_fileid_1"],
+         {"n_fileid_1": "clean_fileid_1", "m_fileid_12": "clean_fileid_12"}, "fileid"),
+        # Not one for one: nothing is guessed.
+        (["n_fileid_1", "m_fileid_1"], ["clean_fileid_1"],
+         {"n_fileid_1": "n_fileid_1", "m_fileid_1": "m_fileid_1"}, ""),
+    ],
+)  # fmt: skip
+def test_names_find_their_twins(names, twins, found, rule) -> None:
+    assert match_names(names, twins) == (found, rule)
 
 
 def test_an_scp_with_paths_from_here_or_beside_it(
