@@ -35,14 +35,11 @@ def get_parser() -> argparse.ArgumentParser:
     add("--speakers", type=int, default=28, choices=(28, 56), help="of its training set")
     add("--wav_dir", type=Path, help="of resampled files; by default dump/wav16k beside the output")
     add("--unpack_dir", type=Path, help="of zip files; by default unpacked beside wav_dir")
-    answers = ("true", "false")
-    add(
-        "--allow_pipes",
-        default="false",
-        choices=answers,
-        help="kaldi: run the commands that an scp holds",
-    )
-    add("--skip_bad", default="false", choices=answers, help="leave bad pairs out and go on")
+    for name, text in (
+        ("--allow_pipes", "kaldi: run the commands that an scp holds"),
+        ("--skip_bad", "leave bad pairs out and go on"),
+    ):
+        add(name, default="false", choices=("true", "false"), help=text)
     add("--nj", type=int, default=2, help="processes")
     return parser
 

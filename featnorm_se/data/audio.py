@@ -24,16 +24,12 @@ from featnorm_se.files import atomic_path
 
 FloatArray = NDArray[np.float32]
 
-# What counts as audio wherever a folder is looked through.
-AUDIO_SUFFIXES = (
-    (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".aifc", ".au", ".snd")
-    + (".caf", ".w64", ".rf64", ".sph", ".nist")
-)  # fmt: skip
 _CUT = re.compile(r"^\s*(?:data|SSND)\s*:\s*(\d+) \(should be (\d+)\)", re.MULTILINE)
 # Twins may differ by so many samples, 10 ms at 16 kHz: a frame's hop.
 LENGTH_SLACK = 160
 _BLOCK_ALIGN = re.compile(r"^\s*Block Align\s*:\s*(\d+)", re.MULTILINE)
 _PIPED = 0x7FFFF000
+_BLOCK = 1 << 16  # samples a channel read at a time
 _UNKNOWN = 1 << 62  # what libsndfile says, or more, of a FLAC that was written to a pipe
 
 
@@ -57,18 +53,19 @@ def open_audio(path: str | os.PathLike[str], allow_pipes: bool = False) -> Itera
     import soundfile
 
     failure = "is no audio that libsndfile reads"
+    errors: tuple[type[Exception], ...] = (RuntimeError, ValueError, TypeError)
     try:
         with (
             playable(open_value(path, allow_pipes)) as source,
             soundfile.SoundFile(source) as handle,
         ):
-            check_whole(path, handle.extra_info)
+            _check_whole(path, handle.extra_info)
             if handle.frames >= _UNKNOWN:  # soundfile cannot read such a one to its end
                 raise FeatnormError(f"{path} does not say how long it is: write it again as wav")
-            failure = "cannot be read to its end"
+            # Whose errors they are is not known any more, but of libsndfile's own.
+            failure, errors = "cannot be read to its end", (soundfile.SoundFileError,)
             yield handle
-    # TypeError: a headerless .raw.
-    except (RuntimeError, ValueError, TypeError) as error:
+    except errors as error:  # TypeError: a headerless .raw
         reason = getattr(error, "error_string", error)
         raise FeatnormError(f"{path} {failure}: {reason}") from error
 
@@ -83,12 +80,8 @@ def audio_info(path: str | os.PathLike[str]) -> AudioInfo:
         return AudioInfo(int(handle.frames), int(handle.samplerate), int(handle.channels))
 
 
-def check_whole(name: str | os.PathLike[str], log: str) -> None:
-    """Refuse a WAV or AIFF file that was cut: libsndfile mends the header, only its log says so.
-
-    Raises:
-        FeatnormError: the log says so.
-    """
+def _check_whole(name: str | os.PathLike[str], log: str) -> None:
+    """Refuse a WAV or AIFF file that was cut: libsndfile mends the header, only its log says so."""
     cut = _CUT.search(log)
     align = _BLOCK_ALIGN.search(log)
     # Programs that write to a pipe cannot know the size, and promise the largest there is. Others
@@ -173,20 +166,29 @@ def read_any_audio(
         if end > frames + rate // 2:
             raise FeatnormError(f"{path} ends at {frames / rate:g} s, before {span[1]} s")
         frames = (min(end, frames) if end >= 0 else frames) - begin
-        if frames < 1 and begin:
-            raise FeatnormError(f"{path} has no samples from {span[0]} to {span[1]} s")
+        if frames < 1:
+            part = f" from {span[0]} to {span[1]} s" if begin else ""
+            raise FeatnormError(f"{path} has no samples{part}")
         if begin:
             handle.seek(begin)
-        samples = handle.read(frames, dtype="float32", always_2d=True)
-    if len(samples) < frames:
-        raise FeatnormError(
-            f"{path} is cut short: its header promises {frames} samples, it has {len(samples)}"
-        )
-    if not len(samples):
-        raise FeatnormError(f"{path} has no samples")
-    if not np.isfinite(samples).all():
-        raise FeatnormError(f"{path} holds NaN or infinite samples")
-    return samples, rate
+        return np.concatenate(list(read_blocks(handle, path, frames))), rate
+
+
+def read_blocks(handle: Any, path: str | os.PathLike[str], frames: int) -> Iterator[FloatArray]:
+    """Read so many samples of an open file: (n, channels) float32 blocks, n at most 65,536.
+
+    Raises:
+        FeatnormError: the file is cut short or holds NaN or infinite samples.
+    """
+    left = frames
+    while left:
+        block = handle.read(min(left, _BLOCK), dtype="float32", always_2d=True)
+        if not len(block):
+            raise FeatnormError(f"{path} is cut short: {left} of {frames} samples are missing")
+        if not np.isfinite(block).all():
+            raise FeatnormError(f"{path} holds NaN or infinite samples")
+        left -= len(block)
+        yield block
 
 
 def write_audio(

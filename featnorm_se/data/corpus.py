@@ -9,11 +9,10 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from featnorm_se.data.audio import AUDIO_SUFFIXES
 from featnorm_se.data.datadir import Utterance
-from featnorm_se.data.decoding import DECODED_SUFFIXES, DECODERS, has_decoder
+from featnorm_se.data.decoding import AUDIO_SUFFIXES, walk_audio
 from featnorm_se.data.scp import check_key, is_command, read_scp
-from featnorm_se.errors import FeatnormError, say
+from featnorm_se.errors import FeatnormError
 from featnorm_se.files import read_text
 
 NOISE_SUFFIX = ".noise"  # ``x.noise.wav`` is what was taken away from ``x.wav``
@@ -59,22 +58,12 @@ def find_pairs(noisy: Path, clean: Path) -> list[Utterance]:
             speakers[name] = (*folders, reader[0] if reader else stem.split("_")[0])[0]
     twins, _ = match_names(sides[1], sides[0])
     clean_files = {twins[name]: file for name, file in sides[1].items()}
-    pairs = pair_up(sides[0], clean_files, (str(noisy), str(clean)))
+    pairs = _pair_up(sides[0], clean_files, noisy, clean)
     return [replace(pair, speaker=speakers[pair.name]) for pair in pairs]
 
 
-def pair_up(
-    noisy: Mapping[str, str], clean: Mapping[str, str], places: Sequence[str]
-) -> list[Utterance]:
-    """Make utterances of two lists, sorted by name; a twin that is missing is the empty file.
-
-    Args:
-        noisy, clean: files by utterance.
-        places: what messages call the two.
-
-    Raises:
-        FeatnormError: no utterance is in both.
-    """
+def _pair_up(noisy: Mapping[str, str], clean: Mapping[str, str], *places: Path) -> list[Utterance]:
+    """Make utterances of two lists, sorted by name; a twin that is missing is the empty file."""
     if not noisy.keys() & clean.keys():
         raise FeatnormError(
             f"{places[0]} and {places[1]} have no name in common, such as {min(noisy)} and"
@@ -104,42 +93,6 @@ def list_audio(folder: Path) -> dict[str, str]:
         found[name] = str(path)
     if not found:
         raise FeatnormError(f"{folder} holds no audio file ({', '.join(AUDIO_SUFFIXES)})")
-    return found
-
-
-def walk_audio(folder: Path, leave_out: Path | None = None) -> list[Path]:
-    """Find a folder's audio files, sorted; one line on stderr counts the files passed over.
-
-    Hidden files and folders do not count. A link to a folder above is not followed; a link to
-    itself is taken for a file, to be reported as a bad one.
-
-    Args:
-        folder: the folder.
-        leave_out: a folder not to look into.
-    """
-    endings = AUDIO_SUFFIXES + (DECODED_SUFFIXES if has_decoder() else ())
-    found: list[Path] = []
-    others: Counter[str] = Counter()
-
-    def look(place: Path, above: tuple[Path, ...]) -> None:
-        real = place.resolve()
-        if real in above or (leave_out and real == leave_out.resolve()):
-            return
-        for entry in sorted(place.iterdir()):
-            if entry.name.startswith("."):
-                continue
-            if os.path.isdir(entry):
-                look(entry, (*above, real))
-            elif entry.suffix.lower() in endings:
-                found.append(entry)
-            else:
-                others[entry.suffix.lower() or entry.name] += 1
-
-    look(folder, ())
-    if others:
-        listed = ", ".join(f"{count} {ending}" for ending, count in others.most_common(5))
-        mend = f"; some need {DECODERS}" if others.keys() & set(DECODED_SUFFIXES) else ""
-        say(f"{folder}: files passed over, which do not end like audio: {listed}{mend}")
     return found
 
 
@@ -256,7 +209,7 @@ def find_kaldi(db_root: Path, allow_pipes: bool = False) -> dict[str, CorpusSet]
         for entries in (noisy, clean):
             for name, value in entries.items():
                 entries[name] = _value(f"{folder}: the entry of {name}", value, allow_pipes)
-        recordings = pair_up(noisy, clean, (f"{folder}/wav.scp", f"{folder}/spk1.scp"))
+        recordings = _pair_up(noisy, clean, folder / "wav.scp", folder / "spk1.scp")
         pairs = _cut_up(folder, {pair.name: pair for pair in recordings})
         pairs = [replace(pair, speaker=speakers.get(pair.name, pair.speaker)) for pair in pairs]
         sets[folder.name] = CorpusSet(pairs, folder / "utt2cond", folder.name)

@@ -101,18 +101,13 @@ def validate_data_dir(folder: Path) -> dict[str, dict[str, str]]:
             infos = [(file, audio_info(file)) for file in (noisy, lists["spk1.scp"][name])]
         except FeatnormError as error:
             raise FeatnormError(f"{name}: {error}") from error
-        for path, header in infos:
-            if header.channels != 1 or header.frames == 0:
+        for path, h in infos:
+            if (h.channels, h.sample_rate) != (1, SAMPLE_RATE) or not h.frames:
                 raise FeatnormError(
-                    f"{path} has {header.channels} channels of {header.frames} samples, one channel"
-                    " with samples is wanted"
-                )
-            if header.sample_rate != SAMPLE_RATE:
-                raise FeatnormError(
-                    f"{path} is sampled at {header.sample_rate} Hz, {SAMPLE_RATE} Hz is wanted: run"
-                    " stage 1, which resamples"
+                    f"{path} has {h.channels} channels of {h.frames} samples at {h.sample_rate} Hz;"
+                    f" one, with samples, at {SAMPLE_RATE} Hz is wanted: run stage 1"
                 )
         if infos[0][1] != infos[1][1]:
-            twins = [f"{path} ({h.frames} samples at {h.sample_rate} Hz)" for path, h in infos]
-            raise FeatnormError(f"{name}: noisy file and clean twin differ: {', '.join(twins)}")
+            twins = ", ".join(f"{path} ({h.frames} samples)" for path, h in infos)
+            raise FeatnormError(f"{name}: noisy file and clean twin differ: {twins}")
     return lists

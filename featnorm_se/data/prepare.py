@@ -147,12 +147,11 @@ def prepare_pair(pair: Utterance, wav_dir: Path) -> Utterance:
         if length > frames or rate != SAMPLE_RATE or not _is_plain(path, frames):
             target = wav_dir / kind / f"{pair.name}.wav"
             whole = (pair.span, pair.channel, length) == (Utterance.span, None, frames)
-            whole_file = os.path.isfile(path) and whole
-            made_of = os.stat(path).st_mtime_ns if whole_file else None
+            made_of = os.stat(path).st_mtime_ns if whole and os.path.isfile(path) else None
             _write_converted(target, samples, rate, frames, made_of)
             sides[kind] = str(target)
-    found = replace(pair, seconds=frames / SAMPLE_RATE, cut=max(lengths) - frames)
-    return replace(found, noisy=sides["noisy"], clean=sides["clean"])
+    pair = replace(pair, noisy=sides["noisy"], clean=sides["clean"])
+    return replace(pair, seconds=frames / SAMPLE_RATE, cut=max(lengths) - frames)
 
 
 def _read_side(pair: Utterance, kind: str) -> tuple[FloatArray, int]:

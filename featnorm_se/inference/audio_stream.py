@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from featnorm_se.data.audio import AUDIO_SUFFIXES, FloatArray, open_audio
+from featnorm_se.data.audio import FloatArray, open_audio, read_blocks
+from featnorm_se.data.decoding import AUDIO_SUFFIXES
 from featnorm_se.errors import FeatnormError
 from featnorm_se.files import atomic_path
 
@@ -20,7 +21,6 @@ _ALIKE = {"WAVEX": "WAV", "RF64": "WAV", "W64": "WAV", "NIST": "WAV"}
 _UNBOUNDED = ("FLOAT", "DOUBLE")  # sample formats that hold values beyond full scale
 _FINE = (*_UNBOUNDED, "PCM_32", "ALAC_20", "ALAC_24", "ALAC_32")  # more than 16 bits
 AUDIO_ENDINGS = " ".join(sorted(AUDIO_SUFFIXES))
-_BLOCK = 1 << 16  # samples a channel read at a time
 
 
 class AudioInput:
@@ -54,19 +54,8 @@ class AudioInput:
         Raises:
             FeatnormError: the file is cut short or holds NaN or infinite samples.
         """
-        left = self.header.frames
         with open_audio(self.path) as handle:
-            while left:
-                block = handle.read(min(left, _BLOCK), dtype="float32", always_2d=True)
-                if not len(block):
-                    raise FeatnormError(
-                        f"{self.path} is cut short: its header promises"
-                        f" {self.header.frames} samples, {left} of them are missing"
-                    )
-                if not np.isfinite(block).all():
-                    raise FeatnormError(f"{self.path} holds NaN or infinite samples")
-                left -= len(block)
-                yield block
+            yield from read_blocks(handle, self.path, self.header.frames)
 
 
 class AudioOutput:

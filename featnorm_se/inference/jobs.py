@@ -20,8 +20,8 @@ from featnorm_se.data.audio import (
     resampled_length,
     write_audio,
 )
-from featnorm_se.data.corpus import NOISE_SUFFIX, walk_audio
-from featnorm_se.data.decoding import DECODED_SUFFIXES
+from featnorm_se.data.corpus import NOISE_SUFFIX
+from featnorm_se.data.decoding import DECODED_SUFFIXES, walk_audio
 from featnorm_se.data.parallel import parallel_map
 from featnorm_se.data.scp import list_enhanced, read_scp
 from featnorm_se.errors import FeatnormError, say

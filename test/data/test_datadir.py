@@ -54,7 +54,7 @@ def other_rate(folder: Path) -> None:
     [
         (line_missing, "the utterance b_2 is in .*/wav.scp only"),
         (shorter, "b_2: noisy file and clean twin differ: .*400 samples.*399 samples"),
-        (other_rate, "sampled at 8000 Hz, 16000 Hz is wanted"),
+        (other_rate, "1 channels of 400 samples at 8000 Hz; one, .* at 16000 Hz is wanted"),
     ],
 )
 def test_what_is_broken_is_told(folder: Path, spoil, said: str) -> None:

@@ -10,14 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from featnorm_se.data.audio import (
-    AUDIO_SUFFIXES,
-    FloatArray,
-    audio_info,
-    read_any_audio,
-    resample,
-)
-from featnorm_se.data.corpus import walk_audio
+from featnorm_se.data.audio import FloatArray, audio_info, read_any_audio, resample
+from featnorm_se.data.decoding import AUDIO_SUFFIXES, walk_audio
 from featnorm_se.errors import FeatnormError
 
 _LIBRISPEECH = re.compile(r"(\d+)-\d+-\d+")
