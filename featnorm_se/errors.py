@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+import sys
+
 
 class FeatnormError(Exception):
     """Bad input, in one line: what is wrong, in which file or utterance, and the mend.
 
     Commands print it without a traceback and exit with status 1.
     """
+
+
+def say(line: str) -> None:
+    """Print a line on stderr; what is not printable is escaped: names of files hold anything."""
+    plain = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)
+    print(plain, file=sys.stderr, flush=True)

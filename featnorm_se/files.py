@@ -78,7 +78,21 @@ def reading(path: str | os.PathLike[str]) -> Iterator[None]:
     except OSError as error:
         raise FeatnormError(f"cannot read {path}: {error.strerror or error}") from error
     except UnicodeDecodeError as error:
-        raise FeatnormError(f"{path} is not UTF-8 text (byte {error.start})") from error
+        raise FeatnormError(
+            f"{path} is not UTF-8 text (byte {error.start}): save it as such"
+        ) from error
+
+
+def read_text(path: str | os.PathLike[str]) -> str:
+    """Read UTF-8 text; a byte-order mark, as Windows' editors put before it, is no part of it.
+
+    Ends of lines stay what they are.
+
+    Raises:
+        FeatnormError: it cannot be read or is no such text.
+    """
+    with reading(path):
+        return Path(path).read_bytes().decode("utf-8-sig")
 
 
 def sha256_file(path: str | os.PathLike[str]) -> str:
@@ -97,10 +111,8 @@ def read_json(path: str | os.PathLike[str]) -> Any:
     Raises:
         FeatnormError: it cannot be read or is no JSON.
     """
-    with reading(path):
-        text = Path(path).read_text(encoding="utf-8")
     try:
-        return json.loads(text)
+        return json.loads(read_text(path))
     except ValueError as error:
         raise FeatnormError(f"{path} is no JSON: {error}") from error
 

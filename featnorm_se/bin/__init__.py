@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from multiprocessing import active_children
 from typing import Any, NoReturn
 
-from featnorm_se.errors import FeatnormError
+from featnorm_se.errors import FeatnormError, say
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -110,7 +110,5 @@ def _message(error: Exception) -> str:
 
 
 def _fail(message: str, status: int) -> int:
-    # What is not printable is escaped: names of files can hold anything.
-    line = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in message)
-    print(f"featnorm_se: error: {line}", file=sys.stderr)
+    say(f"featnorm_se: error: {message}")
     return status

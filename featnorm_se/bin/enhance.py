@@ -26,12 +26,18 @@ def get_parser() -> argparse.ArgumentParser:
     parser = Parser(
         prog="featnorm-se enhance",
         description="Enhance speech in audio files of any rate, channels, length and format that"
-        " libsndfile reads; each comes back at its own rate, length, channels and sample format."
-        " The model hears and gives back 0 to 8 kHz. It is not causal: no live use.",
+        " libsndfile reads, or ffmpeg or PyAV where installed; each comes back at its own rate,"
+        " length, channels and sample format. The model hears and gives back 0 to 8 kHz. It is not"
+        " causal: no live use.",
     )
     add = parser.add_argument
     add("inputs", nargs="+", metavar="INPUT", help="files, folders, or - for stdin")
-    add("-o", "--output", required=True, help="a file for one file, else a folder; - is stdout")
+    add(
+        "-o",
+        "--output",
+        required=True,
+        help="a file for one file, else a folder, as DIR/ is; - is stdout",
+    )
     add(
         "--model",
         help="experiment's folder, packed .zip or Hugging Face name; without it the small model"
@@ -76,14 +82,15 @@ def main(argv: Sequence[str]) -> None:
     settings = Settings(**{key: value for key, value in vars(args).items() if key in names})
     inputs, output = [Path(name) for name in args.inputs], Path(args.output)
     piped = "-" in (*args.inputs, args.output)
-    jobs = [] if piped else plan_jobs(inputs, output, args.save_noise)
+    into_folder = is_folder(inputs, args.output)
+    jobs = [] if piped else plan_jobs(inputs, output, args.save_noise, into_folder)
     # Once the files are known to be good to begin with.
     if shipped:
         print(f"model: {args.model}, shipped with featnorm_se", file=sys.stderr, flush=True)
     began = time.monotonic()
     if piped:
         outcomes = [_enhance_piped(args, settings)]
-    elif is_folder(inputs, output):
+    elif into_folder:
         outcomes = enhance_into_folder(jobs, output, settings, args.nj, args.overwrite)
     else:
         outcomes = [_enhance_alone(jobs[0], settings)]

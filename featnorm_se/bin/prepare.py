@@ -18,29 +18,28 @@ def get_parser() -> argparse.ArgumentParser:
     add(
         "--corpus",
         default="voicebank_demand",
-        choices=("voicebank_demand", "mini", "kaldi"),
-        help="voicebank_demand: its four folders or zip files; mini: folders of these names; kaldi:"
-        " data directories",
+        choices=("voicebank_demand", "mini", "folders", "kaldi"),
+        help="voicebank_demand: its four folders or zip files; mini: folders of these names;"
+        " folders: noisy and clean in each of train, valid and test; kaldi: data directories",
     )
     add(
         "--db_root",
         type=Path,
         required=True,
         help="holds the four folders *_trainset_28spk_wav, *_testset_wav, or zip files of these"
-        " names; of kaldi: train, valid and test",
+        " names; of folders and kaldi: train, valid and test",
     )
     add("--output", type=Path, default="data", help="gets train, valid, test and prepare.json")
     add("--test_root", type=Path, help="holds noisy/ and clean/ to test on instead of the corpus's")
     add("--valid_speakers", default="p226 p287", help="training speakers to validate with")
+    add("--speakers", type=int, default=28, choices=(28, 56), help="of its training set")
     add("--wav_dir", type=Path, help="of resampled files; by default dump/wav16k beside the output")
     add("--unpack_dir", type=Path, help="of zip files; by default unpacked beside wav_dir")
-    add(
-        "--allow_pipes",
-        default="false",
-        choices=("true", "false"),
-        help="kaldi: run the commands that an scp holds",
-    )
-    add("--sample_rate", type=int, default=16000, help="of all files, in Hz")
+    for name, text in (
+        ("--allow_pipes", "kaldi: run the commands that an scp holds"),
+        ("--skip_bad", "leave bad pairs out and go on"),
+    ):
+        add(name, default="false", choices=("true", "false"), help=text)
     add("--nj", type=int, default=2, help="processes")
     return parser
 
@@ -48,18 +47,20 @@ def get_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str]) -> None:
     """Prepare the corpus and print the counts of its sets."""
     args = get_parser().parse_args(argv)
-    if args.sample_rate < 1000:
-        raise FeatnormError(f"--sample_rate {args.sample_rate}: Hz are wanted, such as 16000")
     from featnorm_se.data.prepare import prepare_sets
 
-    rate = f"{args.sample_rate / 1000:g}k"
-    wav_dir = args.wav_dir or args.output.absolute().parent / "dump" / f"wav{rate}"
+    wav_dir = args.wav_dir or args.output.absolute().parent / "dump" / "wav16k"
+    valid_speakers = args.valid_speakers.replace(",", " ").split()
     if args.corpus == "kaldi":
         from featnorm_se.data.corpus import find_kaldi
 
         if args.db_root.absolute() == args.output.absolute():
             raise FeatnormError(f"--db_root and the output are the same folder, {args.output}")
         sets = find_kaldi(args.db_root, args.allow_pipes == "true")
+    elif args.corpus == "folders":
+        from featnorm_se.data.corpus import find_folders
+
+        sets = find_folders(args.db_root, valid_speakers)
     else:
         from featnorm_se.data.voicebank_demand import find_voicebank_demand
 
@@ -67,10 +68,12 @@ def main(argv: Sequence[str]) -> None:
             args.db_root,
             args.unpack_dir or wav_dir.parent / "unpacked",
             args.test_root,
-            args.valid_speakers.replace(",", " ").split(),
+            valid_speakers,
+            args.speakers,
         )
-    record = prepare_sets(sets, args.output, wav_dir, args.sample_rate, args.nj)
-    for line in describe(record["counts"], args.corpus == "voicebank_demand"):
+    record = prepare_sets(sets, args.output, wav_dir, args.nj, args.skip_bad == "true")
+    official = args.corpus == "voicebank_demand" and args.speakers == 28
+    for line in describe(record["counts"], official):
         print(line)
 
 
@@ -80,6 +83,8 @@ def describe(counts: dict[str, Any], official: bool) -> list[str]:
         f"{name}: {count['pairs']} pairs, {60 * count['hours']:.1f} minutes,"
         f" {len(count['speakers'])} speakers, {count['resampled_pairs']} pairs resampled,"
         f" {count['with_condition']} with noise and SNR known"
+        + (f", {count['cut_pairs']} cut to the shorter twin" if count["cut_pairs"] else "")
+        + (f"; {count['left_out']} left out, as they are bad" if count["left_out"] else "")
         for name, count in counts.items()
     ]
     if official:

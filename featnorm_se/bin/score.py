@@ -17,13 +17,19 @@ def get_parser() -> argparse.ArgumentParser:
     parser = Parser(
         prog="python -m featnorm_se.bin.score",
         description="Score enhanced speech against clean speech: scores.csv (a row an"
-        " utterance) and summary.json. Signals are taken as they are: no level change, no"
-        " trimming, no alignment. When the lengths differ by up to 160 samples, the longer"
-        " file's end is left out (summary.json says where); more is a failure.",
+        " utterance) and summary.json. Rates above 16 kHz are resampled to it, as the recipes do;"
+        " else signals are taken as they are: no level change, no trimming, no alignment. When the"
+        " lengths differ by up to 160 samples, the longer file's end is left out (summary.json"
+        " says where); more is a failure.",
     )
     add = parser.add_argument
     add("--ref", required=True, help="clean speech: a folder or a Kaldi scp file")
-    add("--inf", required=True, help="speech to score: a folder or a Kaldi scp file")
+    add(
+        "--inf",
+        required=True,
+        help="speech to score: a folder or a Kaldi scp file; the clean names, or all with one"
+        " suffix (u1_enhanced.wav); what enhance --save_noise has put beside is left out",
+    )
     add("--output", required=True, help="folder for the results")
     add(
         "--metrics",
@@ -56,6 +62,11 @@ def main(argv: Sequence[str]) -> None:
     print(format_summary(summary))
     for name, samples in summary["cut_to_shorter"].items():
         print(f"{name}: {samples} samples of the longer file's end were left out")
+    if resampled := summary.get("resampled"):
+        rates = ", ".join(map(str, resampled["from"]))
+        print(f"resampled to 16000 Hz from {rates} Hz: {resampled['utterances']} utterances")
+    if rule := summary.get("names_matched_by"):
+        print(f"the names to score were matched with the clean ones by {rule!r}")
     failures = summary["failures"]
     for failure in failures:
         print(f"not scored: {failure['utt_id']}: {failure['reason']}")

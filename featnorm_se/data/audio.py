@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -17,19 +17,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from featnorm_se.data.decoding import playable
 from featnorm_se.data.scp import open_value
 from featnorm_se.errors import FeatnormError
 from featnorm_se.files import atomic_path
 
 FloatArray = NDArray[np.float32]
 
-# What counts as audio wherever a folder is looked through.
-AUDIO_SUFFIXES = (
-    (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".aifc", ".au", ".snd")
-    + (".caf", ".w64", ".rf64", ".sph", ".nist")
-)  # fmt: skip
 _CUT = re.compile(r"^\s*(?:data|SSND)\s*:\s*(\d+) \(should be (\d+)\)", re.MULTILINE)
+# Twins may differ by so many samples, 10 ms at 16 kHz: a frame's hop.
+LENGTH_SLACK = 160
+_BLOCK_ALIGN = re.compile(r"^\s*Block Align\s*:\s*(\d+)", re.MULTILINE)
 _PIPED = 0x7FFFF000
+_BLOCK = 1 << 16  # samples a channel read at a time
+_UNKNOWN = 1 << 62  # what libsndfile says, or more, of a FLAC that was written to a pipe
 
 
 @dataclass(frozen=True)
@@ -42,17 +43,31 @@ class AudioInfo:
 
 
 @contextmanager
-def _opened(path: str | os.PathLike[str], allow_pipes: bool = False) -> Iterator[Any]:
-    """Open a file, or what else an scp's value may be, as a ``soundfile.SoundFile``."""
+def open_audio(path: str | os.PathLike[str], allow_pipes: bool = False) -> Iterator[Any]:
+    """Open a file, or what else an scp's value may be, as a ``soundfile.SoundFile``.
+
+    Raises:
+        FeatnormError: there is no such file, it is no audio or cut short, or, in the block, it
+            cannot be read to its end.
+    """
     import soundfile
 
+    failure = "is no audio that libsndfile reads"
+    errors: tuple[type[Exception], ...] = (RuntimeError, ValueError, TypeError)
     try:
-        with soundfile.SoundFile(open_value(path, allow_pipes)) as handle:
-            check_whole(path, handle.extra_info)
+        with (
+            playable(open_value(path, allow_pipes)) as source,
+            soundfile.SoundFile(source) as handle,
+        ):
+            _check_whole(path, handle.extra_info)
+            if handle.frames >= _UNKNOWN:  # soundfile cannot read such a one to its end
+                raise FeatnormError(f"{path} does not say how long it is: write it again as wav")
+            # Whose errors they are is not known any more, but of libsndfile's own.
+            failure, errors = "cannot be read to its end", (soundfile.SoundFileError,)
             yield handle
-    except (soundfile.LibsndfileError, RuntimeError) as error:
+    except errors as error:  # TypeError: a headerless .raw
         reason = getattr(error, "error_string", error)
-        raise FeatnormError(f"{path} is no audio that libsndfile reads: {reason}") from error
+        raise FeatnormError(f"{path} {failure}: {reason}") from error
 
 
 def audio_info(path: str | os.PathLike[str]) -> AudioInfo:
@@ -61,19 +76,17 @@ def audio_info(path: str | os.PathLike[str]) -> AudioInfo:
     Raises:
         FeatnormError: there is no such file, or libsndfile does not read it.
     """
-    with _opened(path) as handle:
+    with open_audio(path) as handle:
         return AudioInfo(int(handle.frames), int(handle.samplerate), int(handle.channels))
 
 
-def check_whole(name: str | os.PathLike[str], log: str) -> None:
-    """Refuse a WAV or AIFF file that was cut: libsndfile mends the header, only its log says so.
-
-    Raises:
-        FeatnormError: the log says so.
-    """
+def _check_whole(name: str | os.PathLike[str], log: str) -> None:
+    """Refuse a WAV or AIFF file that was cut: libsndfile mends the header, only its log says so."""
     cut = _CUT.search(log)
-    # Programs that write to a pipe cannot know the size, and promise the largest there is.
-    if cut and int(cut[2]) < int(cut[1]) < _PIPED:
+    align = _BLOCK_ALIGN.search(log)
+    # Programs that write to a pipe cannot know the size, and promise the largest there is. Others
+    # count the byte that makes the size even: less than a sample is nothing lost.
+    if cut and int(cut[2]) + int(align[1] if align else 2) <= int(cut[1]) < _PIPED:
         raise FeatnormError(
             f"{name} is cut short: its header promises {cut[1]} bytes of samples, it has {cut[2]}"
         )
@@ -93,24 +106,52 @@ def read_audio(path: str | os.PathLike[str], sample_rate: int | None = 16000) ->
         FeatnormError: see ``read_any_audio``; or it has several channels or another rate.
     """
     samples, rate = read_any_audio(path)
-    if samples.shape[1] != 1:
-        raise FeatnormError(f"{path} has {samples.shape[1]} channels, one is wanted")
+    mono = to_mono(samples, path)
     if sample_rate is not None and rate != sample_rate:
         raise FeatnormError(
             f"{path} is sampled at {rate} Hz, {sample_rate} Hz is wanted: run stage 1, which"
             " resamples, or resample the file"
         )
+    return mono
+
+
+def to_mono(samples: FloatArray, path: str | os.PathLike[str]) -> FloatArray:
+    """Return the one channel, shape (N,), of (N, channels); several that are alike count as one.
+
+    Raises:
+        FeatnormError: the channels differ.
+    """
+    if (samples != samples[:, :1]).any():
+        raise FeatnormError(f"{path} has {samples.shape[1]} channels, one is wanted")
     return np.ascontiguousarray(samples[:, 0])
 
 
+def check_lengths(paths: Sequence[str | os.PathLike[str]], lengths: Sequence[int]) -> int:
+    """Return how many samples two twins have in common: the longer one's end may be left out.
+
+    Raises:
+        FeatnormError: they differ by more than ``LENGTH_SLACK``.
+    """
+    if abs(lengths[0] - lengths[1]) > LENGTH_SLACK:
+        raise FeatnormError(
+            f"other length: {paths[0]} has {lengths[0]} samples, {paths[1]} {lengths[1]}; at most"
+            f" {LENGTH_SLACK} may differ"
+        )
+    return min(lengths)
+
+
 def read_any_audio(
-    path: str | os.PathLike[str], allow_pipes: bool = False
+    path: str | os.PathLike[str],
+    allow_pipes: bool = False,
+    span: tuple[float, float] = (0.0, -1.0),
 ) -> tuple[FloatArray, int]:
     """Read a file or an archive's entry, of any rate and number of channels.
 
     Args:
         path: the file, ``file.ark:123``, or, with ``allow_pipes``, ``command |``.
         allow_pipes: run a command; only where the user has said so.
+        span: where to begin and to end, in seconds; below 0: at the end. As in Kaldi, it may go
+            half a second beyond.
 
     Returns:
         The samples, shape (N, channels) float32 with N > 0, and the rate in Hz.
@@ -119,21 +160,35 @@ def read_any_audio(
         FeatnormError: the file is missing, no audio, empty, cut short, or holds NaN or
             infinite samples.
     """
-    with _opened(path, allow_pipes) as handle:
+    with open_audio(path, allow_pipes) as handle:
         frames, rate = int(handle.frames), int(handle.samplerate)
-        try:
-            samples = handle.read(dtype="float32", always_2d=True)
-        except RuntimeError as error:
-            raise FeatnormError(f"{path} cannot be read to its end: {error}") from error
-    if len(samples) < frames:
-        raise FeatnormError(
-            f"{path} is cut short: its header promises {frames} samples, it has {len(samples)}"
-        )
-    if not len(samples):
-        raise FeatnormError(f"{path} has no samples")
-    if not np.isfinite(samples).all():
-        raise FeatnormError(f"{path} holds NaN or infinite samples")
-    return samples, rate
+        begin, end = (round(time * rate) for time in span)
+        if end > frames + rate // 2:
+            raise FeatnormError(f"{path} ends at {frames / rate:g} s, before {span[1]} s")
+        frames = (min(end, frames) if end >= 0 else frames) - begin
+        if frames < 1:
+            part = f" from {span[0]} to {span[1]} s" if begin else ""
+            raise FeatnormError(f"{path} has no samples{part}")
+        if begin:
+            handle.seek(begin)
+        return np.concatenate(list(read_blocks(handle, path, frames))), rate
+
+
+def read_blocks(handle: Any, path: str | os.PathLike[str], frames: int) -> Iterator[FloatArray]:
+    """Read so many samples of an open file: (n, channels) float32 blocks, n at most 65,536.
+
+    Raises:
+        FeatnormError: the file is cut short or holds NaN or infinite samples.
+    """
+    left = frames
+    while left:
+        block = handle.read(min(left, _BLOCK), dtype="float32", always_2d=True)
+        if not len(block):
+            raise FeatnormError(f"{path} is cut short: {left} of {frames} samples are missing")
+        if not np.isfinite(block).all():
+            raise FeatnormError(f"{path} holds NaN or infinite samples")
+        left -= len(block)
+        yield block
 
 
 def write_audio(

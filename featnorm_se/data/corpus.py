@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+import re
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from featnorm_se.data.audio import AUDIO_SUFFIXES
-from featnorm_se.data.datadir import Utterance, check_twins
+from featnorm_se.data.datadir import Utterance
+from featnorm_se.data.decoding import AUDIO_SUFFIXES, walk_audio
 from featnorm_se.data.scp import check_key, is_command, read_scp
 from featnorm_se.errors import FeatnormError
+from featnorm_se.files import read_text
+
+NOISE_SUFFIX = ".noise"  # ``x.noise.wav`` is what was taken away from ``x.wav``
+_FILEID = re.compile(r"fileid_\d+")  # as the DNS Challenge names files,
+_READER = re.compile(r"reader_\d+")  # and their speakers
+SETS = ("train", "valid", "test")
 
 
 @dataclass(frozen=True)
@@ -23,36 +31,52 @@ class CorpusSet:
 
 
 def find_pairs(noisy: Path, clean: Path) -> list[Utterance]:
-    """Pair the audio files of two folders by their names.
+    """Pair the audio files of two folders, and of their sub-folders, by their names.
 
     Returns:
-        The pairs, sorted by name; the speaker is what stands before a name's first underscore.
+        The pairs, sorted by name: a file's, with the folders that it is in before it where it does
+        not begin with the first. That folder is the speaker; else it is what stands before the
+        name's first underscore.
 
     Raises:
         FeatnormError: a folder is missing or empty, a name comes twice or cannot stand in Kaldi's
-            files, or a file has no twin; the message names the file.
+            files, or no name is in both (see ``match_names``).
     """
-    noisy_files, clean_files = list_audio(noisy), list_audio(clean)
-    for name, file in [*noisy_files.items(), *clean_files.items()]:
-        check_key(name, file)
-    check_twins(noisy_files, clean_files, (str(noisy), str(clean)))
-    return [
-        Utterance(
-            name,
-            os.path.abspath(noisy_files[name]),
-            os.path.abspath(clean_files[name]),
-            name.split("_")[0],
+    sides: list[dict[str, str]] = []
+    speakers: dict[str, str] = {}
+    for folder in (noisy, clean):
+        sides.append({})
+        for place, file in list_audio(folder).items():
+            *folders, stem = place.split("/")
+            own = not folders or stem.startswith(folders[0])
+            name = stem if own else place.replace("/", "_")
+            check_key(name, file)
+            if name in sides[-1]:
+                raise FeatnormError(f"the name {name} comes twice below {folder}: rename {file}")
+            sides[-1][name] = os.path.abspath(file)
+            reader = _READER.search(stem)
+            speakers[name] = (*folders, reader[0] if reader else stem.split("_")[0])[0]
+    twins, _ = match_names(sides[1], sides[0])
+    clean_files = {twins[name]: file for name, file in sides[1].items()}
+    pairs = _pair_up(sides[0], clean_files, noisy, clean)
+    return [replace(pair, speaker=speakers[pair.name]) for pair in pairs]
+
+
+def _pair_up(noisy: Mapping[str, str], clean: Mapping[str, str], *places: Path) -> list[Utterance]:
+    """Make utterances of two lists, sorted by name; a twin that is missing is the empty file."""
+    if not noisy.keys() & clean.keys():
+        raise FeatnormError(
+            f"{places[0]} and {places[1]} have no name in common, such as {min(noisy)} and"
+            f" {min(clean)}: a noisy file and its clean twin have one name"
         )
-        for name in sorted(noisy_files, key=str.encode)
+    return [
+        Utterance(name, noisy.get(name, ""), clean.get(name, ""), name.split("_")[0])
+        for name in sorted(noisy.keys() | clean.keys(), key=str.encode)
     ]
 
 
-def list_audio(folder: Path, deep: bool = False) -> dict[str, str]:
-    """List a folder's audio files by name without ending; hidden ones do not count.
-
-    Args:
-        folder: the folder.
-        deep: with those of its sub-folders, whose names then begin a file's name.
+def list_audio(folder: Path) -> dict[str, str]:
+    """List a folder's audio files by name without ending, after those of sub-folders.
 
     Raises:
         FeatnormError: the folder is missing or holds no audio, or a name comes twice.
@@ -60,12 +84,8 @@ def list_audio(folder: Path, deep: bool = False) -> dict[str, str]:
     if not folder.is_dir():
         raise FeatnormError(f"no such folder: {folder}: give the folder that holds it")
     found: dict[str, str] = {}
-    for path in sorted(folder.rglob("*") if deep else folder.iterdir()):
-        inside = path.relative_to(folder)
-        hidden = any(name.startswith(".") for name in inside.parts)
-        if hidden or path.is_dir() or path.suffix.lower() not in AUDIO_SUFFIXES:
-            continue
-        name = inside.with_suffix("").as_posix()
+    for path in walk_audio(folder):
+        name = path.relative_to(folder).with_suffix("").as_posix()
         if name in found:
             raise FeatnormError(
                 f"the name {name} comes twice, as {found[name]} and {path}: remove one"
@@ -91,7 +111,7 @@ def read_listing(path: str | os.PathLike[str]) -> dict[str, str]:
     """
     root = Path(path)
     if root.is_dir():
-        return list_audio(root, deep=True)
+        return list_audio(root)
     if not root.exists():
         raise FeatnormError(f"{path}: no such folder or scp file")
     files = read_scp(root)
@@ -100,6 +120,31 @@ def read_listing(path: str | os.PathLike[str]) -> dict[str, str]:
         if not os.path.isfile(value) and beside.is_file():
             files[name] = str(beside)
     return files
+
+
+def match_names(names: Collection[str], twins: Collection[str]) -> tuple[dict[str, str], str]:
+    """Find the twins of names that are not the twins' own.
+
+    Where one name is in both, or no rule fits, every name is its own twin's. Else ``fileid_7``,
+    anywhere in a name, says it, as in the DNS Challenge; or what most names have behind their
+    twin's: ``p257_001_enhanced``.
+
+    Returns:
+        The twins by name, and the rule in words; empty for names that are their twins'.
+    """
+    same = {name: name for name in names}
+    known = set(twins)
+    if known & same.keys():
+        return same, ""
+    ids = [{m[0]: name for name in side if (m := _FILEID.search(name))} for side in (names, twins)]
+    if ids[0].keys() & ids[1].keys() and list(map(len, ids)) == [len(names), len(twins)]:
+        return same | {ids[0][i]: ids[1][i] for i in ids[0].keys() & ids[1].keys()}, "fileid"
+    ends = ((name, at) for name in names for at, mark in enumerate(name) if mark in "_-.")
+    suffixes = Counter(name[at:] for name, at in ends if name[:at] in known)
+    if not suffixes:
+        return same, ""
+    suffix = suffixes.most_common(1)[0][0]
+    return same | {name: name.removesuffix(suffix) for name in names}, suffix
 
 
 def split_valid(
@@ -124,33 +169,75 @@ def split_valid(
     return train, [pair for pair in pairs if pair.speaker in chosen]
 
 
+def find_folders(db_root: Path, valid_speakers: Sequence[str]) -> dict[str, CorpusSet]:
+    """List the sets of a folder that holds ``train``, ``valid`` and ``test``.
+
+    Args:
+        db_root: each of the three has ``noisy``, ``clean`` and, perhaps, ``utt2cond``; without
+            ``valid``, training speakers validate.
+        valid_speakers: they.
+
+    Raises:
+        FeatnormError: see ``find_pairs`` and ``split_valid``.
+    """
+    there = [name for name in SETS if name != "valid" or (db_root / name).is_dir()]
+    pairs = {name: find_pairs(db_root / name / "noisy", db_root / name / "clean") for name in there}
+    if "valid" not in pairs:
+        pairs["train"], pairs["valid"] = split_valid(pairs["train"], valid_speakers)
+    logs = {name: db_root / (name if name in there else "train") / "utt2cond" for name in SETS}
+    return {name: CorpusSet(pairs[name], logs[name], name) for name in SETS}
+
+
 def find_kaldi(db_root: Path, allow_pipes: bool = False) -> dict[str, CorpusSet]:
     """List the sets of data directories that are there already, in Kaldi's words.
 
     Args:
         db_root: holds ``train``, ``valid`` and ``test``, each with wav.scp (noisy), spk1.scp
-            (clean) and, perhaps, utt2spk and utt2cond. A value may be a path (relative ones count
-            from where the command runs), a place in a Kaldi archive (``file.ark:123``) or a
-            command (``command |``).
+            (clean) and, perhaps, utt2spk, utt2cond, segments and reco2file_and_channel. A value
+            may be a path (relative ones count from where the command runs), a place in a Kaldi
+            archive (``file.ark:123``) or a command (``command |``).
         allow_pipes: the commands may be run; they can do anything that you can.
 
     Raises:
-        FeatnormError: a list is missing, the lists' utterances differ, or a command is there and
-            not allowed.
+        FeatnormError: a list is missing, the lists have no utterance in common, or a command is
+            there and not allowed.
     """
     sets = {}
-    for folder in (db_root / name for name in ("train", "valid", "test")):
+    for folder in (db_root / name for name in SETS):
         noisy, clean = read_scp(folder / "wav.scp"), read_scp(folder / "spk1.scp")
         speakers = read_scp(folder / "utt2spk") if (folder / "utt2spk").is_file() else {}
-        check_twins(noisy, clean, (f"{folder}/wav.scp", f"{folder}/spk1.scp"))
-        pairs = []
-        for name in sorted(noisy, key=str.encode):
-            where = f"{folder}: the entry of {name}"
-            files = [_value(where, entries[name], allow_pipes) for entries in (noisy, clean)]
-            speaker = speakers.get(name) or name.split("_")[0]
-            pairs.append(Utterance(name, files[0], files[1], speaker))
+        for entries in (noisy, clean):
+            for name, value in entries.items():
+                entries[name] = _value(f"{folder}: the entry of {name}", value, allow_pipes)
+        recordings = _pair_up(noisy, clean, folder / "wav.scp", folder / "spk1.scp")
+        pairs = _cut_up(folder, {pair.name: pair for pair in recordings})
+        pairs = [replace(pair, speaker=speakers.get(pair.name, pair.speaker)) for pair in pairs]
         sets[folder.name] = CorpusSet(pairs, folder / "utt2cond", folder.name)
     return sets
+
+
+def _cut_up(folder: Path, recordings: dict[str, Utterance]) -> list[Utterance]:
+    """Make utterances of recordings, as Kaldi's ``segments`` and ``reco2file_and_channel`` say."""
+    if (channels := folder / "reco2file_and_channel").is_file():
+        for name, value in read_scp(channels).items():
+            side = {"A": 0, "1": 0, "B": 1, "2": 1}.get(value.split()[-1])
+            if side is None or name not in recordings:
+                raise FeatnormError(f"{channels}: {name} {value} is not 'recording file A' (or B)")
+            recordings[name] = replace(recordings[name], channel=side)
+    if not (segments := folder / "segments").is_file():
+        return list(recordings.values())
+    pairs = []
+    for name, value in read_scp(segments).items():
+        try:
+            recording, begin, end = value.split()[:3]
+            pair, span = recordings[recording], (float(begin), float(end))
+        except (ValueError, KeyError) as error:
+            raise FeatnormError(
+                f"{segments}: '{name} {value}' is not 'utterance recording begin end' with times in"
+                f" seconds and a recording of {folder}/wav.scp"
+            ) from error
+        pairs.append(replace(pair, name=name, speaker=name.split("_")[0], span=span))
+    return sorted(pairs, key=lambda pair: pair.name.encode())
 
 
 def _value(where: str, value: str, allow_pipes: bool) -> str:
@@ -171,13 +258,12 @@ def read_log(path: Path) -> dict[str, tuple[str, float]]:
         Noise and SNR by utterance; empty when there is no such file.
 
     Raises:
-        FeatnormError: a line reads otherwise; the message has its number.
+        FeatnormError: a line reads otherwise (the message has its number), or it is not UTF-8.
     """
     if not path.is_file():
         return {}
     conditions: dict[str, tuple[str, float]] = {}
-    text = path.read_text(encoding="utf-8", errors="replace")
-    for number, line in enumerate(text.splitlines(), start=1):
+    for number, line in enumerate(read_text(path).splitlines(), start=1):
         if not line.strip():
             continue
         try:

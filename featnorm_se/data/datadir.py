@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from featnorm_se.data.audio import AudioInfo, audio_info
+from featnorm_se.data.audio import audio_info
 from featnorm_se.data.scp import read_scp, write_scp
 from featnorm_se.errors import FeatnormError
 from featnorm_se.files import write_text
+from featnorm_se.names import SAMPLE_RATE
 
 LISTS = ("wav.scp", "spk1.scp", "utt2spk", "spk2utt")
 
@@ -20,10 +21,14 @@ class Utterance:
 
     Attributes:
         name: of the utterance.
-        noisy, clean: files, in a Kaldi scp's words (``file.ark:123``, ``command |``).
+        noisy, clean: files, in a Kaldi scp's words (``file.ark:123``, ``command |``); empty for a
+            twin that is missing.
         speaker: who speaks.
         seconds: its length, when it has been read.
         condition: noise and SNR in dB, when known.
+        cut: samples left out at the end of the longer twin.
+        span: its begin and end in the files, in seconds; an end below 0 is the files'.
+        channel: which one to take of files that have several.
     """
 
     name: str
@@ -32,6 +37,9 @@ class Utterance:
     speaker: str
     seconds: float = 0.0
     condition: tuple[str, float] | None = None
+    cut: int = 0
+    span: tuple[float, float] = (0.0, -1.0)
+    channel: int | None = None
 
 
 def write_data_dir(folder: Path, utterances: Sequence[Utterance]) -> None:
@@ -64,12 +72,11 @@ def write_data_dir(folder: Path, utterances: Sequence[Utterance]) -> None:
         (folder / "utt2cond").unlink(missing_ok=True)
 
 
-def validate_data_dir(folder: Path, sample_rate: int | None = None) -> dict[str, dict[str, str]]:
+def validate_data_dir(folder: Path) -> dict[str, dict[str, str]]:
     """Check a data directory from its lists and the files' headers.
 
     Args:
         folder: holds wav.scp, spk1.scp and, perhaps, utt2spk.
-        sample_rate: the rate in Hz that all files must have; ``None`` takes any.
 
     Returns:
         What each of these lists holds, by its name.
@@ -83,53 +90,24 @@ def validate_data_dir(folder: Path, sample_rate: int | None = None) -> dict[str,
     names = ["wav.scp", "spk1.scp", *(["utt2spk"] if (folder / "utt2spk").exists() else [])]
     lists = {name: read_scp(folder / name) for name in names}
     for name, entries in lists.items():
-        check_twins(lists["wav.scp"], entries, (f"{folder}/wav.scp", f"{folder}/{name}"))
+        if odd := sorted(lists["wav.scp"].keys() ^ entries.keys()):
+            there, other = (name, "wav.scp") if odd[0] in entries else ("wav.scp", name)
+            raise FeatnormError(
+                f"the utterance {odd[0]} is in {folder}/{there} only ({len(odd)} such): add its"
+                f" twin to {folder}/{other} or remove it"
+            )
     for name, noisy in lists["wav.scp"].items():
         try:
             infos = [(file, audio_info(file)) for file in (noisy, lists["spk1.scp"][name])]
         except FeatnormError as error:
             raise FeatnormError(f"{name}: {error}") from error
-        check_infos(name, infos, sample_rate)
+        for path, h in infos:
+            if (h.channels, h.sample_rate) != (1, SAMPLE_RATE) or not h.frames:
+                raise FeatnormError(
+                    f"{path} has {h.channels} channels of {h.frames} samples at {h.sample_rate} Hz;"
+                    f" one, with samples, at {SAMPLE_RATE} Hz is wanted: run stage 1"
+                )
+        if infos[0][1] != infos[1][1]:
+            twins = ", ".join(f"{path} ({h.frames} samples)" for path, h in infos)
+            raise FeatnormError(f"{name}: noisy file and clean twin differ: {twins}")
     return lists
-
-
-def check_twins(noisy: Mapping[str, str], clean: Mapping[str, str], names: Sequence[str]) -> None:
-    """Check that two lists have the same utterances, so that none is dropped.
-
-    Args:
-        noisy, clean: files by utterance.
-        names: what messages call the two.
-
-    Raises:
-        FeatnormError: they have not; the message names the first.
-    """
-    odd = sorted(noisy.keys() ^ clean.keys())
-    if odd:
-        there, other = names if odd[0] in noisy else reversed(names)
-        raise FeatnormError(
-            f"the utterance {odd[0]} is in {there} only ({len(odd)} such): add its twin to {other}"
-            " or remove it"
-        )
-
-
-def check_infos(name: str, infos: Sequence[tuple[str, AudioInfo]], sample_rate: int | None) -> None:
-    """Check what is known of one utterance's noisy file and of its clean twin.
-
-    Raises:
-        FeatnormError: a file is empty, not mono or of another rate than ``sample_rate``, or its
-            twin has another rate or length.
-    """
-    for path, header in infos:
-        if header.channels != 1 or header.frames == 0:
-            raise FeatnormError(
-                f"{path} has {header.channels} channels of {header.frames} samples, one channel"
-                " with samples is wanted"
-            )
-        if sample_rate not in (None, header.sample_rate):
-            raise FeatnormError(
-                f"{path} is sampled at {header.sample_rate} Hz, {sample_rate} Hz is wanted: run"
-                " stage 1, which resamples"
-            )
-    if infos[0][1] != infos[1][1]:
-        twins = [f"{path} ({h.frames} samples at {h.sample_rate} Hz)" for path, h in infos]
-        raise FeatnormError(f"{name}: the noisy file and its clean twin differ: {', '.join(twins)}")

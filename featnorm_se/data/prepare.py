@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 import sys
@@ -13,19 +12,22 @@ from pathlib import Path
 from typing import Any
 
 from featnorm_se.data.audio import (
-    AudioInfo,
     FloatArray,
+    check_lengths,
     describe_resampler,
     read_any_audio,
     resample,
+    resampled_length,
+    to_mono,
     write_audio,
 )
 from featnorm_se.data.corpus import CorpusSet, read_log
-from featnorm_se.data.datadir import LISTS, Utterance, check_infos, write_data_dir
+from featnorm_se.data.datadir import LISTS, Utterance, write_data_dir
 from featnorm_se.data.parallel import parallel_map
-from featnorm_se.data.scp import is_command, read_scp, split_archive
-from featnorm_se.errors import FeatnormError
-from featnorm_se.files import is_done, locked, mark_done, read_json, sha256_file, write_json
+from featnorm_se.data.scp import read_scp, split_archive
+from featnorm_se.errors import FeatnormError, say
+from featnorm_se.files import is_done, locked, mark_done, read_json, sha256_file, stamp, write_json
+from featnorm_se.names import SAMPLE_RATE
 
 RECORD = "prepare.json"
 
@@ -34,52 +36,55 @@ def prepare_sets(
     sets: Mapping[str, CorpusSet],
     output: Path,
     wav_dir: Path,
-    sample_rate: int = 16000,
     nj: int = 1,
+    skip_bad: bool = False,
 ) -> dict[str, Any]:
     """Check, resample and list the sets of any corpus.
 
-    Files that have ``sample_rate`` are named where they are; others, and entries of archives and
-    commands, are written to ``wav_dir`` as int16 wav. Every file is read once and checked. A second
-    call with nothing changed does nothing; a call after a break goes on with the files not yet
-    resampled.
+    Files of 16 kHz and one channel are named where they are; all else (entries of archives,
+    commands, channels that are alike, twins that differ by a few samples) is written to ``wav_dir``
+    as int16 wav. Every file is read once and checked. A second call with nothing changed does
+    nothing; a call after a break goes on with the files not yet resampled.
 
     Args:
         sets: what to prepare, by name. Whoever puts a command in a pair has been allowed to run it.
         output: gets a data directory a set, and the record ``prepare.json``.
         wav_dir: the folder of the converted files.
-        sample_rate: of all files that the data directories name, in Hz.
         nj: processes.
+        skip_bad: leave bad pairs out.
 
     Returns:
-        The record: the request, counts of each set, and the SHA-256 of its lists.
+        The record: the request, counts of each set, the SHA-256 of its lists, and why pairs were
+        left out.
 
     Raises:
-        FeatnormError: twins differ in length or rate, a file is missing, no audio, not mono,
-            silent or holds NaN, an utterance is in two sets, or another run is at work there.
+        FeatnormError: pairs are bad (see ``prepare_pair``; all are read, ten are named), a set has
+            no good one, an utterance is in two sets, or another run is at work there.
     """
     _check_overlap(sets)
     wav_dir = wav_dir.absolute()
-    request = {
-        "sample_rate": sample_rate,
-        "resampled_to": str(wav_dir),
-        **describe_resampler(),
-        "sources": {name: _fingerprint(corpus) for name, corpus in sets.items()},
-    }
+    made_by = {"sample_rate": SAMPLE_RATE, **describe_resampler()}
+    sources = {name: _fingerprint(corpus) for name, corpus in sets.items()}
+    request = {"resampled_to": str(wav_dir), **made_by, "skip_bad": skip_bad, "sources": sources}
     with locked(output), locked(wav_dir):
         if is_done(output, request) and all(map(Path.exists, _written(output, sets))):
             print(f"prepare: {output} is already prepared", file=sys.stderr)
             return dict(read_json(output / RECORD))
         conditions = {name: read_log(corpus.log) for name, corpus in sets.items()}
-        _clear_stale(wav_dir, sets.values(), {"sample_rate": sample_rate, **describe_resampler()})
-        ready = {}
+        _clear_stale(wav_dir, sets.values(), made_by)
+        good: dict[str, list[Utterance]] = {}
+        bad: dict[str, dict[str, str]] = {}
         for name, corpus in sets.items():
-            work = partial(prepare_pair, wav_dir=wav_dir / corpus.folder, sample_rate=sample_rate)
-            utterances = parallel_map(work, corpus.pairs, nj, f"prepare: {name}")
-            ready[name] = [replace(u, condition=conditions[name].get(u.name)) for u in utterances]
+            work = partial(_try_pair, wav_dir=wav_dir / corpus.folder)
+            tried = parallel_map(work, corpus.pairs, nj, f"prepare: {name}")
+            known = conditions[name]
+            fine = [pair for pair, fault in tried if not fault]
+            good[name] = [replace(pair, condition=known.get(pair.name)) for pair in fine]
+            bad[name] = {pair.name: fault for pair, fault in tried if fault}
+        _tell_bad(bad, skip_bad and all(good.values()))
         # All sets are good: only now what was there before is touched.
-        record: dict[str, Any] = {**request, "counts": {}, "sha256": {}}
-        for name, utterances in ready.items():
+        record: dict[str, Any] = {**request, "counts": {}, "sha256": {}, "left_out": bad}
+        for name, utterances in good.items():
             write_data_dir(output / name, utterances)
             record["counts"][name] = _counts(sets[name].pairs, utterances)
             record["sha256"][name] = {file: sha256_file(output / name / file) for file in LISTS}
@@ -106,51 +111,87 @@ def _clear_stale(wav_dir: Path, sets: Iterable[CorpusSet], made_by: Mapping[str,
         mark_done(wav_dir, made_by)
 
 
-def prepare_pair(pair: Utterance, wav_dir: Path, sample_rate: int) -> Utterance:
-    """Check one pair's samples; write those that have another rate, or are no file, to ``wav_dir``.
+def _tell_bad(bad: Mapping[str, Mapping[str, str]], skip: bool) -> None:
+    """Name the first ten bad pairs; refuse them, unless they are to be left out."""
+    faults = [fault for part in bad.values() for fault in part.values()]
+    for fault in faults[:10]:
+        say(f"prepare: {'left out' if skip else 'bad'}: {fault}")
+    if faults and not skip:
+        raise FeatnormError(
+            f"{faults[0]} ({len(faults)} pairs are bad, up to ten are named above: mend or remove"
+            " them, or leave them out with --skip_bad true, where each set keeps a pair)"
+        )
+
+
+def _try_pair(pair: Utterance, wav_dir: Path) -> tuple[Utterance, str]:
+    """Return what ``prepare_pair`` does, or the pair and why it does not."""
+    try:
+        return prepare_pair(pair, wav_dir), ""
+    except FeatnormError as error:
+        return pair, f"{pair.name}: {error}"
+
+
+def prepare_pair(pair: Utterance, wav_dir: Path) -> Utterance:
+    """Check one pair's samples; write what other readers would read otherwise to ``wav_dir``.
 
     Raises:
-        FeatnormError: something is wrong with one of the files; the message names it.
+        FeatnormError: a file is missing, no audio, silent, of a lower rate, holds NaN or channels
+            that differ, or the twins' lengths differ too much; the message names the file.
     """
     sides = {"noisy": pair.noisy, "clean": pair.clean}
-    try:
-        loaded = {kind: read_any_audio(path, allow_pipes=True) for kind, path in sides.items()}
-    except FeatnormError as error:
-        raise FeatnormError(f"{pair.name}: {error}") from error
-    infos = [
-        (sides[kind], AudioInfo(len(samples), rate, samples.shape[1]))
-        for kind, (samples, rate) in loaded.items()
-    ]
-    check_infos(pair.name, infos, None)
-    frames, rate = len(loaded["noisy"][0]), loaded["noisy"][1]
-    if rate < sample_rate:
-        raise FeatnormError(
-            f"{pair.noisy} is sampled at {rate} Hz: the band up to {sample_rate // 2} Hz that is"
-            " wanted is not in it"
-        )
-    for kind, path in list(sides.items()):
-        samples = loaded[kind][0]
-        if not samples.any():
-            raise FeatnormError(f"{path} is silent (all its samples are zero): remove the pair")
-        plain = not is_command(path) and not split_archive(path)
-        if rate != sample_rate or not plain:
+    loaded = {kind: _read_side(pair, kind) for kind in sides}
+    lengths = [resampled_length(len(x), rate, SAMPLE_RATE) for x, rate in loaded.values()]
+    frames = check_lengths(list(sides.values()), lengths)
+    for (kind, path), length in zip(list(sides.items()), lengths, strict=True):
+        samples, rate = loaded[kind]
+        if length > frames or rate != SAMPLE_RATE or not _is_plain(path, frames):
             target = wav_dir / kind / f"{pair.name}.wav"
-            made_of = Path(path).stat().st_mtime_ns if plain else None
-            _write_converted(target, samples[:, 0], rate, sample_rate, made_of)
+            whole = (pair.span, pair.channel, length) == (Utterance.span, None, frames)
+            made_of = os.stat(path).st_mtime_ns if whole and os.path.isfile(path) else None
+            _write_converted(target, samples, rate, frames, made_of)
             sides[kind] = str(target)
-    return replace(pair, noisy=sides["noisy"], clean=sides["clean"], seconds=frames / rate)
+    pair = replace(pair, noisy=sides["noisy"], clean=sides["clean"])
+    return replace(pair, seconds=frames / SAMPLE_RATE, cut=max(lengths) - frames)
+
+
+def _read_side(pair: Utterance, kind: str) -> tuple[FloatArray, int]:
+    """Read and check one of twins."""
+    path = pair.noisy if kind == "noisy" else pair.clean
+    if not path:
+        raise FeatnormError(f"{pair.noisy or pair.clean} has no {kind} twin")
+    samples, rate = read_any_audio(path, allow_pipes=True, span=pair.span)
+    if pair.channel is not None and samples.shape[1] > 1:
+        samples = samples[:, pair.channel :][:, :1]
+    if rate < SAMPLE_RATE:
+        raise FeatnormError(
+            f"{path} is sampled at {rate} Hz: the band up to 8000 Hz that is wanted is not in it"
+        )
+    if not samples.any():
+        raise FeatnormError(f"{path} is silent (all its samples are zero)")
+    return to_mono(samples, path), rate
+
+
+def _is_plain(path: str, frames: int) -> bool:
+    """Whether any reader, ESPnet's too, finds one channel of so many samples in it."""
+    import soundfile
+
+    try:
+        header = soundfile.info(path)
+        return bool(header.frames == frames and header.channels == 1)
+    except (soundfile.LibsndfileError, TypeError):
+        return False
 
 
 def _write_converted(
-    target: Path, samples: FloatArray, rate: int, sample_rate: int, made_of: int | None
+    target: Path, samples: FloatArray, rate: int, frames: int, made_of: int | None
 ) -> None:
-    """Write a converted file, unless it is there already and made of this very source.
+    """Write so many samples of a converted file, unless it is there, made of this very source.
 
     The source's time on the copy, ``made_of``, tells a later call which source that was.
     """
     if made_of is not None and target.is_file() and target.stat().st_mtime_ns == made_of:
         return
-    write_audio(target, resample(samples, rate, sample_rate), sample_rate)
+    write_audio(target, resample(samples, rate, SAMPLE_RATE)[:frames])
     if made_of is not None:
         os.utime(target, ns=(made_of, made_of))
 
@@ -166,34 +207,25 @@ def _check_overlap(sets: Mapping[str, CorpusSet]) -> None:
             speakers.setdefault(name, set()).add(pair.speaker)
     both = sorted((speakers["train"] | speakers["valid"]) & speakers["test"])
     if both:
-        print(
-            f"prepare: warning: trained and tested on the same speaker: {' '.join(both)}",
-            file=sys.stderr,
-        )
+        say(f"prepare: warning: trained and tested on the same speaker: {' '.join(both)}")
 
 
 def _fingerprint(corpus: CorpusSet) -> str:
-    """Hash the paths, sizes and times of a set's files and of its log."""
-    digest = hashlib.sha256()
+    """Hash all that is known of a set's pairs, and the sizes and times of its files."""
     values = [value for pair in corpus.pairs for value in (pair.noisy, pair.clean)]
-    for value in [*values, str(corpus.log)]:
-        place = split_archive(value)
-        path = place[0] if place else Path(value)
-        if is_command(value):
-            digest.update(f"{value}\n".encode())
-        elif path.exists():
-            status = path.stat()
-            digest.update(f"{value}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
-    return digest.hexdigest()
+    files = [place[0] if (place := split_archive(value)) else value for value in values]
+    return stamp([corpus.log, *files, *map(repr, corpus.pairs)])
 
 
 def _counts(pairs: list[Utterance], utterances: list[Utterance]) -> dict[str, Any]:
     """Count what is printed and recorded of a set."""
-    both = zip(utterances, pairs, strict=True)
+    given = {pair.name: pair.noisy for pair in pairs}
     return {
         "pairs": len(utterances),
         "hours": round(sum(utt.seconds for utt in utterances) / 3600, 4),
         "speakers": sorted({utt.speaker for utt in utterances}),
-        "resampled_pairs": sum(utterance.noisy != pair.noisy for utterance, pair in both),
+        "left_out": len(pairs) - len(utterances),
+        "resampled_pairs": sum(utt.noisy != given[utt.name] for utt in utterances),
+        "cut_pairs": sum(utt.cut > 0 for utt in utterances),
         "with_condition": sum(utt.condition is not None for utt in utterances),
     }

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from featnorm_se.errors import FeatnormError
-from featnorm_se.files import reading, write_text
+from featnorm_se.files import read_text, reading, write_text
 
 
 def read_scp(path: str | os.PathLike[str]) -> dict[str, str]:
@@ -25,9 +25,8 @@ def read_scp(path: str | os.PathLike[str]) -> dict[str, str]:
         FeatnormError: the file is missing, empty or not UTF-8, a line has no value, or a key
             cannot be used or comes twice; the message names the file and the line.
     """
-    with reading(path):
-        # No other line ends than these: a value may hold what other programs take for one.
-        text = Path(path).read_bytes().decode("utf-8").replace("\r\n", "\n")
+    # No other line ends than these: a value may hold what other programs take for one.
+    text = read_text(path).replace("\r\n", "\n")
     entries: dict[str, str] = {}
     for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():

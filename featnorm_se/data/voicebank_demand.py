@@ -13,8 +13,8 @@ import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
-from featnorm_se.data.audio import AUDIO_SUFFIXES
 from featnorm_se.data.corpus import CorpusSet, find_pairs, split_valid
+from featnorm_se.data.decoding import AUDIO_SUFFIXES
 from featnorm_se.errors import FeatnormError
 from featnorm_se.files import is_done, locked, mark_done, replaced_folder, stamp
 
@@ -33,6 +33,7 @@ def find_voicebank_demand(
     unpack_dir: Path,
     test_root: Path | None = None,
     valid_speakers: Sequence[str] = VALID_SPEAKERS,
+    speakers: int = 28,
 ) -> dict[str, CorpusSet]:
     """List train, valid and test of a folder in VoiceBank-DEMAND's layout.
 
@@ -43,16 +44,18 @@ def find_voicebank_demand(
         unpack_dir: where zip files are unpacked.
         test_root: a folder with ``noisy`` and ``clean`` to test on in place of the corpus's own.
         valid_speakers: training speakers to validate with.
+        speakers: 28, or 56 for the training set of that many, ``*_trainset_56spk_wav``.
 
     Raises:
         FeatnormError: a folder or twin is missing, a zip is cut, a name cannot be carried, or a
             validation speaker is not there.
     """
     logs = db_root
-    unpacked = any((db_root / log).is_file() for log in (TRAIN_LOG, TEST_LOG))
+    names = [name.replace("28", str(speakers)) for name in (*TRAIN_FOLDERS, TRAIN_LOG)]
+    unpacked = any((db_root / log).is_file() for log in (names[2], TEST_LOG))
     if not unpacked and (db_root / LOGS_ZIP).is_file():
         logs = unpack(db_root / LOGS_ZIP, unpack_dir / Path(LOGS_ZIP).stem, (".txt",))
-    pairs = find_pairs(*(_folder(db_root, name, unpack_dir) for name in TRAIN_FOLDERS))
+    pairs = find_pairs(*(_folder(db_root, name, unpack_dir) for name in names[:2]))
     train, valid = split_valid(pairs, valid_speakers)
     if test_root:
         test, test_log = find_pairs(test_root / "noisy", test_root / "clean"), test_root / TEST_LOG
@@ -60,8 +63,8 @@ def find_voicebank_demand(
         test = find_pairs(*(_folder(db_root, name, unpack_dir) for name in TEST_FOLDERS))
         test_log = logs / TEST_LOG
     return {
-        "train": CorpusSet(train, logs / TRAIN_LOG, "trainset"),
-        "valid": CorpusSet(valid, logs / TRAIN_LOG, "trainset"),
+        "train": CorpusSet(train, logs / names[2], "trainset"),
+        "valid": CorpusSet(valid, logs / names[2], "trainset"),
         "test": CorpusSet(test, test_log, "testset"),
     }
 

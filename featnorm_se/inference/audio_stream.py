@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from featnorm_se.data.audio import AUDIO_SUFFIXES, FloatArray, check_whole
+from featnorm_se.data.audio import FloatArray, open_audio, read_blocks
+from featnorm_se.data.decoding import AUDIO_SUFFIXES
 from featnorm_se.errors import FeatnormError
 from featnorm_se.files import atomic_path
 
@@ -18,8 +19,8 @@ _FORMATS = {"OGA": "OGG", "OPUS": "OGG", "AIF": "AIFF", "AIFC": "AIFF", "SND": "
 # Containers that go by another one's ending.
 _ALIKE = {"WAVEX": "WAV", "RF64": "WAV", "W64": "WAV", "NIST": "WAV"}
 _UNBOUNDED = ("FLOAT", "DOUBLE")  # sample formats that hold values beyond full scale
+_FINE = (*_UNBOUNDED, "PCM_32", "ALAC_20", "ALAC_24", "ALAC_32")  # more than 16 bits
 AUDIO_ENDINGS = " ".join(sorted(AUDIO_SUFFIXES))
-_BLOCK = 1 << 16  # samples a channel read at a time
 
 
 class AudioInput:
@@ -39,19 +40,12 @@ class AudioInput:
     """
 
     def __init__(self, path: Path) -> None:
-        import soundfile
-
-        if not path.is_file():
-            raise FeatnormError(f"no such audio file: {path}")
-        if not path.stat().st_size:
+        if path.is_file() and not path.stat().st_size:
             raise FeatnormError(f"{path} is empty: it has no bytes")
         self.path = path
-        failure = f"{path} is no audio that libsndfile reads"
-        with _named(failure), soundfile.SoundFile(path) as handle:
-            check_whole(path, str(handle.extra_info))
-            self.texts: dict[str, str] = handle.copy_metadata()
-        self.header = handle
-        if handle.frames < 1:
+        with open_audio(path) as self.header:
+            self.texts: dict[str, str] = self.header.copy_metadata()
+        if self.header.frames < 1:
             raise FeatnormError(f"{path} has no samples")
 
     def blocks(self) -> Iterator[FloatArray]:
@@ -60,22 +54,8 @@ class AudioInput:
         Raises:
             FeatnormError: the file is cut short or holds NaN or infinite samples.
         """
-        import soundfile
-
-        left = self.header.frames
-        failure = f"{self.path} cannot be read to its end"
-        with _named(failure), soundfile.SoundFile(self.path) as handle:
-            while left:
-                block = handle.read(min(left, _BLOCK), dtype="float32", always_2d=True)
-                if not len(block):
-                    raise FeatnormError(
-                        f"{self.path} is cut short: its header promises"
-                        f" {self.header.frames} samples, {left} of them are missing"
-                    )
-                if not np.isfinite(block).all():
-                    raise FeatnormError(f"{self.path} holds NaN or infinite samples")
-                left -= len(block)
-                yield block
+        with open_audio(self.path) as handle:
+            yield from read_blocks(handle, self.path, self.header.frames)
 
 
 class AudioOutput:
@@ -130,8 +110,8 @@ def _named(failure: str) -> Iterator[None]:
     """Raise libsndfile's errors as FeatnormError: the failure and libsndfile's reason."""
     try:
         yield
-    except (RuntimeError, ValueError, TypeError, AssertionError) as error:
-        # TypeError: a headerless .raw. soundfile asserts, with no text, that all was written.
+    except (RuntimeError, ValueError, AssertionError) as error:
+        # soundfile asserts, with no text, that all was written.
         raise FeatnormError(f"{failure}: {getattr(error, 'error_string', error)}") from error
 
 
@@ -146,8 +126,12 @@ def _choose_format(path: Path, header: Any) -> tuple[str, str]:
         raise FeatnormError(f"cannot write {path}: {problem}; give one of {AUDIO_ENDINGS}")
     if container == _ALIKE.get(header.format):
         container = header.format
-    if soundfile.check_format(container, header.subtype):
-        return container, header.subtype
-    if path.suffix.lower() == ".opus":
-        return container, "OPUS"
-    return container, str(soundfile.default_subtype(container))
+    if ending == "OPUS":
+        return container, ending
+    default = str(soundfile.default_subtype(container))
+    # In other containers libsndfile reads MPEG layers but does not write them.
+    if header.subtype.startswith("MPEG") and container != "MP3":
+        return container, default
+    wanted = [header.subtype, *(["PCM_24"] if header.subtype in _FINE else [])]
+    kept = [subtype for subtype in wanted if soundfile.check_format(container, subtype)]
+    return container, [*kept, default][0]

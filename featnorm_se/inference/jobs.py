@@ -7,8 +7,7 @@ scp and lists them only when all are there.
 from __future__ import annotations
 
 import os
-import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from functools import lru_cache, partial
@@ -16,15 +15,17 @@ from pathlib import Path
 
 from featnorm_se.collection import deciding_versions
 from featnorm_se.data.audio import (
-    AUDIO_SUFFIXES,
+    open_audio,
     read_audio,
     resample_blocks,
     resampled_length,
     write_audio,
 )
+from featnorm_se.data.corpus import NOISE_SUFFIX
+from featnorm_se.data.decoding import DECODED_SUFFIXES, walk_audio
 from featnorm_se.data.parallel import parallel_map
 from featnorm_se.data.scp import list_enhanced, read_scp
-from featnorm_se.errors import FeatnormError
+from featnorm_se.errors import FeatnormError, say
 from featnorm_se.files import is_done, locked, mark_done, remove_temporary, sha256_file, stamp
 from featnorm_se.inference.audio_stream import AUDIO_ENDINGS, AudioInput, audio_output
 from featnorm_se.inference.enhancer import Enhancer
@@ -84,10 +85,13 @@ class Outcome:
     reason: str = ""
 
 
-def plan_jobs(inputs: Sequence[Path], output: Path, save_noise: bool) -> list[Job]:
-    """Return what is to be done. One file goes to a file or into a folder, all else to a folder.
+def plan_jobs(
+    inputs: Sequence[Path], output: Path, save_noise: bool, into_folder: bool
+) -> list[Job]:
+    """Return what is to be done. One file may go to a file, all else goes ``into_folder``.
 
-    A folder's tree is kept below ``output``; of several folders each keeps its name.
+    A folder's tree is kept below ``output``; of several folders each keeps its name. A format that
+    cannot be written becomes ``.wav``.
 
     Raises:
         FeatnormError: an input is missing or holds no audio, two inputs would go to one file,
@@ -96,17 +100,17 @@ def plan_jobs(inputs: Sequence[Path], output: Path, save_noise: bool) -> list[Jo
     pairs: list[tuple[Path, Path]] = []
     for path in inputs:
         if path.is_dir():
-            found = list(_walk(path, output))
+            found = walk_audio(path, leave_out=output)
             if not found:
                 raise FeatnormError(
                     f"{path} holds no audio files ({AUDIO_ENDINGS}) beside --output"
                 )
             top = output / path.resolve().name if len(inputs) > 1 else output
-            pairs += [(file, top / file.relative_to(path)) for file in found]
+            pairs += [(file, top / _written_as(file.relative_to(path))) for file in found]
         elif not os.path.lexists(path):
             raise FeatnormError(f"no such file or folder: {path}")
         else:
-            pairs.append((path, output / path.name if is_folder(inputs, output) else output))
+            pairs.append((path, output / _written_as(Path(path.name)) if into_folder else output))
     jobs = [Job(s, t, noise_path(t) if save_noise else None) for s, t in pairs]
     sources = {os.path.realpath(job.source) for job in jobs}
     targets: dict[Path, Path] = {}
@@ -122,25 +126,16 @@ def plan_jobs(inputs: Sequence[Path], output: Path, save_noise: bool) -> list[Jo
 
 def noise_path(target: Path) -> Path:
     """Return where the noise of ``target`` goes: ``x.wav`` has ``x.noise.wav``."""
-    return target.with_name(f"{target.stem}.noise{target.suffix}")
+    return target.with_name(f"{target.stem}{NOISE_SUFFIX}{target.suffix}")
 
 
-def is_folder(inputs: Sequence[Path], output: Path) -> bool:
-    """Whether the output is a folder: it is one, or the inputs need one."""
-    return len(inputs) > 1 or inputs[0].is_dir() or output.is_dir()
+def _written_as(name: Path) -> Path:
+    return name.with_suffix(".wav") if name.suffix.lower() in DECODED_SUFFIXES else name
 
 
-def _walk(folder: Path, output: Path, above: tuple[Path, ...] = ()) -> Iterator[Path]:
-    """Yield the audio files below a folder; a link back to a folder above it is not followed."""
-    real = folder.resolve()
-    if real in above or real == output.resolve():
-        return
-    for entry in sorted(folder.iterdir()):
-        # A link to itself is no folder and no file: it goes on, to be reported as a bad file.
-        if os.path.isdir(entry):
-            yield from _walk(entry, output, (*above, real))
-        elif entry.suffix.lower() in AUDIO_SUFFIXES and not entry.name.startswith("."):
-            yield entry
+def is_folder(inputs: Sequence[Path], output: str) -> bool:
+    """Whether the output is a folder: it is one, ends like one, or the inputs need one."""
+    return len(inputs) > 1 or inputs[0].is_dir() or os.path.isdir(output) or output.endswith("/")
 
 
 def enhance_into_folder(
@@ -188,7 +183,7 @@ def _enhance_unless_done(
     try:
         outcome = enhance_file(enhancer, job, settings, label)
     except FeatnormError as error:
-        _warn(f"failed: {error}")
+        say(f"failed: {error}")
         return Outcome("failed", reason=str(error))
     mark_done(job.target, {**request, "noise": job.noise is not None})
     return outcome
@@ -244,7 +239,7 @@ def load_once(settings: Settings) -> Enhancer:
         settings.model, settings.device, settings.model_file, settings.bf16, settings.atten_lim
     )
     if settings.bf16 and not enhancer.bf16:
-        _warn("warning: this processor has no bfloat16, computing in float32")
+        say("warning: this processor has no bfloat16, computing in float32")
     return enhancer
 
 
@@ -263,8 +258,6 @@ def enhance_file(
     Raises:
         FeatnormError: the source is cut short or holds NaN, or a target cannot be written.
     """
-    import soundfile
-
     source = AudioInput(job.source)
     frames, rate = source.header.frames, source.header.samplerate
     signal = Signal(
@@ -278,7 +271,7 @@ def enhance_file(
         outputs = [stack.enter_context(audio_output(job.target, source))]
         if job.noise is not None:
             outputs.append(stack.enter_context(audio_output(job.noise, source)))
-            original = stack.enter_context(soundfile.SoundFile(job.source))
+            original = stack.enter_context(open_audio(job.source))
         for piece in resample_blocks(pieces, SAMPLE_RATE, rate):
             speech = piece[:left]  # resampling there and back can add a few samples
             left -= len(speech)
@@ -288,11 +281,5 @@ def enhance_file(
                 outputs[1].write(noisy - speech)
     clipped = sum(output.clipped for output in outputs)
     if clipped:
-        _warn(f"warning: {job.target}: {clipped} samples beyond full scale were clipped")
+        say(f"warning: {job.target}: {clipped} samples beyond full scale were clipped")
     return Outcome("enhanced", frames / rate)
-
-
-def _warn(line: str) -> None:
-    # Names of files can hold anything.
-    plain = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)
-    print(plain, file=sys.stderr, flush=True)

@@ -14,7 +14,7 @@ import yaml
 
 from featnorm_se import __version__
 from featnorm_se.errors import FeatnormError
-from featnorm_se.files import atomic_path, read_json
+from featnorm_se.files import atomic_path, read_json, read_text
 from featnorm_se.inference.enhancer import Enhancer
 from featnorm_se.inference.model_file import CONFIG, WEIGHTS, Weights, read_folder
 from featnorm_se.statistics import FeatureStats
@@ -144,18 +144,11 @@ def model_card(
         parameters=parameters,
         sites=sites if isinstance(sites, str) else ", ".join(sites),
         training=", ".join(trained),
-        notes=_read_notes(notes) if notes else "",
+        notes=read_text(notes).strip() if notes else "",
         licence=licence,
         upstream_licence=_upstream_licence(conf, run),
         version=run.get("versions", {}).get("featnorm_se", __version__),
     )
-
-
-def _read_notes(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise FeatnormError(f"cannot read the notes {path}: {error}") from error
 
 
 def _upstream_licence(conf: Mapping[str, Any], run: Mapping[str, Any]) -> str:

@@ -4,7 +4,7 @@
 - ``score_set(...)`` in ``scoring``: those of two folders or scp files, in parallel, kept.
 - ``METRICS``: the names, units and packages; ``DEFAULT_METRICS``: what a recipe scores.
 
-Signals are scored as they are: no level change, no trimming, no alignment.
+No level change, no trimming, no alignment; what has a rate above 16 kHz is resampled to it.
 """
 
 from featnorm_se.metrics.names import DEFAULT_METRICS, METRICS, Metric

@@ -11,7 +11,7 @@ from importlib.util import find_spec
 from featnorm_se.errors import FeatnormError
 
 # Raise this when a formula of this room changes: cached scores are then computed anew.
-FORMULAE_VERSION = "1"
+FORMULAE_VERSION = "2"
 
 
 @dataclass(frozen=True)

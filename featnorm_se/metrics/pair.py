@@ -8,10 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from featnorm_se.data.audio import resample
 from featnorm_se.errors import FeatnormError
 from featnorm_se.metrics import composite, measures
 from featnorm_se.metrics.measures import CannotScore
 from featnorm_se.metrics.names import DEFAULT_METRICS, DNSMOS, check_packages, resolve
+from featnorm_se.names import SAMPLE_RATE
 
 Array = NDArray[np.float64]
 
@@ -36,7 +38,7 @@ def score_pair(
     sample_rate: int = 16000,
     metrics: Sequence[str] = DEFAULT_METRICS,
 ) -> dict[str, float]:
-    """Score one utterance. The signals are taken as they are: no level change, no alignment.
+    """Score one utterance: no level change, no alignment; rates above 16 kHz become 16 kHz.
 
     Args:
         ref: clean speech in [-1, 1], shape (N,).
@@ -53,10 +55,24 @@ def score_pair(
     """
     names = resolve(metrics)
     check_packages(names)
-    scores, reasons = score_measures(ref, inf, sample_rate, names)
+    ref, rate = at_scoring_rate(ref, sample_rate)
+    scores, reasons = score_measures(ref, at_scoring_rate(inf, sample_rate)[0], rate, names)
     if reasons:
         raise FeatnormError(join_reasons(reasons))
     return scores
+
+
+def at_scoring_rate(
+    samples: NDArray[np.floating[Any]], rate: int
+) -> tuple[NDArray[np.floating[Any]], int]:
+    """Return a signal, shape (N,), and its rate in Hz, at 16 kHz where it has a higher one.
+
+    By the resampler of the recipes. A lower rate stays: speech that was made up to 8 kHz would get
+    the scores of a wide band that is not there.
+    """
+    if rate <= SAMPLE_RATE:
+        return samples, rate
+    return resample(samples.astype(np.float32), rate, SAMPLE_RATE), SAMPLE_RATE
 
 
 def score_measures(
@@ -65,7 +81,7 @@ def score_measures(
     sample_rate: int,
     metrics: Sequence[str],
 ) -> tuple[dict[str, float], dict[str, str]]:
-    """Score as ``score_pair`` does, but one measure that fails does not take others with it.
+    """Score at the rate that is given; one measure that fails does not take others with it.
 
     Args:
         ref, inf, sample_rate: see ``score_pair``.

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from featnorm_se import __version__
-from featnorm_se.data.corpus import read_listing, read_log
+from featnorm_se.data.corpus import NOISE_SUFFIX, match_names, read_listing, read_log
 from featnorm_se.errors import FeatnormError
 from featnorm_se.files import (
     is_done,
@@ -51,7 +51,8 @@ def score_set(
 
     Args:
         ref: clean speech, a folder or an scp file.
-        inf: the speech to judge, a folder or an scp file, with the same utterance names.
+        inf: the speech to judge, a folder or an scp file, with the same utterance names, or all
+            with one suffix. ``x.noise`` beside ``x`` is left out.
         output: the folder to write to.
         metrics: names of metrics.
         nj: processes.
@@ -68,7 +69,7 @@ def score_set(
         raise FeatnormError(f"--nj is {nj}, at least 1 is wanted")
     names = resolve(metrics)
     check_packages(names)
-    refs, infs = read_listing(ref), read_listing(inf)
+    refs, infs, matched = _list_both(ref, inf)
     if not refs.keys() & infs.keys():
         raise FeatnormError(
             f"{ref} and {inf} have no utterance in common (such as {min(refs)} and"
@@ -86,12 +87,23 @@ def score_set(
     if table.is_file() and is_done(summary_file, request):
         return dict(read_json(summary_file))
     rows = _score_all(refs, infs, Path(output), names, nj)
-    summary = {**inputs, **summarize(rows, names, conditions), "versions": versions}
+    summary = {**inputs, **summarize(rows, names, conditions), **matched, "versions": versions}
     write_text(table, to_csv(rows, names))
     write_json(summary_file, summary)
     if not summary["failures"]:
         mark_done(summary_file, request)
     return summary
+
+
+def _list_both(ref: PathLike, inf: PathLike) -> tuple[Listing, Listing, dict[str, Any]]:
+    """List both sets under the clean names, and what was done to make them meet."""
+    refs, infs = read_listing(ref), read_listing(inf)
+    noise = {name + NOISE_SUFFIX for name in infs} & infs.keys() - refs.keys()
+    infs = {name: path for name, path in infs.items() if name not in noise}
+    twins, rule = match_names(infs, refs)
+    done = {"names_matched_by": rule, "noise_files_left_out": len(noise)}
+    named = {twins[name]: path for name, path in infs.items()}
+    return refs, named, {key: value for key, value in done.items() if value}
 
 
 def _hash(value: object) -> str:

@@ -6,8 +6,10 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from featnorm_se.data.audio import describe_resampler
 from featnorm_se.metrics.names import METRICS
 from featnorm_se.metrics.worker import Row
+from featnorm_se.names import SAMPLE_RATE
 
 Conditions = Mapping[str, tuple[str, float]]
 
@@ -54,8 +56,9 @@ def summarize(
 
     Returns:
         ``utterances``, ``failures`` (utterance and reason), ``cut_to_shorter`` (samples by
-        utterance), ``metrics`` (unit and ``describe`` of each) and, with ``conditions``, the
-        means by ``snr``, by ``noise`` and by both.
+        utterance), ``metrics`` (unit and ``describe`` of each); with ``conditions``, the
+        means by ``snr``, by ``noise`` and by both; where files were ``resampled``, how many
+        utterances, from which rates and how.
     """
     result: dict[str, Any] = {
         "utterances": len(rows),
@@ -65,6 +68,10 @@ def summarize(
             name: {"unit": METRICS[name].unit, **describe(_values(rows, name))} for name in metrics
         },
     }
+    if resampled := [row for row in rows if row.rates]:
+        rates = sorted({rate for row in resampled for rate in row.rates})
+        made_by = {"from": rates, "to": SAMPLE_RATE, **describe_resampler()}
+        result["resampled"] = {"utterances": len(resampled), **made_by}
     if conditions is not None:
         result["conditions"] = _by_condition(rows, metrics, conditions)
     return result

@@ -7,18 +7,12 @@ from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_compl
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from queue import SimpleQueue
+from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from featnorm_se.data.audio import read_any_audio
+from featnorm_se.data.audio import check_lengths, read_any_audio, to_mono
 from featnorm_se.data.parallel import start_pool
 from featnorm_se.errors import FeatnormError
-from featnorm_se.metrics.pair import join_reasons, score_measures
-
-# Lengths may differ by so many samples (10 ms at 16 kHz: a frame's hop); the longer file's end
-# is then left out. More is a failure.
-LENGTH_SLACK = 160
+from featnorm_se.metrics.pair import at_scoring_rate, join_reasons, score_measures
 
 
 @dataclass(frozen=True)
@@ -42,6 +36,7 @@ class Row:
         reasons: why the other metrics have none.
         fault: why the utterance as a whole has none; empty when it has.
         cut: samples taken off the longer file's end to make the lengths equal.
+        rates: of the files that were resampled, in Hz.
     """
 
     utt_id: str
@@ -49,6 +44,7 @@ class Row:
     reasons: dict[str, str] = field(default_factory=dict)
     fault: str = ""
     cut: int = 0
+    rates: list[int] = field(default_factory=list)
 
     @property
     def reason(self) -> str:
@@ -60,9 +56,9 @@ def score_files(task: Task) -> Row:
     """Score one utterance's two files. It does not raise: what is wrong becomes the reason."""
     row = Row(task.utt_id)
     try:
-        ref, inf, rate = _read_pair(task)
-        row.cut = abs(len(ref) - len(inf))
-        size = min(len(ref), len(inf))
+        ref, inf, rate, row.rates = _read_pair(task)
+        size = check_lengths((task.ref, task.inf), (len(ref), len(inf)))
+        row.cut = max(len(ref), len(inf)) - size
         row.scores, row.reasons = score_measures(ref[:size], inf[:size], rate, task.metrics)
     except FeatnormError as error:
         row.fault = str(error)
@@ -71,21 +67,21 @@ def score_files(task: Task) -> Row:
     return row
 
 
-def _read_pair(task: Task) -> tuple[NDArray[np.float32], NDArray[np.float32], int]:
-    """Read both files and hold them to the rules on channels, rates and lengths."""
-    ref, ref_rate = read_any_audio(task.ref)
-    inf, inf_rate = read_any_audio(task.inf)
-    for path, samples in ((task.ref, ref), (task.inf, inf)):
-        if samples.shape[1] != 1:
-            raise FeatnormError(f"{path} has {samples.shape[1]} channels, one is wanted")
+def _read_pair(task: Task) -> tuple[Any, Any, int, list[int]]:
+    """Read both files, hold them to the rules on channels and lengths, bring them to one rate.
+
+    Returns:
+        The clean and the judged samples, their rate, and the rates that were resampled.
+    """
+    signals, given = [], []
+    for path in (task.ref, task.inf):
+        samples, rate = read_any_audio(path)
+        signals.append(at_scoring_rate(to_mono(samples, path), rate))
+        given.append(rate)
+    (ref, ref_rate), (inf, inf_rate) = signals
     if ref_rate != inf_rate:
-        raise FeatnormError(f"other rate: {task.ref} has {ref_rate} Hz, {task.inf} {inf_rate} Hz")
-    if abs(len(ref) - len(inf)) > LENGTH_SLACK:
-        raise FeatnormError(
-            f"other length: {task.ref} has {len(ref)} samples, {task.inf} {len(inf)}; at most"
-            f" {LENGTH_SLACK} may differ"
-        )
-    return ref[:, 0], inf[:, 0], ref_rate
+        raise FeatnormError(f"other rate: {task.ref} has {given[0]} Hz, {task.inf} {given[1]} Hz")
+    return ref, inf, ref_rate, sorted({rate for rate in given if rate != ref_rate})
 
 
 def score_tasks(tasks: Sequence[Task], nj: int) -> Iterator[tuple[Task, Row]]:

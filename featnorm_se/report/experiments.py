@@ -115,7 +115,7 @@ def read_scores(path: str | os.PathLike[str], key: str = "utt_id") -> Scores:
     """
     words = (key, "reason")
     try:
-        with open(path, encoding="utf-8", newline="") as handle:
+        with open(path, encoding="utf-8-sig", newline="") as handle:
             return {
                 row[key]: {k: float(v) for k, v in row.items() if k not in words and v}
                 for row in csv.DictReader(handle)

@@ -17,6 +17,9 @@ from tiny_models import save_tiny
 
 from featnorm_se import Enhancer
 from featnorm_se.bin.main import main
+from featnorm_se.data import decoding
+from featnorm_se.data.audio import read_any_audio
+from featnorm_se.errors import FeatnormError
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +58,7 @@ def test_a_folder_keeps_its_tree_and_bad_files_do_not_stop_it(model, tmp_path, c
     assert "3 enhanced, 2 failed" in printed
     assert "text.wav is no audio" in printed
     assert "2 of 5 files failed" in printed.splitlines()[-1]
+    assert "files passed over, which do not end like audio: 1 .txt\n" in printed
 
 
 def test_a_second_run_does_only_what_is_missing_or_stale(model, tmp_path, capsys):
@@ -120,6 +124,52 @@ def test_several_inputs(model, tmp_path, capsys):
     twice = (tmp_path / "one" / "a.wav", tmp_path / "two" / "a.wav")
     assert enhance(model, *twice, "-o", tmp_path / "out2") == 1
     assert "would both go to" in capsys.readouterr().err
+
+
+def test_one_file_into_a_folder_that_is_not_there_yet(model, tmp_path):
+    source = write(tmp_path / "x.wav")
+    assert enhance(model, source, "-o", f"{tmp_path}/new/") == 0
+    assert tree(tmp_path) == ["new/x.wav", "x.wav"]
+
+
+def test_a_phones_recordings_are_decoded_where_something_can(model, tmp_path, capsys, monkeypatch):
+    """A stand-in for ffmpeg copies: what is not its input is the file it writes."""
+    top = write(tmp_path / "in" / "x.wav").parent
+    (top / "phone.m4a").write_bytes((top / "x.wav").read_bytes())
+    monkeypatch.setattr(decoding, "find_spec", lambda name: None)
+    monkeypatch.setenv("PATH", "")
+    assert enhance(model, top, "-o", tmp_path / "out") == 0
+    assert "passed over, which do not end like audio: 1 .m4a; some need ffmpeg or PyAV" in (
+        capsys.readouterr().err
+    )
+    assert enhance(model, top / "phone.m4a", "-o", tmp_path / "y.wav") == 1
+    assert "phone.m4a is no audio that libsndfile reads: install ffmpeg" in capsys.readouterr().err
+    ffmpeg = tmp_path / "bin" / "ffmpeg"
+    ffmpeg.parent.mkdir()
+    ffmpeg.write_text('#!/bin/sh\n/bin/cp "${5#file:}" "${9}"\n')
+    ffmpeg.chmod(0o755)
+    monkeypatch.setenv("PATH", str(ffmpeg.parent))
+    assert enhance(model, top, "-o", tmp_path / "out") == 0
+    assert tree(tmp_path / "out") == ["phone.wav", "x.wav"]
+    assert (tmp_path / "out/phone.wav").read_bytes() == (tmp_path / "out/x.wav").read_bytes()
+
+
+def test_pyav_decodes_too(tmp_path, monkeypatch):
+    av = pytest.importorskip("av")
+    wave = write(tmp_path / "x.wav", 1.0, 44100)
+    path = tmp_path / "x.m4a"
+    with av.open(str(wave)) as source, av.open(str(path), "w", format="mp4") as sink:
+        encoder = sink.add_stream("aac", rate=44100, layout="mono")
+        for frame in source.decode(audio=0):
+            sink.mux(encoder.encode(frame))
+        sink.mux(encoder.encode(None))
+    monkeypatch.setenv("PATH", "")
+    samples, rate = read_any_audio(path)
+    assert rate == 44100 and abs(len(samples) - 44100) <= 2048
+    assert 0.05 < samples.std() < 0.15
+    path.write_text("no film")
+    with pytest.raises(FeatnormError, match="x.m4a cannot be decoded"):
+        read_any_audio(path)
 
 
 def test_two_processes_give_what_one_gives(model, tmp_path, capsys):

@@ -55,7 +55,7 @@ def test_lists_hold_every_pair_sorted_and_in_its_set(root: Path, capsys) -> None
     data = root.parent / "data"
     assert list(read_scp(data / "train" / "wav.scp")) == ["p227_001", "p227_002", "p228_001"]
     assert list(read_scp(data / "valid" / "wav.scp")) == ["p226_001", "p226_002", "p287_001"]
-    test = validate_data_dir(data / "test", 16000)
+    test = validate_data_dir(data / "test")
     noisy = root / "noisy_testset_wav" / "p232_001.wav"
     assert test["wav.scp"]["p232_001"] == str(noisy)
     assert test["spk1.scp"]["p232_002"] == str(root / "clean_testset_wav" / "p232_002.wav")
@@ -87,7 +87,7 @@ def test_other_rates_are_resampled_as_documented(root: Path) -> None:
         write(folder / "p232_002.flac", 0.1 * rng.standard_normal(4411), 44100)
     assert prepare(root) == 0
     data = root.parent / "data"
-    test = validate_data_dir(data / "test", 16000)
+    test = validate_data_dir(data / "test")
     assert test["spk1.scp"]["p232_001"].startswith(str(root.parent / "dump" / "wav16k"))
     assert soundfile.info(test["wav.scp"]["p232_002"]).frames == 1601
     wide = read_audio(root / "noisy_testset_wav" / "p232_001.wav", 48000)
@@ -133,7 +133,7 @@ def clean(root: Path, name: str = "p227_001") -> Path:
 
 
 def other_length(root: Path) -> None:
-    write(clean(root), 0.1 * np.ones(3201))
+    write(clean(root), 0.1 * np.ones(3361))
 
 
 def low_rate(root: Path) -> None:
@@ -151,7 +151,7 @@ def in_two_sets(root: Path) -> None:
 
 
 FAULTS = [
-    (other_length, "p227_001: the noisy file and its clean twin differ"),
+    (other_length, "p227_001: other length"),
     (low_rate, "p227_001.wav is sampled at 8000 Hz"),
     (name_twice, "the name p227_001 comes twice"),
     (in_two_sets, "p227_001 is both in train and in test"),
@@ -166,6 +166,71 @@ def test_bad_input_ends_with_one_line(root: Path, capsys, spoil, said) -> None:
     assert len(lines) == 1 and lines[0].startswith("featnorm_se: error: ")
     assert said in lines[0]
     assert not (root.parent / "data" / "prepare.json").exists()
+
+
+def spoil_many(root: Path, count: int) -> list[str]:
+    """Spoil pairs of all sets, each in another way; return their names."""
+    names = ["p226_001", "p227_001", "p232_001"]
+    write(clean(root), np.zeros(3200))
+    clean(root, "p226_001").unlink(missing_ok=True)
+    (root / "clean_testset_wav" / "p232_001.wav").write_bytes(b"no audio")
+    for number in range(count):
+        for kind in ("noisy", "clean"):
+            write(root / f"{kind}_trainset_28spk_wav" / f"p227_9{number:02}.wav", np.zeros(99))
+        names.append(f"p227_9{number:02}")
+    return names
+
+
+def test_all_bad_pairs_are_named_in_one_run(root: Path, capsys) -> None:
+    names = spoil_many(root, 0)
+    assert prepare(root) == 1
+    lines = capsys.readouterr().err.splitlines()
+    assert "3 pairs" in lines[-1] and "--skip_bad true" in lines[-1]
+    named = [line for line in lines[:-1] if line.startswith("prepare: bad: ")]
+    assert sorted(line.split()[2].strip(":") for line in named) == names
+    spoil_many(root, 9)
+    assert prepare(root) == 1
+    lines = capsys.readouterr().err.splitlines()
+    assert "12 pairs" in lines[-1] and "ten" in lines[-1]
+    assert len([line for line in lines if line.startswith("prepare: bad: ")]) == 10
+
+
+def test_bad_pairs_are_left_out_where_that_is_asked_for(root: Path, capsys) -> None:
+    names = spoil_many(root, 2)
+    assert prepare(root, "--skip_bad", "true") == 0
+    printed = capsys.readouterr()
+    assert "train: 2 pairs" in printed.out and "3 left out" in printed.out
+    data = root.parent / "data"
+    record = json.loads((data / "prepare.json").read_text())
+    assert sorted(name for part in record["left_out"].values() for name in part) == sorted(names)
+    listed = {name for part in ("train", "valid", "test") for name in
+              validate_data_dir(data / part)["wav.scp"]}  # fmt: skip
+    assert not listed & set(names) and len(listed) == 5
+    assert prepare(root) == 1  # without the option they are bad again
+    (root / "clean_testset_wav" / "p232_002.wav").unlink()
+    assert prepare(root, "--skip_bad", "true") == 1
+    assert "where each set keeps a pair" in capsys.readouterr().err
+
+
+def test_twins_of_two_rates_lengths_and_dual_mono_are_taken(root: Path, capsys) -> None:
+    noisy = root / "noisy_trainset_28spk_wav"
+    time = np.arange(9600) / 48000
+    tone = 0.1 * np.sin(2 * np.pi * 500 * time)
+    write(noisy / "p227_001.wav", tone, 48000)
+    write(clean(root), tone[::3])
+    write(noisy / "p227_002.wav", np.stack([tone, tone], 1)[:3200])
+    write(clean(root, "p227_002"), tone[:3360])
+    for _ in range(2):
+        assert prepare(root) == 0
+    assert "1 cut to the shorter" in capsys.readouterr().out
+    train = validate_data_dir(root.parent / "data" / "train")
+    pairs = {name: [read_audio(train[scp][name]) for scp in ("wav.scp", "spk1.scp")]
+             for name in ("p227_001", "p227_002")}  # fmt: skip
+    assert np.abs(np.subtract(*pairs["p227_001"]))[50:-50].max() < 2e-3
+    assert np.array_equal(*pairs["p227_002"]) and len(pairs["p227_002"][0]) == 3200
+    write(noisy / "p227_002.wav", np.stack([tone, -tone], 1)[:3200])
+    assert prepare(root) == 1
+    assert "p227_002.wav has 2 channels" in capsys.readouterr().err
 
 
 def test_unknown_valid_speaker_names_those_there(root: Path, capsys) -> None:
@@ -208,7 +273,7 @@ def test_zip_files_give_the_same_as_folders(root: Path, capsys) -> None:
     conditions = (root.parent / "data" / "test" / "utt2cond").read_text()
     packed = zipped(root)
     assert prepare(packed) == 0
-    test = validate_data_dir(root.parent / "data" / "test", 16000)
+    test = validate_data_dir(root.parent / "data" / "test")
     assert test["wav.scp"]["p232_001"].startswith(str(root.parent / "dump" / "unpacked"))
     assert (
         Path(test["wav.scp"]["p232_001"]).read_bytes()
@@ -218,6 +283,53 @@ def test_zip_files_give_the_same_as_folders(root: Path, capsys) -> None:
     assert "6 of 11,572 training pairs, 2 of 824 test pairs" in capsys.readouterr().out
     assert prepare(packed) == 0
     assert "already prepared" in capsys.readouterr().err
+
+
+def put_pairs(folder: Path, noisy: str, clean: str) -> None:
+    samples = 0.1 * np.random.default_rng(0).standard_normal(800)
+    write(folder / "noisy" / noisy, samples)
+    write(folder / "clean" / clean, samples)
+
+
+def test_pairs_in_folders_of_sets_speakers_and_dns_names(root: Path, capsys) -> None:
+    corpus = root.parent / "pairs"
+    for speaker in ("p1", "p2", "p3"):
+        put_pairs(corpus / "train", f"{speaker}/001.wav", f"{speaker}/001.flac")
+        put_pairs(corpus / "train", f"{speaker}/{speaker}_2.wav", f"{speaker}/{speaker}_2.wav")
+    for number in (7, 77):
+        name = f"book_1_reader_0{number}_0_snr5_fileid_{number}.wav"
+        put_pairs(corpus / "test", name, f"clean_fileid_{number}.wav")
+    (corpus / "train" / "utt2cond").write_text("p2_001 bus 5\n")
+    options = ("--corpus", "folders")
+    assert prepare(corpus, *options) == 1
+    assert "p1 p2 p3" in capsys.readouterr().err
+    assert prepare(corpus, *options, "--valid_speakers", "p2") == 0
+    data = root.parent / "data"
+    assert validate_data_dir(data / "train")["utt2spk"] == {
+        "p1_001": "p1", "p1_2": "p1", "p3_001": "p3", "p3_2": "p3",
+    }  # fmt: skip
+    assert list(validate_data_dir(data / "valid")["wav.scp"]) == ["p2_001", "p2_2"]
+    assert (data / "valid" / "utt2cond").read_text() == "p2_001\tbus\t5\n"
+    test = validate_data_dir(data / "test")
+    assert list(test["utt2spk"].values()) == ["reader_077", "reader_07"]
+    for name, path in test["spk1.scp"].items():
+        assert path == f"{corpus}/test/clean/clean_{name[name.index('fileid') :]}.wav"
+    put_pairs(corpus / "valid", "q_1.wav", "q_1.wav")
+    assert prepare(corpus, *options) == 0
+    assert list(validate_data_dir(data / "valid")["wav.scp"]) == ["q_1"]
+    put_pairs(corpus / "valid", "q/1.wav", "q/1.wav")
+    assert prepare(corpus, *options) == 1
+    assert "the name q_1 comes twice" in capsys.readouterr().err
+
+
+def test_the_56_speakers_of_voicebank_demand(root: Path, capsys) -> None:
+    for path in list(root.glob("*28spk*")):
+        path.rename(path.with_name(path.name.replace("28spk", "56spk")))
+    assert prepare(root, "--speakers", "56", "--valid_speakers", "p227") == 0
+    assert "official" not in capsys.readouterr().out
+    valid = root.parent / "data" / "valid"
+    assert list(validate_data_dir(valid)["wav.scp"]) == ["p227_001", "p227_002"]
+    assert (valid / "utt2cond").read_text() == "p227_001\tcar\t0\n"
 
 
 def kaldi(root: Path, spoil: str = "") -> Path:
@@ -247,12 +359,76 @@ def test_kaldi_archives_become_files(root: Path) -> None:
     before = {name: read_audio(path) for name, path in
               read_scp(root.parent / "data" / "test" / "wav.scp").items()}  # fmt: skip
     assert prepare(made, "--corpus", "kaldi") == 0
-    test = validate_data_dir(root.parent / "data" / "test", 16000)
+    test = validate_data_dir(root.parent / "data" / "test")
     assert test["wav.scp"]["p232_001"].startswith(str(root.parent / "dump" / "wav16k" / "test"))
     for name, samples in before.items():
         assert np.array_equal(read_audio(test["wav.scp"][name]), samples)
     speakers = read_scp(root.parent / "data" / "train" / "utt2spk")
     assert speakers == {"p227_001": "p227", "p227_002": "p227", "p228_001": "p228"}
+
+
+def recordings(root: Path, channels: int = 1) -> Path:
+    """The set's utterances one after the other in one recording a set, with their segments."""
+    made = root.parent / "recordings"
+    assert prepare(root) == 0
+    for name in ("train", "valid", "test"):
+        folder = made / name
+        folder.mkdir(parents=True)
+        lists = validate_data_dir(root.parent / "data" / name)
+        for scp in ("wav.scp", "spk1.scp"):
+            whole = np.concatenate([read_audio(path) for path in lists[scp].values()])
+            other = [0.01 * np.sin(np.arange(len(whole)))] * (channels - 1)
+            write(folder / f"{scp}.wav", np.stack([*other, whole], 1))
+            (folder / scp).write_text(f"call {folder}/{scp}.wav\n")
+        segments = [f"{utt} call {0.2 * i:.2f} {0.2 * i + 0.2:.2f}\n"
+                    for i, utt in enumerate(lists["wav.scp"])]  # fmt: skip
+        (folder / "segments").write_text("".join(segments))
+        (folder / "utt2spk").write_text("".join(f"{u} {s}\n" for u, s in lists["utt2spk"].items()))
+    return made
+
+
+@pytest.mark.parametrize("channels", [1, 2])
+def test_kaldi_segments_and_channels_are_cut(root: Path, channels: int) -> None:
+    made = recordings(root, channels)
+    data = root.parent / "data"
+    if channels == 2:
+        for name in ("train", "valid", "test"):
+            (made / name / "reco2file_and_channel").write_text("call tape B\n")
+    before = {name: validate_data_dir(data / name) for name in ("train", "valid", "test")}
+    sounds = {path: read_audio(path) for lists in before.values() for scp in ("wav.scp", "spk1.scp")
+              for path in lists[scp].values()}  # fmt: skip
+    assert prepare(made, "--corpus", "kaldi") == 0
+    for name, lists in before.items():
+        after = validate_data_dir(data / name)
+        assert after["utt2spk"] == lists["utt2spk"]
+        for scp in ("wav.scp", "spk1.scp"):
+            assert list(after[scp]) == list(lists[scp])
+            for utt, path in after[scp].items():
+                heard, expected = read_audio(path), sounds[lists[scp][utt]]
+                assert np.abs(heard - expected).max() <= 1 / 32768, (scp, utt)
+    # Another cut of the same recording is another utterance.
+    (made / "test" / "segments").write_text("p232_001 call 0.05 -1\n")
+    assert prepare(made, "--corpus", "kaldi") == 0
+    assert len(read_audio(validate_data_dir(data / "test")["wav.scp"]["p232_001"])) == 6400 - 800
+
+
+@pytest.mark.parametrize(
+    ("segment", "said"),
+    [
+        (
+            "p232_001 tape 0 0.2",
+            "segments: 'p232_001 tape 0 0.2' is not 'utterance recording",
+        ),
+        ("p232_001 call 0 x", "segments: 'p232_001 call 0 x' is not"),
+        ("p232_001 call 0.2 0.1", "wav.scp.wav has no samples from 0.2 to 0.1 s"),
+        ("p232_001 call 0.3 1.0", "wav.scp.wav ends at 0.4 s, before 1.0 s"),
+    ],
+)
+def test_segments_that_cannot_be_cut_are_named(root: Path, capsys, segment, said) -> None:
+    made = recordings(root)
+    (made / "test" / "segments").write_text(f"{segment}\n")
+    assert prepare(made, "--corpus", "kaldi") == 1
+    assert said in capsys.readouterr().err
 
 
 def test_a_command_runs_only_when_allowed(root: Path, capsys) -> None:

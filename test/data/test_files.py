@@ -37,7 +37,7 @@ def test_audio_round_trip_and_clipping(tmp_path: Path) -> None:
     ("samples", "rate", "said"),
     [
         (np.zeros(0), 16000, "no samples"),
-        (np.zeros((10, 2)), 16000, "2 channels"),
+        (np.eye(2), 16000, "2 channels"),
         (np.zeros(10), 8000, "8000 Hz, 16000 Hz is wanted"),
         (np.full(10, np.inf), 16000, "NaN or infinite"),
     ],

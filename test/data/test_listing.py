@@ -4,8 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from featnorm_se.data.corpus import read_listing
+from featnorm_se.config import read_config
+from featnorm_se.data.corpus import match_names, read_listing, read_log
+from featnorm_se.data.scp import read_scp
 from featnorm_se.errors import FeatnormError
+from featnorm_se.files import read_json
+from featnorm_se.report.experiments import read_scores
 
 
 def test_a_folder_with_sub_folders(tmp_path: Path) -> None:
@@ -16,6 +20,32 @@ def test_a_folder_with_sub_folders(tmp_path: Path) -> None:
         "a": str(tmp_path / "a.wav"),
         "spk/b": str(tmp_path / "spk/b.FLAC"),
     }
+
+
+def test_what_is_passed_over_is_counted_in_one_line(tmp_path: Path, capsys) -> None:
+    for name in ("a.wav", "b.txt", "spk/c.txt", "spk/README", ".hidden/d.txt", "spk/.e.json"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "spk" / "loop").symlink_to(tmp_path)
+    assert list(read_listing(tmp_path)) == ["a"]
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1 and lines[0].endswith("do not end like audio: 2 .txt, 1 README")
+
+
+@pytest.mark.parametrize(
+    ("names", "twins", "found", "rule"),
+    [
+        (["a", "b_x"], ["a", "b"], {"a": "a", "b_x": "b_x"}, ""),
+        (["a_x", "b_x", "c"], ["a", "b", "c_"], {"a_x": "a", "b_x": "b", "c": "c"}, "_x"),
+        (["n_fileid_1", "m_fileid_12"], ["clean_fileid_12", "clean_fileid_1"],
+         {"n_fileid_1": "clean_fileid_1", "m_fileid_12": "clean_fileid_12"}, "fileid"),
+        # Not one for one: nothing is guessed.
+        (["n_fileid_1", "m_fileid_1"], ["clean_fileid_1"],
+         {"n_fileid_1": "n_fileid_1", "m_fileid_1": "m_fileid_1"}, ""),
+    ],
+)  # fmt: skip
+def test_names_find_their_twins(names, twins, found, rule) -> None:
+    assert match_names(names, twins) == (found, rule)
 
 
 def test_an_scp_with_paths_from_here_or_beside_it(
@@ -39,3 +69,26 @@ def test_missing_empty_and_double(tmp_path: Path) -> None:
     (tmp_path / "a.flac").touch()
     with pytest.raises(FeatnormError, match="the name a comes twice"):
         read_listing(tmp_path)
+
+
+@pytest.mark.parametrize("newline", ["\n", "\r\n"])
+def test_a_byte_order_mark_is_no_part_of_the_first_name(tmp_path: Path, newline: str) -> None:
+    """Windows' editors write one: in silence it made the first utterance another one."""
+
+    def written(text: str) -> Path:
+        path = tmp_path / "file"
+        path.write_bytes(text.replace("\n", newline).encode("utf-8-sig"))
+        return path
+
+    assert read_log(written("u1 café 0\nu2 bus 5\n")) == {"u1": ("café", 0.0), "u2": ("bus", 5.0)}
+    assert read_scp(written("u1 a.wav\nu2 b.wav\n")) == {"u1": "a.wav", "u2": "b.wav"}
+    assert read_json(written('{"a": 1}\n')) == read_config(written("a: 1\n")) == {"a": 1}
+    assert read_scores(written("utt_id,STOI,reason\nu1,0.5,\n")) == {"u1": {"STOI": 0.5}}
+
+
+def test_a_log_in_another_encoding_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "log.txt"
+    for encoding in ("utf-16", "latin-1"):
+        path.write_text("ü1 bus 0\n", encoding=encoding)
+        with pytest.raises(FeatnormError, match="log.txt is not UTF-8 text"):
+            read_log(path)

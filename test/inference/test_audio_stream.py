@@ -82,11 +82,24 @@ def test_texts_are_kept(enhancer, tmp_path, ending):
     assert texts == ("An interview", "N. N.", "first, with ä")
 
 
-def test_another_ending_is_another_format(enhancer, tmp_path):
-    source = write(tmp_path / "x.wav", subtype="PCM_24")
-    for name, wanted in (("y.flac", "PCM_24"), ("y.ogg", "VORBIS"), ("y.opus", "OPUS")):
-        enhance_file(enhancer, Job(source, tmp_path / name))
-        assert soundfile.info(tmp_path / name).subtype == wanted
+@pytest.mark.parametrize(
+    ("name", "subtype", "wanted"),
+    [
+        ("x.wav", "PCM_24", {"flac": "PCM_24", "ogg": "VORBIS", "opus": "OPUS"}),
+        # What 16 bits would cut keeps 24 where the container has no more.
+        ("x.wav", "FLOAT", {"flac": "PCM_24", "sph": "PCM_24", "aiff": "FLOAT"}),
+        ("x.wav", "PCM_32", {"flac": "PCM_24"}),
+        ("x.mp3", None, {"wav": "PCM_16", "w64": "PCM_16", "flac": "PCM_16", "ogg": "VORBIS"}),
+        ("x.ogg", "VORBIS", {"opus": "OPUS", "oga": "VORBIS", "wav": "PCM_16"}),
+        ("x.opus", "OPUS", {"ogg": "OPUS", "flac": "PCM_16"}),
+    ],
+)  # fmt: skip
+def test_another_ending_is_another_format(tmp_path, name, subtype, wanted):
+    source = AudioInput(write(tmp_path / name, subtype=subtype))
+    for ending, kept in wanted.items():
+        with audio_output(tmp_path / f"y.{ending}", source) as output:
+            output.write(np.zeros((16000, 1), np.float32))
+        assert soundfile.info(tmp_path / f"y.{ending}").subtype == kept, ending
 
 
 def test_a_file_gives_what_the_array_gives_and_noise_and_speech_add_up(enhancer, tmp_path):

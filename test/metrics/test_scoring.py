@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from featnorm_se.metrics import scoring, worker
+from featnorm_se.data.audio import read_any_audio, resample, write_audio
+from featnorm_se.errors import FeatnormError
+from featnorm_se.metrics import score_pair, scoring, worker
 from featnorm_se.metrics.scoring import score_set
 from featnorm_se.metrics.worker import Row, Task, score_files, score_tasks
 
@@ -110,7 +112,7 @@ def test_no_utterance_is_dropped(corpus: Corpus, tmp_path: Path) -> None:
     soundfile.write(inf / "u5.wav", np.full(16000, np.nan), rate, subtype="FLOAT")
     y, _ = soundfile.read(inf / "u6.wav")
     soundfile.write(inf / "u6.wav", np.zeros_like(y), rate)
-    soundfile.write(inf / "u7.wav", np.zeros((16000, 2)), rate)
+    soundfile.write(inf / "u7.wav", np.stack([x, -x], axis=1), rate)
     summary = score_set(ref, inf, tmp_path / "out", FAST, nj=1)
     rows = read_csv(tmp_path / "out")
     assert list(rows) == [f"u{i}" for i in range(9)]
@@ -131,6 +133,75 @@ def test_no_utterance_is_dropped(corpus: Corpus, tmp_path: Path) -> None:
     assert summary["cut_to_shorter"] == {"u1": 160}
     assert [failure["utt_id"] for failure in summary["failures"]] == list(expected)
     assert summary["metrics"]["SI_SDR"]["count"] == 1
+
+
+def test_higher_rates_are_scored_at_16_khz(corpus: Corpus, tmp_path: Path) -> None:
+    """By the recipe's resampler, whichever side has them: not one score is missing or another."""
+    ref, inf = corpus(2)
+    for folder in (ref, inf):
+        for path in folder.iterdir():
+            x, _ = soundfile.read(path, dtype="float32")
+            wide = tmp_path / f"{folder.name}48" / path.name
+            write_audio(wide, resample(x, 16000, 48000), 48000, "FLOAT")
+            x48, _ = read_any_audio(wide)
+            write_audio(tmp_path / folder.name / path.name, resample(x48[:, 0], 48000, 16000))
+    metrics = ["PESQ_WB", "STOI", "SI_SDR", "COVL"]
+    narrow = score_set(ref, inf, tmp_path / "16", metrics)
+    assert "resampled" not in narrow and narrow["failures"] == []
+    for left, right in ((ref, "inf48"), ("ref48", inf), ("ref48", "inf48")):
+        out = tmp_path / "out"
+        found = score_set(tmp_path / left, tmp_path / right, out, metrics)
+        for name in metrics:
+            mean = found["metrics"][name]["mean"]
+            assert mean == pytest.approx(narrow["metrics"][name]["mean"], abs=2e-3), name
+        assert found["resampled"]["utterances"] == 2 and found["resampled"]["from"] == [48000]
+        assert "torchaudio" in found["resampled"]["resampler"]
+    x, y = (soundfile.read(tmp_path / f"{name}48/u0.wav")[0] for name in ("ref", "inf"))
+    row = read_csv(out)["u0"]
+    assert score_pair(x, y, 48000, ["STOI"])["STOI"] == pytest.approx(float(row["STOI"]), abs=1e-6)
+
+
+def test_the_official_test_set_has_its_scores_at_48_khz(
+    real_set: tuple[Path, list[dict[str, str]]], tmp_path: Path
+) -> None:
+    root, table = real_set
+    wide = root.parent / "voicebank_demand"
+    known = {row["utt_id"]: float(row["PESQ_WB"]) for row in table}
+    names = sorted(path.stem for path in (wide / "noisy_testset_wav").iterdir())[::8]
+    for kind in ("noisy", "clean"):
+        lines = [f"{name} {wide}/{kind}_testset_wav/{name}.wav\n" for name in names]
+        (tmp_path / kind).write_text("".join(lines))
+    score_set(tmp_path / "clean", tmp_path / "noisy", tmp_path / "out", ["PESQ_WB"])
+    for name, row in read_csv(tmp_path / "out").items():
+        assert float(row["PESQ_WB"]) == pytest.approx(known[name], abs=2e-3)
+
+
+@pytest.mark.parametrize("suffix", ["", "_enhanced", ".denoised"])
+def test_names_with_a_suffix_and_noise_beside(corpus: Corpus, tmp_path: Path, suffix: str) -> None:
+    ref, inf = corpus(3)
+    expected = score_set(ref, inf, tmp_path / "plain", FAST)
+    for path in list(inf.iterdir()):
+        made = path.rename(path.with_name(f"{path.stem}{suffix}.wav"))
+        soundfile.write(made.with_name(f"{made.stem}.noise.wav"), np.ones(16000), 16000)
+    (tmp_path / "utt2cond").write_text("u0 bus 0\nu1 cafe 5\nu2 cafe 5\n")
+    found = score_set(ref, inf, tmp_path / "out", FAST, utt2cond=tmp_path / "utt2cond")
+    assert found["metrics"] == expected["metrics"] and found["failures"] == []
+    assert found.get("names_matched_by", "") == suffix
+    assert found["noise_files_left_out"] == 3
+    assert "unknown" not in found["conditions"]["noise"]
+
+
+def test_a_suffix_is_taken_off_only_where_no_name_is_the_same(
+    corpus: Corpus, tmp_path: Path
+) -> None:
+    ref, inf = corpus(2)
+    (inf / "u0.wav").rename(inf / "u0_enhanced.wav")
+    reasons = {f["utt_id"]: f["reason"] for f in score_set(ref, inf, tmp_path, FAST)["failures"]}
+    assert set(reasons) == {"u0", "u0_enhanced"}
+    (inf / "u1.wav").rename(inf / "u1x.wav")
+    (inf / "u0_enhanced.wav").rename(inf / "u0x.wav")
+    with pytest.raises(FeatnormError, match="no utterance in common"):
+        score_set(ref, inf, tmp_path, FAST)
 
 
 def test_by_condition_reaches_the_summary(corpus: Corpus, tmp_path: Path) -> None:

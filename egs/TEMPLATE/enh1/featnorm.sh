@@ -26,9 +26,11 @@ datadir=data                    # where data directories go
 dumpdir=dump                    # where statistics and converted audio go
 tag=                            # name of the experiment; empty: made from the options
 python=                         # python to use; empty: the one set up by make
-prepare=mini                    # how stage 1 makes its data: mini, voicebank_demand or kaldi
-db_root=                        # voicebank_demand: the four official folders or zips; empty: they are fetched; kaldi: data directories
+prepare=mini                    # how stage 1 makes its data: mini, voicebank_demand, folders or kaldi
+db_root=                        # voicebank_demand: the four official folders or zips; empty: they are fetched; folders, kaldi: train, valid and test
+speakers=28                     # voicebank_demand: 28, or 56 for the training set of that many (with --db_root)
 allow_pipes=false               # kaldi: true runs the commands that an scp holds
+skip_bad=false                  # true leaves bad pairs of the corpus out, and says how many
 skip_gate=false                 # voicebank_demand: true trains although the noisy scores are not the published ones
 valid_speakers="p226 p287"      # training speakers to validate on
 test_root=                      # other test pairs: a folder with clean/ and noisy/
@@ -49,7 +51,7 @@ python="${python:-${FEATNORM_SE_PYTHON:-python3}}"
 for number in stage stop_stage seed ngpu num_nodes nj inference_nj copies allow_failures; do
     [[ "${!number}" =~ ^(0|[1-9][0-9]{0,9})$ ]] || die "--${number} is '${!number}', a whole number is wanted"
 done
-for answer in allow_pipes skip_gate; do
+for answer in allow_pipes skip_bad skip_gate; do
     [[ "${!answer}" =~ ^(true|false)$ ]] || die "--${answer} is '${!answer}', true or false is wanted"
 done
 [ "${nj}" -ge 1 ] && [ "${inference_nj}" -ge 1 ] || die "--nj and --inference_nj must be at least 1"
@@ -123,7 +125,7 @@ trap 'echo "${prog}: error: ended by SIGTERM: the same command again goes on" >&
 if runs 1; then
     log "stage 1: preparing data in ${datadir}"
     prepare_options=(--output "${datadir}" --wav_dir "${dumpdir}/wav16k" --nj "${nj}"
-        --valid_speakers "${valid_speakers}")
+        --valid_speakers "${valid_speakers}" --skip_bad "${skip_bad}" --speakers "${speakers}")
     [ -z "${test_root}" ] || prepare_options+=(--test_root "${test_root}")
     case "${prepare}" in
         mini)
@@ -135,15 +137,16 @@ if runs 1; then
             ;;
         voicebank_demand)
             if [ -z "${db_root}" ]; then
+                [ "${speakers}" = 28 ] || die "--speakers ${speakers}: that set is not fetched, give it with --db_root"
                 db_root=downloads
                 "${python}" local/download.py --output "${db_root}"
             fi
             ;;
-        kaldi)
+        folders | kaldi)
             [ -n "${db_root}" ] || die "stage 1 needs --db_root, the folder of train, valid and test"
             prepare_options+=(--allow_pipes "${allow_pipes}")
             ;;
-        *) die "--prepare ${prepare}: there are mini and voicebank_demand, and kaldi" ;;
+        *) die "--prepare ${prepare}: there are mini, voicebank_demand, folders and kaldi" ;;
     esac
     "${python}" -m featnorm_se.bin.prepare --corpus "${prepare}" --db_root "${db_root}" "${prepare_options[@]}"
 fi

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from featnorm_se.data.audio import AUDIO_SUFFIXES, FloatArray, audio_info, resample
+from featnorm_se.data.audio import FloatArray, audio_info, read_any_audio, resample
+from featnorm_se.data.decoding import AUDIO_SUFFIXES, walk_audio
 from featnorm_se.errors import FeatnormError
 
 _LIBRISPEECH = re.compile(r"(\d+)-\d+-\d+")
@@ -41,12 +42,7 @@ def find_audio(root: str | os.PathLike[str]) -> list[Path]:
     folder = Path(root)
     if not folder.is_dir():
         raise FeatnormError(f"no such folder: {root}")
-    found = [
-        Path(parent, name)
-        for parent, _, names in os.walk(folder, followlinks=True)
-        for name in names
-        if name.lower().endswith(AUDIO_SUFFIXES) and not name.startswith(".")
-    ]
+    found = walk_audio(folder)
     if not found:
         raise FeatnormError(
             f"{root} holds no audio file ({' '.join(AUDIO_SUFFIXES)}): give another folder"
@@ -121,22 +117,7 @@ def read_clip(clip: Clip, sample_rate: int) -> FloatArray:
     Raises:
         FeatnormError: the file is missing, no audio or cut short, or holds NaN samples.
     """
-    import soundfile
-
-    audio_info(clip.path)
-    try:
-        samples, rate = soundfile.read(
-            clip.path,
-            start=clip.start,
-            frames=clip.frames,
-            dtype="float32",
-            always_2d=True,
-        )
-    except (soundfile.LibsndfileError, RuntimeError) as error:
-        raise FeatnormError(f"{clip.path} cannot be read to its end: {error}") from error
-    if len(samples) < clip.frames:
-        raise FeatnormError(f"{clip.path} is cut short or damaged")
-    if not np.isfinite(samples).all():
-        raise FeatnormError(f"{clip.path} holds NaN or infinite samples")
+    span = clip.start / clip.sample_rate, (clip.start + clip.frames) / clip.sample_rate
+    samples, rate = read_any_audio(clip.path, span=span)
     loudest = int(np.argmax(np.sum(np.square(samples, dtype=np.float64), axis=0)))
     return resample(np.ascontiguousarray(samples[:, loudest]), rate, sample_rate)
