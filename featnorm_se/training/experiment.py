@@ -23,6 +23,7 @@ from featnorm_se.training import record
 from featnorm_se.upstream import load_upstream
 
 if TYPE_CHECKING:
+    from featnorm_se.training.initial import InitialModel
     from featnorm_se.upstream.base import Upstream
 
 
@@ -31,7 +32,7 @@ class Experiment:
     """What one fine-tuning run is about.
 
     Attributes: the options of ``python -m featnorm_se.bin.train``, whose ``--help`` says what each
-    is, and
+    is (``upstream``, ``norm`` and ``norm_site`` may be empty with ``init``), and
 
         overrides: the words of ``--set``, such as ``separator_conf.units=128``.
         launcher: what ``espnet2.bin.launch`` gives each process, in ESPnet's keys (``dist_*``).
@@ -50,6 +51,7 @@ class Experiment:
     upstream_conf_dir: Path | None = None
     clean_stats: Path | None = None
     noisy_stats: Path | None = None
+    init: Path | None = None
     overrides: Sequence[str] = ()
     command: str = ""
     launcher: Mapping[str, str] = field(default_factory=dict)
@@ -62,16 +64,10 @@ def train(experiment: Experiment) -> None:
         FeatnormError: bad input: data directories, upstream, norm, site, statistics, YAML.
     """
     expdir = experiment.expdir
-    check_norm(experiment.norm)
     for folder in (experiment.train_dir, experiment.valid_dir):
         validate_data_dir(folder)
-    upstream = load_upstream(
-        experiment.upstream,
-        experiment.upstream_ckpt,
-        seed=experiment.seed,
-        conf_dir=experiment.upstream_conf_dir,
-    )
-    config = resolve_config(experiment, upstream)
+    upstream, initial = load_start(experiment)
+    config = resolve_config(experiment, upstream, initial)
     about = describe(experiment, config, upstream)
     if record.is_finished(expdir, about):
         print(f"{expdir} is trained already", file=sys.stderr)
@@ -89,7 +85,7 @@ def train(experiment: Experiment) -> None:
     args = parse_options({**config, **experiment.launcher}, str(experiment.config))
     set_all_random_seed(args.seed)
     try:
-        model = FeatNormTask.build_model(args, upstream)
+        model = FeatNormTask.build_model(args, upstream, initial)
     except (AttributeError, KeyError, TypeError, ValueError) as error:  # a key or value of *_conf
         raise FeatnormError(f"{experiment.config} or --set: no such model: {error}") from error
     weights = list(model.separator.parameters())
@@ -106,7 +102,35 @@ def train(experiment: Experiment) -> None:
         FeatNormTask.built = None
 
 
-def resolve_config(experiment: Experiment, upstream: Upstream) -> dict[str, Any]:
+def load_start(experiment: Experiment) -> tuple[Upstream, InitialModel | None]:
+    """Load what training starts from: the upstream and, with ``init``, the model that it is of.
+
+    Raises:
+        FeatnormError: it cannot be had, or ``init`` is given together with what it brings.
+    """
+    if experiment.init is None:
+        check_norm(experiment.norm)
+        upstream = load_upstream(
+            experiment.upstream,
+            experiment.upstream_ckpt,
+            seed=experiment.seed,
+            conf_dir=experiment.upstream_conf_dir,
+        )
+        return upstream, None
+    for name in ("upstream_ckpt", "clean_stats", "noisy_stats"):
+        if value := getattr(experiment, name):
+            raise FeatnormError(f"--{name} {value}: leave it out, --init {experiment.init} has it")
+    if experiment.init.resolve() == experiment.expdir.resolve():
+        raise FeatnormError(f"--init {experiment.init} is this run itself: give it another --tag")
+    from featnorm_se.training.initial import read_initial
+
+    initial = read_initial(experiment.init)
+    return initial.separator.upstream, initial
+
+
+def resolve_config(
+    experiment: Experiment, upstream: Upstream, initial: InitialModel | None = None
+) -> dict[str, Any]:
     """Return the run's ESPnet configuration: the YAML, the overrides and the experiment's own.
 
     The separator's part is written so that ``config.yaml`` alone builds the model again.
@@ -114,23 +138,27 @@ def resolve_config(experiment: Experiment, upstream: Upstream) -> dict[str, Any]
     config = override_config(read_training_config(experiment.config), experiment.overrides)
     if config.get("init_param"):
         raise FeatnormError(
-            f"{experiment.config}: init_param loads files that could run code: give --upstream_ckpt"
+            f"{experiment.config}: init_param loads files that could run code: give --init"
         )
+    options = {key: getattr(experiment, key) for key in ("upstream", "norm", "norm_site")}
+    if initial is not None:
+        config = initial.complete(config, options)
+        options = {key: config["separator_conf"][key] for key in options}
     stft = ("n_fft", "hop_length", "win_length")
     encoder = config.setdefault("encoder_conf", {})
     config["separator"] = "featnorm"
     config["separator_conf"] = {
         **config.get("separator_conf", {}),
         **{key: value for key, value in encoder.items() if key in stft},
-        "upstream": experiment.upstream,
+        **options,
         "upstream_conf": {"family": upstream.family, **upstream.config},
-        "norm": experiment.norm,
-        "norm_site": upstream.resolve_sites(experiment.norm_site),
+        "norm_site": upstream.resolve_sites(options["norm_site"]),
     }
     config |= {key: getattr(experiment, key) for key in ("seed", "ngpu", "upstream_ckpt")}
-    for key in ("upstream_conf_dir", "clean_stats", "noisy_stats"):
+    for key in ("upstream_conf_dir", "clean_stats", "noisy_stats", "init"):
         path = getattr(experiment, key)
-        config[key] = None if path is None else str(path)
+        # ESPnet's own `init` is how random weights are drawn.
+        config["init_model" if key == "init" else key] = None if path is None else str(path)
     for name, folder in (("train", experiment.train_dir), ("valid", experiment.valid_dir)):
         config[f"{name}_data_path_and_name_and_type"] = [
             [str(folder / "wav.scp"), "speech_mix", "sound"],
@@ -177,16 +205,19 @@ def describe(
     """Return what ``run.json`` says of the experiment before it starts."""
     prepared = experiment.train_dir.parent / "prepare.json"
     data = read_json(prepared) if prepared.is_file() else {}
-    acts = experiment.norm not in ("none", "level")
+    model = config["separator_conf"]
+    acts = model["norm"] not in ("none", "level")
+    init = experiment.init
     return {
         "name": experiment.expdir.name,
         "command": experiment.command,
         "seed": experiment.seed,
-        "upstream": experiment.upstream,
+        "init": init and {"model": str(init.resolve()), "weights": upstream.identity},
+        "upstream": model["upstream"],
         "upstream_ckpt": experiment.upstream_ckpt,
         "upstream_identity": upstream.identity,
-        "norm": experiment.norm,
-        "norm_site": ",".join(config["separator_conf"]["norm_site"]) if acts else "",
+        "norm": model["norm"],
+        "norm_site": ",".join(model["norm_site"]) if acts else "",
         "config_sha256": hash_config(config),
         "config": dict(config),
         "statistics": {
@@ -205,6 +236,7 @@ def hash_config(config: Mapping[str, Any]) -> str:
     length = {"max_epoch", "patience", "num_workers", "ngpu", "log_interval", "max_bad_steps"}
     # Where things lie says nothing of what they are; the record keeps hashes of them.
     places = {"output_dir", "clean_stats", "noisy_stats", "upstream_ckpt", "upstream_conf_dir"}
+    places |= {"init_model"}
     places |= {"train_data_path_and_name_and_type", "valid_data_path_and_name_and_type"}
     places |= {"valid_shape_file"}
     kept = {key: value for key, value in config.items() if key not in length | places}

@@ -24,6 +24,7 @@ from featnorm_se.model.loss import LogMagnitudeL1
 from featnorm_se.model.separator import FeatNormSeparator
 from featnorm_se.names import LEVEL_SITE
 from featnorm_se.statistics import FeatureStats
+from featnorm_se.training.initial import InitialModel, read_initial
 from featnorm_se.training.record import CHECKPOINT
 from featnorm_se.training.trainer import FeatNormTrainer
 from featnorm_se.upstream import load_upstream
@@ -73,6 +74,7 @@ class FeatNormTask(EnhancementTask):
         add = parser.add_argument_group(description="Feature normalization related").add_argument
         for name in ("upstream_ckpt", "upstream_conf_dir", "clean_stats", "noisy_stats"):
             add(f"--{name}", help="see python -m featnorm_se.bin.train --help")
+        add("--init_model", help="its --init")
         add("--upstream_lr_scale", type=float, default=0.1, help="of the head's learning rate")
         add("--max_bad_steps", type=int, default=10, help="see WatchedBatches; 0: never stop")
 
@@ -85,12 +87,19 @@ class FeatNormTask(EnhancementTask):
         return parser
 
     @classmethod
-    def build_model(cls, args: argparse.Namespace, upstream: Upstream | None = None) -> Any:
+    def build_model(
+        cls,
+        args: argparse.Namespace,
+        upstream: Upstream | None = None,
+        initial: InitialModel | None = None,
+    ) -> Any:
         """Build the model and, unless the run resumes, start it from the pre-trained weights.
 
         Args:
             args: ESPnet's options.
             upstream: the loaded upstream that becomes part of the model; ``None``: load it.
+            initial: the trained model that it is of, to start from as a whole; ``None``: load it
+                if ``args`` name one.
 
         Raises:
             FeatnormError: the checkpoint or the statistics are missing or do not fit, or the
@@ -103,6 +112,9 @@ class FeatNormTask(EnhancementTask):
         check_one_stft(vars(args))
         conf = dict(args.separator_conf)
         resumes = args.resume and (Path(args.output_dir) / CHECKPOINT).is_file()
+        if upstream is None and not resumes and getattr(args, "init_model", None):
+            initial = read_initial(Path(args.init_model))
+            upstream = initial.separator.upstream
         if upstream is None and not resumes:
             folder = Path(args.upstream_conf_dir) if args.upstream_conf_dir else None
             upstream = load_upstream(
@@ -111,12 +123,15 @@ class FeatNormTask(EnhancementTask):
         weights = {}
         if upstream is not None:
             # A copy, since ESPnet's `init` draws every weight of the model anew.
-            weights = copy.deepcopy(upstream.state_dict())
+            weights = copy.deepcopy((initial.separator if initial else upstream).state_dict())
             conf["upstream"] = upstream
         model = super().build_model(argparse.Namespace(**{**vars(args), "separator_conf": conf}))
         if getattr(args, "use_amp", False) and not getattr(args, "ngpu", 0):
             model.separator.bf16 = True  # ESPnet's own autocast is for GPUs only
-        if not resumes:
+        if initial is not None and not resumes:
+            # All of it but the count of steps, which `freeze_steps` is held against.
+            model.separator.load_state_dict(weights | {"steps": model.separator.steps})
+        elif not resumes:
             model.separator.start_from(weights, *_statistics(model.separator, args))
         return model
 

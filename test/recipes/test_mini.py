@@ -98,6 +98,18 @@ def test_all_stages(tmp_path):
     assert other.returncode == 1
     assert "norm 'utterance', this run has 'none'" in other.stderr
 
+    # From here on, on other data: no statistics, no checkpoint, no word of what the model is.
+    options = [*options[:6], "--init", str(exp), "--set", "max_epoch=1 num_iters_per_epoch=8"]
+    more = run(*options, "--metrics", "STOI", "--stage", "2")
+    assert more.returncode == 0, more.stdout + more.stderr
+    assert f"stage 2: no statistics are needed, {exp} has them" in more.stdout
+    record = json.loads((tmp_path / "exp" / f"init_{TAG}_finetune_seed0" / "run.json").read_text())
+    assert record["init"]["model"] == str(exp) and not record["statistics"]
+    assert "init" in (tmp_path / "RESULTS.md").read_text()
+    contrary = run(*options, "--norm", "none", "--stage", "3", "--tag", "other")
+    assert contrary.returncode == 1
+    assert "--norm none (there 'utterance'): leave these out" in contrary.stderr
+
 
 @pytest.mark.parametrize(
     ("options", "told"),
@@ -110,6 +122,7 @@ def test_all_stages(tmp_path):
         (["--norm", "batch"], "no such norm: 'batch'; there are none, utterance"),
         (["--upstream", "tera_tiny", "--norm_site", "layer.9"], "no such site: 'layer.9'"),
         (["--upstream_ckpt", "/no/such.pt"], "/no/such.pt: there is no such file"),
+        (["--init", "/no/model.zip"], "/no/model.zip: there is no such folder of an experiment"),
         (["--config", "conf/none.yaml"], "conf/none.yaml: there is no such file"),
         (["--tag", "../up"], "'../up' cannot be the name of a folder"),
         (["--python", "/no/python"], "/no/python: there is no such program"),

@@ -10,7 +10,8 @@ upstream=wavlm                  # mockingjay, tera, wav2vec2, hubert, wavlm, ...
 upstream_ckpt=                  # checkpoint: a path, a URL, scratch (random weights); empty: the official one
 norm=utterance                  # none, utterance, corpus, instance, mix, level
 norm_site=auto                  # auto, frontend, projection, layer.K, last; several with commas
-config=conf/train.yaml          # training configuration, in the keys of ESPnet
+init=                           # start from this trained model, exp/NAME or a packed zip: all weights and statistics
+config=conf/train.yaml          # training configuration, in the keys of ESPnet; with --init: conf/finetune.yaml
 set=                            # key=value over the configuration, several with blanks
 seed=0                          # of everything random
 ngpu=0                          # GPUs on each machine, for stages 2 to 4; 0: the processor
@@ -56,10 +57,19 @@ done
 [ "${num_nodes}" -ge 1 ] || die "--num_nodes must be at least 1"
 [ "${num_nodes}" -eq 1 ] || [ "${job_cmd}" != run.pl ] ||
     die "--num_nodes ${num_nodes} needs a cluster: cmd_backend=slurm ${prog} ... (or pbs, sge)"
+if [ -n "${init}" ]; then
+    [ -e "${init}" ] || die "--init ${init}: there is no such folder of an experiment or packed model"
+    # What is not named comes from there, and the weights in any case.
+    for option in upstream norm norm_site; do
+        [[ -v "given[${option}]" ]] || printf -v "${option}" ''
+    done
+    [[ -v "given[config]" ]] || config=conf/finetune.yaml
+    [ "${upstream_ckpt}" != scratch ] || upstream_ckpt=
+fi
 command -v "${python}" > /dev/null || die "--python ${python}: there is no such program"
 [ -r "${config}" ] || die "--config ${config}: there is no such file"
 [ -r "${inference_config}" ] || die "--inference_config ${inference_config}: there is no such file"
-"${python}" -m featnorm_se.bin.info --check --upstream "${upstream}" --upstream_ckpt "${upstream_ckpt}" \
+[ -n "${init}" ] || "${python}" -m featnorm_se.bin.info --check --upstream "${upstream}" --upstream_ckpt "${upstream_ckpt}" \
     --upstream_conf_dir conf/upstream --norm "${norm}" --norm_site "${norm_site}"
 
 if [ -z "${tag}" ]; then
@@ -70,6 +80,7 @@ if [ -z "${tag}" ]; then
     esac
     tag="${upstream}_${weights}_${norm}"
     [ "${norm}" = none ] || [ "${norm}" = level ] || tag+="_${norm_site//,/+}"
+    [ -z "${init}" ] || tag="init_$(basename "${init%.zip}")"
     tag+="_$(basename "${config%.*}")_seed${seed}"
 fi
 case "${tag}" in
@@ -162,8 +173,8 @@ collect() { # kind scp
 
 if runs 2; then
     needs 2 "${datadir}/train/spk1.scp" 1
-    if [ "${norm}" = none ]; then
-        log "stage 2: --norm none needs no statistics"
+    if [ -n "${init}" ] || [ "${norm}" = none ]; then
+        log "stage 2: no statistics are needed, ${init:---norm none}${init:+ has them}"
     else
         collect clean "${datadir}/train/spk1.scp"
         [ "${norm}" != corpus ] || collect noisy "${datadir}/train/wav.scp"
@@ -191,11 +202,13 @@ fi
 
 if runs 3; then
     train_options=()
-    if [ "${norm}" != none ]; then
+    if [ -n "${init}" ]; then
+        train_options+=(--init "${init}")
+    elif [ "${norm}" != none ]; then
         needs 3 "${stats}/clean.npz" 2
         train_options+=(--clean_stats "${stats}/clean.npz")
     fi
-    if [ "${norm}" = corpus ]; then
+    if [ -z "${init}" ] && [ "${norm}" = corpus ]; then
         needs 3 "${stats}/noisy.npz" 2
         train_options+=(--noisy_stats "${stats}/noisy.npz")
     fi
