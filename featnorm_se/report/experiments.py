@@ -49,8 +49,8 @@ class Experiment:
     @property
     def start(self) -> str:
         """``pre-trained``, ``scratch`` or ``init``; empty when the record does not say."""
-        if not self.run.get("upstream") or self.run.get("init"):
-            return "init" if self.run.get("upstream") else ""
+        if self.run.get("init") or not self.run.get("upstream"):
+            return "init" if self.run.get("init") else ""
         return "scratch" if self.run.get("upstream_ckpt") == "scratch" else "pre-trained"
 
     def mean(self, testset: str, metric: str) -> float | None:

@@ -20,10 +20,9 @@ from featnorm_se.errors import FeatnormError
 from featnorm_se.files import read_json, remove_temporary, sha256_file
 from featnorm_se.names import check_norm
 from featnorm_se.training import record
-from featnorm_se.upstream import load_upstream
+from featnorm_se.training.initial import InitialModel, load_start
 
 if TYPE_CHECKING:
-    from featnorm_se.training.initial import InitialModel
     from featnorm_se.upstream.base import Upstream
 
 
@@ -66,7 +65,20 @@ def train(experiment: Experiment) -> None:
     expdir = experiment.expdir
     for folder in (experiment.train_dir, experiment.valid_dir):
         validate_data_dir(folder)
-    upstream, initial = load_start(experiment)
+    if experiment.init is None:
+        check_norm(experiment.norm)
+    elif experiment.init.resolve() == expdir.resolve():
+        raise FeatnormError(f"--init {experiment.init} is this run itself: give it another --tag")
+    for name in ("upstream_ckpt", "clean_stats", "noisy_stats") if experiment.init else ():
+        if value := getattr(experiment, name):
+            raise FeatnormError(f"--{name} {value}: leave it out, --init {experiment.init} has it")
+    upstream, initial = load_start(
+        experiment.upstream,
+        experiment.upstream_ckpt,
+        experiment.seed,
+        experiment.upstream_conf_dir,
+        experiment.init,
+    )
     config = resolve_config(experiment, upstream, initial)
     about = describe(experiment, config, upstream)
     if record.is_finished(expdir, about):
@@ -102,32 +114,6 @@ def train(experiment: Experiment) -> None:
         FeatNormTask.built = None
 
 
-def load_start(experiment: Experiment) -> tuple[Upstream, InitialModel | None]:
-    """Load what training starts from: the upstream and, with ``init``, the model that it is of.
-
-    Raises:
-        FeatnormError: it cannot be had, or ``init`` is given together with what it brings.
-    """
-    if experiment.init is None:
-        check_norm(experiment.norm)
-        upstream = load_upstream(
-            experiment.upstream,
-            experiment.upstream_ckpt,
-            seed=experiment.seed,
-            conf_dir=experiment.upstream_conf_dir,
-        )
-        return upstream, None
-    for name in ("upstream_ckpt", "clean_stats", "noisy_stats"):
-        if value := getattr(experiment, name):
-            raise FeatnormError(f"--{name} {value}: leave it out, --init {experiment.init} has it")
-    if experiment.init.resolve() == experiment.expdir.resolve():
-        raise FeatnormError(f"--init {experiment.init} is this run itself: give it another --tag")
-    from featnorm_se.training.initial import read_initial
-
-    initial = read_initial(experiment.init)
-    return initial.separator.upstream, initial
-
-
 def resolve_config(
     experiment: Experiment, upstream: Upstream, initial: InitialModel | None = None
 ) -> dict[str, Any]:
@@ -140,19 +126,19 @@ def resolve_config(
         raise FeatnormError(
             f"{experiment.config}: init_param loads files that could run code: give --init"
         )
-    options = {key: getattr(experiment, key) for key in ("upstream", "norm", "norm_site")}
+    options: dict[str, Any] = {"upstream": experiment.upstream, "norm": experiment.norm}
+    options["norm_site"] = experiment.norm_site and upstream.resolve_sites(experiment.norm_site)
+    named = {key: value for key, value in options.items() if value}
+    config["separator_conf"] = {**config.get("separator_conf", {}), **named}
     if initial is not None:
-        config = initial.complete(config, options)
-        options = {key: config["separator_conf"][key] for key in options}
+        config = initial.complete(config)
     stft = ("n_fft", "hop_length", "win_length")
     encoder = config.setdefault("encoder_conf", {})
     config["separator"] = "featnorm"
     config["separator_conf"] = {
-        **config.get("separator_conf", {}),
+        **config["separator_conf"],
         **{key: value for key, value in encoder.items() if key in stft},
-        **options,
         "upstream_conf": {"family": upstream.family, **upstream.config},
-        "norm_site": upstream.resolve_sites(options["norm_site"]),
     }
     config |= {key: getattr(experiment, key) for key in ("seed", "ngpu", "upstream_ckpt")}
     for key in ("upstream_conf_dir", "clean_stats", "noisy_stats", "init"):

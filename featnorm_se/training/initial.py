@@ -6,13 +6,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from inspect import signature
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from featnorm_se.errors import FeatnormError
 from featnorm_se.files import sha256_file
-from featnorm_se.inference.enhancer import Enhancer
-from featnorm_se.inference.model_file import find_weights, read_model
-from featnorm_se.model.separator import FeatNormSeparator
+from featnorm_se.upstream import load_upstream
+
+if TYPE_CHECKING:
+    from featnorm_se.model.separator import FeatNormSeparator
+    from featnorm_se.upstream.base import Upstream
 
 # What the weights fix of the separator; the rest of separator_conf says how it is trained.
 _SEPARATOR = (
@@ -28,53 +30,53 @@ class InitialModel:
 
     Attributes:
         source: the experiment's folder or the packed zip.
-        sha256: of the weights' file, the zip itself where it is packed.
         config: its ``config.yaml``.
-        separator: with its weights and statistics in it.
+        separator: with its weights and statistics in it; its upstream's ``identity`` is a hash of
+            the weights' file (of the zip itself where it is packed).
     """
 
     source: Path
-    sha256: str
     config: dict[str, Any]
     separator: FeatNormSeparator
 
-    def complete(self, config: Mapping[str, Any], options: Mapping[str, str]) -> dict[str, Any]:
-        """Add what the weights fix, and the loss, to a training configuration that leaves it out.
-
-        Args:
-            config: the training configuration.
-            options: ``upstream``, ``norm`` and ``norm_site`` as given; empty: not given.
+    def complete(self, config: Mapping[str, Any]) -> dict[str, Any]:
+        """Add what the weights fix, and the loss, to a training configuration without them.
 
         Raises:
             FeatnormError: something contradicts the weights; the message lists all of it.
         """
-        own = self.config["separator_conf"]
-        known = signature(FeatNormSeparator).parameters
-        fixed = {group: dict(self.config[group]) for group in _GROUPS}
+        known = signature(type(self.separator)).parameters
+        fixed: dict[str, dict[str, Any]] = {group: dict(self.config[group]) for group in _GROUPS}
+        own = {**fixed["separator_conf"], "norm_site": self.separator.norm_sites}
         fixed["separator_conf"] = {key: own.get(key, known[key].default) for key in _SEPARATOR}
-        fixed["separator_conf"]["norm_site"] = self.separator.norm_sites
         given = {group: dict(config.get(group) or {}) for group in _GROUPS}
-        named = {key: value for key, value in options.items() if value}
-        if "norm_site" in named:
-            named["norm_site"] = self.separator.upstream.resolve_sites(named["norm_site"])
         wrong = [
             f"{group}.{key} {value!r} (there {fixed[group].get(key)!r})"
             for group, values in given.items()
             for key, value in values.items()
             if (key in _SEPARATOR or group != "separator_conf") and value != fixed[group].get(key)
         ]
-        wrong += [
-            f"--{key} {options[key]} (there {fixed['separator_conf'][key]!r})"
-            for key, value in named.items()
-            if value != fixed["separator_conf"][key]
-        ]
         if wrong:
             raise FeatnormError(
                 f"--init {self.source} does not fit {', '.join(wrong)}: leave these out, they come"
                 " from there"
             )
-        loss = {key: self.config[key] for key in ("criterions", "model_conf") if key in self.config}
+        loss = {k: v for k, v in self.config.items() if k in ("criterions", "model_conf")}
         return {**loss, **config, **{group: fixed[group] | given[group] for group in _GROUPS}}
+
+
+def load_start(
+    name: str, checkpoint: str | None, seed: int, conf_dir: Path | None, init: Path | None
+) -> tuple[Upstream, InitialModel | None]:
+    """Load what training starts from: an upstream and, with ``init``, the model that it is of.
+
+    Raises:
+        FeatnormError: it cannot be had; see ``load_upstream`` and ``read_initial``.
+    """
+    if init is None:
+        return load_upstream(name, checkpoint, seed=seed, conf_dir=conf_dir), None
+    initial = read_initial(init)
+    return initial.separator.upstream, initial
 
 
 def read_initial(source: Path) -> InitialModel:
@@ -83,15 +85,18 @@ def read_initial(source: Path) -> InitialModel:
     Raises:
         FeatnormError: there is none, or it is broken or no model of this project.
     """
+    from featnorm_se.inference.enhancer import Enhancer
+    from featnorm_se.inference.model_file import find_weights, read_model
+
     if not source.exists():
         raise FeatnormError(
             f"--init {source}: there is no such folder of an experiment or packed model"
         )
-    sha256 = sha256_file(source if source.is_file() else find_weights(source))
     config, weights = read_model(source)
     try:
         separator = Enhancer(config, weights).separator
     except FeatnormError as error:
         raise FeatnormError(f"--init {source}: {error}") from error
-    separator.upstream.identity = f"sha256:{sha256}"
-    return InitialModel(source, sha256, config, separator)
+    file = source if source.is_file() else find_weights(source)
+    separator.upstream.identity = f"sha256:{sha256_file(file)}"
+    return InitialModel(source, config, separator)

@@ -24,10 +24,9 @@ from featnorm_se.model.loss import LogMagnitudeL1
 from featnorm_se.model.separator import FeatNormSeparator
 from featnorm_se.names import LEVEL_SITE
 from featnorm_se.statistics import FeatureStats
-from featnorm_se.training.initial import InitialModel, read_initial
+from featnorm_se.training.initial import InitialModel, load_start
 from featnorm_se.training.record import CHECKPOINT
 from featnorm_se.training.trainer import FeatNormTrainer
-from featnorm_se.upstream import load_upstream
 from featnorm_se.upstream.base import Upstream
 
 SEPARATOR = "featnorm"
@@ -72,9 +71,9 @@ class FeatNormTask(EnhancementTask):
     def add_task_arguments(cls, parser: argparse.ArgumentParser) -> None:
         super().add_task_arguments(parser)
         add = parser.add_argument_group(description="Feature normalization related").add_argument
-        for name in ("upstream_ckpt", "upstream_conf_dir", "clean_stats", "noisy_stats"):
+        files = ("upstream_ckpt", "upstream_conf_dir", "clean_stats", "noisy_stats", "init_model")
+        for name in files:
             add(f"--{name}", help="see python -m featnorm_se.bin.train --help")
-        add("--init_model", help="its --init")
         add("--upstream_lr_scale", type=float, default=0.1, help="of the head's learning rate")
         add("--max_bad_steps", type=int, default=10, help="see WatchedBatches; 0: never stop")
 
@@ -98,8 +97,7 @@ class FeatNormTask(EnhancementTask):
         Args:
             args: ESPnet's options.
             upstream: the loaded upstream that becomes part of the model; ``None``: load it.
-            initial: the trained model that it is of, to start from as a whole; ``None``: load it
-                if ``args`` name one.
+            initial: the trained model that it is of, to start from as a whole.
 
         Raises:
             FeatnormError: the checkpoint or the statistics are missing or do not fit, or the
@@ -112,15 +110,12 @@ class FeatNormTask(EnhancementTask):
         check_one_stft(vars(args))
         conf = dict(args.separator_conf)
         resumes = args.resume and (Path(args.output_dir) / CHECKPOINT).is_file()
-        if upstream is None and not resumes and getattr(args, "init_model", None):
-            initial = read_initial(Path(args.init_model))
-            upstream = initial.separator.upstream
         if upstream is None and not resumes:
-            folder = Path(args.upstream_conf_dir) if args.upstream_conf_dir else None
-            upstream = load_upstream(
-                conf["upstream"], args.upstream_ckpt, seed=args.seed, conf_dir=folder
+            names = (args.upstream_conf_dir, args.init_model)
+            upstream, initial = load_start(
+                conf["upstream"], args.upstream_ckpt, args.seed, *(n and Path(n) for n in names)
             )
-        weights = {}
+        weights: dict[str, torch.Tensor] = {}
         if upstream is not None:
             # A copy, since ESPnet's `init` draws every weight of the model anew.
             weights = copy.deepcopy((initial.separator if initial else upstream).state_dict())

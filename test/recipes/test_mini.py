@@ -108,7 +108,7 @@ def test_all_stages(tmp_path):
     assert "init" in (tmp_path / "RESULTS.md").read_text()
     contrary = run(*options, "--norm", "none", "--stage", "3", "--tag", "other")
     assert contrary.returncode == 1
-    assert "--norm none (there 'utterance'): leave these out" in contrary.stderr
+    assert "norm 'none' (there 'utterance'): leave these out" in contrary.stderr
 
 
 @pytest.mark.parametrize(

@@ -72,11 +72,11 @@ def test_all_of_the_model_is_taken_over(tmp_path, packed, norm, conf):
         pack(init, tmp_path / "old.zip")
         init = tmp_path / "old.zip"
     model = read_initial(init)
-    options = {"upstream": "tera_tiny", "norm": "", "norm_site": ""}
-    config = model.complete({"separator_conf": {"freeze": "all"}}, options)
+    config = model.complete({"separator_conf": {"freeze": "all", "upstream": "tera_tiny"}})
     assert config["criterions"][0]["name"] == "log1p_l1"
     given = {"output_dir": str(tmp_path), "resume": True, "seed": 1, "loss_wrapper": None}
     given |= {"upstream_ckpt": "/no/such.pt", "init_model": str(init), "init": "xavier_uniform"}
+    given |= {"upstream_conf_dir": None}
     args = argparse.Namespace(**{**config, **given, "separator": "featnorm", "encoder": "stft"})
     args.decoder = "stft"
     # As in a process that torch spawns, which reads it anew, and as in the only one.
@@ -143,8 +143,8 @@ def test_what_does_not_fit_is_listed_at_once(place, tmp_path):
     told = str(error.value)
     for part in (
         *("encoder_conf.n_fft 400 (there 512)", "separator_conf.units 9 (there 8)"),
-        *("--upstream wavlm_tiny (there 'tera_tiny')", "--norm none (there 'utterance')"),
-        "--norm_site layer.1 (there ['projection'])",
+        *("upstream 'wavlm_tiny' (there 'tera_tiny')", "norm 'none' (there 'utterance')"),
+        "norm_site ['layer.1'] (there ['projection'])",
     ):
         assert part in told
     assert "layers" not in told and "\n" not in told
