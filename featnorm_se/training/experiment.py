@@ -87,7 +87,7 @@ def train(experiment: Experiment) -> None:
     # Only now: importing the task takes time, and every check above should come first.
     from espnet2.torch_utils.set_all_random_seed import set_all_random_seed
 
-    from featnorm_se.training.task import FeatNormTask, parse_options
+    from featnorm_se.training.task import FeatNormTask, build_parts, parse_options
 
     # Processes that an outer launcher started share the folder: the first one keeps the record.
     is_first = process_rank(experiment.launcher) == 0
@@ -96,16 +96,15 @@ def train(experiment: Experiment) -> None:
         record.undo_cut_saving(expdir)
     args = parse_options({**config, **experiment.launcher}, str(experiment.config))
     set_all_random_seed(args.seed)
-    try:
-        model = FeatNormTask.build_model(args, upstream, initial)
-    except (AttributeError, KeyError, TypeError, ValueError) as error:  # a key or value of *_conf
-        raise FeatnormError(f"{experiment.config} or --set: no such model: {error}") from error
+    model = build_parts(args, f"{experiment.config} or --set", upstream, initial)
     weights = list(model.separator.parameters())
     about["parameters"] = {
         "total": sum(weight.numel() for weight in weights),
         "trainable": sum(weight.numel() for weight in weights if weight.requires_grad),
     }
     write_shapes(experiment.valid_dir / "wav.scp", expdir / "valid_shape")
+    if args.train_shape_file:
+        write_shapes(experiment.train_dir / "wav.scp", expdir / "train_shape")
     FeatNormTask.built = model
     try:
         with record.recorded(expdir, about) if is_first else nullcontext():
@@ -150,16 +149,24 @@ def resolve_config(
             [str(folder / "wav.scp"), "speech_mix", "sound"],
             [str(folder / "spk1.scp"), "speech_ref1", "sound"],
         ]
-    shapes = [str(experiment.expdir / "valid_shape")]
-    config |= {"output_dir": str(experiment.expdir), "resume": True, "valid_shape_file": shapes}
+    config |= {"output_dir": str(experiment.expdir), "resume": True}
+    config["valid_shape_file"] = [str(experiment.expdir / "valid_shape")]
+    if config.get("iterator_type", "sequence") == "sequence":
+        config["train_shape_file"] = [str(experiment.expdir / "train_shape")]
+        config.setdefault("batch_type", "sorted")
+    # ESPnet's own default chooses by figures, too, that enhancement does not have.
+    criteria = config.setdefault("best_model_criterion", [["valid", "loss", "min"]])
+    if ["valid", "si_snr", "max"] in criteria and config.get("criterions"):
+        figure = {"name": "valid_si_snr", "conf": {}, "wrapper": "fixed_order"}
+        config["criterions"] = [*config["criterions"], {**figure, "wrapper_conf": {"weight": 0.0}}]
     return config
 
 
 def read_training_config(path: Path, readers: tuple[Path, ...] = ()) -> dict[str, Any]:
     """Read a training YAML.
 
-    ``base: other.yaml`` in it names a file beside it whose keys it changes or adds to, group by
-    group; a part that it replaces (``scheduler: tristagelr``) gets no ``scheduler_conf`` of it.
+    ``base: other.yaml`` in it names a file beside it whose keys it changes or adds to, see
+    ``merge_configs``.
 
     Args:
         path: the file.
@@ -174,10 +181,9 @@ def read_training_config(path: Path, readers: tuple[Path, ...] = ()) -> dict[str
     name = config.pop("base", None)
     if name is None:
         return config
-    base = read_training_config(path.parent / str(name), (*readers, path.resolve()))
-    # A part that is replaced takes its `_conf` with it.
-    replaced = {f"{key}_conf" for key in config if config[key] != base.get(key)}
-    return merge_configs({k: v for k, v in base.items() if k not in replaced}, config)
+    return merge_configs(
+        read_training_config(path.parent / str(name), (*readers, path.resolve())), config
+    )
 
 
 def write_shapes(scp: Path, output: Path) -> None:
@@ -224,7 +230,7 @@ def hash_config(config: Mapping[str, Any]) -> str:
     places = {"output_dir", "clean_stats", "noisy_stats", "upstream_ckpt", "upstream_conf_dir"}
     places |= {"init_model"}
     places |= {"train_data_path_and_name_and_type", "valid_data_path_and_name_and_type"}
-    places |= {"valid_shape_file"}
+    places |= {"valid_shape_file", "train_shape_file"}
     kept = {key: value for key, value in config.items() if key not in length | places}
     return hashlib.sha256(json.dumps(kept, sort_keys=True, default=str).encode()).hexdigest()
 

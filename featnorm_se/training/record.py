@@ -100,7 +100,8 @@ def recorded(expdir: Path, fields: Mapping[str, Any]) -> Iterator[None]:
     )
     record |= {"finished": _now(), "epochs": len(epochs)}
     record |= {"training_seconds": round(sum(seconds), 1), "result": {"status": "finished"}}
-    best = expdir / "valid.loss.best.pth"
+    phase, figure, _ = fields["config"]["best_model_criterion"][0]
+    best = expdir / f"{phase}.{figure}.best.pth"
     if best.is_symlink():
         record["best_epoch"] = int(re.sub(r"\D", "", os.readlink(best)) or 0)
         loss = epochs.get(record["best_epoch"], {}).get("valid", {}).get("loss")

@@ -20,7 +20,7 @@ with patch("typeguard.typechecked", lambda target: target):
     from espnet2.tasks.enh import EnhancementTask, criterion_choices, separator_choices
 
 from featnorm_se.errors import FeatnormError
-from featnorm_se.model.loss import LogMagnitudeL1
+from featnorm_se.model.loss import LogMagnitudeL1, ValidSiSnr
 from featnorm_se.model.separator import FeatNormSeparator
 from featnorm_se.names import LEVEL_SITE
 from featnorm_se.statistics import FeatureStats
@@ -40,7 +40,7 @@ def register() -> None:
     serves them all; a second call changes nothing.
     """
     separator_choices.classes[SEPARATOR] = FeatNormSeparator
-    criterion_choices.classes[CRITERION] = LogMagnitudeL1
+    criterion_choices.classes |= {CRITERION: LogMagnitudeL1, "valid_si_snr": ValidSiSnr}
 
 
 class FeatNormTask(EnhancementTask):
@@ -178,6 +178,54 @@ def parse_options(config: Mapping[str, Any], source: str) -> argparse.Namespace:
                 f"{source} or --set: {key}: {getattr(args, key)!r} is none of {', '.join(known)}"
             )
     return args
+
+
+def build_parts(
+    args: argparse.Namespace, source: str, upstream: Upstream, initial: InitialModel | None
+) -> Any:
+    """Build the model and, for what their settings raise before a run begins, all that trains it.
+
+    Args:
+        args, upstream, initial: see ``FeatNormTask.build_model``, whose model is returned.
+        source: what messages call the settings.
+
+    Raises:
+        FeatnormError: a key or value of theirs is wrong.
+    """
+    part = "model"
+    try:
+        model = FeatNormTask.build_model(args, upstream, initial)
+        check_criteria(args, model)
+        part = "optimizer"
+        optimizers = FeatNormTask.build_optimizers(args, model)
+        part = "scheduler"
+        if args.scheduler:
+            scheduler_classes[args.scheduler](*optimizers, **args.scheduler_conf)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:  # a key or value of *_conf
+        raise FeatnormError(f"{source}: no such {part}: {error}") from error
+    return model
+
+
+def check_criteria(args: argparse.Namespace, model: Any) -> None:
+    """Check that training will report the figures that choose the best epoch or end it.
+
+    Raises:
+        FeatnormError: one is not; the message lists those that are.
+    """
+    criterions = [wrapper.criterion for wrapper in model.loss_wrappers]
+    trained = [one.name for one in criterions if not getattr(one, "only_for_test", False)]
+    known = {f"train {name}" for name in ("loss", *trained)}
+    known |= {f"valid {name}" for name in ("loss", *(one.name for one in criterions))}
+    asked = [("best_model_criterion", words) for words in args.best_model_criterion]
+    asked.append(("early_stopping_criterion", args.early_stopping_criterion))
+    asked.append(("val_scheduler_criterion", [*args.val_scheduler_criterion, "min"]))
+    for key, words in asked:
+        *figure, mode = map(str, words)
+        if " ".join(figure) not in known or mode not in ("min", "max"):
+            raise FeatnormError(
+                f"{key}: {' '.join(map(str, words))} is never reported; there are"
+                f" {', '.join(sorted(known))}, each min or max"
+            )
 
 
 def check_one_stft(config: Mapping[str, Any]) -> None:
