@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -210,7 +208,7 @@ def describe(
         "upstream_identity": upstream.identity,
         "norm": model["norm"],
         "norm_site": ",".join(model["norm_site"]) if acts else "",
-        "config_sha256": hash_config(config),
+        "config_sha256": record.hash_config(config),
         "config": dict(config),
         "statistics": {
             kind: {"file": str(path), "sha256": sha256_file(path)}
@@ -221,18 +219,6 @@ def describe(
         "max_epoch": config.get("max_epoch"),
         "data": data,
     }
-
-
-def hash_config(config: Mapping[str, Any]) -> str:
-    """Return a hash of what is trained; how long it is trained may change when it goes on."""
-    length = {"max_epoch", "patience", "num_workers", "ngpu", "log_interval", "max_bad_steps"}
-    # Where things lie says nothing of what they are; the record keeps hashes of them.
-    places = {"output_dir", "clean_stats", "noisy_stats", "upstream_ckpt", "upstream_conf_dir"}
-    places |= {"init_model"}
-    places |= {"train_data_path_and_name_and_type", "valid_data_path_and_name_and_type"}
-    places |= {"valid_shape_file", "train_shape_file"}
-    kept = {key: value for key, value in config.items() if key not in length | places}
-    return hashlib.sha256(json.dumps(kept, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def process_rank(launcher: Mapping[str, str]) -> int:

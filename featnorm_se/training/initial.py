@@ -80,7 +80,7 @@ def load_start(
 
 
 def read_initial(source: Path) -> InitialModel:
-    """Read an experiment's folder, its best weights, or a packed model; no code in it is run.
+    """Read an experiment's folder (its best weights) or a packed model; no code in it is run.
 
     Raises:
         FeatnormError: there is none, or it is broken or no model of this project.
@@ -89,9 +89,7 @@ def read_initial(source: Path) -> InitialModel:
     from featnorm_se.inference.model_file import find_weights, read_model
 
     if not source.exists():
-        raise FeatnormError(
-            f"--init {source}: there is no such folder of an experiment or packed model"
-        )
+        raise FeatnormError(f"--init {source}: there is no such experiment or packed model")
     config, weights = read_model(source)
     try:
         separator = Enhancer(config, weights).separator

@@ -183,14 +183,10 @@ def parse_options(config: Mapping[str, Any], source: str) -> argparse.Namespace:
 def build_parts(
     args: argparse.Namespace, source: str, upstream: Upstream, initial: InitialModel | None
 ) -> Any:
-    """Build the model and, for what their settings raise before a run begins, all that trains it.
-
-    Args:
-        args, upstream, initial: see ``FeatNormTask.build_model``, whose model is returned.
-        source: what messages call the settings.
+    """Return ``FeatNormTask.build_model``'s model, with the settings of all that trains it tried.
 
     Raises:
-        FeatnormError: a key or value of theirs is wrong.
+        FeatnormError: one of them is wrong; ``source`` is what the message calls them.
     """
     part = "model"
     try:

@@ -96,7 +96,7 @@ def test_all_stages(tmp_path):
     other = run(*options, "--stage", "3", "--stop_stage", "3", "--tag", TAG, "--norm", "none")
     assert [path.stat().st_mtime_ns for path in kept] == times
     assert other.returncode == 1
-    assert "norm 'utterance', this run has 'none'" in other.stderr
+    assert "norm utterance, this run has none" in other.stderr
 
     # From here on, on other data: no statistics, no checkpoint, no word of what the model is.
     options = [*options[:6], "--init", str(exp), "--set", "max_epoch=1 num_iters_per_epoch=8"]
@@ -122,7 +122,7 @@ def test_all_stages(tmp_path):
         (["--norm", "batch"], "no such norm: 'batch'; there are none, utterance"),
         (["--upstream", "tera_tiny", "--norm_site", "layer.9"], "no such site: 'layer.9'"),
         (["--upstream_ckpt", "/no/such.pt"], "/no/such.pt: there is no such file"),
-        (["--init", "/no/model.zip"], "/no/model.zip: there is no such folder of an experiment"),
+        (["--init", "/no/model.zip"], "/no/model.zip: there is no such experiment"),
         (["--config", "conf/none.yaml"], "conf/none.yaml: there is no such file"),
         (["--tag", "../up"], "'../up' cannot be the name of a folder"),
         (["--python", "/no/python"], "/no/python: there is no such program"),

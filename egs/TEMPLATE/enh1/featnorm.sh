@@ -58,7 +58,7 @@ done
 [ "${num_nodes}" -eq 1 ] || [ "${job_cmd}" != run.pl ] ||
     die "--num_nodes ${num_nodes} needs a cluster: cmd_backend=slurm ${prog} ... (or pbs, sge)"
 if [ -n "${init}" ]; then
-    [ -e "${init}" ] || die "--init ${init}: there is no such folder of an experiment or packed model"
+    [ -e "${init}" ] || die "--init ${init}: there is no such experiment or packed model"
     # What is not named comes from there, and the weights in any case.
     for option in upstream norm norm_site; do
         [[ -v "given[${option}]" ]] || printf -v "${option}" ''
