@@ -49,10 +49,16 @@ def read_config(path: str | os.PathLike[str]) -> dict[str, Any]:
 
 
 def merge_configs(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """Return ``base`` with the keys of ``over``: groups are merged, lists and values replaced."""
+    """Return ``base`` with the keys of ``over``: groups are merged, lists and values replaced.
+
+    A part that is replaced takes its ``_conf`` with it: with another ``scheduler``, the base's
+    ``scheduler_conf`` goes.
+    """
     from omegaconf import OmegaConf
 
-    merged = OmegaConf.merge(OmegaConf.create(dict(base)), OmegaConf.create(dict(over)))
+    replaced = {f"{key}_conf" for key in over if over[key] != base.get(key)}
+    kept = {key: value for key, value in base.items() if key not in replaced}
+    merged = OmegaConf.merge(OmegaConf.create(kept), OmegaConf.create(dict(over)))
     return dict(OmegaConf.to_container(merged, resolve=False))  # type: ignore[arg-type]
 
 

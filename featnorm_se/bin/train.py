@@ -32,6 +32,12 @@ def get_parser() -> argparse.ArgumentParser:
     add("--valid_dir", type=Path, required=True, help="data directory to validate on")
     add_upstream_options(parser)
     add("--norm", default=DEFAULT_NORM, help="kind of feature normalization")
+    add(
+        "--init",
+        type=Path,
+        help="start from this trained model, an experiment's folder or a packed zip: all weights"
+        " and statistics; upstream, norm and norm_site come from there too",
+    )
     add("--clean_stats", type=Path, help="clean statistics of stage 2")
     add("--noisy_stats", type=Path, help="noisy statistics of stage 2")
     add("--ngpu", type=int, default=0, help="GPUs; 0: the processor")
@@ -52,7 +58,11 @@ def get_parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str]) -> None:
     """Parse and train."""
-    args = get_parser().parse_args(argv)
+    parser = get_parser()
+    args = parser.parse_args(argv)
+    if args.init:  # these defaults are for a new model
+        parser.set_defaults(upstream="", norm="", norm_site="")
+        args = parser.parse_args(argv)
     if args.ngpu:
         import torch
 

@@ -16,7 +16,6 @@ from featnorm_se.errors import FeatnormError
 
 WEIGHTS, CONFIG = "model.safetensors", "config.yaml"
 MEMBERS = (WEIGHTS, CONFIG, "clean_stats.npz", "results.json", "README.md")
-MODEL_FILES = ("valid.loss.best.pth", "valid.loss.ave.pth", WEIGHTS)
 # The packed model that comes with the package, used when none is named.
 SHIPPED = Path(__file__).resolve().parents[1] / "models" / "default.zip"
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
@@ -57,12 +56,18 @@ def read_folder(folder: Path, model_file: str | None = None) -> tuple[dict[str, 
 
 
 def find_weights(folder: Path, model_file: str | None = None) -> Path:
-    """Return the weights' file of a folder.
+    """Return the weights' file of a folder: the best by its configuration, if none is named.
 
     Raises:
         FeatnormError: there is none.
     """
-    names = [model_file] if model_file else list(MODEL_FILES)
+    if model_file:
+        names = [model_file]
+    else:
+        config = read_config(folder / CONFIG) if (folder / CONFIG).is_file() else {}
+        criteria = config.get("best_model_criterion") or [["valid", "loss", "min"]]
+        best = [".".join(map(str, words[:2])) for words in criteria]
+        names = [f"{name}.{kind}.pth" for name in best for kind in ("best", "ave")] + [WEIGHTS]
     found = [folder / name for name in names if (folder / name).is_file()]
     if not found:
         raise FeatnormError(f"{folder} holds no {' or '.join(names)}: train first (stage 3)")

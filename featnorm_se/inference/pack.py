@@ -173,7 +173,8 @@ def read_results(experiment: Path) -> dict[str, Any]:
     record = _read_if_there(experiment / "run.json")
     run = _only(record, _KEPT_RECORD)
     # Its path says nothing elsewhere; that there was one says that it is not the official one.
-    run["own_checkpoint"] = record.get("upstream_ckpt") not in (None, "scratch")
+    own = record.get("upstream_ckpt") not in (None, "scratch")
+    run["own_checkpoint"] = own or bool(record.get("init"))
     run["data"] = _only(record.get("data") or {}, ("counts", "sources", "resampler"))
     scores = {}
     for folder in sorted(experiment.glob("scores_*")):

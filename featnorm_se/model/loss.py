@@ -1,9 +1,10 @@
-"""The training loss, as an ESPnet criterion."""
+"""The training loss and a figure of validation, as ESPnet criterions."""
 
 from __future__ import annotations
 
 import torch
 from espnet2.enh.loss.criterions.tf_domain import FrequencyDomainLoss
+from espnet2.enh.loss.criterions.time_domain import SISNRLoss
 from torch import Tensor
 
 
@@ -45,3 +46,14 @@ class LogMagnitudeL1(FrequencyDomainLoss):
         difference = torch.log1p(self.scale * enhanced) - torch.log1p(self.scale * clean)
         scale = torch.log1p(torch.tensor(float(self.scale)))
         return difference.abs().mean(dim=(1, 2)) / scale.to(difference)
+
+
+class ValidSiSnr(SISNRLoss):
+    """SI-SNR in dB, a figure that validation reports as ``si_snr``; higher is better."""
+
+    def __init__(self) -> None:
+        super().__init__(name="si_snr", only_for_test=True)
+
+    def forward(self, ref: Tensor, est: Tensor) -> Tensor:
+        """Return the SI-SNR of each utterance, (B,); ``ref`` and ``est`` are (B, N)."""
+        return -super().forward(ref, est)

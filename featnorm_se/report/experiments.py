@@ -48,9 +48,9 @@ class Experiment:
 
     @property
     def start(self) -> str:
-        """``pre-trained`` or ``scratch``; empty when the record does not say."""
-        if not self.run.get("upstream"):
-            return ""
+        """``pre-trained``, ``scratch`` or ``init``; empty when the record does not say."""
+        if self.run.get("init") or not self.run.get("upstream"):
+            return "init" if self.run.get("init") else ""
         return "scratch" if self.run.get("upstream_ckpt") == "scratch" else "pre-trained"
 
     def mean(self, testset: str, metric: str) -> float | None:

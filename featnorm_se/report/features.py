@@ -19,7 +19,7 @@ from featnorm_se.errors import FeatnormError
 from featnorm_se.files import write_text
 from featnorm_se.inference.enhancer import Enhancer
 from featnorm_se.names import SAMPLE_RATE
-from featnorm_se.upstream import load_upstream
+from featnorm_se.training.initial import load_start
 from featnorm_se.upstream.base import Upstream
 
 Frames = NDArray[np.float32]
@@ -95,11 +95,12 @@ def starting_point(record: Mapping[str, Any]) -> Upstream:
         FeatnormError: it cannot be had, or is another one now.
     """
     conf_dir = Path("conf/upstream")
-    upstream = load_upstream(
+    upstream, _ = load_start(
         record["upstream"],
         record.get("upstream_ckpt"),
-        seed=int(record.get("seed", 0)),
-        conf_dir=conf_dir if conf_dir.is_dir() else None,
+        int(record.get("seed", 0)),
+        conf_dir if conf_dir.is_dir() else None,
+        Path(record["init"]["model"]) if record.get("init") else None,
     )
     if upstream.identity != record.get("upstream_identity"):
         raise FeatnormError(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -20,7 +18,7 @@ from featnorm_se.errors import FeatnormError
 from featnorm_se.files import read_json, remove_temporary, sha256_file
 from featnorm_se.names import check_norm
 from featnorm_se.training import record
-from featnorm_se.upstream import load_upstream
+from featnorm_se.training.initial import InitialModel, load_start
 
 if TYPE_CHECKING:
     from featnorm_se.upstream.base import Upstream
@@ -31,7 +29,7 @@ class Experiment:
     """What one fine-tuning run is about.
 
     Attributes: the options of ``python -m featnorm_se.bin.train``, whose ``--help`` says what each
-    is, and
+    is (``upstream``, ``norm`` and ``norm_site`` may be empty with ``init``), and
 
         overrides: the words of ``--set``, such as ``separator_conf.units=128``.
         launcher: what ``espnet2.bin.launch`` gives each process, in ESPnet's keys (``dist_*``).
@@ -50,6 +48,7 @@ class Experiment:
     upstream_conf_dir: Path | None = None
     clean_stats: Path | None = None
     noisy_stats: Path | None = None
+    init: Path | None = None
     overrides: Sequence[str] = ()
     command: str = ""
     launcher: Mapping[str, str] = field(default_factory=dict)
@@ -62,16 +61,23 @@ def train(experiment: Experiment) -> None:
         FeatnormError: bad input: data directories, upstream, norm, site, statistics, YAML.
     """
     expdir = experiment.expdir
-    check_norm(experiment.norm)
     for folder in (experiment.train_dir, experiment.valid_dir):
         validate_data_dir(folder)
-    upstream = load_upstream(
+    if experiment.init is None:
+        check_norm(experiment.norm)
+    elif experiment.init.resolve() == expdir.resolve():
+        raise FeatnormError(f"--init {experiment.init} is this run itself: give it another --tag")
+    for name in ("upstream_ckpt", "clean_stats", "noisy_stats") if experiment.init else ():
+        if value := getattr(experiment, name):
+            raise FeatnormError(f"--{name} {value}: leave it out, --init {experiment.init} has it")
+    upstream, initial = load_start(
         experiment.upstream,
         experiment.upstream_ckpt,
-        seed=experiment.seed,
-        conf_dir=experiment.upstream_conf_dir,
+        experiment.seed,
+        experiment.upstream_conf_dir,
+        experiment.init,
     )
-    config = resolve_config(experiment, upstream)
+    config = resolve_config(experiment, upstream, initial)
     about = describe(experiment, config, upstream)
     if record.is_finished(expdir, about):
         print(f"{expdir} is trained already", file=sys.stderr)
@@ -79,7 +85,7 @@ def train(experiment: Experiment) -> None:
     # Only now: importing the task takes time, and every check above should come first.
     from espnet2.torch_utils.set_all_random_seed import set_all_random_seed
 
-    from featnorm_se.training.task import FeatNormTask, parse_options
+    from featnorm_se.training.task import FeatNormTask, build_parts, parse_options
 
     # Processes that an outer launcher started share the folder: the first one keeps the record.
     is_first = process_rank(experiment.launcher) == 0
@@ -88,16 +94,15 @@ def train(experiment: Experiment) -> None:
         record.undo_cut_saving(expdir)
     args = parse_options({**config, **experiment.launcher}, str(experiment.config))
     set_all_random_seed(args.seed)
-    try:
-        model = FeatNormTask.build_model(args, upstream)
-    except (AttributeError, KeyError, TypeError, ValueError) as error:  # a key or value of *_conf
-        raise FeatnormError(f"{experiment.config} or --set: no such model: {error}") from error
+    model = build_parts(args, f"{experiment.config} or --set", upstream, initial)
     weights = list(model.separator.parameters())
     about["parameters"] = {
         "total": sum(weight.numel() for weight in weights),
         "trainable": sum(weight.numel() for weight in weights if weight.requires_grad),
     }
     write_shapes(experiment.valid_dir / "wav.scp", expdir / "valid_shape")
+    if args.train_shape_file:
+        write_shapes(experiment.train_dir / "wav.scp", expdir / "train_shape")
     FeatNormTask.built = model
     try:
         with record.recorded(expdir, about) if is_first else nullcontext():
@@ -106,7 +111,9 @@ def train(experiment: Experiment) -> None:
         FeatNormTask.built = None
 
 
-def resolve_config(experiment: Experiment, upstream: Upstream) -> dict[str, Any]:
+def resolve_config(
+    experiment: Experiment, upstream: Upstream, initial: InitialModel | None = None
+) -> dict[str, Any]:
     """Return the run's ESPnet configuration: the YAML, the overrides and the experiment's own.
 
     The separator's part is written so that ``config.yaml`` alone builds the model again.
@@ -114,38 +121,50 @@ def resolve_config(experiment: Experiment, upstream: Upstream) -> dict[str, Any]
     config = override_config(read_training_config(experiment.config), experiment.overrides)
     if config.get("init_param"):
         raise FeatnormError(
-            f"{experiment.config}: init_param loads files that could run code: give --upstream_ckpt"
+            f"{experiment.config}: init_param loads files that could run code: give --init"
         )
+    options: dict[str, Any] = {"upstream": experiment.upstream, "norm": experiment.norm}
+    options["norm_site"] = experiment.norm_site and upstream.resolve_sites(experiment.norm_site)
+    named = {key: value for key, value in options.items() if value}
+    config["separator_conf"] = {**config.get("separator_conf", {}), **named}
+    if initial is not None:
+        config = initial.complete(config)
     stft = ("n_fft", "hop_length", "win_length")
     encoder = config.setdefault("encoder_conf", {})
     config["separator"] = "featnorm"
     config["separator_conf"] = {
-        **config.get("separator_conf", {}),
+        **config["separator_conf"],
         **{key: value for key, value in encoder.items() if key in stft},
-        "upstream": experiment.upstream,
         "upstream_conf": {"family": upstream.family, **upstream.config},
-        "norm": experiment.norm,
-        "norm_site": upstream.resolve_sites(experiment.norm_site),
     }
     config |= {key: getattr(experiment, key) for key in ("seed", "ngpu", "upstream_ckpt")}
-    for key in ("upstream_conf_dir", "clean_stats", "noisy_stats"):
+    for key in ("upstream_conf_dir", "clean_stats", "noisy_stats", "init"):
         path = getattr(experiment, key)
-        config[key] = None if path is None else str(path)
+        # ESPnet's own `init` is how random weights are drawn.
+        config["init_model" if key == "init" else key] = None if path is None else str(path)
     for name, folder in (("train", experiment.train_dir), ("valid", experiment.valid_dir)):
         config[f"{name}_data_path_and_name_and_type"] = [
             [str(folder / "wav.scp"), "speech_mix", "sound"],
             [str(folder / "spk1.scp"), "speech_ref1", "sound"],
         ]
-    shapes = [str(experiment.expdir / "valid_shape")]
-    config |= {"output_dir": str(experiment.expdir), "resume": True, "valid_shape_file": shapes}
+    config |= {"output_dir": str(experiment.expdir), "resume": True}
+    config["valid_shape_file"] = [str(experiment.expdir / "valid_shape")]
+    if config.get("iterator_type", "sequence") == "sequence":
+        config["train_shape_file"] = [str(experiment.expdir / "train_shape")]
+        config.setdefault("batch_type", "sorted")
+    # ESPnet's own default chooses by figures, too, that enhancement does not have.
+    criteria = config.setdefault("best_model_criterion", [["valid", "loss", "min"]])
+    if ["valid", "si_snr", "max"] in criteria and config.get("criterions"):
+        figure = {"name": "valid_si_snr", "conf": {}, "wrapper": "fixed_order"}
+        config["criterions"] = [*config["criterions"], {**figure, "wrapper_conf": {"weight": 0.0}}]
     return config
 
 
 def read_training_config(path: Path, readers: tuple[Path, ...] = ()) -> dict[str, Any]:
     """Read a training YAML.
 
-    ``base: other.yaml`` in it names a file beside it whose keys it changes or adds to, group by
-    group; a part that it replaces (``scheduler: tristagelr``) gets no ``scheduler_conf`` of it.
+    ``base: other.yaml`` in it names a file beside it whose keys it changes or adds to, see
+    ``merge_configs``.
 
     Args:
         path: the file.
@@ -160,10 +179,9 @@ def read_training_config(path: Path, readers: tuple[Path, ...] = ()) -> dict[str
     name = config.pop("base", None)
     if name is None:
         return config
-    base = read_training_config(path.parent / str(name), (*readers, path.resolve()))
-    # A part that is replaced takes its `_conf` with it.
-    replaced = {f"{key}_conf" for key in config if config[key] != base.get(key)}
-    return merge_configs({k: v for k, v in base.items() if k not in replaced}, config)
+    return merge_configs(
+        read_training_config(path.parent / str(name), (*readers, path.resolve())), config
+    )
 
 
 def write_shapes(scp: Path, output: Path) -> None:
@@ -177,17 +195,20 @@ def describe(
     """Return what ``run.json`` says of the experiment before it starts."""
     prepared = experiment.train_dir.parent / "prepare.json"
     data = read_json(prepared) if prepared.is_file() else {}
-    acts = experiment.norm not in ("none", "level")
+    model = config["separator_conf"]
+    acts = model["norm"] not in ("none", "level")
+    init = experiment.init
     return {
         "name": experiment.expdir.name,
         "command": experiment.command,
         "seed": experiment.seed,
-        "upstream": experiment.upstream,
+        "init": init and {"model": str(init.resolve()), "weights": upstream.identity},
+        "upstream": model["upstream"],
         "upstream_ckpt": experiment.upstream_ckpt,
         "upstream_identity": upstream.identity,
-        "norm": experiment.norm,
-        "norm_site": ",".join(config["separator_conf"]["norm_site"]) if acts else "",
-        "config_sha256": hash_config(config),
+        "norm": model["norm"],
+        "norm_site": ",".join(model["norm_site"]) if acts else "",
+        "config_sha256": record.hash_config(config),
         "config": dict(config),
         "statistics": {
             kind: {"file": str(path), "sha256": sha256_file(path)}
@@ -198,17 +219,6 @@ def describe(
         "max_epoch": config.get("max_epoch"),
         "data": data,
     }
-
-
-def hash_config(config: Mapping[str, Any]) -> str:
-    """Return a hash of what is trained; how long it is trained may change when it goes on."""
-    length = {"max_epoch", "patience", "num_workers", "ngpu", "log_interval", "max_bad_steps"}
-    # Where things lie says nothing of what they are; the record keeps hashes of them.
-    places = {"output_dir", "clean_stats", "noisy_stats", "upstream_ckpt", "upstream_conf_dir"}
-    places |= {"train_data_path_and_name_and_type", "valid_data_path_and_name_and_type"}
-    places |= {"valid_shape_file"}
-    kept = {key: value for key, value in config.items() if key not in length | places}
-    return hashlib.sha256(json.dumps(kept, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def process_rank(launcher: Mapping[str, str]) -> int:

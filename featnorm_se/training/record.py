@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import platform
 import re
@@ -19,7 +21,15 @@ from featnorm_se.files import read_json, write_json
 CHECKPOINT = "checkpoint.pth"
 _LAST = ".checkpoint.last.pth"
 _NAME = "run.json"
-_IDENTITY = ("seed", "upstream_identity", "norm", "norm_site", "config_sha256", "data_sources")
+_IDENTITY = ("seed", "upstream_identity", "norm", "norm_site", "data_sources")
+# How long it is trained, and how much it says, may change when a run goes on.
+LENGTH = ("max_epoch", "patience", "num_workers", "ngpu", "log_interval", "max_bad_steps")
+# Where things lie says nothing of what they are; the record keeps hashes of them.
+_PLACES = (
+    *("output_dir", "clean_stats", "noisy_stats", "upstream_ckpt", "upstream_conf_dir"),
+    *("train_data_path_and_name_and_type", "valid_data_path_and_name_and_type"),
+    *("train_shape_file", "valid_shape_file", "init_model"),
+)
 
 
 def read_record(expdir: Path) -> dict[str, Any]:
@@ -48,15 +58,22 @@ def is_finished(expdir: Path, fields: Mapping[str, Any]) -> bool:
     if not (expdir / _NAME).is_file():
         return False
     before = read_record(expdir)
-    for key in _IDENTITY:
-        if key in before and before[key] != fields.get(key):
-            raise FeatnormError(
-                f"{expdir / _NAME} is of a run with {key} {before[key]!r}, this run has"
-                f" {fields.get(key)!r}: give it another --tag or --expdir, or remove the folder"
-            )
+    trained = (expdir / CHECKPOINT).is_file() or (expdir / _LAST).is_file()
+    if not (trained or before.get("finished")):
+        return False  # what trained nothing claims nothing
+    found = {key: (before[key], fields.get(key)) for key in _IDENTITY if key in before}
+    wrong = {key: pair for key, pair in found.items() if pair[0] != pair[1]}
+    if not wrong and before.get("config_sha256") != fields.get("config_sha256"):
+        wrong = _differences(before.get("config", {}), fields["config"])
+    if wrong:
+        reasons = "; ".join(f"{key} {old}, this run has {new}" for key, (old, new) in wrong.items())
+        raise FeatnormError(
+            f"{expdir / _NAME} is of a run with {reasons}: give it another --tag or --expdir, or"
+            " remove the folder"
+        )
     if before.get("finished") and before.get("max_epoch") == fields["max_epoch"]:
         return True
-    if (expdir / CHECKPOINT).is_file() or (expdir / _LAST).is_file():
+    if trained:
         mend = "give this run another --tag or --expdir"
         check_versions(before.get("versions", {}), str(expdir), mend)
     return False
@@ -106,12 +123,38 @@ def recorded(expdir: Path, fields: Mapping[str, Any]) -> Iterator[None]:
     )
     record |= {"finished": _now(), "epochs": len(epochs)}
     record |= {"training_seconds": round(sum(seconds), 1), "result": {"status": "finished"}}
-    best = expdir / "valid.loss.best.pth"
+    phase, figure, _ = fields["config"]["best_model_criterion"][0]
+    best = expdir / f"{phase}.{figure}.best.pth"
     if best.is_symlink():
         record["best_epoch"] = int(re.sub(r"\D", "", os.readlink(best)) or 0)
         loss = epochs.get(record["best_epoch"], {}).get("valid", {}).get("loss")
         record["result"]["valid_loss"] = loss
     write_json(path, record)
+
+
+def hash_config(config: Mapping[str, Any]) -> str:
+    """Return a hash of what is trained; how long it is trained may change when it goes on."""
+    return hashlib.sha256(json.dumps(_settings(config), sort_keys=True).encode()).hexdigest()
+
+
+def _settings(config: Mapping[str, Any]) -> Any:
+    """Return what says what is trained, as JSON holds it."""
+    kept = {key: value for key, value in config.items() if key not in (*LENGTH, *_PLACES)}
+    return json.loads(json.dumps(kept, default=str))
+
+
+def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """Return both values of each setting that differs, by ``a.b.c``, in order."""
+    old, new = _flat(_settings(before)), _flat(_settings(now))
+    pairs = {key: (old.get(key, "unset"), new.get(key, "unset")) for key in sorted(old | new)}
+    return {key: pair for key, pair in pairs.items() if pair[0] != pair[1]}
+
+
+def _flat(settings: Mapping[str, Any], above: str = "") -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in settings.items():
+        found |= _flat(value, f"{above}{key}.") if isinstance(value, dict) else {above + key: value}
+    return found
 
 
 def source_commit() -> tuple[str | None, bool | None]:

@@ -24,13 +24,13 @@ with (
     from espnet2.tasks.enh import EnhancementTask, criterion_choices, separator_choices
 
 from featnorm_se.errors import FeatnormError
-from featnorm_se.model.loss import LogMagnitudeL1
+from featnorm_se.model.loss import LogMagnitudeL1, ValidSiSnr
 from featnorm_se.model.separator import FeatNormSeparator
 from featnorm_se.names import LEVEL_SITE
 from featnorm_se.statistics import FeatureStats
+from featnorm_se.training.initial import InitialModel, load_start
 from featnorm_se.training.record import CHECKPOINT
 from featnorm_se.training.trainer import FeatNormTrainer
-from featnorm_se.upstream import load_upstream
 from featnorm_se.upstream.base import Upstream
 
 SEPARATOR = "featnorm"
@@ -44,7 +44,7 @@ def register() -> None:
     serves them all; a second call changes nothing.
     """
     separator_choices.classes[SEPARATOR] = FeatNormSeparator
-    criterion_choices.classes[CRITERION] = LogMagnitudeL1
+    criterion_choices.classes |= {CRITERION: LogMagnitudeL1, "valid_si_snr": ValidSiSnr}
 
 
 class FeatNormTask(EnhancementTask):
@@ -75,7 +75,8 @@ class FeatNormTask(EnhancementTask):
     def add_task_arguments(cls, parser: argparse.ArgumentParser) -> None:
         super().add_task_arguments(parser)
         add = parser.add_argument_group(description="Feature normalization related").add_argument
-        for name in ("upstream_ckpt", "upstream_conf_dir", "clean_stats", "noisy_stats"):
+        files = ("upstream_ckpt", "upstream_conf_dir", "clean_stats", "noisy_stats", "init_model")
+        for name in files:
             add(f"--{name}", help="see python -m featnorm_se.bin.train --help")
         add("--upstream_lr_scale", type=float, default=0.1, help="of the head's learning rate")
         add("--max_bad_steps", type=int, default=10, help="see WatchedBatches; 0: never stop")
@@ -89,12 +90,18 @@ class FeatNormTask(EnhancementTask):
         return parser
 
     @classmethod
-    def build_model(cls, args: argparse.Namespace, upstream: Upstream | None = None) -> Any:
+    def build_model(
+        cls,
+        args: argparse.Namespace,
+        upstream: Upstream | None = None,
+        initial: InitialModel | None = None,
+    ) -> Any:
         """Build the model and, unless the run resumes, start it from the pre-trained weights.
 
         Args:
             args: ESPnet's options.
             upstream: the loaded upstream that becomes part of the model; ``None``: load it.
+            initial: the trained model that it is of, to start from as a whole.
 
         Raises:
             FeatnormError: the checkpoint or the statistics are missing or do not fit, or the
@@ -108,19 +115,22 @@ class FeatNormTask(EnhancementTask):
         conf = dict(args.separator_conf)
         resumes = args.resume and (Path(args.output_dir) / CHECKPOINT).is_file()
         if upstream is None and not resumes:
-            folder = Path(args.upstream_conf_dir) if args.upstream_conf_dir else None
-            upstream = load_upstream(
-                conf["upstream"], args.upstream_ckpt, seed=args.seed, conf_dir=folder
+            names = (args.upstream_conf_dir, args.init_model)
+            upstream, initial = load_start(
+                conf["upstream"], args.upstream_ckpt, args.seed, *(n and Path(n) for n in names)
             )
-        weights = {}
+        weights: dict[str, torch.Tensor] = {}
         if upstream is not None:
             # A copy, since ESPnet's `init` draws every weight of the model anew.
-            weights = copy.deepcopy(upstream.state_dict())
+            weights = copy.deepcopy((initial.separator if initial else upstream).state_dict())
             conf["upstream"] = upstream
         model = super().build_model(argparse.Namespace(**{**vars(args), "separator_conf": conf}))
         if getattr(args, "use_amp", False) and not getattr(args, "ngpu", 0):
             model.separator.bf16 = True  # ESPnet's own autocast is for GPUs only
-        if not resumes:
+        if initial is not None and not resumes:
+            # All of it but the count of steps, which `freeze_steps` is held against.
+            model.separator.load_state_dict(weights | {"steps": model.separator.steps})
+        elif not resumes:
             model.separator.start_from(weights, *_statistics(model.separator, args))
         return model
 
@@ -172,6 +182,50 @@ def parse_options(config: Mapping[str, Any], source: str) -> argparse.Namespace:
                 f"{source} or --set: {key}: {getattr(args, key)!r} is none of {', '.join(known)}"
             )
     return args
+
+
+def build_parts(
+    args: argparse.Namespace, source: str, upstream: Upstream, initial: InitialModel | None
+) -> Any:
+    """Return ``FeatNormTask.build_model``'s model, with the settings of all that trains it tried.
+
+    Raises:
+        FeatnormError: one of them is wrong; ``source`` is what the message calls them.
+    """
+    part = "model"
+    try:
+        model = FeatNormTask.build_model(args, upstream, initial)
+        check_criteria(args, model)
+        part = "optimizer"
+        optimizers = FeatNormTask.build_optimizers(args, model)
+        part = "scheduler"
+        if args.scheduler:
+            scheduler_classes[args.scheduler](*optimizers, **args.scheduler_conf)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:  # a key or value of *_conf
+        raise FeatnormError(f"{source}: no such {part}: {error}") from error
+    return model
+
+
+def check_criteria(args: argparse.Namespace, model: Any) -> None:
+    """Check that training will report the figures that choose the best epoch or end it.
+
+    Raises:
+        FeatnormError: one is not; the message lists those that are.
+    """
+    criterions = [wrapper.criterion for wrapper in model.loss_wrappers]
+    trained = [one.name for one in criterions if not getattr(one, "only_for_test", False)]
+    known = {f"train {name}" for name in ("loss", *trained)}
+    known |= {f"valid {name}" for name in ("loss", *(one.name for one in criterions))}
+    asked = [("best_model_criterion", words) for words in args.best_model_criterion]
+    asked.append(("early_stopping_criterion", args.early_stopping_criterion))
+    asked.append(("val_scheduler_criterion", [*args.val_scheduler_criterion, "min"]))
+    for key, words in asked:
+        *figure, mode = map(str, words)
+        if " ".join(figure) not in known or mode not in ("min", "max"):
+            raise FeatnormError(
+                f"{key}: {' '.join(map(str, words))} is never reported; there are"
+                f" {', '.join(sorted(known))}, each min or max"
+            )
 
 
 def check_one_stft(config: Mapping[str, Any]) -> None:

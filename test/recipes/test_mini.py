@@ -14,10 +14,12 @@ import soundfile
 from rows import Setting, read_rows
 
 from featnorm_se.data.scp import read_scp
+from featnorm_se.report.experiments import read_curves
 from featnorm_se.statistics import FeatureStats
+from featnorm_se.training.record import LENGTH
 
 RECIPE = Path(__file__).parents[2] / "egs" / "mini" / "enh1"
-TAG = "tera_tiny_scratch_utterance_auto_demo_seed0"
+TAG = "tera_tiny_scratch_utterance_auto_demo_seed0_num_iters_per_epoch=16"
 
 
 def corpus_hash(entries: dict[str, str]) -> str:
@@ -87,16 +89,35 @@ def test_all_stages(tmp_path):
     before = enhanced.stat().st_mtime_ns
     again = run(*options, "--stage", "3")
     assert again.returncode == 0, again.stdout + again.stderr
-    assert "is trained already" in (exp / "train.log").read_text()
+    assert "is trained already" in again.stdout
+    assert "epoch 1: train loss 0." in first.stdout and ", the best so far by valid" in first.stdout
     assert (exp / "valid.loss.best.pth").stat().st_mtime_ns == weights
     assert enhanced.stat().st_mtime_ns == before
 
-    kept = [exp / name for name in ("valid_shape", "run.json", "config.yaml")]
+    kept = [exp / name for name in ("valid_shape", "run.json", "config.yaml", "train.log")]
     times = [path.stat().st_mtime_ns for path in kept]
     other = run(*options, "--stage", "3", "--stop_stage", "3", "--tag", TAG, "--norm", "none")
     assert [path.stat().st_mtime_ns for path in kept] == times
-    assert other.returncode == 1
-    assert "norm 'utterance', this run has 'none'" in other.stderr
+    assert other.returncode == 1 and f"({exp}/refused.log)" in other.stderr
+    assert "norm utterance, this run has none" in other.stderr
+    # An epoch more: the log of the first is kept, and the report reads both.
+    options[options.index("--set") + 1] = "max_epoch=2 num_iters_per_epoch=16"
+    longer = run(*options, "--stage", "3", "--stop_stage", "3")
+    assert longer.returncode == 0, longer.stdout + longer.stderr
+    assert [epoch for epoch, _ in read_curves(exp)["valid"]] == [1, 2]
+
+    # From here on, on other data: no statistics, no checkpoint, no word of what the model is.
+    options = [*options[:6], "--init", str(exp), "--set", "max_epoch=1 num_iters_per_epoch=8"]
+    more = run(*options, "--metrics", "STOI", "--stage", "2")
+    assert more.returncode == 0, more.stdout + more.stderr
+    assert f"stage 2: no statistics are needed, {exp} has them" in more.stdout
+    name = f"init_{TAG}_finetune_seed0_num_iters_per_epoch=8"
+    record = json.loads((tmp_path / "exp" / name / "run.json").read_text())
+    assert record["init"]["model"] == str(exp) and not record["statistics"]
+    assert "init" in (tmp_path / "RESULTS.md").read_text()
+    contrary = run(*options, "--norm", "none", "--stage", "3", "--tag", "other")
+    assert contrary.returncode == 1
+    assert "norm 'none' (there 'utterance'): leave these out" in contrary.stderr
 
 
 @pytest.mark.parametrize(
@@ -110,6 +131,7 @@ def test_all_stages(tmp_path):
         (["--norm", "batch"], "no such norm: 'batch'; there are none, utterance"),
         (["--upstream", "tera_tiny", "--norm_site", "layer.9"], "no such site: 'layer.9'"),
         (["--upstream_ckpt", "/no/such.pt"], "/no/such.pt: there is no such file"),
+        (["--init", "/no/model.zip"], "/no/model.zip: there is no such experiment"),
         (["--config", "conf/none.yaml"], "conf/none.yaml: there is no such file"),
         (["--tag", "../up"], "'../up' cannot be the name of a folder"),
         (["--python", "/no/python"], "/no/python: there is no such program"),
@@ -142,6 +164,12 @@ def test_help_lists_every_option_with_its_default():
         assert f"\n  --{option} " in done.stdout
     assert "(default: scratch)" in done.stdout
     assert "(default: p226 p287)" in done.stdout
+
+
+def test_what_may_change_when_a_run_goes_on_is_in_no_name():
+    """The script and the record of a run have a list each; all else that is set is in it."""
+    script = (RECIPE / "featnorm.sh").read_text()
+    assert f"=~ ^({'|'.join(LENGTH)})$ ]]" in script
 
 
 def test_values_are_never_run(tmp_path):

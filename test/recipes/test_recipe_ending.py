@@ -1,4 +1,4 @@
-"""run.sh when SIGTERM comes: it says so and starts nothing more."""
+"""run.sh when SIGTERM or Ctrl-C comes: it waits for what it runs, says so, starts nothing more."""
 
 from __future__ import annotations
 
@@ -14,13 +14,19 @@ RECIPE = Path(__file__).parents[2] / "egs" / "mini" / "enh1"
 PYTHON = """#!/usr/bin/env bash
 echo "$1 $2" >> "{log}"
 case "$1" in
-    */make_mini.py) echo ready; sleep {seconds} ;;
+    */make_mini.py)
+        (trap '' INT TERM; sleep 1; echo "saved" >> "{log}") > /dev/null 2>&1 &
+        echo ready
+        sleep {seconds}
+        ;;
 esac
 """
 
 
-@pytest.mark.parametrize("to_all", [True, False], ids=["group", "process"])
-def test_sigterm_ends_the_recipe(tmp_path, to_all):
+@pytest.mark.parametrize(
+    ("number", "to_all"), [(signal.SIGTERM, True), (signal.SIGTERM, False), (signal.SIGINT, True)]
+)
+def test_a_signal_ends_the_recipe(tmp_path, number, to_all):
     log = tmp_path / "log"
     fake = tmp_path / "python"
     fake.write_text(PYTHON.format(log=log, seconds=60 if to_all else 2))
@@ -39,9 +45,11 @@ def test_sigterm_ends_the_recipe(tmp_path, to_all):
     )
     assert process.stdout
     assert any(line == "ready\n" for line in process.stdout)
-    (os.killpg if to_all else os.kill)(process.pid, signal.SIGTERM)
-    _, told = process.communicate(timeout=30)
-    assert process.returncode == 143, told
-    lines = [line for line in told.splitlines() if "error:" in line]
-    assert lines == ["./run.sh: error: ended by SIGTERM: the same command again goes on"]
-    assert log.read_text().splitlines()[-1].startswith("local/make_mini.py")  # and not .prepare
+    (os.killpg if to_all else os.kill)(process.pid, number)
+    assert process.wait(30) == 128 + number
+    first, *rest = log.read_text().splitlines()  # the checks of the options are before
+    assert "featnorm_se.bin.info" in first
+    assert rest[0].startswith("local/make_mini.py") and rest[1:] == ["saved"]  # and no .prepare
+    how = "interrupted" if number == signal.SIGINT else "ended by SIGTERM"
+    lines = [line for line in process.communicate()[1].splitlines() if "error:" in line]
+    assert lines == [f"./run.sh: error: {how}: the same command again goes on"]

@@ -8,8 +8,9 @@ import pytest
 
 from featnorm_se.config import override_config
 from featnorm_se.errors import FeatnormError
+from featnorm_se.files import write_json
 from featnorm_se.training import record
-from featnorm_se.training.experiment import hash_config, process_rank, read_training_config
+from featnorm_se.training.experiment import process_rank, read_training_config
 
 
 def test_an_exponent_needs_no_dot(tmp_path):
@@ -69,8 +70,27 @@ def test_a_run_that_fails_says_why(tmp_path):
     assert (fields["result"]["status"], fields["finished"]) == ("failed", None)
     assert fields["result"]["reason"] == "FeatnormError: the loss was not finite"
     assert not record.is_finished(tmp_path, about)
-    with pytest.raises(FeatnormError, match="norm 'none', this run has 'utterance'"):
-        record.is_finished(tmp_path, {**about, "norm": "utterance"})
+    other = {**about, "norm": "utterance"}
+    assert not record.is_finished(tmp_path, other)  # it has trained nothing, so it claims nothing
+    (tmp_path / record.CHECKPOINT).write_bytes(b"an epoch")
+    with pytest.raises(FeatnormError, match="norm none, this run has utterance"):
+        record.is_finished(tmp_path, other)
+
+
+def test_what_is_set_otherwise_is_named_with_both_values(tmp_path):
+    config = {"optim_conf": {"lr": 0.1, "eps": 1}, "output_dir": "a", "max_epoch": 3, "seed": 0}
+    about = {"seed": 0, "config": config, "config_sha256": record.hash_config(config)}
+    write_json(tmp_path / "run.json", {**about, "finished": "today", "max_epoch": 3})
+    other = {**config, "optim_conf": {"lr": 0.2}, "output_dir": "b", "grad_clip": 5}
+    with pytest.raises(FeatnormError) as error:
+        record.is_finished(
+            tmp_path, {**about, "config": other, "config_sha256": record.hash_config(other)}
+        )
+    told = str(error.value).removeprefix(f"{tmp_path}/run.json is of a run with ")
+    assert told.startswith(
+        "grad_clip unset, this run has 5; optim_conf.eps 1, this run has unset;"
+        " optim_conf.lr 0.1, this run has 0.2: give it another --tag"
+    )
 
 
 def test_a_run_goes_on_in_the_environment_that_began_it(tmp_path, monkeypatch):
@@ -91,5 +111,5 @@ def test_a_run_goes_on_in_the_environment_that_began_it(tmp_path, monkeypatch):
 def test_a_run_may_move_but_not_change():
     config = {"optim_conf": {"lr": 0.1}, "output_dir": "exp/a", "max_epoch": 3, "ngpu": 0}
     moved = {**config, "output_dir": "/data/exp/a", "max_epoch": 9, "clean_stats": "/x.npz"}
-    assert hash_config(moved) == hash_config(config)
-    assert hash_config({**config, "optim_conf": {"lr": 0.2}}) != hash_config(config)
+    assert record.hash_config(moved) == record.hash_config(config)
+    assert record.hash_config({**config, "optim_conf": {"lr": 0.2}}) != record.hash_config(config)

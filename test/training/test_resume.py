@@ -11,14 +11,19 @@ import signal
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
+import soundfile
 import torch
 import yaml
 from golden_numbers import write_pairs
 from tiny_models import training_config
 
+from featnorm_se import Enhancer
 from featnorm_se.bin import run as run_command
+from featnorm_se.data.scp import read_scp
 from featnorm_se.errors import FeatnormError
+from featnorm_se.inference.model_file import read_model
 from featnorm_se.training.experiment import Experiment, train
 from featnorm_se.training.record import read_checkpoint
 
@@ -124,13 +129,80 @@ def test_a_finished_run_is_left_alone_until_more_epochs_are_asked_for(recipe, tm
     train(run)
     assert "is trained already" in capsys.readouterr().err
     assert (run.expdir / "run.json").read_bytes() == before
-    with pytest.raises(FeatnormError, match="seed 0, this run has 1: give it another --tag"):
+    with pytest.raises(FeatnormError, match="seed 0, this run has 1; .*: give it another --tag"):
         train(Experiment(**{**vars(run), "seed": 1}))
     train(Experiment(**{**vars(recipe.run), "expdir": run.expdir}))
     check_same(all_states(run.expdir), recipe.states)
     record = json.loads((run.expdir / "run.json").read_text())
     assert (record["epochs"], len(record["resumed"])) == (3, 1)
     assert record["result"]["status"] == "finished" and record["parameters"]["total"] > 0
+
+
+def trained(recipe, folder: Path, *overrides: str, epochs: int = 2) -> dict:
+    settings = [*overrides, f"max_epoch={epochs}"]
+    train(Experiment(**{**vars(recipe.run), "expdir": folder, "overrides": settings}))
+    return json.loads((folder / "run.json").read_text())
+
+
+@pytest.mark.parametrize(
+    ("phase", "figure", "mode"), [("valid", "si_snr", "max"), ("train", "loss", "min")]
+)
+def test_the_configured_figure_chooses_the_best_model(recipe, tmp_path, phase, figure, mode):
+    setting = f"best_model_criterion=[[{phase},{figure},{mode}]]"
+    record = trained(recipe, tmp_path / "exp", setting, "keep_nbest_models=9", epochs=3)
+    stats = read_checkpoint(tmp_path / "exp" / "checkpoint.pth")["reporter"]["stats"]
+    values = {epoch: stats[epoch][phase][figure] for epoch in stats}
+    best = (max if mode == "max" else min)(values, key=values.__getitem__)
+    assert record["best_epoch"] == best
+    assert record["result"]["valid_loss"] == stats[best]["valid"]["loss"]
+    _, weights = read_model(tmp_path / "exp")
+    wanted = torch.load(tmp_path / "exp" / f"{best}epoch.pth", weights_only=True)
+    assert all(torch.equal(weights[key], value) for key, value in wanted.items())
+    if figure == "si_snr":  # a figure in dB, and no part of the loss
+        assert stats[best]["valid"]["loss"] == stats[best]["valid"]["log1p_l1"]
+        enhancer, clean = Enhancer.from_pretrained(tmp_path / "exp"), recipe.run.valid_dir
+        pairs = [(read_scp(clean / name)) for name in ("wav.scp", "spk1.scp")]
+        found = [si_snr(enhancer(*soundfile.read(pairs[0][u])), pairs[1][u]) for u in pairs[0]]
+        assert values[best] == pytest.approx(sum(found) / len(found), abs=0.01)
+
+
+def si_snr(estimate, path: str) -> float:
+    clean = soundfile.read(path)[0]
+    x, y = clean - clean.mean(), estimate - estimate.mean()
+    target = (x @ y) / (x @ x) * x
+    return float(10 * np.log10((target @ target) / ((y - target) @ (y - target))))
+
+
+@pytest.mark.parametrize(
+    ("setting", "told"),
+    [
+        (
+            "best_model_criterion=[[valid,acc,max]]",
+            "there are train log1p_l1, train loss, valid log1p",
+        ),
+        ("best_model_criterion=[[train,si_snr,max]]", "train si_snr max is never reported"),
+        ("best_model_criterion=[[valid,loss]]", "valid loss is never reported"),
+        ("best_model_criterion=[[valid,loss,least]]", "valid loss least is never reported"),
+        ("early_stopping_criterion=[valid,stoi,max]", "early_stopping_criterion: valid stoi max"),
+        ("scheduler_conf.warmup=3", "no such scheduler: .*warmup"),
+        ("optim_conf.speed=3", "no such optimizer: .*speed"),
+    ],
+)
+def test_what_would_fail_later_is_refused_first_and_claims_nothing(recipe, tmp_path, setting, told):
+    with pytest.raises(FeatnormError, match=told):
+        trained(recipe, tmp_path / "exp", setting)
+    assert not (tmp_path / "exp" / "run.json").exists()
+    trained(recipe, tmp_path / "exp", epochs=1)
+
+
+def test_whole_utterances_and_another_scheduler(recipe, tmp_path):
+    """And `scheduler` alone does not keep what the YAML says of the one that it replaces."""
+    settings = ("iterator_type=sequence", "scheduler=exponentiallr", "scheduler_conf.gamma=0.5")
+    trained(recipe, tmp_path / "exp", *settings, epochs=1)
+    stats = read_checkpoint(tmp_path / "exp" / "checkpoint.pth")["reporter"]["stats"]
+    assert stats[1]["train"]["total_count"] == 2  # four utterances, two a step
+    config = yaml.safe_load((tmp_path / "exp" / "config.yaml").read_text())
+    assert config["scheduler_conf"] == {"gamma": 0.5}
 
 
 class Code:

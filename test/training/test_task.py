@@ -31,6 +31,7 @@ def arguments(folder, **more) -> argparse.Namespace:
         "upstream_conf_dir": None,
         "clean_stats": None,
         "noisy_stats": None,
+        "init_model": None,
         "upstream_lr_scale": 0.1,
         "optim": "adam",
         "optim_conf": {"lr": 0.002},

@@ -10,7 +10,8 @@ upstream=wavlm                  # mockingjay, tera, wav2vec2, hubert, wavlm, ...
 upstream_ckpt=                  # checkpoint: a path, a URL, scratch (random weights); empty: the official one
 norm=utterance                  # none, utterance, corpus, instance, mix, level
 norm_site=auto                  # auto, frontend, projection, layer.K, last; several with commas
-config=conf/train.yaml          # training configuration, in the keys of ESPnet
+init=                           # start from this trained model, exp/NAME or a packed zip: all weights and statistics
+config=conf/train.yaml          # training configuration, in the keys of ESPnet; with --init: conf/finetune.yaml
 set=                            # key=value over the configuration, several with blanks
 seed=0                          # of everything random
 ngpu=0                          # GPUs on each machine, for stages 2 to 4; 0: the processor
@@ -58,12 +59,22 @@ done
 [ "${num_nodes}" -ge 1 ] || die "--num_nodes must be at least 1"
 [ "${num_nodes}" -eq 1 ] || [ "${job_cmd}" != run.pl ] ||
     die "--num_nodes ${num_nodes} needs a cluster: cmd_backend=slurm ${prog} ... (or pbs, sge)"
+if [ -n "${init}" ]; then
+    [ -e "${init}" ] || die "--init ${init}: there is no such experiment or packed model"
+    # What is not named comes from there, and the weights in any case.
+    for option in upstream norm norm_site; do
+        [[ -v "given[${option}]" ]] || printf -v "${option}" ''
+    done
+    [[ -v "given[config]" ]] || config=conf/finetune.yaml
+    [ "${upstream_ckpt}" != scratch ] || upstream_ckpt=
+fi
 command -v "${python}" > /dev/null || die "--python ${python}: there is no such program"
 [ -r "${config}" ] || die "--config ${config}: there is no such file"
 [ -r "${inference_config}" ] || die "--inference_config ${inference_config}: there is no such file"
-"${python}" -m featnorm_se.bin.info --check --upstream "${upstream}" --upstream_ckpt "${upstream_ckpt}" \
+[ -n "${init}" ] || "${python}" -m featnorm_se.bin.info --check --upstream "${upstream}" --upstream_ckpt "${upstream_ckpt}" \
     --upstream_conf_dir conf/upstream --norm "${norm}" --norm_site "${norm_site}"
 
+read -r -a pairs <<< "${set//$'\n'/ }"
 if [ -z "${tag}" ]; then
     case "${upstream_ckpt}" in
         '') weights=pretrained ;;
@@ -72,7 +83,14 @@ if [ -z "${tag}" ]; then
     esac
     tag="${upstream}_${weights}_${norm}"
     [ "${norm}" = none ] || [ "${norm}" = level ] || tag+="_${norm_site//,/+}"
+    [ -z "${init}" ] || tag="init_$(basename "${init%.zip}")"
     tag+="_$(basename "${config%.*}")_seed${seed}"
+    # What is set is part of the name, but for what may change when a run goes on.
+    for pair in "${pairs[@]}"; do
+        [[ "${pair%%=*}" =~ ^(max_epoch|patience|num_workers|ngpu|log_interval|max_bad_steps)$ ]] || tag+="_${pair}"
+    done
+    tag="${tag//[^A-Za-z0-9._+=,@%-]/}"
+    [ "${#tag}" -le 200 ] || tag="${tag:0:180}_$(cksum <<< "${tag}" | cut -d' ' -f1)"
 fi
 case "${tag}" in
     */* | .* | -*) die "--tag '${tag}' cannot be the name of a folder" ;;
@@ -119,8 +137,20 @@ run_jobs() { # stage runner jobs log command...
         die "stage ${number}: $(last_error "${job_log%/*}"/*.log) (${job_log%/*})"
 }
 
-# As before a pre-emption. What runs here gets the signal itself, ends, and says so.
-trap 'echo "${prog}: error: ended by SIGTERM: the same command again goes on" >&2; exit 143' TERM
+# What is started here holds this pipe open: when cat ends, all of it has ended.
+exec 9> >(trap '' INT TERM; exec cat > /dev/null 2>&1)
+jobs_end=$!
+
+# As before a pre-emption, and on Ctrl-C. What runs here gets the signal itself, and ends.
+ended() { # how status
+    trap '' INT TERM
+    exec 9>&-
+    wait "${jobs_end}" || true
+    echo "${prog}: error: $1: the same command again goes on" >&2
+    exit "$2"
+}
+trap 'ended "ended by SIGTERM" 143' TERM
+trap 'ended interrupted 130' INT
 
 if runs 1; then
     log "stage 1: preparing data in ${datadir}"
@@ -165,8 +195,8 @@ collect() { # kind scp
 
 if runs 2; then
     needs 2 "${datadir}/train/spk1.scp" 1
-    if [ "${norm}" = none ]; then
-        log "stage 2: --norm none needs no statistics"
+    if [ -n "${init}" ] || [ "${norm}" = none ]; then
+        log "stage 2: no statistics are needed, ${init:---norm none}${init:+ has them}"
     else
         collect clean "${datadir}/train/spk1.scp"
         [ "${norm}" != corpus ] || collect noisy "${datadir}/train/wav.scp"
@@ -192,17 +222,53 @@ if runs 3 || runs 4; then
     fi
 fi
 
+# A log that tells of epochs is kept: this command may be refused, or go on after them.
+keep_log() { # the log of the epochs so far becomes train_N.log
+    local number=1
+    kept_log="" job_log="${exp}/train.log"
+    if grep -qs 'epoch started' "${job_log}"; then
+        while [ -e "${exp}/train_${number}.log" ]; do number=$((number + 1)); done
+        kept_log="${exp}/train_${number}.log"
+        mv "${job_log}" "${kept_log}"
+    fi
+    rm -f "${job_log}"
+}
+
+restore_log() { # a run that began no epoch leaves the log as it was, its own is refused.log
+    if [ -n "${kept_log}" ] && ! grep -qs 'epoch started' "${job_log}"; then
+        [ ! -e "${job_log}" ] || mv "${job_log}" "${exp}/refused.log"
+        mv "${kept_log}" "${job_log}"
+        job_log="${exp}/refused.log"
+    fi
+}
+
+follow_training() { # pid: until it ends, show the lines of the log that tell how far training is
+    local line="" results='([0-9]+)epoch results: \[train\].* loss=([^,]*),.*\[valid\].* loss=([^,]*),'
+    tail -n 0 -F -s 0.3 --pid="$1" "${exp}/train.log" 2> /dev/null | while IFS= read -r line; do
+        if [[ "${line}" =~ ${results} ]]; then
+            epoch="epoch ${BASH_REMATCH[1]}: train loss ${BASH_REMATCH[2]}, valid loss ${BASH_REMATCH[3]}"
+        elif [[ "${line}" =~ "The best model has been updated: "(.*) ]]; then
+            echo "${epoch}, the best so far by ${BASH_REMATCH[1]}"
+        elif [[ "${line}" =~ "There are no improvements in this epoch" ]]; then
+            echo "${epoch}"
+        elif [[ "${line}" =~ [0-9]+epoch:train:[^,]*batch|[0-9]+/[0-9]+"epoch started".*|.*" is trained already" ]]; then
+            echo "${BASH_REMATCH[0]}"
+        fi
+    done
+}
+
 if runs 3; then
     train_options=()
-    if [ "${norm}" != none ]; then
+    if [ -n "${init}" ]; then
+        train_options+=(--init "${init}")
+    elif [ "${norm}" != none ]; then
         needs 3 "${stats}/clean.npz" 2
         train_options+=(--clean_stats "${stats}/clean.npz")
     fi
-    if [ "${norm}" = corpus ]; then
+    if [ -z "${init}" ] && [ "${norm}" = corpus ]; then
         needs 3 "${stats}/noisy.npz" 2
         train_options+=(--noisy_stats "${stats}/noisy.npz")
     fi
-    read -r -a pairs <<< "${set//$'\n'/ }"
     for pair in "${pairs[@]}"; do
         train_options+=(--set "${pair}")
     done
@@ -212,14 +278,15 @@ if runs 3; then
     flock --nonblock "${expdir}/.${tag}.lock" true ||
         die "another run is at work in ${exp}: wait for it, or give another --tag"
     rm -f "${exp}/launch.log" "${exp}"/.dist_init_*
+    keep_log
     for_job "${python}" -m featnorm_se.bin.train "${upstream_options[@]}" --norm "${norm}" \
         --config "${config}" --expdir "${exp}" --train_dir "${datadir}/train" \
         --valid_dir "${datadir}/valid" --command "${command_line}" "${train_options[@]}"
-    # The log's lines that tell how far it is are shown while it is written.
-    tail -n 0 -F "${exp}/train.log" 2> /dev/null > >(grep --line-buffered -oE \
-        '[0-9]+epoch results: \[train\][^[]*loss=[0-9.e-]+|[0-9]+epoch:train:[^,]*batch|[0-9]+/[0-9]+epoch started.*') &
+    sleep infinity 9>&- &
+    training=$!
+    trap 'kill "${training}" 2> /dev/null || true' EXIT
+    follow_training "${training}" 9>&- &
     follower=$!
-    trap 'kill "${follower}" 2> /dev/null || true' EXIT
     status=0
     if [ "${num_nodes}" -gt 1 ] || [ "${ngpu}" -gt 1 ]; then
         # ESPnet's launcher starts the processes, gives each its rank and adds --ngpu.
@@ -229,11 +296,13 @@ if runs 3; then
     else
         "${cuda_cmd}" "${gpu_option[@]}" "${exp}/train.log" "${job_words[@]}" --ngpu "${ngpu}" || status=$?
     fi
+    kill "${training}" 2> /dev/null || true
+    wait "${follower}" || true
+    restore_log
     if [ "${status}" -ne 0 ]; then
-        said="$(last_error "${exp}/launch.log" "${exp}/train.log")"
-        die "stage 3: ${said:-it ended without a word: was it killed, for want of memory? Try --set batch_size=N} (${exp}/train.log)"
+        said="$(last_error "${exp}/launch.log" "${job_log}")"
+        die "stage 3: ${said:-it ended without a word: was it killed, for want of memory? Try --set batch_size=N} (${job_log})"
     fi
-    kill "${follower}" 2> /dev/null || true
 fi
 
 if runs 4; then

@@ -16,7 +16,7 @@ log() {
     echo "$(date '+%H:%M:%S') $*"
 }
 
-declare -A option_help
+declare -A option_help given
 option_names=()
 while IFS='#' read -r setting text; do
     option_names+=("${setting%%=*}")
@@ -48,6 +48,8 @@ while [ $# -gt 0 ]; do
             fi
             [ $# -ge 2 ] || die "$1 needs a value"
             printf -v "${option}" '%s' "$2"
+            # shellcheck disable=SC2034  # whether the caller named it, whatever its value
+            given["${option}"]=true
             shift 2
             ;;
         *)

@@ -1,0 +1,100 @@
+"""A finished enhancer to start from (``--init``): its weights, statistics and architecture."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from inspect import signature
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from featnorm_se.errors import FeatnormError
+from featnorm_se.files import sha256_file
+from featnorm_se.upstream import load_upstream
+
+if TYPE_CHECKING:
+    from featnorm_se.model.separator import FeatNormSeparator
+    from featnorm_se.upstream.base import Upstream
+
+# What the weights fix of the separator; the rest of separator_conf says how it is trained.
+_SEPARATOR = (
+    *("upstream", "norm", "norm_site", "feature", "feature_layer_norm", "use_spectrum"),
+    *("n_fft", "hop_length", "win_length", "layers", "units"),
+)
+_GROUPS = ("encoder_conf", "separator_conf", "decoder_conf")
+
+
+@dataclass(frozen=True)
+class InitialModel:
+    """A trained model that another training goes on from.
+
+    Attributes:
+        source: the experiment's folder or the packed zip.
+        config: its ``config.yaml``.
+        separator: with its weights and statistics in it; its upstream's ``identity`` is a hash of
+            the weights' file (of the zip itself where it is packed).
+    """
+
+    source: Path
+    config: dict[str, Any]
+    separator: FeatNormSeparator
+
+    def complete(self, config: Mapping[str, Any]) -> dict[str, Any]:
+        """Add what the weights fix, and the loss, to a training configuration without them.
+
+        Raises:
+            FeatnormError: something contradicts the weights; the message lists all of it.
+        """
+        known = signature(type(self.separator)).parameters
+        fixed: dict[str, dict[str, Any]] = {group: dict(self.config[group]) for group in _GROUPS}
+        own = {**fixed["separator_conf"], "norm_site": self.separator.norm_sites}
+        fixed["separator_conf"] = {key: own.get(key, known[key].default) for key in _SEPARATOR}
+        given = {group: dict(config.get(group) or {}) for group in _GROUPS}
+        wrong = [
+            f"{group}.{key} {value!r} (there {fixed[group].get(key)!r})"
+            for group, values in given.items()
+            for key, value in values.items()
+            if (key in _SEPARATOR or group != "separator_conf") and value != fixed[group].get(key)
+        ]
+        if wrong:
+            raise FeatnormError(
+                f"--init {self.source} does not fit {', '.join(wrong)}: leave these out, they come"
+                " from there"
+            )
+        loss = {k: v for k, v in self.config.items() if k in ("criterions", "model_conf")}
+        return {**loss, **config, **{group: fixed[group] | given[group] for group in _GROUPS}}
+
+
+def load_start(
+    name: str, checkpoint: str | None, seed: int, conf_dir: Path | None, init: Path | None
+) -> tuple[Upstream, InitialModel | None]:
+    """Load what training starts from: an upstream and, with ``init``, the model that it is of.
+
+    Raises:
+        FeatnormError: it cannot be had; see ``load_upstream`` and ``read_initial``.
+    """
+    if init is None:
+        return load_upstream(name, checkpoint, seed=seed, conf_dir=conf_dir), None
+    initial = read_initial(init)
+    return initial.separator.upstream, initial
+
+
+def read_initial(source: Path) -> InitialModel:
+    """Read an experiment's folder (its best weights) or a packed model; no code in it is run.
+
+    Raises:
+        FeatnormError: there is none, or it is broken or no model of this project.
+    """
+    from featnorm_se.inference.enhancer import Enhancer
+    from featnorm_se.inference.model_file import find_weights, read_model
+
+    if not source.exists():
+        raise FeatnormError(f"--init {source}: there is no such experiment or packed model")
+    config, weights = read_model(source)
+    try:
+        separator = Enhancer(config, weights).separator
+    except FeatnormError as error:
+        raise FeatnormError(f"--init {source}: {error}") from error
+    file = source if source.is_file() else find_weights(source)
+    separator.upstream.identity = f"sha256:{sha256_file(file)}"
+    return InitialModel(source, config, separator)
