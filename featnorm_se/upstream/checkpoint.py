@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pickle
 import re
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -79,6 +79,10 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         FeatnormError: it cannot be read, or holds something that would have to be executed.
     """
     try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            return load_file(path)
         with torch.serialization.safe_globals(_allowed()):
             states = torch.load(path, map_location="cpu", weights_only=True)
         if not isinstance(states, dict):
@@ -127,17 +131,42 @@ def parse_conv_layers(text: str) -> list[tuple[int, int, int]]:
     return layers
 
 
-def load_weights(model: nn.Module, weights: Mapping[str, Any], source: str) -> None:
+# The names that torch gives to a weight-normalized convolution's weight, before 2.0 and since.
+_WEIGHT_NORM = {
+    "weight_g": "parametrizations.weight.original0",
+    "weight_v": "parametrizations.weight.original1",
+}
+
+
+def _respell(name: str, own: Mapping[str, Any]) -> str:
+    """Return the model's own name of a weight, where torch has two for it."""
+    for pair in _WEIGHT_NORM.items():
+        for end, other in (pair, pair[::-1]):
+            if name.endswith(f".{end}") and f"{name.removesuffix(end)}{other}" in own:
+                return f"{name.removesuffix(end)}{other}"
+    return name
+
+
+def load_weights(
+    model: nn.Module, weights: Mapping[str, Any], source: str, spare: Container[str] = ()
+) -> None:
     """Load weights, all of them and nothing else.
+
+    Args:
+        model: what they go into.
+        weights: by the model's names; weight norms by either of torch's two.
+        source: the file, for the message.
+        spare: names of what pre-training alone uses, which the file need not hold.
 
     Raises:
         FeatnormError: weights are missing, left over, misshapen or not finite; it lists them.
     """
     own = model.state_dict()
+    weights = {_respell(name, own): value for name, value in weights.items()}
     shared = {name: value for name, value in weights.items() if name in own}
     tensors = {name: value for name, value in shared.items() if isinstance(value, Tensor)}
     faults = {
-        "missing": [name for name in own if name not in weights],
+        "missing": [name for name in own if name not in weights and name not in spare],
         "left over": [name for name in weights if name not in own],
         "misshapen": [
             f"{name} {tuple(value.shape)} for {tuple(own[name].shape)}"
@@ -154,4 +183,4 @@ def load_weights(model: nn.Module, weights: Mapping[str, Any], source: str) -> N
     ]
     if found:
         raise FeatnormError(f"the weights of {source} do not fit: {'; '.join(found)}")
-    model.load_state_dict(tensors)
+    model.load_state_dict({**own, **tensors})

@@ -172,7 +172,9 @@ WEIGHTS = {"wavlm": "model", "hubert": "model_weight", "tera": "Transformer"}
 def test_weights_that_do_not_fit_are_listed(states, tmp_path, family):
     held = states(family)
     weights = held[WEIGHTS[family]]
-    names = list(weights)
+    names = [
+        name for name in weights if name.split(".")[0] not in ("mask_emb", "label_embs_concat")
+    ]
     del weights[names[0]]
     weights["stranger.weight"] = torch.zeros(3)
     weights[names[1]] = torch.zeros(2, 2)
