@@ -201,6 +201,7 @@ def test_a_checkpoint_of_another_family(make_checkpoint, family, other):
         ("hubert", "model_cfg", {"activation_fn": "swish"}, "swish"),
         # s3prl evaluates the name of Kaldi's features as Python, too.
         ("tera", "audio", {"input": {"feat_type": "kaldi"}}, "kaldi"),
+        ("tera", "audio", {"kaldi": {"feat_type": "os.getcwd"}}, "os.getcwd"),
     ],
 )
 def test_options_that_the_walk_does_not_follow(family, part, changes, message):
