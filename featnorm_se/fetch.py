@@ -60,8 +60,9 @@ def fetch_hub_file(repository: str, *files: str) -> Path:
                 return check_blob(Path(found))
     reason = " ".join(str(failure).split())[:200]
     raise FeatnormError(
-        f"Hugging Face does not give {' or '.join(files)} of {repository}: where there is a network,"
-        f" run hf download {name} and copy the cache here, or name a local file or folder ({reason})"
+        f"Hugging Face does not give {' or '.join(files)} of {repository}: run hf download {name}"
+        " where there is a network and copy its cache here, or name a local file or folder"
+        f" ({reason})"
     ) from failure
 
 

@@ -73,7 +73,7 @@ def test_damage_is_found(server, start) -> None:
 def test_what_cannot_be_had_is_one_line_with_the_mend(start, words, offline) -> None:
     line = told(start(*words, HF_HUB_OFFLINE=offline))
     assert f"does not give {' or '.join(words[1:])} of {words[0]}" in line
-    assert f"run hf download {words[0]} and copy the cache here" in line
+    assert f"run hf download {words[0]} where there is a network and copy" in line
 
 
 def test_what_is_a_name_on_the_hub_and_what_a_path(tmp_path, monkeypatch) -> None:
