@@ -1,14 +1,10 @@
-"""Files of the Hugging Face hub, through its own library.
-
-The library resumes, checks sizes, lets one of many processes fetch, and keeps what came in its
-cache. Its environment variables hold: ``HF_HOME``, ``HF_ENDPOINT`` (a mirror), ``HF_HUB_OFFLINE``,
-``HF_TOKEN``.
-"""
+"""Files of the Hugging Face hub, through its own library, whose cache and variables hold."""
 
 from __future__ import annotations
 
 import os
 import re
+from itertools import product
 from pathlib import Path
 
 from featnorm_se.errors import FeatnormError
@@ -50,14 +46,17 @@ def fetch_hub_file(repository: str, *files: str) -> Path:
 
     name, _, revision = (repository + "@main" * ("@" not in repository)).partition("@")
     failure: Exception | None = None
-    for cached in (True, False):
-        for file in files:
-            try:
-                found = hf_hub_download(name, file, revision=revision, local_files_only=cached)
-            except Exception as error:  # the library's own, its HTTP library's, the system's
-                failure = error
-            else:
-                return check_blob(Path(found))
+    for cached, file in product((True, False), files):
+        try:
+            path = Path(hf_hub_download(name, file, revision=revision, local_files_only=cached))
+        except Exception as error:  # the library's own, its HTTP library's, the system's
+            failure = error
+            continue
+        # The link of a large file in the cache names its SHA-256.
+        wanted = os.path.basename(os.readlink(path)) if path.is_symlink() else ""
+        if re.fullmatch("[0-9a-f]{64}", wanted) and sha256_file(path) != wanted:
+            raise FeatnormError(f"{path} is damaged: remove it and {path.resolve()}, run again")
+        return path
     reason = " ".join(str(failure).split())[:200]
     raise FeatnormError(
         f"Hugging Face does not give {' or '.join(files)} of {repository}: run hf download {name}"
@@ -74,15 +73,3 @@ def fetch_hub_folder(repository: str, config: str, *weights: str) -> Path:
     folder = fetch_hub_file(repository, config).parent
     fetch_hub_file(f"{repository.partition('@')[0]}@{folder.name}", *weights)
     return folder
-
-
-def check_blob(path: Path) -> Path:
-    """Return a file of the library's cache; the link of a large one names the SHA-256 it must have.
-
-    Raises:
-        FeatnormError: it is damaged.
-    """
-    wanted = os.path.basename(os.readlink(path)) if path.is_symlink() else ""
-    if re.fullmatch("[0-9a-f]{64}", wanted) and sha256_file(path) != wanted:
-        raise FeatnormError(f"{path} is damaged: remove it and {path.resolve()}, and run again")
-    return path

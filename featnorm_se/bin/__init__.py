@@ -43,8 +43,9 @@ def add_upstream_options(parser: argparse.ArgumentParser) -> None:
     """Add the options that name an upstream, its weights and its sites."""
     add = parser.add_argument
     add("--upstream", default="wavlm", help="name of the upstream")
-    ckpt = "a file, a folder or name of Hugging Face's, 'scratch', or nothing for the official one"
-    add("--upstream_ckpt", help=ckpt)
+    add(
+        "--upstream_ckpt", help="a file, Hugging Face's folder or name, 'scratch'; the official one"
+    )
     add("--upstream_conf_dir", help="folder of the recipe's upstream YAML files")
     add("--norm_site", default="auto", help="sites, comma-separated")
     add("--seed", type=int, default=0, help="of everything random")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from featnorm_se.bin import Parser, add_upstream_options, run
 from featnorm_se.errors import FeatnormError
+from featnorm_se.fetch import is_hub_name
 from featnorm_se.names import (
     DEFAULT_NORM,
     LEVEL_SITE,
@@ -51,8 +52,6 @@ def main(argv: Sequence[str]) -> None:
     conf_dir = Path(args.upstream_conf_dir) if args.upstream_conf_dir else None
     card = upstream_card(args.upstream, conf_dir)
     if args.check:
-        from featnorm_se.fetch import is_hub_name
-
         checkpoint = args.upstream_ckpt or "scratch"
         check_norm(args.norm)
         resolve_sites(args.norm_site, site_names(int(card["layers"])))
@@ -65,6 +64,8 @@ def main(argv: Sequence[str]) -> None:
         return
     upstream = load_upstream(args.upstream, args.upstream_ckpt, seed=args.seed, conf_dir=conf_dir)
     upstream.configure(freeze=args.freeze)
+    if args.upstream_ckpt:
+        card = {**card, "licence": "see where these weights are from"}
     print(describe(upstream, card))
 
 

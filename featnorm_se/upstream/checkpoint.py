@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pickle
 import re
-from collections.abc import Container, Mapping
+from collections.abc import Collection, Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -131,42 +131,26 @@ def parse_conv_layers(text: str) -> list[tuple[int, int, int]]:
     return layers
 
 
-# The names that torch gives to a weight-normalized convolution's weight, before 2.0 and since.
-_WEIGHT_NORM = {
-    "weight_g": "parametrizations.weight.original0",
-    "weight_v": "parametrizations.weight.original1",
-}
-
-
-def _respell(name: str, own: Mapping[str, Any]) -> str:
-    """Return the model's own name of a weight, where torch has two for it."""
-    for pair in _WEIGHT_NORM.items():
-        for end, other in (pair, pair[::-1]):
-            if name.endswith(f".{end}") and f"{name.removesuffix(end)}{other}" in own:
-                return f"{name.removesuffix(end)}{other}"
-    return name
+def _respell(name: str) -> str:
+    """Return torch's older name of a weight norm's parameters; the newer one came with 2.0."""
+    new = r"parametrizations\.weight\.original([01])$"
+    return re.sub(new, lambda found: f"weight_{'gv'[int(found[1])]}", name)
 
 
 def load_weights(
-    model: nn.Module, weights: Mapping[str, Any], source: str, spare: Container[str] = ()
+    model: nn.Module, weights: Mapping[str, Any], source: str, spare: Collection[str] = ()
 ) -> None:
-    """Load weights, all of them and nothing else.
-
-    Args:
-        model: what they go into.
-        weights: by the model's names; weight norms by either of torch's two.
-        source: the file, for the message.
-        spare: names of what pre-training alone uses, which the file need not hold.
+    """Load weights, all of them and nothing else; those in ``spare`` may be missing.
 
     Raises:
         FeatnormError: weights are missing, left over, misshapen or not finite; it lists them.
     """
-    own = model.state_dict()
-    weights = {_respell(name, own): value for name, value in weights.items()}
+    own = {_respell(name): value for name, value in model.state_dict().items()}
+    weights = {_respell(name): value for name, value in weights.items()}
     shared = {name: value for name, value in weights.items() if name in own}
     tensors = {name: value for name, value in shared.items() if isinstance(value, Tensor)}
     faults = {
-        "missing": [name for name in own if name not in weights and name not in spare],
+        "missing": [name for name in own if name not in {*weights, *spare}],
         "left over": [name for name in weights if name not in own],
         "misshapen": [
             f"{name} {tuple(value.shape)} for {tuple(own[name].shape)}"
@@ -183,4 +167,5 @@ def load_weights(
     ]
     if found:
         raise FeatnormError(f"the weights of {source} do not fit: {'; '.join(found)}")
-    model.load_state_dict({**own, **tensors})
+    own |= tensors
+    model.load_state_dict({name: own[_respell(name)] for name in model.state_dict()})

@@ -56,8 +56,9 @@ _KEYS = {
     "num_conv_pos_embeddings": "conv_pos",
     "num_conv_pos_embedding_groups": "conv_pos_groups",
     "conv_bias": "conv_bias",
+    "num_buckets": "num_buckets",  # these two: WavLM only
+    "max_bucket_distance": "max_distance",
 }
-_WAVLM_KEYS = {"num_buckets": "num_buckets", "max_bucket_distance": "max_distance"}
 _MODES = {"group": "default", "layer": "layer_norm"}
 # What s3prl's networks have no option for.
 _FOLLOWED = {
@@ -73,7 +74,7 @@ _FOLLOWED = {
 
 def read_folder(
     folder: Path, family: str, architecture: Mapping[str, Any]
-) -> tuple[dict[str, Any], dict[str, Tensor]]:
+) -> tuple[dict[str, Any], dict[str, Tensor], list[Path]]:
     """Take architecture and weights out of a folder.
 
     Args:
@@ -83,7 +84,8 @@ def read_folder(
             of pre-training.
 
     Returns:
-        The architecture and the weights, as the family's ``build`` and s3prl's network have them.
+        The architecture and the weights, as the family's ``build`` and s3prl's network have them,
+        and the two files that they are from.
 
     Raises:
         FeatnormError: it is another model than of this family, or one that cannot be read.
@@ -92,31 +94,21 @@ def read_folder(
     kind = config.get("model_type") if isinstance(config, dict) else None
     if kind != family or family not in FAMILIES:
         raise FeatnormError(
-            f"{folder / CONFIG} is of a model of type {kind!r}, --upstream of the family {family}:"
-            f" {', '.join(FAMILIES)} are read, each by an --upstream of its own family"
+            f"{folder / CONFIG} is of the type {kind!r}, --upstream of the family {family}: those"
+            f" of {', '.join(FAMILIES)} are read, each by an --upstream of its own family"
         )
     for key, followed in _FOLLOWED.items():
         if config.get(key, followed) != followed:
             raise FeatnormError(f"{folder / CONFIG}: {key} {config[key]!r:.60} is not supported")
-    weights = read_checkpoint(weights_file(folder))
-    if any(name.startswith(f"{kind}.") for name in weights):  # saved with a head
-        heads = [name for name in weights if not name.startswith(f"{kind}.")]
-        weights = {k.removeprefix(f"{kind}."): v for k, v in weights.items() if k not in heads}
-    return _architecture(config, folder, architecture), rename(weights)
-
-
-def weights_file(folder: Path) -> Path:
-    """Return the file of weights in a folder: safetensors first.
-
-    Raises:
-        FeatnormError: there is none, or it is in several parts.
-    """
     found = [folder / name for name in WEIGHTS if (folder / name).is_file()]
-    if found:
-        return found[0]
-    parts = next(folder.glob("*.index.json"), None)
-    reason = f"is in parts ({parts.name}): save it in one" if parts else "is not there"
-    raise FeatnormError(f"{folder}: {' or '.join(WEIGHTS)} {reason}")
+    if not found:
+        parts = "in parts: save them in one" if list(folder.glob("*.index.json")) else "not there"
+        raise FeatnormError(f"{folder}: the weights ({' or '.join(WEIGHTS)}) are {parts}")
+    weights = read_checkpoint(found[0])
+    # Where it was saved with a head, that goes.
+    inner = {k[len(kind) + 1 :]: v for k, v in weights.items() if str(k).startswith(f"{kind}.")}
+    weights = inner or weights
+    return _architecture(config, folder, architecture), rename(weights), [folder / CONFIG, found[0]]
 
 
 def _architecture(
@@ -124,10 +116,10 @@ def _architecture(
 ) -> dict[str, Any]:
     """Return the card's architecture with the network that ``config.json`` describes."""
     architecture = copy.deepcopy(dict(card))
-    network, task = (architecture[part] for part in FAMILIES[config["model_type"]])
-    keys = _KEYS | (_WAVLM_KEYS if config["model_type"] == "wavlm" else {})
+    keys = list(_KEYS.items())[: None if config["model_type"] == "wavlm" else -2]
     try:
-        network.update({ours: config[theirs] for theirs, ours in keys.items()})
+        network, task = (architecture[part] for part in FAMILIES[config["model_type"]])
+        network.update({ours: config[theirs] for theirs, ours in keys})
         rows = zip(config["conv_dim"], config["conv_kernel"], config["conv_stride"], strict=True)
         network["conv_feature_layers"] = repr(list(rows))
         network["extractor_mode"] = _MODES[config["feat_extract_norm"]]
@@ -146,18 +138,18 @@ def rename(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """
     renamed: dict[str, Tensor] = {}
     for theirs, value in weights.items():
-        if theirs.startswith(("adapter.", "aux.")):
+        name = str(theirs)
+        if name.startswith(("adapter.", "aux.")):
             continue
-        name = theirs
         for pattern, replacement in _NAMES:
             name = re.sub(pattern, replacement, name)
         stem, packed, end = name.partition("in_proj_")
-        if packed:
+        if packed and isinstance(value, Tensor):
             for part, rows in zip("qkv", value.chunk(3), strict=True):
                 renamed[f"{stem}{part}_proj.{end}"] = rows
         else:
             renamed[name] = value
-    if "feature_extractor.conv_layers.1.2.weight" in renamed:
-        pattern = re.compile(r"(\.conv_layers\.\d+\.2)\.(?=weight|bias)")
-        renamed = {pattern.sub(r"\1.1.", name): value for name, value in renamed.items()}
-    return renamed
+    if "feature_extractor.conv_layers.1.2.weight" not in renamed:
+        return renamed
+    each = r"(\.conv_layers\.\d+\.2)\.(?=weight|bias)"
+    return {re.sub(each, r"\1.1.", name): value for name, value in renamed.items()}

@@ -53,28 +53,26 @@ def from_file(name: str, card: Mapping[str, Any], checkpoint: str | Path | None)
             not fit its own description.
     """
     path = find(checkpoint, card).absolute()
-    known = str(card.get("sha256") or "") if checkpoint is None else ""
+    known = card.get("sha256") if checkpoint is None else None
     if path.name in huggingface.WEIGHTS and (path.parent / huggingface.CONFIG).is_file():
         path = path.parent
     if path.is_dir():
-        architecture, weights = huggingface.read_folder(path, card["family"], card["architecture"])
-        files = [path / huggingface.CONFIG, huggingface.weights_file(path)]
+        held = huggingface.read_folder(path, card["family"], card["architecture"])
     else:
-        architecture, weights = _read(name, card, path)
-        files = [path]
+        held = (*_read(name, card, path), [path])
+    architecture, weights, files = held
     digests = [sha256_file(file) for file in files]
     if known and digests != [known]:
-        raise FeatnormError(f"{path}: its SHA-256 is {digests[0]}, the official one {known}")
+        raise FeatnormError(
+            f"{path}: its SHA-256 is {digests[0]}, not the card's {known}: remove it"
+        )
     upstream = _build(name, card["family"], architecture, 0, f"the checkpoint {path}")
     unused = {id(parameter) for parameter in upstream.unused_parameters()}
     spare = {key for key, value in upstream.model.named_parameters() if id(value) in unused}
     load_weights(upstream.model, weights, str(path), spare)
     if upstream.num_layers != card.get("layers", upstream.num_layers):
-        print(
-            f"warning: {path} has {upstream.num_layers} layers of width {upstream.width}, the card"
-            f" {name} {card['layers']} of {card['width']}: is another --upstream meant?",
-            file=sys.stderr,
-        )
+        size = f"{upstream.num_layers} layers, the card {name} {card['layers']}"
+        print(f"warning: {path} has {size}: is another --upstream meant?", file=sys.stderr)
     # A folder's configuration changes what its weights compute.
     digest = digests[0] if len(digests) == 1 else hashlib.sha256(str(digests).encode()).hexdigest()
     upstream.source, upstream.identity = str(path), f"sha256:{digest}"
@@ -121,10 +119,8 @@ def _read(
             weights = huggingface.rename(states)
             layers = {key.split(".")[2] for key in weights if key.startswith("encoder.layers.")}
             if len(layers) != card["layers"]:
-                raise FeatnormError(
-                    f"it holds weights alone, of {len(layers)} layers; {name} has {card['layers']}:"
-                    " --upstream must name a card of its architecture"
-                )
+                size = f"{len(layers)} layers; {name} has {card['layers']}"
+                raise FeatnormError(f"it holds weights alone, of {size}: name its own --upstream")
             return copy.deepcopy(card["architecture"]), weights
         architecture, weights = _module(family).read(states)
         json.dumps(architecture)  # it is to be stored with the trained model
@@ -151,18 +147,17 @@ def find(checkpoint: str | Path | None, card: Mapping[str, Any]) -> Path:
         FeatnormError: there is no such file, or it cannot be fetched; the message says what to do.
     """
     source = str(card["source"] if checkpoint is None else checkpoint)
-    path, kept = Path(source).expanduser(), cache_path(source)
-    if path.exists() or kept.is_file():
-        return path if path.exists() else kept
+    path = Path(source).expanduser()
+    for here in (path, cache_path(source)):
+        if here.exists():
+            return here
     if hub := split_hub_file(source):
         return fetch_hub_file(*hub)
     if is_hub_name(source):
         return fetch_hub_folder(source, huggingface.CONFIG, *huggingface.WEIGHTS)
     if "://" in source:
-        raise FeatnormError(
-            f"{source} is not on the Hugging Face hub and is not fetched: wget -O FILE '{source}',"
-            " then give FILE as the checkpoint"
-        )
+        mend = f"wget -O FILE '{source}', then give FILE as the checkpoint"
+        raise FeatnormError(f"{source} is not on the Hugging Face hub, so not fetched: {mend}")
     raise FeatnormError(
         f"there is no checkpoint {path}; give a file, a folder or name of Hugging Face's, scratch,"
         " or nothing for the official one"

@@ -44,7 +44,7 @@ class LogMel(nn.Module):
 
     def __init__(self, audio: dict[str, Any]) -> None:
         super().__init__()
-        self.window = 0
+        self.window, self.plain = 0, False
         if "kaldi" in audio:
             self._use_kaldi(audio)
             return
@@ -87,17 +87,14 @@ class LogMel(nn.Module):
     def _one(self, row: Tensor) -> Tensor:
         """Features (T, D) of one utterance (N,)."""
         extracter = self.extracter
-        if self.window:
-            features: Tensor = extracter(
-                nn.functional.pad(row, (0, max(0, self.shortest - len(row))))
-            )
-            return features
-        level = row.pow(2).mean().pow(0.5)
-        row = row * (10 ** (self.target_level / 20) / (level + 1e-10))
+        if not self.window:
+            level = row.pow(2).mean().pow(0.5)
+            row = row * (10 ** (self.target_level / 20) / (level + 1e-10))
         row = nn.functional.pad(row, (0, max(0, self.shortest - len(row))))
         if not self.plain:
-            whole: Tensor = extracter(row[None, None], wavs_len=[len(row)])[0][0]
-            return whole
+            waves = (row,) if self.window else (row[None, None], None, [len(row)])
+            whole: Tensor = extracter(*waves)
+            return whole if self.window else whole[0][0]
         # The preprocessor's own pieces; calling it whole computes MFCCs for nothing too.
         power = extracter._stft(row[None], window=extracter._window)[0].abs().pow(2)
         mel = (extracter._melscale(power) + extracter.eps).log().contiguous()

@@ -300,7 +300,7 @@ def test_torchaudios_state_dicts(tmp_path, family, large):
 
 def test_another_size_than_the_cards_is_told(make_checkpoint, states, tmp_path, capsys):
     load("wavlm", make_checkpoint("wavlm", encoder_layers=2))
-    assert "has 2 layers of width 32, the card wavlm_tiny 3 of 32" in capsys.readouterr().err
+    assert "has 2 layers, the card wavlm_tiny 3: is another" in capsys.readouterr().err
     # Weights alone have no description of their own.
     torch.save(states("wavlm", encoder_layers=2)["model"], tmp_path / "alone.pt")
     with pytest.raises(FeatnormError, match="weights alone, of 2 layers; wavlm_tiny has 3"):

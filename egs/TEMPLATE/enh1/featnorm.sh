@@ -66,7 +66,10 @@ if [ -z "${tag}" ]; then
     case "${upstream_ckpt}" in
         '') weights=pretrained ;;
         scratch) weights=scratch ;;
-        *) weights="$(basename "${upstream_ckpt}")" && weights="${weights%.[a-z]*}" ;;
+        *)
+            weights="$(basename "${upstream_ckpt}")"
+            for suffix in pt pth ckpt bin safetensors; do weights="${weights%".${suffix}"}"; done
+            ;;
     esac
     tag="${upstream}_${weights}_${norm}"
     [ "${norm}" = none ] || [ "${norm}" = level ] || tag+="_${norm_site//,/+}"
