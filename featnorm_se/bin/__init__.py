@@ -44,7 +44,8 @@ def add_upstream_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--upstream", default="wavlm", help="name of the upstream")
     add(
-        "--upstream_ckpt", help="a file, Hugging Face's folder or name, 'scratch'; the official one"
+        "--upstream_ckpt",
+        help="file, folder or name of Hugging Face's, 'scratch'; else the official one",
     )
     add("--upstream_conf_dir", help="folder of the recipe's upstream YAML files")
     add("--norm_site", default="auto", help="sites, comma-separated")
