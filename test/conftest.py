@@ -1,8 +1,8 @@
-"""A server on this machine that cuts, stalls, lies and counts: for all that is fetched."""
+"""A server on this machine that cuts, lies and counts: for all that is fetched."""
 
 from __future__ import annotations
 
-import os
+import hashlib
 import sys
 import threading
 import time
@@ -15,18 +15,18 @@ import pytest
 import torch
 from tiny_models import save_tiny
 
-from featnorm_se import fetch
+COMMIT = "0123456789" * 4
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "egs" / "TEMPLATE" / "enh1" / "local"))
 
 
 class Server(ThreadingHTTPServer):
-    """Serves ``data``; ``behave`` says how badly.
+    """Serves ``files`` as the Hugging Face hub does, or any plain server; ``behave``: how badly.
 
     Attributes:
-        behave: delay, stall (seconds, flag), redirect, status, body, ranges, kind, etag, headers,
-            and cut: so many bytes come over a connection.
-        requests: the path and the range that each request asked for.
+        files: contents by path.
+        behave: delay (seconds), status, cut (so many bytes come over a connection), damage.
+        requests: method, path and range of each request.
     """
 
     daemon_threads = True
@@ -34,15 +34,20 @@ class Server(ThreadingHTTPServer):
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
-        self.data = os.urandom(700_000)
+        self.files: dict[str, bytes] = {}
         self.behave: dict[str, Any] = {}
-        self.requests: list[tuple[str, str | None]] = []
+        self.requests: list[tuple[str, str, str | None]] = []
         self.address = f"http://127.0.0.1:{self.server_port}"
-        self.url = f"{self.address}/model.pt"
+
+    def add_repository(self, name: str, files: dict[str, bytes]) -> None:
+        """Hold a repository, at ``main`` and at its commit."""
+        for revision in ("main", COMMIT):
+            self.files |= {f"/{name}/resolve/{revision}/{k}": v for k, v in files.items()}
 
     @property
     def ranges(self) -> list[str | None]:
-        return [asked for _, asked in self.requests]
+        """The ranges that were got, in their order."""
+        return [asked for method, _, asked in self.requests if method == "GET"]
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -51,45 +56,39 @@ class Handler(BaseHTTPRequestHandler):
     def log_message(self, *_: object) -> None:
         pass
 
-    def do_GET(self) -> None:
-        behave = self.server.behave
-        asked = self.headers.get("Range")
-        self.server.requests.append((self.path, asked))
+    def do_HEAD(self) -> None:
+        behave, asked = self.server.behave, self.headers.get("Range")
+        if not self.path.startswith("/api/"):  # the library's own questions
+            self.server.requests.append((self.command, self.path, asked))
         time.sleep(float(behave.get("delay", 0)))
-        if "redirect" in behave:
-            self.send_response(302)
-            self.send_header("Location", behave["redirect"])
-            self.end_headers()
-            return
-        if "status" in behave:
-            self.send_error(behave["status"])
-            return
-        body = behave.get("body", self.server.data)
-        begin = 0
-        if asked and behave.get("ranges", True) and self.headers.get("If-Range") == '"v1"':
-            begin = int(asked.removeprefix("bytes=").rstrip("-"))
-        told = {
-            "Content-Range": f"bytes {begin}-{len(body) - 1}/{len(body)}" if begin else None,
-            "Content-Type": behave.get("kind", "application/octet-stream"),
-            "Content-Length": str(len(body) - begin),
-            "ETag": behave.get("etag", '"v1"'),
-            **behave.get("headers", {}),
-        }
-        self.send_response(206 if begin else 200)
+        body = self.server.files.get(self.path)
+        begin = int(asked.removeprefix("bytes=").split("-")[0]) if asked and body else 0
+        status = 404 if body is None else 416 if begin >= len(body) else 206 if begin else 200
+        status = behave.get("status", status)
+        told = {"X-Repo-Commit": COMMIT}
+        if status >= 400 or body is None:
+            told |= {"X-Error-Code": "EntryNotFound", "Content-Length": "0"}
+        else:
+            # Of large files the hub tells the SHA-256.
+            digest = hashlib.sha256(body).hexdigest()
+            told["ETag"] = f'"{digest if len(body) > 10_000 else digest[:40]}"'
+            told["Content-Length"] = str(len(body) - begin)
+            if begin:
+                told["Content-Range"] = f"bytes {begin}-{len(body) - 1}/{len(body)}"
+        self.send_response(status)
         for name, value in told.items():
-            if value is not None:
-                self.send_header(name, value)
+            self.send_header(name, value)
         self.end_headers()
-        self.wfile.write(body[begin:][: behave.get("cut")])
-        if behave.get("stall"):
-            self.wfile.flush()
-            time.sleep(3)
+        if self.command == "GET" and status < 400 and body is not None:
+            body = bytes(len(body)) if behave.get("damage") else body
+            self.wfile.write(body[begin:][: behave.get("cut")])
+
+    do_GET = do_HEAD
 
 
 @pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    """A running server, and no waiting between tries."""
-    monkeypatch.setattr(fetch, "PAUSE", 0.01)
+def server() -> Iterator[Server]:
+    """A running server."""
     running = Server()
     thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()

@@ -120,8 +120,8 @@ CASES = [
      "not one of wavlm"),
     ("checkpoint: a weight missing", WITH_CKPT,
      states(CKPT, lambda s: s["Transformer"].popitem() and None), "tera_tiny.pt", "1 missing"),
-    ("checkpoint: over http", f"{WITH_CKPT[: -len(CKPT)]}http://example.org/a.pt", nothing,
-     "http://example.org/a.pt", "https"),
+    ("checkpoint: an address", f"{WITH_CKPT[: -len(CKPT)]}http://example.org/a.pt", nothing,
+     "http://example.org/a.pt", "wget -O FILE"),
     # --- statistics ---
     ("stats: cut", WITH_STATS, cut(STATS), "clean.npz", "no whole statistics"),
     ("stats: objects", WITH_STATS, arrays(STATS, projection_mean=np.array([{}], dtype=object)),

@@ -1,102 +1,98 @@
-"""One file from a server on this machine that cuts, stalls and lies."""
+"""Files of the Hugging Face hub, from a server on this machine that cuts and lies."""
 
 from __future__ import annotations
 
 import hashlib
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from featnorm_se import fetch
-from featnorm_se.errors import FeatnormError
-from featnorm_se.fetch import fetch_file
+from featnorm_se.fetch import is_hub_name, split_hub_file
+
+DATA = os.urandom(12_000_000)
+FETCH = """
+import sys
+from featnorm_se.bin import run
+from featnorm_se.fetch import fetch_hub_file
+sys.exit(run(lambda words: print(fetch_hub_file(*words)), sys.argv[1:]))
+"""
 
 
 @pytest.fixture
-def target(tmp_path: Path) -> Path:
-    return tmp_path / "new" / "model.pt"
+def start(server, tmp_path):
+    """Start a process that fetches files, with a cache of the test's own."""
+    server.add_repository("someone/model", {"model.bin": DATA, "config.json": b"{}"})
+    env = {**os.environ, "HF_ENDPOINT": server.address, "HF_HOME": str(tmp_path / "hf")}
+
+    def started(*words: str, **more: str) -> subprocess.Popen[str]:
+        command = [sys.executable, "-c", FETCH, *words]
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        return subprocess.Popen(command, env={**env, **more}, text=True, **pipes)
+
+    return started
 
 
-def leftovers(target: Path) -> list[str]:
-    return [path.name for path in target.parent.glob("*") if path != target]
+def told(process: subprocess.Popen[str]) -> str:
+    """Return the path that a process prints, or the line that it fails with."""
+    out, err = process.communicate(timeout=60)
+    return out.strip() if process.returncode == 0 else err.splitlines()[-1]
 
 
-def test_goes_on_after_cuts(server, target, capsys):
-    server.behave["cut"] = 200_000
-    fetch_file(server.url, target, digest=f"sha256:{hashlib.sha256(server.data).hexdigest()}")
-    assert target.read_bytes() == server.data and leftovers(target) == []
-    assert "100%" in capsys.readouterr().err
-    begins = [int(asked[6:-1]) for asked in server.ranges[1:]]
-    assert server.ranges[0] is None and 0 < begins[0] < begins[1] < begins[-1]
+def test_goes_on_after_a_cut_and_is_found_again(server, start) -> None:
+    server.behave["cut"] = 11_000_000
+    path = Path(told(start("someone/model", "none.safetensors", "model.bin")))
+    assert path.read_bytes() == DATA
+    assert server.ranges == [None, f"bytes={10 << 20}-"]
+    server.behave["status"] = 500
+    count = len(server.requests)
+    # In the cache, what it holds is taken: also where nobody is to be asked.
+    assert told(start("someone/model@main", "model.bin")) == str(path)
+    assert told(start("someone/model", "none", "model.bin", HF_HUB_OFFLINE="1")) == str(path)
+    assert len(server.requests) == count
 
 
-def test_goes_on_in_another_process_later(server, target):
-    server.behave["cut"] = 0
-    with pytest.raises(FeatnormError, match="cut"):
-        fetch_file(server.url, target)
-    assert len(server.requests) == fetch.TRIES
-    Path(f"{target}.part").write_bytes(server.data[:123_456])
-    server.behave.clear()
-    fetch_file(server.url, target)
-    assert target.read_bytes() == server.data and server.ranges[-1] == "bytes=123456-"
+def test_one_download_for_many_processes(server, start) -> None:
+    server.behave["delay"] = 0.3
+    paths = [told(process) for process in [start("someone/model", "model.bin") for _ in range(3)]]
+    assert len(set(paths)) == 1 and Path(paths[0]).read_bytes() == DATA
+    assert server.ranges == [None]
 
 
-@pytest.mark.parametrize(
-    ("version", "behave"),
-    [
-        ('"v0"', {}),
-        ('"v1"', {"ranges": False}),
-        ('"v1"', {"headers": {"Content-Range": None}}),
-    ],
-    ids=["another version", "no ranges", "no range told"],
-)
-def test_starts_over_when_it_cannot_go_on(server, target, version, behave):
-    target.parent.mkdir()
-    Path(f"{target}.part").write_bytes(b"x" * 18_000)
-    Path(f"{target}.part.version").write_text(version)
-    server.behave.update(behave)
-    fetch_file(server.url, target)
-    assert target.read_bytes() == server.data and leftovers(target) == []
+def test_damage_is_found(server, start) -> None:
+    server.behave["damage"] = True
+    line = told(start("someone/model", "model.bin"))
+    blob = hashlib.sha256(DATA).hexdigest()
+    assert "model.bin is damaged: remove it and" in line and blob in line
 
 
-def test_a_server_that_stalls(server, target, monkeypatch):
-    monkeypatch.setattr(fetch, "TIMEOUT", 0.2)
-    monkeypatch.setattr(fetch, "TRIES", 2)
-    monkeypatch.setattr(fetch, "_BLOCK", 1 << 16)
-    server.behave.update(cut=300_000, stall=True)
-    fetch_file(server.url, target)
-    assert target.read_bytes() == server.data and len(server.requests) == 3
+@pytest.mark.parametrize("words", [("someone/model", "gone.bin"), ("someone/else", "a", "b")])
+@pytest.mark.parametrize("offline", ["0", "1"])
+def test_what_cannot_be_had_is_one_line_with_the_mend(start, words, offline) -> None:
+    line = told(start(*words, HF_HUB_OFFLINE=offline))
+    assert f"does not give {' or '.join(words[1:])} of {words[0]}" in line
+    assert f"run hf download {words[0]} where there is a network and copy" in line
 
 
-@pytest.mark.parametrize(
-    ("behave", "known", "said"),
-    [
-        ({"kind": "text/html; charset=utf-8"}, {}, "web page"),
-        ({"status": 404}, {}, "HTTP 404"),
-        ({"body": b"x" * 699_999}, {"size": 700_000}, "699999 bytes, not 700000"),
-        ({"redirect": "http://example.invalid/model.pt"}, {}, "https only"),
-        ({"redirect": "http://127.0.0.1:80@example.invalid/model.pt"}, {}, "https only"),
-        ({}, {"digest": "sha256:00"}, "its SHA-256 is .*, the official one is 00"),
-    ],
-)
-def test_what_is_not_the_file_is_not_kept(server, target, behave, known, said):
-    server.behave.update(behave)
-    with pytest.raises(FeatnormError, match=said):
-        fetch_file(server.url, target, **known)
-    assert not target.exists() and leftovers(target) == []
-
-
-@pytest.mark.parametrize(
-    ("url", "said"),
-    [
-        ("http://example.org/x.pt", "https only"),
-        ("ftp://127.0.0.1/x", "https only"),
-        ("file:///etc/passwd", "https only"),
-        ("https://[x/y", "not a valid host"),
-        ("http://127.0.0.1:9/x", "refused"),  # nobody listens there
-    ],
-)
-def test_what_cannot_be_asked_says_what_to_do_instead(url, said, target, monkeypatch):
-    monkeypatch.setattr(fetch, "PAUSE", 0.01)
-    with pytest.raises(FeatnormError, match=rf"cannot fetch .*{said}.*; ask a friend"):
-        fetch_file(url, target, mend="ask a friend")
+def test_what_is_a_name_on_the_hub_and_what_a_path(tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    names = ("microsoft/wavlm-base-plus", "facebook/wav2vec2-xls-r-0.3b", "a/b@refs/pr/1")
+    assert all(map(is_hub_name, names))
+    paths = (
+        "exp/wavlm.pt",
+        "./wavlm",
+        "../a/b",
+        "/a/b",
+        "wavlm",
+        "a/b/c",
+        "https://x.org/a",
+        "~/a",
+    )
+    assert not any(map(is_hub_name, paths))
+    Path("microsoft/wavlm-base-plus").mkdir(parents=True)
+    assert not is_hub_name(names[0])
+    address = "https://huggingface.co/s3prl/mockingjay/resolve/main/x/states.ckpt?download=true"
+    assert split_hub_file(address) == ("s3prl/mockingjay@main", "x/states.ckpt")
+    assert split_hub_file("https://example.org/a/b/resolve/main/x") is None

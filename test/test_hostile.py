@@ -164,11 +164,12 @@ def test_what_a_terminal_would_obey_is_escaped(capsys: pytest.CaptureFixture[str
     assert capsys.readouterr().err == "featnorm_se: error: a\\x1b[2J\\nb \\udcff é\n"
 
 
-def test_downloads_need_tls_and_what_is_known_of_them() -> None:
+def test_nothing_is_fetched_but_from_the_hub() -> None:
+    from featnorm_se.fetch import split_hub_file
     from featnorm_se.upstream import load_upstream, upstream_card, upstream_names
 
-    for url in ("http://example.org/x.pt", "ftp://example.org/x.pt", "file:///etc/passwd"):
-        refused(lambda url=url: load_upstream("tera_tiny", url), url, "https")
+    for url in ("http://example.org/x.pt", "https://example.org/x.pt", "file:///etc/passwd"):
+        refused(lambda url=url: load_upstream("tera_tiny", url), f"wget -O FILE '{url}'")
     for name in upstream_names():
-        source = upstream_card(name).get("source")
-        assert source is None or source.startswith("https://"), name
+        source = upstream_card(name)["source"] or "https://www.dropbox.com/"
+        assert split_hub_file(source) or source.startswith("https://www.dropbox.com/"), name

@@ -49,7 +49,7 @@ def make(folder: Path, name: str, seed: int = 3, **changes: Any) -> Path:
         folder: where to.
         name: for example ``wavlm_tiny``.
         seed: draws the weights.
-        changes: values of the architecture to set, whichever of its parts has them.
+        changes: values of the architecture to set, whichever of its parts has them, or parts.
 
     Returns:
         The file.
@@ -58,7 +58,7 @@ def make(folder: Path, name: str, seed: int = 3, **changes: Any) -> Path:
     parts = [part for part in architecture.values() if isinstance(part, dict)]
     parts += [part["input"] for part in parts if "input" in part]
     for key, value in changes.items():
-        holders = [part for part in parts if key in part]
+        holders = [part for part in [architecture, *parts] if key in part]
         if not holders:
             raise KeyError(key)
         for part in holders:

@@ -43,7 +43,10 @@ def add_upstream_options(parser: argparse.ArgumentParser) -> None:
     """Add the options that name an upstream, its weights and its sites."""
     add = parser.add_argument
     add("--upstream", default="wavlm", help="name of the upstream")
-    add("--upstream_ckpt", help="a path, a URL, 'scratch', or nothing for the official one")
+    add(
+        "--upstream_ckpt",
+        help="file, folder or name of Hugging Face's, 'scratch'; else the official one",
+    )
     add("--upstream_conf_dir", help="folder of the recipe's upstream YAML files")
     add("--norm_site", default="auto", help="sites, comma-separated")
     add("--seed", type=int, default=0, help="of everything random")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from featnorm_se.bin import Parser, add_upstream_options, run
 from featnorm_se.errors import FeatnormError
+from featnorm_se.fetch import is_hub_name
 from featnorm_se.names import (
     DEFAULT_NORM,
     LEVEL_SITE,
@@ -54,14 +55,17 @@ def main(argv: Sequence[str]) -> None:
         checkpoint = args.upstream_ckpt or "scratch"
         check_norm(args.norm)
         resolve_sites(args.norm_site, site_names(int(card["layers"])))
-        if checkpoint != "scratch" and "://" not in checkpoint and not Path(checkpoint).is_file():
+        elsewhere = checkpoint == "scratch" or "://" in checkpoint or is_hub_name(checkpoint)
+        if not elsewhere and not Path(checkpoint).exists():
             raise FeatnormError(
-                f"--upstream_ckpt {checkpoint}: there is no such file; a path, a URL, 'scratch'"
-                " or nothing (the official checkpoint) is wanted"
+                f"--upstream_ckpt {checkpoint}: there is no such file or folder; a path, a name of"
+                " Hugging Face's, 'scratch' or nothing (the official checkpoint) is wanted"
             )
         return
     upstream = load_upstream(args.upstream, args.upstream_ckpt, seed=args.seed, conf_dir=conf_dir)
     upstream.configure(freeze=args.freeze)
+    if args.upstream_ckpt:
+        card = {**card, "licence": "see where these weights are from"}
     print(describe(upstream, card))
 
 
@@ -78,7 +82,7 @@ def describe(upstream: Upstream, card: Mapping[str, Any]) -> str:
     facts = {
         "upstream": f"{upstream.name} (family {upstream.family})",
         "weights": upstream.identity,
-        "source": card.get("source") or "none (scratch, or a checkpoint of your own)",
+        "source": upstream.source or "none (random weights)",
         "licence": card.get("licence", "not named"),
         "hop": f"{upstream.hop} samples at 16 kHz ({upstream.hop / 16:g} ms)",
         "offset": f"{upstream.offset} samples to the centre of the first frame",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import zipfile
 import zlib
 from pathlib import Path
@@ -13,12 +12,12 @@ import torch
 
 from featnorm_se.config import parse_config, read_config
 from featnorm_se.errors import FeatnormError
+from featnorm_se.fetch import fetch_hub_folder, is_hub_name
 
 WEIGHTS, CONFIG = "model.safetensors", "config.yaml"
 MEMBERS = (WEIGHTS, CONFIG, "clean_stats.npz", "results.json", "README.md")
 # The packed model that comes with the package, used when none is named.
 SHIPPED = Path(__file__).resolve().parents[1] / "models" / "default.zip"
-_HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 
 Weights = dict[str, torch.Tensor]
 
@@ -33,8 +32,8 @@ def read_model(
             raise FeatnormError(f"{path} is a packed model: --model_file is for folders")
         config = parse_config(read_member(path, CONFIG), f"{CONFIG} in {path}")
         return config, parse_weights(read_member(path, WEIGHTS), f"{WEIGHTS} in {path}")
-    if not path.exists() and _HUB_NAME.fullmatch(str(source)):
-        path = fetch_from_hub(str(source))
+    if is_hub_name(str(source)):
+        path = fetch_hub_folder(str(source), CONFIG, WEIGHTS)
     if not path.is_dir():
         raise FeatnormError(f"{path}: there is no such experiment's folder or packed model")
     return read_folder(path, model_file)
@@ -112,23 +111,3 @@ def read_member(path: Path, name: str) -> bytes:
         raise FeatnormError(f"{path} is no packed model: it holds no {name}") from error
     except (zipfile.BadZipFile, zlib.error, OSError, EOFError, ValueError, RuntimeError) as error:
         raise FeatnormError(f"{path} is no packed model, or broken: {error}") from error
-
-
-def fetch_from_hub(name: str) -> Path:
-    """Download a packed model from Hugging Face, or take it from its cache.
-
-    Only the configuration and the weights in safetensors are fetched.
-
-    Raises:
-        FeatnormError: huggingface_hub is not installed, or it cannot have the model.
-    """
-    try:
-        from huggingface_hub import snapshot_download
-
-        return Path(snapshot_download(name, allow_patterns=[CONFIG, WEIGHTS]))
-    except Exception as error:  # it raises its own, requests' and the system's errors
-        reason = " ".join(str(error).split())[:200]
-        raise FeatnormError(
-            f"{name}: there is no such folder or packed model here, and Hugging Face does not give"
-            f" it (offline? a wrong name? no pip install huggingface_hub?): {reason}"
-        ) from error

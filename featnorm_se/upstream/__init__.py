@@ -59,7 +59,8 @@ def load_upstream(
     Args:
         name: an upstream of the registry (``upstream_names()``).
         checkpoint: ``None``, the official one, fetched and kept; ``scratch``, random weights of
-            the registered architecture; or a path or URL.
+            the registered architecture; a file; a folder of Hugging Face's; ``owner/name`` or
+            ``owner/name@revision`` there.
         config: an ``Upstream.config``: that architecture with random weights, no file. With
             a ``family`` in it, the name need not be in the registry.
         seed: draws the random weights; the caller's random state is left alone.

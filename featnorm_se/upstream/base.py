@@ -38,7 +38,9 @@ class Upstream(nn.Module):
         group_norm: the first convolution normalizes over time, so a batch of s3prl's own expert
             depends on its padding (not so here).
         config: plain containers from which the same architecture is built without a file.
-        identity: ``sha256:<hex>`` of the checkpoint file or ``scratch:<seed>``.
+        identity: ``sha256:<hex>`` of the checkpoint (of both files of a Hugging Face folder) or
+            ``scratch:<seed>``.
+        source: the file or folder that the weights are from; empty: random weights.
         model: s3prl's own module, without its hooks.
         norms: one normalization module a site, keyed by the site with ``_`` for ``.``.
         part: the rows of a batch are parts of a longer file, which says where pieces begin;
@@ -51,7 +53,7 @@ class Upstream(nn.Module):
         super().__init__()
         self.name = self.family = ""
         self.config = config
-        self.identity = ""
+        self.identity = self.source = ""
         self.hop = 0
         self.offset = 0
         self.shortest = 1

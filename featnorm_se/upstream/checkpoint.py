@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pickle
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -79,6 +79,10 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         FeatnormError: it cannot be read, or holds something that would have to be executed.
     """
     try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            return load_file(path)
         with torch.serialization.safe_globals(_allowed()):
             states = torch.load(path, map_location="cpu", weights_only=True)
         if not isinstance(states, dict):
@@ -127,17 +131,26 @@ def parse_conv_layers(text: str) -> list[tuple[int, int, int]]:
     return layers
 
 
-def load_weights(model: nn.Module, weights: Mapping[str, Any], source: str) -> None:
-    """Load weights, all of them and nothing else.
+def _respell(name: str) -> str:
+    """Return torch's older name of a weight norm's parameters; the newer one came with 2.0."""
+    new = r"parametrizations\.weight\.original([01])$"
+    return re.sub(new, lambda found: f"weight_{'gv'[int(found[1])]}", name)
+
+
+def load_weights(
+    model: nn.Module, weights: Mapping[str, Any], source: str, spare: Collection[str] = ()
+) -> None:
+    """Load weights, all of them and nothing else; those in ``spare`` may be missing.
 
     Raises:
         FeatnormError: weights are missing, left over, misshapen or not finite; it lists them.
     """
-    own = model.state_dict()
+    own = {_respell(name): value for name, value in model.state_dict().items()}
+    weights = {_respell(name): value for name, value in weights.items()}
     shared = {name: value for name, value in weights.items() if name in own}
     tensors = {name: value for name, value in shared.items() if isinstance(value, Tensor)}
     faults = {
-        "missing": [name for name in own if name not in weights],
+        "missing": [name for name in own if name not in {*weights, *spare}],
         "left over": [name for name in weights if name not in own],
         "misshapen": [
             f"{name} {tuple(value.shape)} for {tuple(own[name].shape)}"
@@ -154,4 +167,5 @@ def load_weights(model: nn.Module, weights: Mapping[str, Any], source: str) -> N
     ]
     if found:
         raise FeatnormError(f"the weights of {source} do not fit: {'; '.join(found)}")
-    model.load_state_dict(tensors)
+    own |= tensors
+    model.load_state_dict({name: own[_respell(name)] for name in model.state_dict()})

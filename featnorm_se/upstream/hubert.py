@@ -12,11 +12,7 @@ from featnorm_se.upstream.wav2vec2 import fields_of, make_picklable, read_layout
 from featnorm_se.upstream.waveform import WaveformUpstream
 
 
-class HubertUpstream(WaveformUpstream):
-    """HuBERT: its network is that of the three families."""
-
-
-def build(architecture: dict[str, Any]) -> HubertUpstream:
+def build(architecture: dict[str, Any]) -> WaveformUpstream:
     """Build from ``{"task_cfg", "model_cfg", "labels"}``, with random weights.
 
     ``labels`` holds the size of each label set of pre-training; only the shape of weights that
@@ -36,7 +32,7 @@ def build(architecture: dict[str, Any]) -> HubertUpstream:
     network = HubertModel(
         HubertConfig(**model), HubertPretrainingConfig(**task), [range(n) for n in labels]
     )
-    return HubertUpstream(
+    return WaveformUpstream(
         make_picklable(network, model["activation_fn"]),
         {"task_cfg": task, "model_cfg": model, "labels": labels},
         layers,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
+import sys
 import warnings
 from collections.abc import Mapping
 from importlib import import_module
@@ -16,8 +17,9 @@ import torch
 from torch import Tensor
 
 from featnorm_se.errors import FeatnormError
-from featnorm_se.fetch import fetch_file
-from featnorm_se.files import locked, sha256_file
+from featnorm_se.fetch import fetch_hub_file, fetch_hub_folder, is_hub_name, split_hub_file
+from featnorm_se.files import sha256_file
+from featnorm_se.upstream import huggingface
 from featnorm_se.upstream.base import Upstream
 from featnorm_se.upstream.checkpoint import load_weights, read_checkpoint
 
@@ -50,11 +52,30 @@ def from_file(name: str, card: Mapping[str, Any], checkpoint: str | Path | None)
         FeatnormError: the file cannot be had or read, or is of another family, or its weights do
             not fit its own description.
     """
-    path = fetch(checkpoint, card).resolve()
-    architecture, weights = _read(card["family"], path)
+    path = find(checkpoint, card).absolute()
+    known = card.get("sha256") if checkpoint is None else None
+    if path.name in huggingface.WEIGHTS and (path.parent / huggingface.CONFIG).is_file():
+        path = path.parent
+    if path.is_dir():
+        held = huggingface.read_folder(path, card["family"], card["architecture"])
+    else:
+        held = (*_read(name, card, path), [path])
+    architecture, weights, files = held
+    digests = [sha256_file(file) for file in files]
+    if known and digests != [known]:
+        raise FeatnormError(
+            f"{path}: its SHA-256 is {digests[0]}, not the card's {known}: remove it"
+        )
     upstream = _build(name, card["family"], architecture, 0, f"the checkpoint {path}")
-    load_weights(upstream.model, weights, str(path))
-    upstream.identity = f"sha256:{sha256_file(path)}"
+    unused = {id(parameter) for parameter in upstream.unused_parameters()}
+    spare = {key for key, value in upstream.model.named_parameters() if id(value) in unused}
+    load_weights(upstream.model, weights, str(path), spare)
+    if upstream.num_layers != card.get("layers", upstream.num_layers):
+        size = f"{upstream.num_layers} layers, the card {name} {card['layers']}"
+        print(f"warning: {path} has {size}: is another --upstream meant?", file=sys.stderr)
+    # A folder's configuration changes what its weights compute.
+    digest = digests[0] if len(digests) == 1 else hashlib.sha256(str(digests).encode()).hexdigest()
+    upstream.source, upstream.identity = str(path), f"sha256:{digest}"
     return upstream
 
 
@@ -88,9 +109,19 @@ def _build(
     return upstream
 
 
-def _read(family: str, path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    states = read_checkpoint(path)
+def _read(
+    name: str, card: Mapping[str, Any], path: Path
+) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Take architecture and weights out of one file; weights alone get the card's architecture."""
+    states, family = read_checkpoint(path), card["family"]
     try:
+        if family in huggingface.FAMILIES and all(isinstance(v, Tensor) for v in states.values()):
+            weights = huggingface.rename(states)
+            layers = {key.split(".")[2] for key in weights if key.startswith("encoder.layers.")}
+            if len(layers) != card["layers"]:
+                size = f"{len(layers)} layers; {name} has {card['layers']}"
+                raise FeatnormError(f"it holds weights alone, of {size}: name its own --upstream")
+            return copy.deepcopy(card["architecture"]), weights
         architecture, weights = _module(family).read(states)
         json.dumps(architecture)  # it is to be stored with the trained model
         return architecture, weights
@@ -102,38 +133,38 @@ def _read(family: str, path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         ) from error
 
 
-def fetch(checkpoint: str | Path | None, card: Mapping[str, Any]) -> Path:
-    """Return the local file of a checkpoint, fetching it when it is not there yet.
+def find(checkpoint: str | Path | None, card: Mapping[str, Any]) -> Path:
+    """Return the local file or folder of a checkpoint, fetching it when it is not there yet.
 
-    One process fetches it; others that want it then wait.
+    What lies here goes first, then what s3prl has fetched, then the Hugging Face hub.
 
     Args:
-        checkpoint: ``None`` for the card's own source; else a path or URL (https, or http on this
-            machine).
-        card: the upstream's card; its ``sha256`` and ``bytes`` hold for its own source.
+        checkpoint: ``None`` for the card's own source; else a path, ``owner/name``,
+            ``owner/name@revision`` or the address of a file of the hub.
+        card: the upstream's card.
 
     Raises:
-        FeatnormError: there is no such file, or it cannot be fetched; the message says which file
-            to put where.
+        FeatnormError: there is no such file, or it cannot be fetched; the message says what to do.
     """
-    known = card if checkpoint is None else {}
-    source = card["source"] if checkpoint is None else str(checkpoint)
-    if "://" not in source:
-        path = Path(source).expanduser()
-        if not path.is_file():
-            raise FeatnormError(f"there is no checkpoint {path}; give a file, a URL or scratch")
-        return path
-    target = cache_path(source)
-    if not target.is_file():
-        mend = f"fetch it elsewhere and put it at {target}, or give its path as the checkpoint"
-        digest = f"sha256:{known['sha256']}" if known.get("sha256") else None
-        with locked(target, wait=True):
-            if not target.is_file():
-                fetch_file(source, target, size=known.get("bytes"), digest=digest, mend=mend)
-    return target
+    source = str(card["source"] if checkpoint is None else checkpoint)
+    path = Path(source).expanduser()
+    for here in (path, cache_path(source)):
+        if here.exists():
+            return here
+    if hub := split_hub_file(source):
+        return fetch_hub_file(*hub)
+    if is_hub_name(source):
+        return fetch_hub_folder(source, huggingface.CONFIG, *huggingface.WEIGHTS)
+    if "://" in source:
+        mend = f"wget -O FILE '{source}', then give FILE as the checkpoint"
+        raise FeatnormError(f"{source} is not on the Hugging Face hub, so not fetched: {mend}")
+    raise FeatnormError(
+        f"there is no checkpoint {path}; give a file, a folder or name of Hugging Face's, scratch,"
+        " or nothing for the official one"
+    )
 
 
 def cache_path(url: str) -> Path:
-    """Where the file of a URL is kept: the place and name that s3prl uses."""
+    """Where s3prl keeps the file of a URL."""
     name = f"{hashlib.sha256(url.encode()).hexdigest()}.{Path(url).name}"
     return Path.home() / ".cache" / "s3prl" / "download" / name

@@ -77,6 +77,8 @@ def read_layout(states: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Tenso
         architecture["labels"] = [len(symbols) for symbols in states["dictionaries_symbols"]]
     elif "label_embs_concat" in weights:
         architecture["labels"] = [weights["label_embs_concat"].size(0)]
+    elif "label_rate" in architecture["model_cfg"]:  # HuBERT without what pre-training predicts
+        architecture["labels"] = [1]
     return architecture, weights
 
 

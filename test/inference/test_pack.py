@@ -137,14 +137,16 @@ def test_cut_and_damaged_zips_and_torch_s_own_are_refused(packed, tmp_path):
 def test_a_hub_name_gives_a_folder_without_pickles(packed, tmp_path, monkeypatch):
     asked = []
 
-    def snapshot_download(name, allow_patterns):
-        asked.append((name, allow_patterns))
+    def hf_hub_download(name, file, **options):
+        asked.append((name, file))
         with zipfile.ZipFile(packed) as archive:
-            archive.extractall(tmp_path)
-        return str(tmp_path)
+            return archive.extract(file, tmp_path)
 
-    fake = types.SimpleNamespace(snapshot_download=snapshot_download)
+    fake = types.SimpleNamespace(hf_hub_download=hf_hub_download)
     monkeypatch.setitem(sys.modules, "huggingface_hub", fake)
     monkeypatch.chdir(tmp_path)
     Enhancer.from_pretrained("someone/some-model")
-    assert asked == [("someone/some-model", ["config.yaml", "model.safetensors"])]
+    assert asked == [
+        ("someone/some-model", "config.yaml"),
+        ("someone/some-model", "model.safetensors"),
+    ]

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import yaml
 from signals import FAMILIES, batch, noise
 
 from featnorm_se.errors import FeatnormError
@@ -172,7 +173,9 @@ WEIGHTS = {"wavlm": "model", "hubert": "model_weight", "tera": "Transformer"}
 def test_weights_that_do_not_fit_are_listed(states, tmp_path, family):
     held = states(family)
     weights = held[WEIGHTS[family]]
-    names = list(weights)
+    names = [
+        name for name in weights if name.split(".")[0] not in ("mask_emb", "label_embs_concat")
+    ]
     del weights[names[0]]
     weights["stranger.weight"] = torch.zeros(3)
     weights[names[1]] = torch.zeros(2, 2)
@@ -199,6 +202,7 @@ def test_a_checkpoint_of_another_family(make_checkpoint, family, other):
         ("hubert", "model_cfg", {"activation_fn": "swish"}, "swish"),
         # s3prl evaluates the name of Kaldi's features as Python, too.
         ("tera", "audio", {"input": {"feat_type": "kaldi"}}, "kaldi"),
+        ("tera", "audio", {"kaldi": {"feat_type": "os.getcwd"}}, "os.getcwd"),
     ],
 )
 def test_options_that_the_walk_does_not_follow(family, part, changes, message):
@@ -206,3 +210,100 @@ def test_options_that_the_walk_does_not_follow(family, part, changes, message):
     architecture[part].update(changes)
     with pytest.raises(FeatnormError, match=message):
         load_upstream(f"{family}_tiny", config=architecture)
+
+
+# ---- files as they come ----
+
+
+def features(upstream):
+    return upstream(*batch(noise(8000)))[0]
+
+
+@pytest.mark.parametrize("family", ["wavlm", "hubert", "wav2vec2"])
+def test_torchs_newer_names_of_weight_norm(states, tmp_path, make_checkpoint, family):
+    held = states(family)
+    part = held["model" if family == "wavlm" else "model_weight"]
+    for old, new in (("weight_g", "original0"), ("weight_v", "original1")):
+        name = f"encoder.pos_conv.0.{old}"
+        part[name.replace(old, f"parametrizations.weight.{new}")] = part.pop(name)
+    torch.save(held, tmp_path / "new.pt")
+    assert torch.equal(
+        features(load(family, tmp_path / "new.pt")), features(load(family, make_checkpoint(family)))
+    )
+
+
+HEADS = ("mask_emb", "quantizer", "project_q", "final_proj", "label_embs_concat")
+
+
+@pytest.mark.parametrize("layout", ["s3prl", "fairseq"])
+@pytest.mark.parametrize("family", ["hubert", "wav2vec2"])
+def test_heads_of_pre_training_may_be_missing(states, tmp_path, make_checkpoint, family, layout):
+    held = states(family)
+    weights = held.pop("model_weight")
+    weights = {k: v for k, v in weights.items() if not k.startswith(HEADS)}
+    if layout == "s3prl":
+        torch.save({**held, "model_weight": weights}, tmp_path / "bare.pt")
+    else:
+        cfg = {"task": held["task_cfg"], "model": held["model_cfg"]}
+        torch.save({"cfg": cfg, "model": weights}, tmp_path / "bare.pt")
+    assert torch.equal(
+        features(load(family, tmp_path / "bare.pt")),
+        features(load(family, make_checkpoint(family))),
+    )
+
+
+LARGE = [False, True]
+
+
+@pytest.mark.parametrize("large", LARGE)
+@pytest.mark.parametrize("family", ["hubert", "wav2vec2", "wavlm"])
+def test_torchaudios_state_dicts(tmp_path, family, large):
+    """Of its own classes; HuBERT's is that of wav2vec 2.0."""
+    from torchaudio.models import wav2vec2_model, wavlm_model
+
+    options = {
+        "extractor_mode": "layer_norm" if large else "group_norm",
+        "extractor_conv_layer_config": [(16, 10, 5), *[(16, 3, 2)] * 4, *[(16, 2, 2)] * 2],
+        "extractor_conv_bias": large,
+        "encoder_embed_dim": 32,
+        "encoder_projection_dropout": 0.0,
+        "encoder_pos_conv_kernel": 16,
+        "encoder_pos_conv_groups": 4,
+        "encoder_num_layers": 3,
+        "encoder_num_heads": 4,
+        "encoder_attention_dropout": 0.0,
+        "encoder_ff_interm_features": 64,
+        "encoder_ff_interm_dropout": 0.0,
+        "encoder_dropout": 0.0,
+        "encoder_layer_norm_first": large,
+        "encoder_layer_drop": 0.0,
+        "aux_num_out": 5 if large else None,
+    }
+    if family == "wavlm":
+        options |= {"encoder_num_buckets": 32, "encoder_max_distance": 80}
+    torch.manual_seed(0)
+    theirs = (wavlm_model if family == "wavlm" else wav2vec2_model)(**options).eval()
+    torch.save(theirs.state_dict(), tmp_path / "bundle.pth")
+    card = upstream_card(f"{family}_tiny")
+    if large:
+        part = card["architecture"]["cfg" if family == "wavlm" else "model_cfg"]
+        part |= {"extractor_mode": "layer_norm", "layer_norm_first": True, "conv_bias": True}
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(card))
+    upstream = load_upstream("mine", tmp_path / "bundle.pth", conf_dir=tmp_path)
+    wav, lengths = batch(noise(8000))
+    with torch.no_grad():
+        wanted = theirs.extract_features(wav)[0]
+        found, _ = upstream.extract(wav, lengths, ["layer.1", "layer.2"])
+    for site, value in zip(("layer.1", "layer.2"), wanted, strict=False):
+        torch.testing.assert_close(found[site], value, atol=1e-5, rtol=1e-5)
+
+
+def test_another_size_than_the_cards_is_told(make_checkpoint, states, tmp_path, capsys):
+    load("wavlm", make_checkpoint("wavlm", encoder_layers=2))
+    assert "has 2 layers, the card wavlm_tiny 3: is another" in capsys.readouterr().err
+    # Weights alone have no description of their own.
+    torch.save(states("wavlm", encoder_layers=2)["model"], tmp_path / "alone.pt")
+    with pytest.raises(FeatnormError, match="weights alone, of 2 layers; wavlm_tiny has 3"):
+        load("wavlm", tmp_path / "alone.pt")
+    torch.save(states("wavlm")["model"], tmp_path / "alone.pt")
+    assert load("wavlm", tmp_path / "alone.pt").num_layers == 3

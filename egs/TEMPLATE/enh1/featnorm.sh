@@ -7,7 +7,7 @@ set -euo pipefail
 stage=1                         # first stage to run
 stop_stage=5                    # last stage to run
 upstream=wavlm                  # mockingjay, tera, wav2vec2, hubert, wavlm, ... (featnorm_se/upstream/conf)
-upstream_ckpt=                  # checkpoint: a path, a URL, scratch (random weights); empty: the official one
+upstream_ckpt=                  # checkpoint: a file, a folder or owner/name of Hugging Face's, scratch (random weights); empty: the official one
 norm=utterance                  # none, utterance, corpus, instance, mix, level
 norm_site=auto                  # auto, frontend, projection, layer.K, last; several with commas
 init=                           # start from this trained model, exp/NAME or a packed zip: all weights and statistics
@@ -79,7 +79,10 @@ if [ -z "${tag}" ]; then
     case "${upstream_ckpt}" in
         '') weights=pretrained ;;
         scratch) weights=scratch ;;
-        *) weights="$(basename "${upstream_ckpt%.*}")" ;;
+        *)
+            weights="$(basename "${upstream_ckpt}")"
+            for suffix in pt pth ckpt bin safetensors; do weights="${weights%".${suffix}"}"; done
+            ;;
     esac
     tag="${upstream}_${weights}_${norm}"
     [ "${norm}" = none ] || [ "${norm}" = level ] || tag+="_${norm_site//,/+}"
@@ -169,7 +172,7 @@ if runs 1; then
             if [ -z "${db_root}" ]; then
                 [ "${speakers}" = 28 ] || die "--speakers ${speakers}: that set is not fetched, give it with --db_root"
                 db_root=downloads
-                "${python}" local/download.py --output "${db_root}"
+                local/download.sh "${db_root}"
             fi
             ;;
         folders | kaldi)

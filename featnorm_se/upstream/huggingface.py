@@ -1,0 +1,155 @@
+"""Hugging Face's folders (``config.json`` and weights), read without transformers.
+
+torchaudio's state dicts have nearly the same names, so they are read here, too.
+"""
+
+from __future__ import annotations
+
+import copy
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from featnorm_se.errors import FeatnormError
+from featnorm_se.files import read_json
+from featnorm_se.upstream.checkpoint import read_checkpoint
+
+CONFIG = "config.json"
+WEIGHTS = ("model.safetensors", "pytorch_model.bin")
+# Where the architecture of each family holds the network, and the task.
+FAMILIES = {
+    "wavlm": ("cfg", "cfg"),
+    "hubert": ("model_cfg", "task_cfg"),
+    "wav2vec2": ("model_cfg", "task_cfg"),
+}
+
+# Patterns of their names, with torchaudio's two prefixes first, and what s3prl has there.
+_NAMES = (
+    (r"^encoder\.feature_projection\.", "feature_projection."),
+    (r"^encoder\.transformer\.", "encoder."),
+    (r"^masked_spec_embed$", "mask_emb"),
+    (r"^feature_projection\.layer_norm\.", "layer_norm."),
+    (r"^feature_projection\.projection\.", "post_extract_proj."),
+    (r"(\.conv_layers\.\d+)\.conv\.", r"\1.0."),
+    (r"(\.conv_layers\.\d+)\.layer_norm\.", r"\1.2."),  # .2.1. where each layer has one
+    (r"\.pos_conv_embed\.conv\.", ".pos_conv.0."),
+    (r"(\.layers\.\d+)\.layer_norm\.", r"\1.self_attn_layer_norm."),
+    (r"\.feed_forward\.intermediate_dense\.", ".fc1."),
+    (r"\.feed_forward\.output_dense\.", ".fc2."),
+    (r"\.attention\.attention\.", ".attention."),
+    (r"\.attention\.", ".self_attn."),
+    (r"\.gru_rel_pos_const$", ".grep_a"),
+    (r"\.gru_rel_pos_linear\.", ".grep_linear."),
+    (r"\.rel_attn_embed\.", ".relative_attention_bias."),
+)
+# Keys of their configuration and of s3prl's. Their dropouts are not those of the pre-training.
+_KEYS = {
+    "num_hidden_layers": "encoder_layers",
+    "hidden_size": "encoder_embed_dim",
+    "intermediate_size": "encoder_ffn_embed_dim",
+    "num_attention_heads": "encoder_attention_heads",
+    "hidden_act": "activation_fn",
+    "do_stable_layer_norm": "layer_norm_first",
+    "num_conv_pos_embeddings": "conv_pos",
+    "num_conv_pos_embedding_groups": "conv_pos_groups",
+    "conv_bias": "conv_bias",
+    "num_buckets": "num_buckets",  # these two: WavLM only
+    "max_bucket_distance": "max_distance",
+}
+_MODES = {"group": "default", "layer": "layer_norm"}
+# What s3prl's networks have no option for.
+_FOLLOWED = {
+    "hidden_act": "gelu",
+    "feat_extract_activation": "gelu",
+    "layer_norm_eps": 1e-5,
+    "feat_proj_layer_norm": True,
+    "conv_pos_batch_norm": False,
+    "adapter_attn_dim": None,
+    "quantization_config": None,
+}
+
+
+def read_folder(
+    folder: Path, family: str, architecture: Mapping[str, Any]
+) -> tuple[dict[str, Any], dict[str, Tensor], list[Path]]:
+    """Take architecture and weights out of a folder.
+
+    Args:
+        folder: with ``config.json`` and ``model.safetensors`` or ``pytorch_model.bin``.
+        family: ``wavlm``, ``hubert`` or ``wav2vec2``.
+        architecture: the card's, for what ``config.json`` does not say: dropouts, and the parts
+            of pre-training.
+
+    Returns:
+        The architecture and the weights, as the family's ``build`` and s3prl's network have them,
+        and the two files that they are from.
+
+    Raises:
+        FeatnormError: it is another model than of this family, or one that cannot be read.
+    """
+    config = read_json(folder / CONFIG)
+    kind = config.get("model_type") if isinstance(config, dict) else None
+    if kind != family or family not in FAMILIES:
+        raise FeatnormError(
+            f"{folder / CONFIG} is of the type {kind!r}, --upstream of the family {family}: those"
+            f" of {', '.join(FAMILIES)} are read, each by an --upstream of its own family"
+        )
+    for key, followed in _FOLLOWED.items():
+        if config.get(key, followed) != followed:
+            raise FeatnormError(f"{folder / CONFIG}: {key} {config[key]!r:.60} is not supported")
+    found = [folder / name for name in WEIGHTS if (folder / name).is_file()]
+    if not found:
+        parts = "in parts: save them in one" if list(folder.glob("*.index.json")) else "not there"
+        raise FeatnormError(f"{folder}: the weights ({' or '.join(WEIGHTS)}) are {parts}")
+    weights = read_checkpoint(found[0])
+    # Where it was saved with a head, that goes.
+    inner = {k[len(kind) + 1 :]: v for k, v in weights.items() if str(k).startswith(f"{kind}.")}
+    weights = inner or weights
+    return _architecture(config, folder, architecture), rename(weights), [folder / CONFIG, found[0]]
+
+
+def _architecture(
+    config: Mapping[str, Any], folder: Path, card: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return the card's architecture with the network that ``config.json`` describes."""
+    architecture = copy.deepcopy(dict(card))
+    keys = list(_KEYS.items())[: None if config["model_type"] == "wavlm" else -2]
+    try:
+        network, task = (architecture[part] for part in FAMILIES[config["model_type"]])
+        network.update({ours: config[theirs] for theirs, ours in keys})
+        rows = zip(config["conv_dim"], config["conv_kernel"], config["conv_stride"], strict=True)
+        network["conv_feature_layers"] = repr(list(rows))
+        network["extractor_mode"] = _MODES[config["feat_extract_norm"]]
+        # Not do_normalize, which is true by default for models that were trained without.
+        task["normalize"] = config["feat_extract_norm"] == "layer"
+    except (KeyError, TypeError, ValueError) as error:
+        raise FeatnormError(f"{folder / CONFIG} describes no such network: {error!r}") from error
+    return architecture
+
+
+def rename(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return weights of Hugging Face's or torchaudio's names by s3prl's names.
+
+    Heads go; so does what only follows the last layer. torchaudio's WavLM holds queries, keys and
+    values in one array. s3prl's own names stay.
+    """
+    renamed: dict[str, Tensor] = {}
+    for theirs, value in weights.items():
+        name = str(theirs)
+        if name.startswith(("adapter.", "aux.")):
+            continue
+        for pattern, replacement in _NAMES:
+            name = re.sub(pattern, replacement, name)
+        stem, packed, end = name.partition("in_proj_")
+        if packed and isinstance(value, Tensor):
+            for part, rows in zip("qkv", value.chunk(3), strict=True):
+                renamed[f"{stem}{part}_proj.{end}"] = rows
+        else:
+            renamed[name] = value
+    if "feature_extractor.conv_layers.1.2.weight" not in renamed:
+        return renamed
+    each = r"(\.conv_layers\.\d+\.2)\.(?=weight|bias)"
+    return {re.sub(each, r"\1.1.", name): value for name, value in renamed.items()}

@@ -1,0 +1,203 @@
+"""Folders of Hugging Face's, written by transformers' own classes (huggingface/make_fixture.py)."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from signals import batch, noise
+
+from featnorm_se.errors import FeatnormError
+from featnorm_se.upstream import load_upstream, loading
+
+FOLDERS = Path(__file__).parent / "huggingface"
+NAMES = sorted(folder.parent.name for folder in FOLDERS.glob("*/config.json"))
+
+
+def load(folder: Path, family: str = ""):
+    return load_upstream(f"{family or folder.name.split('_')[0]}_tiny", folder)
+
+
+@pytest.fixture
+def copied(tmp_path):
+    """``copied("wavlm_base", key=value)``: a folder to change, and its configuration changed."""
+
+    def copy(name: str, **changes) -> Path:
+        folder = tmp_path / name
+        shutil.copytree(FOLDERS / name, folder)
+        config = json.loads((folder / "config.json").read_text())
+        (folder / "config.json").write_text(json.dumps({**config, **changes}))
+        return folder
+
+    return copy
+
+
+@pytest.mark.parametrize("fast", [True, False])
+@pytest.mark.parametrize("name", NAMES)
+def test_every_site_is_as_in_transformers(name, fast):
+    upstream = load(FOLDERS / name)
+    upstream.configure(fast=fast)
+    with np.load(FOLDERS / "expected.npz") as expected:
+        wav = torch.from_numpy(expected["signal"])
+        wanted = {site: torch.from_numpy(expected[f"{name}/{site}"]) for site in upstream.sites}
+    with torch.no_grad():
+        found, _ = upstream.extract(wav[None], torch.tensor([len(wav)]), list(upstream.sites))
+    assert len(wanted) == 4
+    for site, value in wanted.items():
+        torch.testing.assert_close(found[site][0], value, atol=1e-5, rtol=1e-5)
+
+
+def test_dropouts_are_the_cards_and_the_rest_is_the_folders(copied):
+    folder = copied("wavlm_base", hidden_dropout=0.7, attention_dropout=0.7, feat_proj_dropout=0.7)
+    upstream = load(folder)
+    assert upstream.config["cfg"]["dropout"] == 0.1 and upstream.num_layers == 2
+    # As the trained model stores it: the same network again, without the folder.
+    twin = load_upstream("x", config={"family": "wavlm", **upstream.config})
+    twin.load_state_dict(upstream.state_dict())
+    assert torch.equal(twin(*batch(noise(4000)))[0], upstream(*batch(noise(4000)))[0])
+
+
+def test_the_identity_is_of_both_files_and_the_weights_lead_to_their_folder(copied):
+    folder = copied("hubert_base")
+    one = load(folder)
+    assert load(folder / "pytorch_model.bin", "hubert").identity == one.identity
+    assert one.source == str(folder)
+    config = folder / "config.json"
+    config.write_text(config.read_text() + "\n")
+    two = load(folder)
+    weights = torch.load(folder / "pytorch_model.bin", weights_only=True)
+    torch.save({**weights, "lm_head.bias": torch.ones(8)}, folder / "pytorch_model.bin")
+    assert len({one.identity, two.identity, load(folder).identity}) == 3
+
+
+@pytest.mark.parametrize(
+    ("changes", "family", "said"),
+    [
+        ({"model_type": "data2vec-audio"}, "wavlm", "type 'data2vec-audio'"),
+        ({}, "hubert", "type 'wavlm', --upstream of the family hubert"),
+        ({}, "tera", "of the family tera"),
+        ({"quantization_config": {"bits": 8}}, "wavlm", "quantization_config"),
+        ({"feat_proj_layer_norm": False}, "wavlm", "feat_proj_layer_norm False"),
+        ({"layer_norm_eps": 0.1}, "wavlm", "layer_norm_eps 0.1"),
+        ({"hidden_act": "gelu_new"}, "wavlm", "hidden_act 'gelu_new'"),
+        ({"feat_extract_norm": "batch"}, "wavlm", "describes no such network: KeyError('batch')"),
+        ({"conv_kernel": [10, 3]}, "wavlm", "describes no such network: ValueError"),
+        ({"num_hidden_layers": 3}, "wavlm", "missing"),
+        ({"hidden_size": "24"}, "wavlm", "cannot build a wavlm upstream"),
+        ({"hidden_size": 48}, "wavlm", "misshapen"),
+    ],
+)
+def test_what_is_no_such_model_is_one_line(copied, changes, family, said):
+    with pytest.raises(FeatnormError) as caught:
+        load(copied("wavlm_base", **changes), family)
+    assert said in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_weights_in_parts_and_no_weights(copied):
+    folder = copied("wavlm_base")
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(
+        FeatnormError, match=r"model.safetensors or pytorch_model.bin\) are not there"
+    ):
+        load(folder)
+    # A list of parts that names a file elsewhere: no part is opened.
+    index = {"weight_map": {"a": "../../model.safetensors"}}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    with pytest.raises(FeatnormError, match="are in parts: save them in one"):
+        load(folder)
+    (folder / "model.safetensors").write_bytes(b"\xff" * 100)
+    with pytest.raises(FeatnormError, match="cannot be read"):
+        load(folder)
+
+
+class Payload:
+    """Pickles as a call of ``os.system``."""
+
+    def __init__(self, mark: Path) -> None:
+        self.mark = mark
+
+    def __reduce__(self):
+        return os.system, (f"touch '{self.mark}'",)
+
+
+def test_no_code_of_a_folder_runs(copied, tmp_path):
+    mark = tmp_path / "ran"
+    code = f"import os; os.system('touch {mark}')"
+    auto = {"AutoModel": "modeling.Model", "AutoConfig": "modeling.Config"}
+    folder = copied("hubert_base", auto_map=auto, trust_remote_code=True, _name_or_path="../../x")
+    (folder / "modeling.py").write_text(code)
+    assert load(folder).num_layers == 2
+    layer = f"16,10,5)] if __import__('os').system('touch {mark}') else [(16"
+    hostile = copied("wavlm_base", conv_dim=[layer, 16, 16, 16])
+    with pytest.raises(FeatnormError, match="conv_feature_layers"):
+        load(hostile)
+    weights = torch.load(folder / "pytorch_model.bin", weights_only=True)
+    torch.save({"hubert.in_proj_weight": "x", 3: 4}, folder / "pytorch_model.bin")
+    with pytest.raises(FeatnormError, match="1 left over"):
+        load(folder)
+    torch.save({**weights, "hubert.x": Payload(mark)}, folder / "pytorch_model.bin")
+    with pytest.raises(FeatnormError, match="would execute code"):
+        load(folder)
+    assert not mark.exists()
+    torch.load(folder / "pytorch_model.bin", weights_only=False)
+    assert mark.exists()  # the payload was alive
+
+
+# ---- names, and the other places that a checkpoint can be in ----
+
+
+@pytest.fixture
+def hub(server, tmp_path, monkeypatch):
+    """The server on this machine as the hub, with an empty cache and an empty home."""
+    from huggingface_hub import constants
+
+    address = "/{repo_id}/resolve/{revision}/{filename}"
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", server.address + address)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    return server
+
+
+def test_a_name_is_fetched_once_and_a_local_folder_goes_first(hub, tmp_path):
+    files = {path.name: path.read_bytes() for path in (FOLDERS / "hubert_base").iterdir()}
+    hub.add_repository("someone/hubert", files)
+    local = load(FOLDERS / "hubert_base")
+    found = load_upstream("hubert_tiny", "someone/hubert")
+    assert found.identity == local.identity and found.source.startswith(str(tmp_path / "hub"))
+    count = len(hub.requests)
+    assert load_upstream("hubert_tiny", "someone/hubert@main").identity == local.identity
+    assert len(hub.requests) == count
+    shutil.copytree(FOLDERS / "hubert_large", tmp_path / "someone" / "hubert")
+    assert load_upstream("hubert_tiny", "someone/hubert").identity != local.identity
+
+
+def test_a_card_names_a_file_of_the_hub_and_its_digest(hub, make_checkpoint, tmp_path):
+    official = make_checkpoint("wavlm").read_bytes()
+    hub.add_repository("s3prl/ckpts", {"wavlm.pt": official})
+    card = "family: wavlm\nsource: https://huggingface.co/s3prl/ckpts/resolve/main/wavlm.pt\n"
+    (tmp_path / "mine.yaml").write_text(f"{card}architecture: {{}}\n")
+    assert load_upstream("mine", conf_dir=tmp_path).num_layers == 3
+    (tmp_path / "mine.yaml").write_text(f"{card}sha256: {'ab' * 32}\narchitecture: {{}}\n")
+    with pytest.raises(FeatnormError, match=r"wavlm\.pt: its SHA-256 is .*, not the card's abab"):
+        load_upstream("mine", conf_dir=tmp_path)
+    assert load_upstream("mine", tmp_path / "wavlm_tiny.pt", conf_dir=tmp_path).num_layers == 3
+
+
+def test_what_s3prl_has_fetched_goes_before_the_hub(hub, make_checkpoint, monkeypatch, tmp_path):
+    import s3prl.util.download as theirs
+
+    monkeypatch.setattr(theirs, "_download_dir", tmp_path / ".cache" / "s3prl" / "download")
+    url = "https://www.dropbox.com/s/x/states.ckpt?dl=1"
+    place = loading.cache_path(url)
+    assert str(place) == theirs._urls_to_filepaths(url, download=False)
+    with pytest.raises(FeatnormError, match=r"not fetched: wget -O FILE 'https://www\.dropbox"):
+        load_upstream("tera_tiny", url)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copy(make_checkpoint("tera"), place)
+    assert load_upstream("tera_tiny", url).num_layers == 3 and hub.requests == []
