@@ -220,7 +220,7 @@ def enhance_set(
             write_audio(job.target, enhancer(noisy, windowing=settings), SAMPLE_RATE)
             mark_done(job.target, {**request, "versions": versions})
     if mixed:
-        _warn(
+        say(
             f"note: {output}: {mixed} utterances that other versions of torch, ESPnet or s3prl had"
             " enhanced were enhanced again: a set is of one environment"
         )
