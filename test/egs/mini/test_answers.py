@@ -110,7 +110,12 @@ def test_the_recipe_compares_rows_that_the_grid_has() -> None:
 def test_the_script_writes_all_of_it(grid: Path) -> None:
     root = grid.parent
     stats = {epoch: {"train": {}, "valid": {"loss": 0.5 / epoch}} for epoch in (1, 2)}
-    checkpoint = {"model": {}, "reporter": {"epoch": 2, "stats": stats}, "optimizers": [], "schedulers": []}
+    checkpoint = {
+        "model": {},
+        "reporter": {"epoch": 2, "stats": stats},
+        "optimizers": [],
+        "schedulers": [],
+    }
     torch.save({**checkpoint, "scaler": None}, grid / "t_pretrained_none_seed0/checkpoint.pth")
     (root / "audio").mkdir()
     for i, name in enumerate(UTTERANCES):
