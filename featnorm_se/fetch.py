@@ -66,10 +66,7 @@ def fetch_hub_file(repository: str, *files: str) -> Path:
 
 
 def fetch_hub_folder(repository: str, config: str, *weights: str) -> Path:
-    """Return a folder of the cache: a configuration, and the first of some weights there are.
-
-    Both are of one commit. See ``fetch_hub_file``.
-    """
+    """Fetch a configuration and the first of some weights, of one commit; return their folder."""
     folder = fetch_hub_file(repository, config).parent
     fetch_hub_file(f"{repository.partition('@')[0]}@{folder.name}", *weights)
     return folder

@@ -64,7 +64,7 @@ def main(argv: Sequence[str]) -> None:
         return
     upstream = load_upstream(args.upstream, args.upstream_ckpt, seed=args.seed, conf_dir=conf_dir)
     upstream.configure(freeze=args.freeze)
-    if args.upstream_ckpt:
+    if args.upstream_ckpt and upstream.source:
         card = {**card, "licence": "see where these weights are from"}
     print(describe(upstream, card))
 

@@ -150,7 +150,7 @@ def load_weights(
     shared = {name: value for name, value in weights.items() if name in own}
     tensors = {name: value for name, value in shared.items() if isinstance(value, Tensor)}
     faults = {
-        "missing": [name for name in own if name not in {*weights, *spare}],
+        "missing": [name for name in own if name not in weights and name not in spare],
         "left over": [name for name in weights if name not in own],
         "misshapen": [
             f"{name} {tuple(value.shape)} for {tuple(own[name].shape)}"

@@ -63,9 +63,7 @@ def from_file(name: str, card: Mapping[str, Any], checkpoint: str | Path | None)
     architecture, weights, files = held
     digests = [sha256_file(file) for file in files]
     if known and digests != [known]:
-        raise FeatnormError(
-            f"{path}: its SHA-256 is {digests[0]}, not the card's {known}: remove it"
-        )
+        raise FeatnormError(f"{path} has SHA-256 {digests[0]}, not the card's {known}: remove it")
     upstream = _build(name, card["family"], architecture, 0, f"the checkpoint {path}")
     unused = {id(parameter) for parameter in upstream.unused_parameters()}
     spare = {key for key, value in upstream.model.named_parameters() if id(value) in unused}
@@ -159,8 +157,7 @@ def find(checkpoint: str | Path | None, card: Mapping[str, Any]) -> Path:
         mend = f"wget -O FILE '{source}', then give FILE as the checkpoint"
         raise FeatnormError(f"{source} is not on the Hugging Face hub, so not fetched: {mend}")
     raise FeatnormError(
-        f"there is no checkpoint {path}; give a file, a folder or name of Hugging Face's, scratch,"
-        " or nothing for the official one"
+        f"there is no checkpoint {path}: give a file, Hugging Face's folder or name, or scratch"
     )
 
 

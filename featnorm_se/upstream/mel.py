@@ -24,9 +24,7 @@ def keep_out_of_state(module: nn.Module) -> None:
 class LogMel(nn.Module):
     """Scale each utterance to the target level and take its features, by s3prl's preprocessor.
 
-    Or, where the configuration has a part ``kaldi``, take Kaldi's features with deltas, by s3prl's
-    extracter.
-
+    Where the configuration has a part ``kaldi``: Kaldi's, without scaling, by s3prl's extracter.
     Utterance by utterance, since the last frames reflect the utterance's own end: in a padded
     batch they would see the padding.
 

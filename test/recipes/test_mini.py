@@ -138,6 +138,8 @@ def test_all_stages(tmp_path):
         (["--nj", "0"], "--nj and --inference_nj must be at least 1"),
         (["--stage", "2"], "data/train/spk1.scp: run stage 1 first"),
         (["--stage", "3"], "data/train/wav.scp: run stage 1 first"),
+        (["--stage", "3", "--upstream_ckpt", "owner/name"], "train/wav.scp: run stage 1 first"),
+        (["--stage", "3", "--upstream_ckpt", "../../../test"], "train/wav.scp: run stage 1 first"),
         (["--stage", "4"], "data/test/wav.scp: run stage 1 first"),
         (["--stage", "5"], "summary.json: run stage 4 first"),
         (["--prepare", "timit", "--stop_stage", "1"], "there are mini and voicebank_demand"),

@@ -184,7 +184,7 @@ def test_a_card_names_a_file_of_the_hub_and_its_digest(hub, make_checkpoint, tmp
     (tmp_path / "mine.yaml").write_text(f"{card}architecture: {{}}\n")
     assert load_upstream("mine", conf_dir=tmp_path).num_layers == 3
     (tmp_path / "mine.yaml").write_text(f"{card}sha256: {'ab' * 32}\narchitecture: {{}}\n")
-    with pytest.raises(FeatnormError, match=r"wavlm\.pt: its SHA-256 is .*, not the card's abab"):
+    with pytest.raises(FeatnormError, match=r"wavlm\.pt has SHA-256 .*, not the card's abab"):
         load_upstream("mine", conf_dir=tmp_path)
     assert load_upstream("mine", tmp_path / "wavlm_tiny.pt", conf_dir=tmp_path).num_layers == 3
 

@@ -49,16 +49,27 @@ def test_a_recipes_card_goes_first(tmp_path):
     assert "own" in upstream_names(tmp_path)
 
 
+def shown_by_info(capsys, *words):
+    assert run(info.main, list(words)) == 0
+    lines = [line.split(None, 1) for line in capsys.readouterr().out.splitlines()]
+    return dict(line for line in lines if len(line) == 2)
+
+
 def test_info(capsys):
     words = ["--upstream", "wavlm_tiny", "--upstream_ckpt", "scratch", "--freeze", "cnn"]
-    assert run(info.main, [*words, "--seed", "4"]) == 0
-    lines = [line.split(None, 1) for line in capsys.readouterr().out.splitlines()]
-    shown = dict(line for line in lines if len(line) == 2)
+    shown = shown_by_info(capsys, *words, "--seed", "4")
     upstream = load_upstream("wavlm_tiny", "scratch", seed=4)
     upstream.configure(freeze="cnn")
     trainable = sum(p.numel() for p in upstream.parameters() if p.requires_grad)
     assert shown["trainable"].startswith(f"{trainable:,} ")
     assert shown["hop"].startswith("320 ") and shown["weights"] == "scratch:4"
+    assert shown["source"] == "none (random weights)" and "Apache" in shown["licence"]
     assert {site: shown[site] for site in upstream.sites} == {
         site: str(width) for site, width in upstream.sites.items()
     }
+
+
+def test_info_names_the_file_that_is_used_not_the_cards(capsys, make_checkpoint):
+    path = str(make_checkpoint("wavlm"))
+    shown = shown_by_info(capsys, "--upstream", "wavlm_tiny", "--upstream_ckpt", path)
+    assert shown["source"] == path and "Apache" not in shown["licence"]
