@@ -31,7 +31,6 @@ INSTALL_REQUIRES = [
     "omegaconf>=2.3",
     "filelock>=3.12",
     "tqdm>=4.60",
-    "requests>=2.31",
     "Jinja2>=3.1",
     "soxr>=0.5",
     "soundfile>=0.13",
