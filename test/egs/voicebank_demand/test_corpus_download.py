@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from featnorm_se.data import voicebank_demand as names
 
 RECIPE = Path(__file__).parents[3] / "egs" / "voicebank_demand" / "enh1"
 DATA = os.urandom(700_000)
+pytestmark = pytest.mark.skipif(shutil.which("wget") is None, reason="needs wget")
 
 
 @pytest.fixture
