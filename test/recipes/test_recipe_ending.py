@@ -15,8 +15,7 @@ PYTHON = """#!/usr/bin/env bash
 echo "$1 $2" >> "{log}"
 case "$1" in
     */make_mini.py)
-        (trap '' INT TERM; sleep 1; echo "saved" >> "{log}") > /dev/null 2>&1 &
-        echo ready
+        (trap '' INT TERM; echo ready; exec > /dev/null 2>&1; sleep 1; echo "saved" >> "{log}") &
         sleep {seconds}
         ;;
 esac

@@ -92,7 +92,7 @@ if [ -z "${tag}" ]; then
     for pair in "${pairs[@]}"; do
         [[ "${pair%%=*}" =~ ^(max_epoch|patience|num_workers|ngpu|log_interval|max_bad_steps)$ ]] || tag+="_${pair}"
     done
-    tag="${tag//[^A-Za-z0-9._+=,@%-]/}"
+    tag="${tag//[^A-Za-z0-9._+=,@-]/}"
     [ "${#tag}" -le 200 ] || tag="${tag:0:180}_$(cksum <<< "${tag}" | cut -d' ' -f1)"
 fi
 case "${tag}" in
