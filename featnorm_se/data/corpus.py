@@ -147,6 +147,12 @@ def match_names(names: Collection[str], twins: Collection[str]) -> tuple[dict[st
     return same | {name: name.removesuffix(suffix) for name in names}, suffix
 
 
+def name_speakers(pairs: list[Utterance], utt2spk: Path) -> list[Utterance]:
+    """Give pairs the speakers of a file, where it is there and has them."""
+    known = read_scp(utt2spk) if utt2spk.is_file() else {}
+    return [replace(pair, speaker=known.get(pair.name, pair.speaker)) for pair in pairs]
+
+
 def split_valid(
     pairs: list[Utterance], speakers: Sequence[str]
 ) -> tuple[list[Utterance], list[Utterance]]:
@@ -205,13 +211,12 @@ def find_kaldi(db_root: Path, allow_pipes: bool = False) -> dict[str, CorpusSet]
     sets = {}
     for folder in (db_root / name for name in SETS):
         noisy, clean = read_scp(folder / "wav.scp"), read_scp(folder / "spk1.scp")
-        speakers = read_scp(folder / "utt2spk") if (folder / "utt2spk").is_file() else {}
         for entries in (noisy, clean):
             for name, value in entries.items():
                 entries[name] = _value(f"{folder}: the entry of {name}", value, allow_pipes)
         recordings = _pair_up(noisy, clean, folder / "wav.scp", folder / "spk1.scp")
         pairs = _cut_up(folder, {pair.name: pair for pair in recordings})
-        pairs = [replace(pair, speaker=speakers.get(pair.name, pair.speaker)) for pair in pairs]
+        pairs = name_speakers(pairs, folder / "utt2spk")
         sets[folder.name] = CorpusSet(pairs, folder / "utt2cond", folder.name)
     return sets
 
