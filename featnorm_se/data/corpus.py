@@ -213,7 +213,13 @@ def find_kaldi(db_root: Path, allow_pipes: bool = False) -> dict[str, CorpusSet]
         noisy, clean = read_scp(folder / "wav.scp"), read_scp(folder / "spk1.scp")
         for entries in (noisy, clean):
             for name, value in entries.items():
-                entries[name] = _value(f"{folder}: the entry of {name}", value, allow_pipes)
+                if not is_command(value):
+                    entries[name] = os.path.abspath(value)
+                elif not allow_pipes or value.lstrip().startswith("|"):
+                    raise FeatnormError(
+                        f"{folder}: the entry of {name} is a command, {value!r}: commands of an"
+                        " scp, 'command |', run only with --allow_pipes true"
+                    )
         recordings = _pair_up(noisy, clean, folder / "wav.scp", folder / "spk1.scp")
         pairs = _cut_up(folder, {pair.name: pair for pair in recordings})
         pairs = name_speakers(pairs, folder / "utt2spk")
@@ -243,17 +249,6 @@ def _cut_up(folder: Path, recordings: dict[str, Utterance]) -> list[Utterance]:
             ) from error
         pairs.append(replace(pair, name=name, speaker=name.split("_")[0], span=span))
     return sorted(pairs, key=lambda pair: pair.name.encode())
-
-
-def _value(where: str, value: str, allow_pipes: bool) -> str:
-    if not is_command(value):
-        return os.path.abspath(value)
-    if not allow_pipes or value.lstrip().startswith("|"):
-        raise FeatnormError(
-            f"{where} is a command, {value!r}: commands of an scp, 'command |', run only with"
-            " --allow_pipes true"
-        )
-    return value
 
 
 def read_log(path: Path) -> dict[str, tuple[str, float]]:

@@ -75,7 +75,7 @@ def prepare_sets(
         good: dict[str, list[Utterance]] = {}
         bad: dict[str, dict[str, str]] = {}
         for name, corpus in sets.items():
-            work = partial(_try_pair, wav_dir=wav_dir / corpus.folder)
+            work = partial(prepare_pair, wav_dir=wav_dir / corpus.folder)
             tried = parallel_map(work, corpus.pairs, nj, f"prepare: {name}")
             known = conditions[name]
             fine = [pair for pair, fault in tried if not fault]
@@ -123,25 +123,20 @@ def _tell_bad(bad: Mapping[str, Mapping[str, str]], skip: bool) -> None:
         )
 
 
-def _try_pair(pair: Utterance, wav_dir: Path) -> tuple[Utterance, str]:
-    """Return what ``prepare_pair`` does, or the pair and why it does not."""
-    try:
-        return prepare_pair(pair, wav_dir), ""
-    except FeatnormError as error:
-        return pair, f"{pair.name}: {error}"
-
-
-def prepare_pair(pair: Utterance, wav_dir: Path) -> Utterance:
+def prepare_pair(pair: Utterance, wav_dir: Path) -> tuple[Utterance, str]:
     """Check one pair's samples; write what other readers would read otherwise to ``wav_dir``.
 
-    Raises:
-        FeatnormError: a file is missing, no audio, silent, of a lower rate, holds NaN or channels
-            that differ, or the twins' lengths differ too much; the message names the file.
+    Returns:
+        The pair as it is to be listed, and what is wrong with it: a file is missing, no audio,
+        silent, of a lower rate, holds NaN or channels that differ, or is too long beside its twin.
     """
     sides = {"noisy": pair.noisy, "clean": pair.clean}
-    loaded = {kind: _read_side(pair, kind) for kind in sides}
-    lengths = [resampled_length(len(x), rate, SAMPLE_RATE) for x, rate in loaded.values()]
-    frames = check_lengths(list(sides.values()), lengths)
+    try:
+        loaded = {kind: _read_side(pair, kind) for kind in sides}
+        lengths = [resampled_length(len(x), rate, SAMPLE_RATE) for x, rate in loaded.values()]
+        frames = check_lengths(list(sides.values()), lengths)
+    except FeatnormError as error:
+        return pair, f"{pair.name}: {error}"
     for (kind, path), length in zip(list(sides.items()), lengths, strict=True):
         samples, rate = loaded[kind]
         if length > frames or rate != SAMPLE_RATE or not _is_plain(path, frames):
@@ -151,7 +146,7 @@ def prepare_pair(pair: Utterance, wav_dir: Path) -> Utterance:
             _write_converted(target, samples, rate, frames, made_of)
             sides[kind] = str(target)
     pair = replace(pair, noisy=sides["noisy"], clean=sides["clean"])
-    return replace(pair, seconds=frames / SAMPLE_RATE, cut=max(lengths) - frames)
+    return replace(pair, seconds=frames / SAMPLE_RATE, cut=max(lengths) - frames), ""
 
 
 def _read_side(pair: Utterance, kind: str) -> tuple[FloatArray, int]:
