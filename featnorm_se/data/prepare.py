@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -81,7 +81,7 @@ def prepare_sets(
             fine = [pair for pair, fault in tried if not fault]
             good[name] = [replace(pair, condition=known.get(pair.name)) for pair in fine]
             bad[name] = {pair.name: fault for pair, fault in tried if fault}
-        _tell_bad(bad, skip_bad and all(good.values()))
+        _tell_bad(bad, good, skip_bad)
         # All sets are good: only now what was there before is touched.
         record: dict[str, Any] = {**request, "counts": {}, "sha256": {}, "left_out": bad}
         for name, utterances in good.items():
@@ -111,15 +111,19 @@ def _clear_stale(wav_dir: Path, sets: Iterable[CorpusSet], made_by: Mapping[str,
         mark_done(wav_dir, made_by)
 
 
-def _tell_bad(bad: Mapping[str, Mapping[str, str]], skip: bool) -> None:
-    """Name the first ten bad pairs; refuse them, unless they are to be left out."""
+def _tell_bad(
+    bad: Mapping[str, Mapping[str, str]], good: Mapping[str, Sequence[Utterance]], skip: bool
+) -> None:
+    """Name the first ten bad pairs; refuse them, unless they are to be left out and can be."""
     faults = [fault for part in bad.values() for fault in part.values()]
+    empty = " and ".join(name for name, pairs in good.items() if not pairs)
     for fault in faults[:10]:
-        say(f"prepare: {'left out' if skip else 'bad'}: {fault}")
-    if faults and not skip:
+        say(f"prepare: {'left out' if skip and not empty else 'bad'}: {fault}")
+    if faults and not (skip and not empty):
+        mend = "mend or remove them, or leave them out with --skip_bad true"
         raise FeatnormError(
-            f"{faults[0]} ({len(faults)} pairs are bad, up to ten are named above: mend or remove"
-            " them, or leave them out with --skip_bad true, where each set keeps a pair)"
+            f"{faults[0]} ({len(faults)} pairs are bad, up to ten are named above:"
+            f" {f'not one of {empty} is good' if empty else mend})"
         )
 
 
