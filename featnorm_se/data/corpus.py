@@ -31,12 +31,14 @@ class CorpusSet:
 
 
 def find_pairs(noisy: Path, clean: Path) -> list[Utterance]:
-    """Pair the audio files of two folders, and of their sub-folders, by their names.
+    """Pair the audio files of two folders by their names.
+
+    Where a folder holds none itself, those of its sub-folders count, a speaker's each.
 
     Returns:
-        The pairs, sorted by name: a file's, with the folders that it is in before it where it does
-        not begin with the first. That folder is the speaker; else it is what stands before the
-        name's first underscore.
+        The pairs, sorted by name: a file's, with the sub-folders before it where it does not begin
+        with the first. That one is the speaker; else it is what stands before the name's first
+        underscore.
 
     Raises:
         FeatnormError: a folder is missing or empty, a name comes twice or cannot stand in Kaldi's
@@ -46,9 +48,11 @@ def find_pairs(noisy: Path, clean: Path) -> list[Utterance]:
     speakers: dict[str, str] = {}
     for folder in (noisy, clean):
         sides.append({})
-        for place, file in list_audio(folder).items():
+        files = list_audio(folder)
+        flat = {name: file for name, file in files.items() if "/" not in name}
+        for place, file in (flat or files).items():
             *folders, stem = place.split("/")
-            own = not folders or stem.startswith(folders[0])
+            own = not folders or stem.startswith((f"{folders[0]}_", f"{folders[0]}-"))
             name = stem if own else place.replace("/", "_")
             check_key(name, file)
             if name in sides[-1]:

@@ -317,9 +317,13 @@ def test_pairs_in_folders_of_sets_speakers_and_dns_names(root: Path, capsys) -> 
     put_pairs(corpus / "valid", "q_1.wav", "q_1.wav")
     assert prepare(corpus, *options) == 0
     assert list(validate_data_dir(data / "valid")["wav.scp"]) == ["q_1"]
-    put_pairs(corpus / "valid", "q/1.wav", "q/1.wav")
+    put_pairs(corpus / "valid", "old/q_2.wav", "old/q_2.wav")  # beside files, folders do not count
+    assert prepare(corpus, *options) == 0
+    assert list(validate_data_dir(data / "valid")["wav.scp"]) == ["q_1"]
+    for name in ("p1/p1_1.wav", "p1/1.wav"):
+        put_pairs(corpus / "train", name, name)
     assert prepare(corpus, *options) == 1
-    assert "the name q_1 comes twice" in capsys.readouterr().err
+    assert "the name p1_1 comes twice" in capsys.readouterr().err
 
 
 def test_the_56_speakers_of_voicebank_demand(root: Path, capsys) -> None:
