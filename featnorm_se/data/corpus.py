@@ -236,9 +236,10 @@ def _cut_up(folder: Path, recordings: dict[str, Utterance]) -> list[Utterance]:
     if (channels := folder / "reco2file_and_channel").is_file():
         for name, value in read_scp(channels).items():
             side = {"A": 0, "1": 0, "B": 1, "2": 1}.get(value.split()[-1])
-            if side is None or name not in recordings:
-                raise FeatnormError(f"{channels}: {name} {value} is not 'recording file A' (or B)")
-            recordings[name] = replace(recordings[name], channel=side)
+            if side is None:
+                raise FeatnormError(f"{channels}: '{name} {value}' is not 'recording file A' or B")
+            if name in recordings:
+                recordings[name] = replace(recordings[name], channel=side)
     if not (segments := folder / "segments").is_file():
         return list(recordings.values())
     pairs = []
@@ -246,6 +247,8 @@ def _cut_up(folder: Path, recordings: dict[str, Utterance]) -> list[Utterance]:
         try:
             recording, begin, end = value.split()[:3]
             pair, span = recordings[recording], (float(begin), float(end))
+            if not (0 <= span[0] < 1e9 and -1 <= span[1] < 1e9):
+                raise ValueError(value)
         except (ValueError, KeyError) as error:
             raise FeatnormError(
                 f"{segments}: '{name} {value}' is not 'utterance recording begin end' with times in"

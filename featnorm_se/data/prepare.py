@@ -202,7 +202,9 @@ def _check_overlap(sets: Mapping[str, CorpusSet]) -> None:
     for name, corpus in sets.items():
         for pair in corpus.pairs:
             if (other := seen.setdefault(pair.name, name)) != name:
-                raise FeatnormError(f"the utterance {pair.name} is both in {other} and in {name}")
+                raise FeatnormError(
+                    f"the utterance {pair.name} is both in {other} and in {name}: rename it"
+                )
             speakers.setdefault(name, set()).add(pair.speaker)
     both = sorted((speakers["train"] | speakers["valid"]) & speakers["test"])
     if both:

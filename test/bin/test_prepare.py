@@ -424,6 +424,7 @@ def test_kaldi_segments_and_channels_are_cut(root: Path, channels: int) -> None:
             "segments: 'p232_001 tape 0 0.2' is not 'utterance recording",
         ),
         ("p232_001 call 0 x", "segments: 'p232_001 call 0 x' is not"),
+        ("p232_001 call nan 1", "segments: 'p232_001 call nan 1' is not"),
         ("p232_001 call 0.2 0.1", "wav.scp.wav has no samples from 0.2 to 0.1 s"),
         ("p232_001 call 0.3 1.0", "wav.scp.wav ends at 0.4 s, before 1.0 s"),
     ],
