@@ -47,23 +47,19 @@ def get_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str]) -> None:
     """Prepare the corpus and print the counts of its sets."""
     args = get_parser().parse_args(argv)
+    from featnorm_se.data.corpus import find_folders, find_kaldi
     from featnorm_se.data.prepare import prepare_sets
+    from featnorm_se.data.voicebank_demand import find_voicebank_demand
 
     wav_dir = args.wav_dir or args.output.absolute().parent / "dump" / "wav16k"
     valid_speakers = args.valid_speakers.replace(",", " ").split()
     if args.corpus == "kaldi":
-        from featnorm_se.data.corpus import find_kaldi
-
         if args.db_root.absolute() == args.output.absolute():
             raise FeatnormError(f"--db_root and the output are the same folder, {args.output}")
         sets = find_kaldi(args.db_root, args.allow_pipes == "true")
     elif args.corpus == "folders":
-        from featnorm_se.data.corpus import find_folders
-
         sets = find_folders(args.db_root, valid_speakers)
     else:
-        from featnorm_se.data.voicebank_demand import find_voicebank_demand
-
         sets = find_voicebank_demand(
             args.db_root,
             args.unpack_dir or wav_dir.parent / "unpacked",

@@ -63,8 +63,9 @@ def main(argv: Sequence[str]) -> None:
     for name, samples in summary["cut_to_shorter"].items():
         print(f"{name}: {samples} samples of the longer file's end were left out")
     if resampled := summary.get("resampled"):
-        rates = ", ".join(map(str, resampled["from"]))
-        print(f"resampled to 16000 Hz from {rates} Hz: {resampled['utterances']} utterances")
+        print(
+            f"{resampled['utterances']} utterances resampled to 16 kHz from {resampled['from']} Hz"
+        )
     if rule := summary.get("names_matched_by"):
         print(f"the names to score were matched with the clean ones by {rule!r}")
     failures = summary["failures"]

@@ -55,10 +55,7 @@ def open_audio(path: str | os.PathLike[str], allow_pipes: bool = False) -> Itera
     failure = "is no audio that libsndfile reads"
     errors: tuple[type[Exception], ...] = (RuntimeError, ValueError, TypeError)
     try:
-        with (
-            playable(open_value(path, allow_pipes)) as source,
-            soundfile.SoundFile(source) as handle,
-        ):
+        with playable(open_value(path, allow_pipes)) as file, soundfile.SoundFile(file) as handle:
             _check_whole(path, handle.extra_info)
             if handle.frames >= _UNKNOWN:  # soundfile cannot read such a one to its end
                 raise FeatnormError(f"{path} does not say how long it is: write it again as wav")

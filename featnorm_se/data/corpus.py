@@ -31,12 +31,14 @@ class CorpusSet:
 
 
 def find_pairs(noisy: Path, clean: Path) -> list[Utterance]:
-    """Pair the audio files of two folders, and of their sub-folders, by their names.
+    """Pair the audio files of two folders by their names.
+
+    Where a folder holds none itself, those of its sub-folders count, a speaker's each.
 
     Returns:
-        The pairs, sorted by name: a file's, with the folders that it is in before it where it does
-        not begin with the first. That folder is the speaker; else it is what stands before the
-        name's first underscore.
+        The pairs, sorted by name: a file's, with the sub-folders before it where it does not begin
+        with the first. That one is the speaker; else it is what stands before the name's first
+        underscore.
 
     Raises:
         FeatnormError: a folder is missing or empty, a name comes twice or cannot stand in Kaldi's
@@ -46,9 +48,11 @@ def find_pairs(noisy: Path, clean: Path) -> list[Utterance]:
     speakers: dict[str, str] = {}
     for folder in (noisy, clean):
         sides.append({})
-        for place, file in list_audio(folder).items():
+        files = list_audio(folder)
+        flat = {name: file for name, file in files.items() if "/" not in name}
+        for place, file in (flat or files).items():
             *folders, stem = place.split("/")
-            own = not folders or stem.startswith(folders[0])
+            own = not folders or stem.startswith((f"{folders[0]}_", f"{folders[0]}-"))
             name = stem if own else place.replace("/", "_")
             check_key(name, file)
             if name in sides[-1]:
@@ -147,6 +151,12 @@ def match_names(names: Collection[str], twins: Collection[str]) -> tuple[dict[st
     return same | {name: name.removesuffix(suffix) for name in names}, suffix
 
 
+def name_speakers(pairs: list[Utterance], utt2spk: Path) -> list[Utterance]:
+    """Give pairs the speakers of a file, where it is there and has them."""
+    known = read_scp(utt2spk) if utt2spk.is_file() else {}
+    return [replace(pair, speaker=known.get(pair.name, pair.speaker)) for pair in pairs]
+
+
 def split_valid(
     pairs: list[Utterance], speakers: Sequence[str]
 ) -> tuple[list[Utterance], list[Utterance]]:
@@ -205,13 +215,18 @@ def find_kaldi(db_root: Path, allow_pipes: bool = False) -> dict[str, CorpusSet]
     sets = {}
     for folder in (db_root / name for name in SETS):
         noisy, clean = read_scp(folder / "wav.scp"), read_scp(folder / "spk1.scp")
-        speakers = read_scp(folder / "utt2spk") if (folder / "utt2spk").is_file() else {}
         for entries in (noisy, clean):
             for name, value in entries.items():
-                entries[name] = _value(f"{folder}: the entry of {name}", value, allow_pipes)
+                if not is_command(value):
+                    entries[name] = os.path.abspath(value)
+                elif not allow_pipes or value.lstrip().startswith("|"):
+                    raise FeatnormError(
+                        f"{folder}: the entry of {name} is a command, {value!r}: commands of an"
+                        " scp, 'command |', run only with --allow_pipes true"
+                    )
         recordings = _pair_up(noisy, clean, folder / "wav.scp", folder / "spk1.scp")
         pairs = _cut_up(folder, {pair.name: pair for pair in recordings})
-        pairs = [replace(pair, speaker=speakers.get(pair.name, pair.speaker)) for pair in pairs]
+        pairs = name_speakers(pairs, folder / "utt2spk")
         sets[folder.name] = CorpusSet(pairs, folder / "utt2cond", folder.name)
     return sets
 
@@ -221,9 +236,10 @@ def _cut_up(folder: Path, recordings: dict[str, Utterance]) -> list[Utterance]:
     if (channels := folder / "reco2file_and_channel").is_file():
         for name, value in read_scp(channels).items():
             side = {"A": 0, "1": 0, "B": 1, "2": 1}.get(value.split()[-1])
-            if side is None or name not in recordings:
-                raise FeatnormError(f"{channels}: {name} {value} is not 'recording file A' (or B)")
-            recordings[name] = replace(recordings[name], channel=side)
+            if side is None:
+                raise FeatnormError(f"{channels}: '{name} {value}' is not 'recording file A' or B")
+            if name in recordings:
+                recordings[name] = replace(recordings[name], channel=side)
     if not (segments := folder / "segments").is_file():
         return list(recordings.values())
     pairs = []
@@ -231,6 +247,8 @@ def _cut_up(folder: Path, recordings: dict[str, Utterance]) -> list[Utterance]:
         try:
             recording, begin, end = value.split()[:3]
             pair, span = recordings[recording], (float(begin), float(end))
+            if not (0 <= span[0] < 1e9 and -1 <= span[1] < 1e9):
+                raise ValueError(value)
         except (ValueError, KeyError) as error:
             raise FeatnormError(
                 f"{segments}: '{name} {value}' is not 'utterance recording begin end' with times in"
@@ -238,17 +256,6 @@ def _cut_up(folder: Path, recordings: dict[str, Utterance]) -> list[Utterance]:
             ) from error
         pairs.append(replace(pair, name=name, speaker=name.split("_")[0], span=span))
     return sorted(pairs, key=lambda pair: pair.name.encode())
-
-
-def _value(where: str, value: str, allow_pipes: bool) -> str:
-    if not is_command(value):
-        return os.path.abspath(value)
-    if not allow_pipes or value.lstrip().startswith("|"):
-        raise FeatnormError(
-            f"{where} is a command, {value!r}: commands of an scp, 'command |', run only with"
-            " --allow_pipes true"
-        )
-    return value
 
 
 def read_log(path: Path) -> dict[str, tuple[str, float]]:

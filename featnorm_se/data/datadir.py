@@ -97,10 +97,7 @@ def validate_data_dir(folder: Path) -> dict[str, dict[str, str]]:
                 f" twin to {folder}/{other} or remove it"
             )
     for name, noisy in lists["wav.scp"].items():
-        try:
-            infos = [(file, audio_info(file)) for file in (noisy, lists["spk1.scp"][name])]
-        except FeatnormError as error:
-            raise FeatnormError(f"{name}: {error}") from error
+        infos = [(file, audio_info(file)) for file in (noisy, lists["spk1.scp"][name])]
         for path, h in infos:
             if (h.channels, h.sample_rate) != (1, SAMPLE_RATE) or not h.frames:
                 raise FeatnormError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -75,13 +75,13 @@ def prepare_sets(
         good: dict[str, list[Utterance]] = {}
         bad: dict[str, dict[str, str]] = {}
         for name, corpus in sets.items():
-            work = partial(_try_pair, wav_dir=wav_dir / corpus.folder)
+            work = partial(prepare_pair, wav_dir=wav_dir / corpus.folder)
             tried = parallel_map(work, corpus.pairs, nj, f"prepare: {name}")
             known = conditions[name]
             fine = [pair for pair, fault in tried if not fault]
             good[name] = [replace(pair, condition=known.get(pair.name)) for pair in fine]
             bad[name] = {pair.name: fault for pair, fault in tried if fault}
-        _tell_bad(bad, skip_bad and all(good.values()))
+        _tell_bad(bad, good, skip_bad)
         # All sets are good: only now what was there before is touched.
         record: dict[str, Any] = {**request, "counts": {}, "sha256": {}, "left_out": bad}
         for name, utterances in good.items():
@@ -111,37 +111,36 @@ def _clear_stale(wav_dir: Path, sets: Iterable[CorpusSet], made_by: Mapping[str,
         mark_done(wav_dir, made_by)
 
 
-def _tell_bad(bad: Mapping[str, Mapping[str, str]], skip: bool) -> None:
-    """Name the first ten bad pairs; refuse them, unless they are to be left out."""
+def _tell_bad(
+    bad: Mapping[str, Mapping[str, str]], good: Mapping[str, Sequence[Utterance]], skip: bool
+) -> None:
+    """Name the first ten bad pairs; refuse them, unless they are to be left out and can be."""
     faults = [fault for part in bad.values() for fault in part.values()]
+    empty = " and ".join(name for name, pairs in good.items() if not pairs)
     for fault in faults[:10]:
-        say(f"prepare: {'left out' if skip else 'bad'}: {fault}")
-    if faults and not skip:
+        say(f"prepare: {'left out' if skip and not empty else 'bad'}: {fault}")
+    if faults and not (skip and not empty):
+        mend = "mend or remove them, or leave them out with --skip_bad true"
         raise FeatnormError(
-            f"{faults[0]} ({len(faults)} pairs are bad, up to ten are named above: mend or remove"
-            " them, or leave them out with --skip_bad true, where each set keeps a pair)"
+            f"{faults[0]} ({len(faults)} pairs are bad, up to ten are named above:"
+            f" {f'not one of {empty} is good' if empty else mend})"
         )
 
 
-def _try_pair(pair: Utterance, wav_dir: Path) -> tuple[Utterance, str]:
-    """Return what ``prepare_pair`` does, or the pair and why it does not."""
-    try:
-        return prepare_pair(pair, wav_dir), ""
-    except FeatnormError as error:
-        return pair, f"{pair.name}: {error}"
-
-
-def prepare_pair(pair: Utterance, wav_dir: Path) -> Utterance:
+def prepare_pair(pair: Utterance, wav_dir: Path) -> tuple[Utterance, str]:
     """Check one pair's samples; write what other readers would read otherwise to ``wav_dir``.
 
-    Raises:
-        FeatnormError: a file is missing, no audio, silent, of a lower rate, holds NaN or channels
-            that differ, or the twins' lengths differ too much; the message names the file.
+    Returns:
+        The pair as it is to be listed, and what is wrong with it: a file is missing, no audio,
+        silent, of a lower rate, holds NaN or channels that differ, or is too long beside its twin.
     """
     sides = {"noisy": pair.noisy, "clean": pair.clean}
-    loaded = {kind: _read_side(pair, kind) for kind in sides}
-    lengths = [resampled_length(len(x), rate, SAMPLE_RATE) for x, rate in loaded.values()]
-    frames = check_lengths(list(sides.values()), lengths)
+    try:
+        loaded = {kind: _read_side(pair, kind) for kind in sides}
+        lengths = [resampled_length(len(x), rate, SAMPLE_RATE) for x, rate in loaded.values()]
+        frames = check_lengths(list(sides.values()), lengths)
+    except FeatnormError as error:
+        return pair, f"{pair.name}: {error}"
     for (kind, path), length in zip(list(sides.items()), lengths, strict=True):
         samples, rate = loaded[kind]
         if length > frames or rate != SAMPLE_RATE or not _is_plain(path, frames):
@@ -151,7 +150,7 @@ def prepare_pair(pair: Utterance, wav_dir: Path) -> Utterance:
             _write_converted(target, samples, rate, frames, made_of)
             sides[kind] = str(target)
     pair = replace(pair, noisy=sides["noisy"], clean=sides["clean"])
-    return replace(pair, seconds=frames / SAMPLE_RATE, cut=max(lengths) - frames)
+    return replace(pair, seconds=frames / SAMPLE_RATE, cut=max(lengths) - frames), ""
 
 
 def _read_side(pair: Utterance, kind: str) -> tuple[FloatArray, int]:
@@ -203,7 +202,9 @@ def _check_overlap(sets: Mapping[str, CorpusSet]) -> None:
     for name, corpus in sets.items():
         for pair in corpus.pairs:
             if (other := seen.setdefault(pair.name, name)) != name:
-                raise FeatnormError(f"the utterance {pair.name} is both in {other} and in {name}")
+                raise FeatnormError(
+                    f"the utterance {pair.name} is both in {other} and in {name}: rename it"
+                )
             speakers.setdefault(name, set()).add(pair.speaker)
     both = sorted((speakers["train"] | speakers["valid"]) & speakers["test"])
     if both:

@@ -13,7 +13,7 @@ import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
-from featnorm_se.data.corpus import CorpusSet, find_pairs, split_valid
+from featnorm_se.data.corpus import CorpusSet, find_pairs, name_speakers, split_valid
 from featnorm_se.data.decoding import AUDIO_SUFFIXES
 from featnorm_se.errors import FeatnormError
 from featnorm_se.files import is_done, locked, mark_done, replaced_folder, stamp
@@ -62,10 +62,11 @@ def find_voicebank_demand(
     else:
         test = find_pairs(*(_folder(db_root, name, unpack_dir) for name in TEST_FOLDERS))
         test_log = logs / TEST_LOG
+    people = db_root / "utt2spk"  # the mini corpus's: who is behind its names
     return {
-        "train": CorpusSet(train, logs / names[2], "trainset"),
-        "valid": CorpusSet(valid, logs / names[2], "trainset"),
-        "test": CorpusSet(test, test_log, "testset"),
+        "train": CorpusSet(name_speakers(train, people), logs / names[2], "trainset"),
+        "valid": CorpusSet(name_speakers(valid, people), logs / names[2], "trainset"),
+        "test": CorpusSet(name_speakers(test, people), test_log, "testset"),
     }
 
 

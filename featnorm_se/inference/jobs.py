@@ -85,10 +85,8 @@ class Outcome:
     reason: str = ""
 
 
-def plan_jobs(
-    inputs: Sequence[Path], output: Path, save_noise: bool, into_folder: bool
-) -> list[Job]:
-    """Return what is to be done. One file may go to a file, all else goes ``into_folder``.
+def plan_jobs(inputs: Sequence[Path], output: Path, save_noise: bool, folder: bool) -> list[Job]:
+    """Return what is to be done; ``output`` is a file for one file, else a ``folder``.
 
     A folder's tree is kept below ``output``; of several folders each keeps its name. A format that
     cannot be written becomes ``.wav``.
@@ -110,7 +108,7 @@ def plan_jobs(
         elif not os.path.lexists(path):
             raise FeatnormError(f"no such file or folder: {path}")
         else:
-            pairs.append((path, output / _written_as(Path(path.name)) if into_folder else output))
+            pairs.append((path, output / _written_as(Path(path.name)) if folder else output))
     jobs = [Job(s, t, noise_path(t) if save_noise else None) for s, t in pairs]
     sources = {os.path.realpath(job.source) for job in jobs}
     targets: dict[Path, Path] = {}

@@ -56,7 +56,9 @@ def score_files(task: Task) -> Row:
     """Score one utterance's two files. It does not raise: what is wrong becomes the reason."""
     row = Row(task.utt_id)
     try:
-        ref, inf, rate, row.rates = _read_pair(task)
+        (ref, rate), (inf, inf_rate) = _read(task.ref, row), _read(task.inf, row)
+        if rate != inf_rate:
+            raise FeatnormError(f"other rate: {task.ref} has {rate} Hz, {task.inf} {inf_rate} Hz")
         size = check_lengths((task.ref, task.inf), (len(ref), len(inf)))
         row.cut = max(len(ref), len(inf)) - size
         row.scores, row.reasons = score_measures(ref[:size], inf[:size], rate, task.metrics)
@@ -67,21 +69,12 @@ def score_files(task: Task) -> Row:
     return row
 
 
-def _read_pair(task: Task) -> tuple[Any, Any, int, list[int]]:
-    """Read both files, hold them to the rules on channels and lengths, bring them to one rate.
-
-    Returns:
-        The clean and the judged samples, their rate, and the rates that were resampled.
-    """
-    signals, given = [], []
-    for path in (task.ref, task.inf):
-        samples, rate = read_any_audio(path)
-        signals.append(at_scoring_rate(to_mono(samples, path), rate))
-        given.append(rate)
-    (ref, ref_rate), (inf, inf_rate) = signals
-    if ref_rate != inf_rate:
-        raise FeatnormError(f"other rate: {task.ref} has {given[0]} Hz, {task.inf} {given[1]} Hz")
-    return ref, inf, ref_rate, sorted({rate for rate in given if rate != ref_rate})
+def _read(path: str, row: Row) -> tuple[Any, int]:
+    """Read one channel, at 16 kHz or below, and its rate."""
+    samples, given = read_any_audio(path)
+    signal, rate = at_scoring_rate(to_mono(samples, path), given)
+    row.rates += [given] if rate != given else []
+    return signal, rate
 
 
 def score_tasks(tasks: Sequence[Task], nj: int) -> Iterator[tuple[Task, Row]]:

@@ -209,7 +209,7 @@ def test_bad_pairs_are_left_out_where_that_is_asked_for(root: Path, capsys) -> N
     assert prepare(root) == 1  # without the option they are bad again
     (root / "clean_testset_wav" / "p232_002.wav").unlink()
     assert prepare(root, "--skip_bad", "true") == 1
-    assert "where each set keeps a pair" in capsys.readouterr().err
+    assert "named above: not one of test is good" in capsys.readouterr().err
 
 
 def test_twins_of_two_rates_lengths_and_dual_mono_are_taken(root: Path, capsys) -> None:
@@ -317,9 +317,13 @@ def test_pairs_in_folders_of_sets_speakers_and_dns_names(root: Path, capsys) -> 
     put_pairs(corpus / "valid", "q_1.wav", "q_1.wav")
     assert prepare(corpus, *options) == 0
     assert list(validate_data_dir(data / "valid")["wav.scp"]) == ["q_1"]
-    put_pairs(corpus / "valid", "q/1.wav", "q/1.wav")
+    put_pairs(corpus / "valid", "old/q_2.wav", "old/q_2.wav")  # beside files, folders do not count
+    assert prepare(corpus, *options) == 0
+    assert list(validate_data_dir(data / "valid")["wav.scp"]) == ["q_1"]
+    for name in ("p1/p1_1.wav", "p1/1.wav"):
+        put_pairs(corpus / "train", name, name)
     assert prepare(corpus, *options) == 1
-    assert "the name q_1 comes twice" in capsys.readouterr().err
+    assert "the name p1_1 comes twice" in capsys.readouterr().err
 
 
 def test_the_56_speakers_of_voicebank_demand(root: Path, capsys) -> None:
@@ -420,6 +424,7 @@ def test_kaldi_segments_and_channels_are_cut(root: Path, channels: int) -> None:
             "segments: 'p232_001 tape 0 0.2' is not 'utterance recording",
         ),
         ("p232_001 call 0 x", "segments: 'p232_001 call 0 x' is not"),
+        ("p232_001 call nan 1", "segments: 'p232_001 call nan 1' is not"),
         ("p232_001 call 0.2 0.1", "wav.scp.wav has no samples from 0.2 to 0.1 s"),
         ("p232_001 call 0.3 1.0", "wav.scp.wav ends at 0.4 s, before 1.0 s"),
     ],

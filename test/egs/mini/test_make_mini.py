@@ -13,6 +13,8 @@ from corpus.mix import active_level, rms
 from make_mini import main
 
 from featnorm_se.bin import run
+from featnorm_se.bin.prepare import main as prepare
+from featnorm_se.data.scp import read_scp
 
 SMALL = ["--train_speakers", "2", "--train_utts", "5", "--valid_utts", "2", "--test_utts", "3"]
 
@@ -107,6 +109,15 @@ def test_recordings_of_any_form_and_a_failing_run_leaves_the_old_corpus(tmp_path
     assert sum(counts[part]["pairs"] for part in ("train", "valid", "test")) == 7
     told = capsys.readouterr().out
     assert "1 silent" in told and "1 files under 1 s" in told
+    assert "split by speaker: nobody is in two of the sets" in told
+
+    # Stage 1 gives the recordings' own speakers, whatever the files are called.
+    data = ["--output", str(tmp_path / "data"), "--nj", "1"]
+    assert run(prepare, ["--corpus", "mini", "--db_root", str(output), *data]) == 0
+    parts = [set(read_scp(tmp_path / "data" / part / "utt2spk").values())
+             for part in ("train", "valid", "test")]  # fmt: skip
+    assert sorted(who for part in parts for who in part) == [f"person{i}" for i in range(6)]
+    assert [len(part) for part in parts] == [3, 2, 1]
 
     before = hashes(output)
     (tmp_path / "speech" / "person3" / "bad.wav").write_text("no audio")

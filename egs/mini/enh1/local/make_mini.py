@@ -63,11 +63,13 @@ def main(argv: Sequence[str]) -> None:
     counts = make_mini(output, options, nj)["counts"]
     for part in ("train", "valid", "test"):
         count = counts[part]
+        people = sum(map(len, count["speakers"].values()))
         print(
             f"{part}: {count['pairs']} pairs of {count['clean']} clean utterances,"
-            f" {count['minutes']:.1f} minutes, {len(count['speakers'])} speakers,"
+            f" {count['minutes']:.1f} minutes, {people} speakers,"
             f" {len(count['noises'])} noises; {count['too_short']} files under 1 s left out"
         )
+    print("split by speaker: nobody is in two of the sets")
     if counts["silent"]:
         print(f"{counts['silent']} silent pieces left out")
 

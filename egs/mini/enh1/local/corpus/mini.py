@@ -19,6 +19,7 @@ from corpus.plan import (
     Pair,
     make_pairs,
     name_clips,
+    plain_name,
     speaker_names,
     split_noises,
     split_speakers,
@@ -27,6 +28,7 @@ from corpus.sources import Clip, find_audio, read_clip
 from featnorm_se.data import voicebank_demand as names
 from featnorm_se.data.audio import audio_info, write_audio
 from featnorm_se.data.parallel import parallel_map
+from featnorm_se.data.scp import write_scp
 from featnorm_se.errors import FeatnormError
 from featnorm_se.files import locked, replaced_folder, write_json, write_text
 
@@ -90,7 +92,8 @@ def make_mini(output: str, options: MiniOptions, nj: int = 1) -> dict[str, Any]:
     file are scaled by one gain.
 
     Args:
-        output: the folder that gets the four ``*_wav`` folders, the two logs and ``mini.json``.
+        output: the folder that gets the four ``*_wav`` folders, the two logs, ``utt2spk`` (the
+            recordings' own speakers) and ``mini.json``.
         options: what to make it from.
         nj: processes.
 
@@ -148,7 +151,7 @@ def _fingerprint(root: str) -> str:
 
 def _fill(folder: Path, raw: Path, options: MiniOptions, nj: int) -> dict[str, Any]:
     """Plan and render all pairs into ``folder``; return the counts."""
-    pairs, counts = _plan(raw, options)
+    pairs, counts, speakers = _plan(raw, options)
     render = partial(render_pair, folder=folder)
     kept = parallel_map(render, pairs, nj, "make_mini: mixing")
     for log, parts, form in (
@@ -162,6 +165,7 @@ def _fill(folder: Path, raw: Path, options: MiniOptions, nj: int) -> dict[str, A
         )
         if lines:
             write_text(folder / log, "".join(lines))
+    write_scp(folder / "utt2spk", {pair.name: speakers[pair.speech.path] for pair in pairs})
     for part in PARTS:
         seconds = [s for p, s in zip(pairs, kept, strict=True) if p.part == part and s]
         counts[part] |= {"pairs": len(seconds), "minutes": round(sum(seconds) / 60, 2)}
@@ -171,8 +175,8 @@ def _fill(folder: Path, raw: Path, options: MiniOptions, nj: int) -> dict[str, A
     return counts
 
 
-def _plan(raw: Path, options: MiniOptions) -> tuple[list[Pair], dict[str, Any]]:
-    """Find or make speech and noise, split them, and list the pairs."""
+def _plan(raw: Path, options: MiniOptions) -> tuple[list[Pair], dict[str, Any], dict[str, str]]:
+    """Find or make speech and noise, split them, and list the pairs, and who speaks in a file."""
     print("make_mini: gathering speech and noise", file=sys.stderr, flush=True)
     from corpus.speech import write_noises, write_speech
 
@@ -200,6 +204,12 @@ def _plan(raw: Path, options: MiniOptions) -> tuple[list[Pair], dict[str, Any]]:
         }
     pairs: list[Pair] = []
     counts: dict[str, Any] = {}
+    people = {
+        str(path): plain_name(name)
+        for part in PARTS
+        for name, paths in speakers[part].items()
+        for path in paths
+    }
     for part in PARTS:
         clips, short, behind = name_clips(part, speakers[part], speaker_names(part, train_speakers))
         clips = _choose(clips, options.limit(part), rng)
@@ -211,7 +221,7 @@ def _plan(raw: Path, options: MiniOptions) -> tuple[list[Pair], dict[str, Any]]:
         }
         copies = options.copies if part == "train" else 1
         pairs += make_pairs(part, clips, noises[part], copies, rng)
-    return pairs, counts
+    return pairs, counts, people
 
 
 def _choose(

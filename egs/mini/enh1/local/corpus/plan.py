@@ -129,6 +129,11 @@ def name_clips(
     return clips, short, behind
 
 
+def plain_name(text: str) -> str:
+    """Return a name that Kaldi's files can carry: ``-`` for what is blank or not printable."""
+    return "".join(c if c.isprintable() else "-" for c in "-".join(text.split()))
+
+
 def speaker_names(part: str, train_speakers: int) -> Sequence[str]:
     """Return the names that a part's speakers get."""
     if part == "train":
@@ -164,8 +169,7 @@ def make_pairs(
         for index, (name, clip) in enumerate(clips):
             counters[name] = counters.get(name, 0) + 1
             noise, snr = combinations[order[(index + copy * step) % len(order)]]
-            label = "-".join(noise.stem.split()) or "noise"
-            label = "".join(c if c.isprintable() else "-" for c in label)
+            label = plain_name(noise.stem) or "noise"
             place = float(rng.random())
             pairs.append(
                 Pair(f"{name}_{counters[name]:0{width}d}", part, clip, noise, label, snr, place)
