@@ -25,6 +25,7 @@ from featnorm_se.progress import progress
 from featnorm_se.statistics import FeatureStats, SiteStats
 from featnorm_se.upstream import load_upstream
 from featnorm_se.upstream.base import Upstream
+from featnorm_se.upstream.batching import keep_blocks, signal_blocks
 
 Shard = tuple[int, int]  # (k, n): every n-th utterance from the k-th on, 1 <= k <= n
 
@@ -146,11 +147,13 @@ def _shard_keys(entries: Mapping[str, str], shard: Shard) -> list[str]:
 def _of_utterance(
     upstream: Upstream, wav: FloatArray, sites: Sequence[str], device: str
 ) -> dict[str, SiteStats]:
-    rms = float(np.sqrt(np.square(wav, dtype=np.float64).mean()))
-    if rms == 0:
+    batch = torch.from_numpy(wav)[None]
+    lengths = torch.tensor([len(wav)])
+    blocks = signal_blocks(batch, lengths)
+    if not blocks.any():
         raise FeatnormError("the utterance is silent: take it out of the training set")
-    batch = torch.from_numpy(wav)[None].to(device)
-    lengths = torch.tensor([len(wav)], device=device)
+    batch, lengths = (x.to(device) for x in keep_blocks(batch, lengths, blocks))
+    rms = float(batch.double().square().mean().sqrt())
     found = {LEVEL_SITE: SiteStats.of(np.array([[20 * np.log10(rms)]]))}
     with torch.inference_mode():
         features, frames = upstream.extract(batch, lengths, sites, apply_norms=False)

@@ -139,9 +139,9 @@ def test_sites_where_normalization_is_idle_are_said(corpus, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("samples", "rate", "message"),
     [
-        (np.zeros(8000), 16000, "utterance bad .*silent"),
+        (np.full(8000, 0.2), 16000, "utterance bad .*silent"),
         (np.ones(8000) * 0.1, 8000, "8000 Hz, 16000 Hz is wanted"),
-        (np.ones((8000, 2)) * 0.1, 16000, "2 channels"),
+        (np.eye(8000, 2) * 0.1, 16000, "2 channels"),
     ],
 )
 def test_audio_that_would_spoil_the_statistics_is_refused(samples, rate, message, tmp_path):
@@ -149,3 +149,22 @@ def test_audio_that_would_spoil_the_statistics_is_refused(samples, rate, message
     soundfile.write(path, samples, rate)
     with pytest.raises(FeatnormError, match=message):
         collect(load_upstream("tera_tiny", "scratch"), {"bad": str(path)}, ["projection"])
+
+
+@pytest.mark.parametrize("upstream", ["wavlm_tiny", "tera_tiny"])
+def test_what_holds_no_signal_counts_in_no_statistics(upstream, tmp_path):
+    rng = np.random.default_rng(0)
+    x = (0.1 * rng.normal(size=32000)).astype(np.float32)
+    mute = np.zeros(16000, np.float32)
+    whole = {"u": x, "cut": np.concatenate([mute, x[:16000], mute, x[16000:], mute])}
+    found = {}
+    for name, samples in whole.items():
+        soundfile.write(tmp_path / f"{name}.wav", samples, 16000, subtype="FLOAT")
+        model = load_upstream(upstream, "scratch")
+        found[name] = collect(model, {"u": str(tmp_path / f"{name}.wav")}, ["frontend", "layer.1"])
+    alone, cut = found["u"], found["cut"]
+    assert abs(alone["level"].mean[0] - cut["level"].mean[0]) < 0.2
+    for site in ("frontend", "layer.1"):
+        # Five blocks of 10 ms beside a sound are kept, and each of four edges is in two frames.
+        assert 0 <= cut[site].frames - alone[site].frames <= 8
+        assert (np.abs(cut[site].mean - alone[site].mean) < 0.3 * alone[site].std).all()

@@ -114,7 +114,11 @@ class Enhancer:
         return y[:, :samples].cpu()
 
     def __call__(
-        self, x: NDArray[Any], sample_rate: int = SAMPLE_RATE, windowing: Windowing | None = None
+        self,
+        x: NDArray[Any],
+        sample_rate: int = SAMPLE_RATE,
+        windowing: Windowing | None = None,
+        channels_first: bool = False,
     ) -> NDArray[np.float32]:
         """Enhance a signal of any rate and length.
 
@@ -123,18 +127,27 @@ class Enhancer:
             sample_rate: of x, in Hz; other rates than 16 kHz are resampled there and back.
             windowing: how a long signal is cut; ``None``: 20 s windows, statistics of the
                 whole signal. A signal of up to one window is done whole.
+            channels_first: x is (channels, N), as torchaudio has it.
 
         Returns:
-            The enhanced signal, float32, x's shape and rate.
+            The enhanced signal, float32, x's shape and rate, without a constant offset.
 
         Raises:
-            FeatnormError: x is empty, has another number of axes, or holds NaN.
+            FeatnormError: x is empty, has another number of axes or more channels than samples,
+                or holds NaN.
         """
         from featnorm_se.inference.long_signal import Signal, enhance_signal
 
         signal = np.asarray(x, dtype=np.float32)
+        if channels_first:
+            return np.ascontiguousarray(self(signal.T, sample_rate, windowing).T)
         if signal.ndim not in (1, 2) or not signal.size:
             raise FeatnormError(f"a signal (N,) or (N, channels) is wanted, not {signal.shape}")
+        if signal.ndim == 2 and signal.shape[1] > signal.shape[0]:
+            raise FeatnormError(
+                f"a signal (N, channels) is wanted, not {signal.shape[1]} channels of"
+                f" {signal.shape[0]} samples: for (channels, N), give channels_first=True"
+            )
         if not np.isfinite(signal).all():
             raise FeatnormError("the signal holds NaN or infinite samples")
         blocks = [signal.reshape(len(signal), -1)]

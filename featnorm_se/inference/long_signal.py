@@ -23,7 +23,7 @@ from featnorm_se.normalization import FeatureNorm
 from featnorm_se.progress import progress
 from featnorm_se.statistics import SiteStats
 from featnorm_se.upstream.base import Upstream
-from featnorm_se.upstream.batching import Part
+from featnorm_se.upstream.batching import BLOCK, Part, keep_blocks, signal_blocks
 
 if TYPE_CHECKING:
     from featnorm_se.inference.enhancer import Enhancer
@@ -76,11 +76,31 @@ def enhance_signal(
         (n, channels) float32 pieces, together as long as the signal.
     """
     how = windowing or Windowing()
+    signal = without_offset(signal)
     plan = plan_windows(signal.samples, how, enhancer.separator.upstream.piece(signal.samples))
     if len(plan) == 1:
         # A window that is the whole signal has the whole signal's statistics by itself.
         how, label = replace(how, stats="window"), ""
     yield from join_windows(enhance_windows(enhancer, signal, plan, how, label), plan)
+
+
+def without_offset(signal: Signal) -> Signal:
+    """Take a constant offset off each channel: it is no sound, and the model never heard one.
+
+    It is the mean of what holds a signal: the zeros of a mute have no offset.
+    """
+    total = np.zeros(signal.channels)
+    count = np.zeros(signal.channels)
+    for x in signal.blocks():
+        wav = torch.from_numpy(np.ascontiguousarray(x.T))
+        if not wav.shape[1]:
+            continue
+        lengths = torch.full((len(wav),), wav.shape[1])
+        kept = signal_blocks(wav, lengths).repeat_interleave(BLOCK, dim=1)[:, : wav.shape[1]]
+        total += (wav.double() * kept).sum(dim=1).numpy()
+        count += kept.sum(dim=1).numpy()
+    offset = (total / np.maximum(count, 1)).astype(np.float32)
+    return replace(signal, blocks=lambda: (x - offset for x in signal.blocks()))
 
 
 def enhance_windows(
@@ -104,11 +124,18 @@ def enhance_windows(
     for site in _normalized(upstream) if windowing.stats == "file" else ():
         totals = [SiteStats.of(np.zeros((0, upstream.sites[site])))] * signal.channels
         for rows in batches("statistics"):
-            wav = _stack(rows).to(enhancer.device)
+            wav = _stack(rows)
+            lengths = torch.full((len(rows),), wav.shape[1])
+            blocks = signal_blocks(wav, lengths)
+            speaks = blocks.any(dim=1)
+            if not speaks.any():
+                continue
+            rows = [row for row, one in zip(rows, speaks, strict=True) if one]
+            wav, lengths = keep_blocks(wav[speaks], lengths[speaks], blocks[speaks])
             with _given(upstream, signal.samples, rows, known), enhancer.precision():
-                features = _features_before_norm(upstream, site, wav)
-            for row, x in zip(rows, features, strict=True):
-                own = x[_own_frames(row.window, upstream.hop)]
+                features = _features_before_norm(upstream, site, wav.to(enhancer.device), lengths)
+            for row, kept, x in zip(rows, blocks[speaks], features, strict=True):
+                own = x[_own_frames(row.window, upstream.hop, kept, len(x))]
                 totals[row.channel] = totals[row.channel].merge(SiteStats.of(own.numpy()))
         known[site] = totals
     done: list[FloatArray] = []
@@ -149,22 +176,31 @@ def _normalized(upstream: Upstream) -> dict[str, FeatureNorm]:
 
 
 @torch.inference_mode()
-def _features_before_norm(upstream: Upstream, site: str, wav: Tensor) -> Tensor:
-    """Run an upstream on wav (B, N) as far as a site; return (B, T, D), float32 on the CPU."""
-    lengths = torch.full((len(wav),), wav.shape[1], device=wav.device)
+def _features_before_norm(
+    upstream: Upstream, site: str, wav: Tensor, lengths: Tensor
+) -> list[Tensor]:
+    """Run an upstream on wav (B, N) as far as a site; return (T, D) of each, float32 on the CPU."""
     found: list[Tensor] = []
     norm = _normalized(upstream)[site]
     with norm.register_forward_pre_hook(lambda _, inputs: found.append(inputs[0])):
-        upstream.extract(wav, lengths, [site])
-    return found[0].float().cpu()
+        _, frames = upstream.extract(wav, lengths.to(wav.device), [site])
+    return [x[:n].float().cpu() for x, n in zip(found[0], frames.tolist(), strict=True)]
 
 
-def _own_frames(window: Window, hop: int) -> slice:
-    """The frames that begin in the part that no other window has in its own."""
-    first = -(-(window.own_start - window.start) // hop)
-    if window.own_stop == window.stop:
-        return slice(first, None)
-    return slice(first, -(-(window.own_stop - window.start) // hop))
+def _own_frames(window: Window, hop: int, kept: Tensor, frames: int) -> Tensor:
+    """Which frames begin in the part that no other window has in its own: (frames,) booleans.
+
+    Args:
+        window: the window.
+        hop: samples from frame to frame, of the blocks that were kept.
+        kept: (T,) booleans, the window's blocks.
+        frames: their number.
+    """
+    begin = torch.arange(frames) * hop
+    places = kept.nonzero()[:, 0] * BLOCK
+    at = window.start + places[(begin // BLOCK).clamp_max(len(places) - 1)] + begin % BLOCK
+    last = window.own_stop == window.stop
+    return (at >= window.own_start) & (last | (at < window.own_stop))
 
 
 @contextmanager

@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from espnet2.enh.separator.abs_separator import AbsSeparator
 from torch import Tensor
+from torch.nn.functional import pad
+from torch.nn.utils.rnn import pad_sequence
 
 from featnorm_se.errors import FeatnormError
 from featnorm_se.model.head import MaskHead, WeightedSum, to_stft_rate
@@ -17,6 +19,7 @@ from featnorm_se.normalization import FeatureNorm, LevelNorm
 from featnorm_se.statistics import FeatureStats
 from featnorm_se.upstream import load_upstream
 from featnorm_se.upstream.base import Upstream
+from featnorm_se.upstream.batching import keep_blocks, padding_mask, signal_blocks
 from featnorm_se.upstream.fast import autocast_bf16
 
 
@@ -157,35 +160,60 @@ class FeatNormSeparator(AbsSeparator):
         """
         spectrum = torch.complex(input.real.float(), input.imag.float())
         lengths = ilens.to(spectrum.device)
-        with autocast_bf16(spectrum.device, self.bf16 and self.training):
-            features = self._features(spectrum, lengths)
-            mask = self.head(features, spectrum.abs(), lengths).float()
-        return [input * mask.to(input.real.dtype)], ilens, OrderedDict(mask_spk1=mask)
-
-    def _features(self, spectrum: Tensor, lengths: Tensor) -> Tensor:
-        _, stft_hop, _ = self.stft
         with torch.no_grad():
             wav, samples = invert_stft(spectrum, lengths, *self.stft)
-            if self.level_norm is not None:
-                wav = self.level_norm(wav, samples)
+            kept = self._signal_frames(wav, samples, lengths, spectrum.shape[1])
+        with autocast_bf16(spectrum.device, self.bf16 and self.training):
+            if kept is None:
+                mask = self._mask(spectrum, lengths, wav, samples)
+            else:
+                # Only what holds a signal goes through the model: so the rest counts in no
+                # statistics, no level and no context. It gets the mask 0.
+                speaks = kept.any(dim=1)
+                kept[~speaks, :2] = True  # a model wants a frame to look at
+                wav, samples = keep_blocks(wav, samples, kept[:, :-1], self.stft[1])
+                rows = [frames[row] for frames, row in zip(spectrum, kept, strict=True)]
+                left = kept.sum(dim=1)
+                found = self._mask(pad_sequence(rows, batch_first=True), left, wav, samples)
+                found = found[~padding_mask(left, found.shape[1])]
+                mask = found.new_zeros(spectrum.shape).masked_scatter(kept[..., None], found)
+                mask = mask * speaks[:, None, None]
+        return [input * mask.to(input.real.dtype)], ilens, OrderedDict(mask_spk1=mask)
+
+    def _signal_frames(
+        self, wav: Tensor, samples: Tensor, lengths: Tensor, size: int
+    ) -> Tensor | None:
+        """Return which of ``size`` frames hold a signal, (B, T) booleans; ``None``: all do."""
+        if size < 2:
+            return None
+        valid = ~padding_mask(lengths, size)
+        blocks = signal_blocks(wav, samples, self.stft[1])
+        # Blocks are the steps from frame to frame; the last frame goes with the last of them.
+        frames = pad(blocks, (0, size - blocks.shape[1]))
+        frames = frames | (padding_mask(lengths - 1, size) & frames.roll(1, dims=1))
+        frames &= valid
+        return None if torch.equal(frames, valid) else frames
+
+    def _mask(self, spectrum: Tensor, lengths: Tensor, wav: Tensor, samples: Tensor) -> Tensor:
+        features = self._features(wav, samples, spectrum.shape[1])
+        return self.head(features, spectrum.abs(), lengths).float()
+
+    def _features(self, wav: Tensor, samples: Tensor, frames: int) -> Tensor:
+        """Return the upstream's features of wav (B, N) at the STFT's rate, (B, ``frames``, D)."""
+        if self.level_norm is not None:
+            wav = self.level_norm(wav, samples)
         if self.weighted_sum is None:
-            features, frames = self.upstream(wav, samples)
+            features, counts = self.upstream(wav, samples)
         else:
-            kept, frames = self.upstream.extract(wav, samples, self.feature_sites)
+            kept, counts = self.upstream.extract(wav, samples, self.feature_sites)
             features = self.weighted_sum([kept[site] for site in self.feature_sites])
         if self.training and self.freeze_steps:
             if int(self.steps) < self.freeze_steps:
                 # A zero gradient, not a missing one: DDP waits for every parameter's.
                 features = features.detach() + 0.0 * (features - features.detach())
             self.steps += 1
-        return to_stft_rate(
-            features,
-            frames,
-            self.upstream.hop,
-            self.upstream.offset,
-            stft_hop,
-            spectrum.shape[1],
-        )
+        upstream = self.upstream
+        return to_stft_rate(features, counts, upstream.hop, upstream.offset, self.stft[1], frames)
 
 
 def invert_stft(

@@ -1,4 +1,4 @@
-"""Padded batches: checks, masks and zeros; and long utterances cut into equal pieces."""
+"""Padded batches: checks, masks and zeros; silence cut out; long utterances in equal pieces."""
 
 from __future__ import annotations
 
@@ -22,6 +22,47 @@ def padding_mask(lengths: Tensor, size: int) -> Tensor:
 def zero_padding(x: Tensor, lengths: Tensor) -> Tensor:
     """Return x (B, T, D) with zeros behind each utterance's valid frames."""
     return x.masked_fill(padding_mask(lengths, x.size(1)).unsqueeze(-1), 0.0)
+
+
+# What varies by less than one step of 16 bits is no signal: such a recording cannot hold it.
+SILENCE = 2.0**-15
+BLOCK = 160  # samples that are judged together: 10 ms
+
+
+def signal_blocks(wav: Tensor, wav_lengths: Tensor, block: int = BLOCK) -> Tensor:
+    """Return which blocks hold a signal, (B, T) booleans; T is N / block, rounded up.
+
+    A block does not where the deviation of its samples is below ``SILENCE``, and that of the
+    blocks on either side as well. Mute, gated and edited recordings are full of such blocks.
+
+    Args:
+        wav: (B, N) samples in [-1, 1].
+        wav_lengths: (B,) valid samples.
+        block: samples in a block.
+    """
+    padded = F.pad(wav, (0, -wav.size(1) % block), mode="replicate")
+    varies = padded.unflatten(1, (-1, block)).std(-1, unbiased=False) >= SILENCE
+    near = F.max_pool1d(varies[:, None].float(), 3, stride=1, padding=1)[:, 0] > 0
+    blocks = (wav_lengths.to(wav.device) - 1) // block + 1
+    return near & ~padding_mask(blocks, near.size(1))
+
+
+def keep_blocks(
+    wav: Tensor, wav_lengths: Tensor, kept: Tensor, block: int = BLOCK
+) -> tuple[Tensor, Tensor]:
+    """Return waveforms (B, N') of the kept blocks alone, and their valid samples (B,).
+
+    Args:
+        wav: (B, N) samples.
+        wav_lengths: (B,) valid samples.
+        kept: (B, T) booleans, as of ``signal_blocks``; each row keeps one at least.
+        block: samples in a block.
+    """
+    masks = kept.repeat_interleave(block, dim=1)
+    rows = [
+        row[:n][mask[:n]] for row, mask, n in zip(wav, masks, wav_lengths.tolist(), strict=True)
+    ]
+    return pad_sequence(rows, batch_first=True), wav_lengths.new_tensor([len(row) for row in rows])
 
 
 def check_batch(wav: Tensor, wav_lengths: Tensor, shortest: int) -> tuple[Tensor, list[int]]:

@@ -17,6 +17,7 @@ from featnorm_se.errors import FeatnormError
 def test_an_attenuation_limit_leaves_so_much_of_the_input_in(tiny_experiment, rate):
     limited = Enhancer.from_pretrained(tiny_experiment, atten_lim=20.0)
     x = np.random.default_rng(0).normal(size=(9000, 2)).astype(np.float32) * 0.1
+    x -= x.mean(axis=0)
     kept = Enhancer.from_pretrained(tiny_experiment)(x, rate)
     if rate == 16000:
         np.testing.assert_allclose(limited(x, rate), 0.9 * kept + 0.1 * x, atol=1e-6)
@@ -34,3 +35,12 @@ def test_renamed_weights_do_not_load_in_silence(tiny_experiment, tmp_path):
         torch.save({form.format(key): value for key, value in state.items()}, path)
         with pytest.raises(FeatnormError, match="do not fit"):
             Enhancer.from_pretrained(folder)
+
+
+def test_channels_first_is_said_and_never_guessed(tiny_experiment):
+    enhance = Enhancer.from_pretrained(tiny_experiment)
+    x = torch.randn(2, 9000) * 0.1
+    with pytest.raises(FeatnormError, match="9000 channels of 2 samples: .* channels_first=True"):
+        enhance(x)
+    np.testing.assert_array_equal(enhance(x, channels_first=True), enhance(x.T).T)
+    np.testing.assert_array_equal(enhance(x[0], channels_first=True), enhance(x[0]))

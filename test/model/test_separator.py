@@ -150,3 +150,22 @@ def test_bfloat16_is_for_training_and_close_to_float32():
     assert masks[True, True].dtype == torch.float32
     assert 0 < (masks[True, True] - masks[True, False]).abs().max() < 0.05
     assert torch.equal(masks[False, True], masks[False, False])
+
+
+@pytest.mark.parametrize("upstream", ["wavlm_tiny", "tera_tiny"])
+def test_silence_in_a_batch_is_as_alone_and_learns_nothing(upstream):
+    separator = build(upstream, "instance")
+    x = 0.1 * torch.randn(3, 9600)
+    x[0, 3200:6400] = 0.0
+    x[1] = 0.2
+    spectrum = torch.stft(x, 512, 160, 400, torch.hann_window(400), return_complex=True)
+    spectrum = spectrum.transpose(1, 2)
+    lengths = torch.tensor([61, 61, 41])
+    _, _, others = separator(spectrum, lengths)
+    mask = others["mask_spk1"]
+    assert not mask[0, 23:38].any() and not mask[1].any() and mask[0, 1:19].all()
+    for row, n in enumerate(lengths.tolist()):
+        alone = separator(spectrum[row : row + 1, :n], lengths[row : row + 1])[2]["mask_spk1"]
+        torch.testing.assert_close(mask[row, :n], alone[0], atol=1e-5, rtol=1e-5)
+    mask[:, :41].sum().backward()
+    assert all(p.grad.isfinite().all() for p in separator.parameters() if p.grad is not None)
