@@ -15,7 +15,7 @@ def get_parser() -> argparse.ArgumentParser:
     from featnorm_se.metrics.names import DEFAULT_METRICS, METRICS
 
     parser = Parser(
-        prog="python -m featnorm_se.bin.score",
+        prog="featnorm-se score",
         description="Score enhanced speech against clean speech: scores.csv (a row an"
         " utterance) and summary.json. Rates above 16 kHz are resampled to it, as the recipes do;"
         " else signals are taken as they are: no level change, no trimming, no alignment. When the"
@@ -45,6 +45,7 @@ def get_parser() -> argparse.ArgumentParser:
         default=0,
         help="so many utterances may have no score; more, and the exit status is 1",
     )
+    add("--brief", action="store_true", help="print the means in one line, no tables")
     add("--utt2cond", help="file of '<utt> <noise> <snr>' lines, for tables by SNR and noise")
     return parser
 
@@ -54,12 +55,13 @@ def main(argv: Sequence[str]) -> None:
     args = get_parser().parse_args(argv)
     from featnorm_se.files import locked
     from featnorm_se.metrics.scoring import score_set
-    from featnorm_se.metrics.summary import format_summary
+    from featnorm_se.metrics.summary import format_means, format_summary
 
     # Runs that share the noisy scores ask for them at once: the others wait and find them done.
     with locked(args.output, wait=True):
         summary = score_set(args.ref, args.inf, args.output, args.metrics, args.nj, args.utt2cond)
-    print(format_summary(summary))
+    means = f"{args.output}: {format_means(summary)}"
+    print(means if args.brief else format_summary(summary))
     for name, samples in summary["cut_to_shorter"].items():
         print(f"{name}: {samples} samples of the longer file's end were left out")
     if resampled := summary.get("resampled"):

@@ -21,7 +21,7 @@ LAUNCHER = ("multiprocessing_distributed", "local_rank", *(f"dist_{name}" for na
 def get_parser() -> argparse.ArgumentParser:
     """Return the command's parser."""
     parser = Parser(
-        prog="python -m featnorm_se.bin.train",
+        prog="featnorm-se train",
         description="Fine-tune one model with ESPnet's trainer. The same command again goes on"
         " where a run was cut.",
     )

@@ -20,7 +20,7 @@ nj=2                            # jobs to prepare data, to collect statistics an
 inference_nj=2                  # jobs to enhance with
 inference_config=conf/decode.yaml  # how stage 4 enhances
 inference_model=                # weights to enhance with; empty: those of --inference_config
-metrics=                        # metrics to score; empty: those of python -m featnorm_se.bin.score
+metrics=                        # metrics to score; empty: those of featnorm-se score
 allow_failures=0                # so many utterances may be impossible to score
 expdir=exp                      # where experiments go; RESULTS.md is written beside it
 datadir=data                    # where data directories go
@@ -52,6 +52,7 @@ python="${python:-${FEATNORM_SE_PYTHON:-python3}}"
 for number in stage stop_stage seed ngpu num_nodes nj inference_nj copies allow_failures; do
     [[ "${!number}" =~ ^(0|[1-9][0-9]{0,9})$ ]] || die "--${number} is '${!number}', a whole number is wanted"
 done
+check_stages 5
 for answer in allow_pipes skip_bad skip_gate; do
     [[ "${!answer}" =~ ^(true|false)$ ]] || die "--${answer} is '${!answer}', true or false is wanted"
 done
@@ -71,8 +72,10 @@ fi
 command -v "${python}" > /dev/null || die "--python ${python}: there is no such program"
 [ -r "${config}" ] || die "--config ${config}: there is no such file"
 [ -r "${inference_config}" ] || die "--inference_config ${inference_config}: there is no such file"
-[ -n "${init}" ] || "${python}" -m featnorm_se.bin.info --check --upstream "${upstream}" --upstream_ckpt "${upstream_ckpt}" \
-    --upstream_conf_dir conf/upstream --norm "${norm}" --norm_site "${norm_site}"
+check=("${python}" -m featnorm_se.bin.info --check --metrics "${metrics}")
+[ -n "${init}" ] || check+=(--upstream "${upstream}" --upstream_ckpt "${upstream_ckpt}"
+    --upstream_conf_dir conf/upstream --norm "${norm}" --norm_site "${norm_site}")
+"${check[@]}"
 
 read -r -a pairs <<< "${set//$'\n'/ }"
 if [ -z "${tag}" ]; then
@@ -206,13 +209,19 @@ if runs 2; then
     fi
 fi
 
-score() { # enhanced-scp output
+score() { # enhanced-scp output option...
     local options=(--ref "${datadir}/test/spk1.scp" --inf "$1" --output "$2" --nj "${nj}"
         --allow_failures "${allow_failures}") names
     read -r -a names <<< "${metrics//$'\n'/ }"
     [ -z "${metrics}" ] || options+=(--metrics "${names[@]}")
     [ ! -f "${datadir}/test/utt2cond" ] || options+=(--utt2cond "${datadir}/test/utt2cond")
-    "${python}" -m featnorm_se.bin.score "${options[@]}"
+    "${python}" -m featnorm_se.bin.score "${options[@]}" "${@:3}"
+}
+
+noisy_scored=false
+score_noisy() { # once a run, and in one line
+    "${noisy_scored}" || score "${datadir}/test/wav.scp" "${expdir}/noisy/scores_test" --brief
+    noisy_scored=true
 }
 
 if runs 3 || runs 4; then
@@ -220,7 +229,7 @@ if runs 3 || runs 4; then
     runs 3 || needs 4 "${datadir}/test/wav.scp" 1
     if [ "${prepare}" = voicebank_demand ] && [ "${skip_gate}" = false ]; then
         log "the gate: scoring the noisy test set against the published scores"
-        score "${datadir}/test/wav.scp" "${expdir}/noisy/scores_test"
+        score_noisy
         "${python}" local/gate.py --scores "${expdir}/noisy/scores_test"
     fi
 fi
@@ -319,7 +328,7 @@ if runs 4; then
         "${inference_threads[@]}" "${enhance[@]}" --shard %j%/"${inference_nj}"
     "${enhance[@]}" --list
     log "stage 4: scoring the noisy and the enhanced speech"
-    score "${datadir}/test/wav.scp" "${expdir}/noisy/scores_test"
+    score_noisy
     score "${exp}/enhanced_test/spk1.scp" "${exp}/scores_test"
 fi
 

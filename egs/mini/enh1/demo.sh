@@ -10,8 +10,8 @@ for upstream in tera_tiny wavlm_tiny; do
     for norm in none utterance; do
         row=$((row + 1))
         echo "== demo, row ${row} of 4: ${upstream}, norm ${norm}"
-        ./run.sh "${settings[@]}" --stage $((row == 1 ? 1 : 2)) --stop_stage 4 \
+        # With the second of an upstream the page has both.
+        ./run.sh "${settings[@]}" --stage $((row == 1 ? 1 : 2)) --stop_stage $((row % 2 ? 4 : 5)) \
             --upstream "${upstream}" --norm "${norm}" "$@"
     done
 done
-./run.sh "${settings[@]}" --stage 5 --upstream tera_tiny "$@"

@@ -31,6 +31,7 @@ python="${python:-${FEATNORM_SE_PYTHON:-python3}}"
 for number in stage stop_stage seed threads nj; do
     [[ "${!number}" =~ ^[0-9]+$ ]] || die "--${number} is '${!number}', a whole number is wanted"
 done
+check_stages 2
 [ "${threads}" -ge 1 ] || die "--threads must be at least 1"
 case "${upstream}" in
     mockingjay*) config="${config:-conf/mockingjay.yaml}" ;;
