@@ -7,15 +7,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from featnorm_se.bin import Parser, run
-from featnorm_se.errors import FeatnormError, say
+from featnorm_se.errors import FeatnormError
 
 
 def get_parser() -> argparse.ArgumentParser:
     """Return the command's parser."""
     parser = Parser(
         prog="python -m featnorm_se.bin.drift",
-        description="Write distance.csv, drift.csv and plots of one experiment's features; and,"
-        " where they have none yet, of the baselines beside it (norm none, from the same weights).",
+        description="Write distance.csv, drift.csv and plots of one experiment's features.",
     )
     add = parser.add_argument
     add("--expdir", required=True, help="the experiment's folder")
@@ -26,29 +25,18 @@ def get_parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str]) -> None:
-    """Look at the experiment, and at its baselines."""
+    """Measure, write and draw."""
     args = get_parser().parse_args(argv)
-    from featnorm_se.report.experiments import unseen_baselines
-
-    if args.utterances < 1:
-        raise FeatnormError(f"--utterances {args.utterances}: at least 1 is needed")
-    expdir, look = Path(args.expdir), (Path(args.datadir), args.utterances)
-    write_look(expdir, Path(args.output) if args.output else expdir / "features", *look)
-    for baseline in unseen_baselines(expdir) if not args.output else []:
-        try:
-            write_look(baseline, baseline / "features", *look)
-        except FeatnormError as error:  # another experiment's faults do not end this one's run
-            say(f"note: {baseline}: {error}")
-
-
-def write_look(expdir: Path, output: Path, datadir: Path, utterances: int) -> None:
-    """Measure one experiment, write the figures and draw them."""
     from featnorm_se.report import plots
     from featnorm_se.report.features import look_at_features, write_rows
     from featnorm_se.training.record import read_record
 
+    expdir = Path(args.expdir)
+    output = Path(args.output) if args.output else expdir / "features"
+    if args.utterances < 1:
+        raise FeatnormError(f"--utterances {args.utterances}: at least 1 is needed")
     record = read_record(expdir)
-    look = look_at_features(expdir, record, datadir, utterances=utterances)
+    look = look_at_features(expdir, record, Path(args.datadir), utterances=args.utterances)
     write_rows(output / "distance.csv", look.distance)
     write_rows(output / "drift.csv", look.drift)
     normed = str(record.get("norm_site") or "").split(",")

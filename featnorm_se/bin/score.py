@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import os
 from collections.abc import Sequence
 
 from featnorm_se.bin import Parser, run
+from featnorm_se.data.parallel import count_cores
 from featnorm_se.errors import FeatnormError
 
 
@@ -38,14 +38,13 @@ def get_parser() -> argparse.ArgumentParser:
         metavar="NAME",
         help=f"of {' '.join(METRICS)}; DNSMOS stands for its four",
     )
-    add("--nj", type=int, default=len(os.sched_getaffinity(0)), help="processes, one thread each")
+    add("--nj", type=int, default=count_cores(), help="processes, one thread each")
     add(
         "--allow_failures",
         type=int,
         default=0,
         help="so many utterances may have no score; more, and the exit status is 1",
     )
-    add("--brief", action="store_true", help="print the means in one line, no tables")
     add("--utt2cond", help="file of '<utt> <noise> <snr>' lines, for tables by SNR and noise")
     return parser
 
@@ -55,13 +54,12 @@ def main(argv: Sequence[str]) -> None:
     args = get_parser().parse_args(argv)
     from featnorm_se.files import locked
     from featnorm_se.metrics.scoring import score_set
-    from featnorm_se.metrics.summary import format_means, format_summary
+    from featnorm_se.metrics.summary import format_summary
 
     # Runs that share the noisy scores ask for them at once: the others wait and find them done.
     with locked(args.output, wait=True):
         summary = score_set(args.ref, args.inf, args.output, args.metrics, args.nj, args.utt2cond)
-    means = f"{args.output}: {format_means(summary)}"
-    print(means if args.brief else format_summary(summary))
+    print(format_summary(summary))
     for name, samples in summary["cut_to_shorter"].items():
         print(f"{name}: {samples} samples of the longer file's end were left out")
     if resampled := summary.get("resampled"):

@@ -130,12 +130,6 @@ def format_interval(name: str, low: float, high: float) -> str:
     return f"{format_value(name, low)} .. {format_value(name, high)}"
 
 
-def format_means(summary: Mapping[str, Any]) -> str:
-    """Write the means of a summary in one line."""
-    found = summary["metrics"].items()
-    return ", ".join(f"{name} {format_value(name, row['mean'])}".strip() for name, row in found)
-
-
 def format_summary(summary: Mapping[str, Any]) -> str:
     """Write a summary as the tables that the command prints."""
     cells = [["metric", "unit", "mean", "std", "95 % interval", "count"]]

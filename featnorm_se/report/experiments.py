@@ -15,7 +15,6 @@ from featnorm_se.files import read_json
 
 NOISY = "noisy"
 SCORES_PREFIX = "scores_"
-_START = ("upstream", "upstream_identity")
 _EPOCH = re.compile(r"(\d+)epoch results: (.*)")
 _PHASE = re.compile(r"\[(\w+)\] ([^\[]*)")
 _LOSS = re.compile(r"\bloss=([-+\d.eE]+|nan|inf)")
@@ -143,23 +142,6 @@ def read_drift(folder: Path) -> Scores:
     """
     path = drift_file(folder)
     return read_scores(path, "layer") if path.is_file() else {}
-
-
-def unseen_baselines(expdir: Path) -> list[Path]:
-    """Return the trained ``none`` rows beside an experiment that nobody has looked into yet.
-
-    Those of the same upstream and weights: they stand beside it in the report.
-
-    Raises:
-        FeatnormError: a ``run.json`` is broken.
-    """
-    record, found = _read_object(expdir / "run.json"), []
-    for path in sorted(expdir.resolve().parent.glob("*/run.json")):
-        other, baseline = _read_object(path), record | {"norm": "none"}
-        same = all(other.get(key) == baseline.get(key) for key in ("norm", *_START))
-        if same and other.get("finished") and not drift_file(path.parent).is_file():
-            found.append(path.parent)
-    return found
 
 
 def read_curves(folder: Path) -> Curves:

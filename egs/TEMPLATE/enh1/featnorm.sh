@@ -115,9 +115,6 @@ if [ "${ngpu}" -gt 0 ]; then
     device=cuda
     gpu_option=(--gpu "${ngpu}")
 fi
-one_thread=(env OMP_NUM_THREADS=1 MKL_NUM_THREADS=1)
-threads=$(($(nproc) / inference_nj))
-inference_threads=(env "OMP_NUM_THREADS=$((threads > 0 ? threads : 1))")
 
 runs() { # stage: is it asked for?
     [ "${stage}" -le "$1" ] && [ "$1" -le "${stop_stage}" ]
@@ -193,7 +190,7 @@ collect() { # kind scp
     [ "${ngpu}" -eq 0 ] || { shards=1 cmd="${cuda_cmd}"; }
     for shard in $(seq "${shards}"); do files+=("${stats}/$1.${shard}.npz"); done
     log "stage 2: $1 statistics of ${upstream} at ${norm_site} (${stats}/log)"
-    run_jobs 2 "${cmd}" "${shards}" "${stats}/log/$1.JOB.log" "${one_thread[@]}" \
+    run_jobs 2 "${cmd}" "${shards}" "${stats}/log/$1.JOB.log" \
         "${python}" -m featnorm_se.bin.collect_stats "${upstream_options[@]}" --device "${device}" \
         --kind "$1" --wav_scp "$2" --shard %j%/"${shards}" --output "${stats}/$1.%j%.npz"
     "${python}" -m featnorm_se.bin.collect_stats --merge "${files[@]}" --output "${stats}/$1.npz"
@@ -209,19 +206,17 @@ if runs 2; then
     fi
 fi
 
-score() { # enhanced-scp output option...
+score() { # enhanced-scp output
     local options=(--ref "${datadir}/test/spk1.scp" --inf "$1" --output "$2" --nj "${nj}"
         --allow_failures "${allow_failures}") names
     read -r -a names <<< "${metrics//$'\n'/ }"
     [ -z "${metrics}" ] || options+=(--metrics "${names[@]}")
     [ ! -f "${datadir}/test/utt2cond" ] || options+=(--utt2cond "${datadir}/test/utt2cond")
-    "${python}" -m featnorm_se.bin.score "${options[@]}" "${@:3}"
+    "${python}" -m featnorm_se.bin.score "${options[@]}"
 }
 
-noisy_scored=false
-score_noisy() { # once a run, and in one line
-    "${noisy_scored}" || score "${datadir}/test/wav.scp" "${expdir}/noisy/scores_test" --brief
-    noisy_scored=true
+score_noisy() { # without its tables: RESULTS.md has the means, and the enhanced ones are shown
+    score "${datadir}/test/wav.scp" "${expdir}/noisy/scores_test" > /dev/null
 }
 
 if runs 3 || runs 4; then
@@ -325,7 +320,7 @@ if runs 4; then
         --wav_scp "${datadir}/test/wav.scp" --output "${exp}/enhanced_test" --device "${device}")
     [ -z "${inference_model}" ] || enhance+=(--model_file "${inference_model}")
     run_jobs 4 "${decode_cmd}" "${inference_nj}" "${exp}/enhanced_test/log/enhance.JOB.log" \
-        "${inference_threads[@]}" "${enhance[@]}" --shard %j%/"${inference_nj}"
+        "${enhance[@]}" --shard %j%/"${inference_nj}"
     "${enhance[@]}" --list
     log "stage 4: scoring the noisy and the enhanced speech"
     score_noisy
