@@ -45,6 +45,7 @@ COMMANDS = {
     "score": "--ref data/test/spk1.scp --inf data/test/wav.scp --output out/scores"
     " --metrics SI_SDR --nj 1",
     "pack": "exp/tiny out/model.zip",
+    "export_upstream": "exp/tiny out/up.pt",
     "report": "--expdir exp --output out/RESULTS.md",
     "compare": "exp/noisy exp/tiny --output out/c.png --metric SI_SDR",
     "drift": "--expdir exp/tiny --datadir data/valid --output out/features",
@@ -112,6 +113,7 @@ CASES = [
      "do not fit"),
     ("pack: no zip", "pack = exp/tiny out/model.bin", nothing, "out/model.bin.zip, say"),
     ("pack: no notes", "pack --notes none.md", nothing, "--notes none.md: there is no such file"),
+    ("export: no .pt", "export_upstream = exp/tiny out/up.npz", nothing, "out/up.npz.pt, say"),
     ("pack: a broken record", "pack", put("exp/tiny/run.json", "{"), "run.json", "no JSON"),
     # --- checkpoints and upstreams ---
     ("upstream: unknown", "info --upstream bert", nothing, "'bert'", "tera_tiny"),

@@ -12,6 +12,7 @@ from featnorm_se.bin import run
 COMMANDS = {
     "enhance": ("enhance", "enhance audio files with a trained model"),
     "pack": ("pack", "make one file of a trained model, to give away"),
+    "export-upstream": ("export_upstream", "write a trained upstream for s3prl, ESPnet and this"),
     "score": ("score", "score enhanced speech against clean speech"),
     "compare": ("compare", "compare experiments utterance by utterance"),
     "report": ("report", "write the results of experiments as tables and a page"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 import json
 import re
 import zipfile
@@ -17,7 +19,9 @@ from featnorm_se.errors import FeatnormError
 from featnorm_se.files import atomic_path, read_json, read_text
 from featnorm_se.inference.enhancer import Enhancer
 from featnorm_se.inference.model_file import CONFIG, WEIGHTS, Weights, read_folder
-from featnorm_se.statistics import FeatureStats
+from featnorm_se.names import SAMPLE_RATE
+from featnorm_se.statistics import FeatureStats, SiteStats
+from featnorm_se.upstream.checkpoint import s3prl_layout
 
 # What builds the model, here and in ESPnet's stock inference, and how it was trained. The rest
 # of ESPnet's configuration is paths of the machine it was trained on, and defaults.
@@ -93,6 +97,42 @@ def pack(
             info.external_attr = 0o644 << 16
             archive.writestr(info, data)
     return {name: len(data) for name, data in members.items()}
+
+
+def export_upstream(model: Path, output: Path, model_file: str | None = None) -> list[Path]:
+    """Write a model's upstream as s3prl has it, and the clean statistics of its FN beside.
+
+    The statistics are those in the model. It does not keep the number of frames: they say 1.
+
+    Args:
+        model: an experiment's folder or a packed zip.
+        output: the ``.pt`` to write; the statistics go to the same name with ``.npz``.
+        model_file: weights in the folder; ``None``: the best on validation.
+
+    Returns:
+        The files: both, or the ``.pt`` alone where FN uses no clean statistics.
+
+    Raises:
+        FeatnormError: the model cannot be read, its upstream has no weights, or the output's name
+            does not end in .pt.
+    """
+    if output.suffix != ".pt":
+        raise FeatnormError(f"an upstream is written to a .pt: {output}.pt, say, not {output}")
+    separator = Enhancer.from_pretrained(model, model_file=model_file).separator
+    upstream, buffer = separator.upstream, io.BytesIO()
+    torch.save(s3prl_layout(upstream), buffer)
+    sites = {}
+    for key, norm in upstream.norms.items() if separator.norm != "instance" else ():
+        mean, std = (value.double().numpy() for value in (norm.mean, norm.std))
+        sites[key.replace("_", ".")] = SiteStats(1, mean, std**2)
+    digest = hashlib.sha256(buffer.getbuffer()).hexdigest()
+    meta = {"kind": "clean", "upstream": upstream.name, "identity": f"sha256:{digest}"}
+    with atomic_path(output) as temporary:
+        temporary.write_bytes(buffer.getbuffer())
+        if sites:
+            stats = FeatureStats(sites, {**meta, "sample_rate": SAMPLE_RATE})
+            stats.save(output.with_suffix(".npz"))
+    return [output, output.with_suffix(".npz")][: 1 + bool(sites)]
 
 
 def halve(weights: Mapping[str, torch.Tensor]) -> Weights:

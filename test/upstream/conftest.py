@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import tiny_models
-from signals import MEL
+from signals import MEL, quick_positions
 
 from featnorm_se.upstream import load_upstream
 
@@ -40,12 +40,3 @@ def pair(make_checkpoint: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) 
         return load_upstream(f"{family}_tiny", path), expert
 
     return build
-
-
-def quick_positions(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Spare the expert its table of 24,000 positions; ``test_positions`` compares the two."""
-    from s3prl.upstream.mockingjay import builder
-
-    from featnorm_se.upstream.mockingjay import sinusoids
-
-    monkeypatch.setattr(builder, "get_sinusoid_table", lambda width: sinusoids(24000, width))

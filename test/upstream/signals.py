@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 import torch
 from torch import Tensor
 
@@ -43,3 +44,12 @@ def batch(waves: list[Tensor]) -> tuple[Tensor, Tensor]:
     """A padded batch with its lengths."""
     padded = torch.nn.utils.rnn.pad_sequence(waves, batch_first=True)
     return padded, torch.tensor([len(wave) for wave in waves])
+
+
+def quick_positions(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Spare the expert its table of 24,000 positions; ``test_positions`` compares the two."""
+    from s3prl.upstream.mockingjay import builder
+
+    from featnorm_se.upstream.mockingjay import sinusoids
+
+    monkeypatch.setattr(builder, "get_sinusoid_table", lambda width: sinusoids(24000, width))

@@ -1,0 +1,36 @@
+"""Write the fine-tuned upstream of a trained model as a checkpoint of its own."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from featnorm_se.bin import Parser, run
+
+
+def get_parser() -> argparse.ArgumentParser:
+    """Return the command's parser."""
+    parser = Parser(
+        prog="featnorm-se export-upstream",
+        description="Write a trained model's upstream in s3prl's layout, for s3prl, for ESPnet and"
+        " for --upstream_ckpt; and beside it (.npz) the clean statistics of its FN, for"
+        " --clean_stats. In the .pt alone no FN is at work.",
+    )
+    parser.add_argument("model", type=Path, help="the experiment's folder, or a packed .zip")
+    parser.add_argument("output", type=Path, help="the .pt to write")
+    parser.add_argument("--model_file", help="weights in the folder, if not the best")
+    return parser
+
+
+def main(argv: Sequence[str]) -> None:
+    """Export, and say what was written."""
+    args = get_parser().parse_args(argv)
+    from featnorm_se.inference.pack import export_upstream
+
+    for path in export_upstream(args.model, args.output, args.model_file):
+        print(f"written: {path}")
+
+
+if __name__ == "__main__":
+    raise SystemExit(run(main))
