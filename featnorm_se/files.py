@@ -75,6 +75,8 @@ def reading(path: str | os.PathLike[str]) -> Iterator[None]:
     """
     try:
         yield
+    except FileNotFoundError as error:
+        raise FeatnormError(f"there is no such file: {path}") from error
     except OSError as error:
         raise FeatnormError(f"cannot read {path}: {error.strerror or error}") from error
     except UnicodeDecodeError as error:

@@ -120,9 +120,9 @@ class FeatureStats(Mapping[str, SiteStats]):
         return bool(max(np.median(means / std), np.median(deviations / std)) > 0.01)
 
     def __repr__(self) -> str:
-        made_of = " ".join(str(self.meta[key]) for key in ("kind", "upstream") if key in self.meta)
         sites = [f"{site} {value.width} x {value.frames:,}" for site, value in self.sites.items()]
-        return f"FeatureStats({made_of}; channels x frames: {', '.join(sites)})"
+        what = f"{self.meta.get('kind')}, {self.meta.get('upstream')}"
+        return f"FeatureStats({what}; channels x frames: {', '.join(sites)})"
 
     def merge(self, other: FeatureStats) -> FeatureStats:
         """Return the statistics of two disjoint parts of one corpus.

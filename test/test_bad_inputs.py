@@ -112,7 +112,7 @@ CASES = [
      states("exp/tiny/valid.loss.best.pth", lambda s: {k: v for k, v in list(s.items())[1:]}),
      "do not fit"),
     ("pack: no zip", "pack = exp/tiny out/model.bin", nothing, "out/model.bin.zip, say"),
-    ("pack: no notes", "pack --notes none.md", nothing, "--notes none.md: there is no such file"),
+    ("pack: no notes", "pack --notes none.md", nothing, "there is no such file: none.md"),
     ("export: no .pt", "export_upstream = exp/tiny out/up.npz", nothing, "out/up.npz.pt, say"),
     ("pack: a broken record", "pack", put("exp/tiny/run.json", "{"), "run.json", "no JSON"),
     # --- checkpoints and upstreams ---

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from featnorm_se.bin import Parser, add_upstream_options, run
+from featnorm_se.data.parallel import set_threads
 from featnorm_se.errors import FeatnormError
 
 
@@ -40,8 +41,6 @@ def main(argv: Sequence[str]) -> None:
     shards = [(k, args.nj) for k in range(1, args.nj + 1)]
     if args.shard:
         shards = [parse_shard(args.shard)]
-    from featnorm_se.data.parallel import set_threads
-
     set_threads(shards[0][1])
     from featnorm_se.collection import collect_shards, merge_shards
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from pathlib import Path
 
 from featnorm_se.bin import Parser, run
 
@@ -34,7 +33,7 @@ def main(argv: Sequence[str]) -> None:
     from featnorm_se.report.plots import write_differences
 
     comparisons = compare_folders(args.baseline, args.others, args.metric, args.testset)
-    output = args.output or Path(args.others[0]) / "compare.png"
+    output = args.output or f"{args.others[0]}/compare.png"
     print(align(comparison_table(comparisons, args.metric)))
     write_differences(comparisons, args.metric, output)
     print(f"\nwritten: {output}")

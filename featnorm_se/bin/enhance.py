@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from featnorm_se.bin import Parser, run
+from featnorm_se.data.parallel import set_threads
 from featnorm_se.errors import FeatnormError
 from featnorm_se.inference.windows import STATS, Windowing
 
@@ -72,8 +73,6 @@ def get_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str]) -> None:
     """Enhance, and fail when a file failed."""
     args = get_parser().parse_args(argv)
-    from featnorm_se.data.parallel import set_threads
-
     set_threads(max(1, args.nj))
     from featnorm_se.inference.jobs import Settings, enhance_into_folder, is_folder, plan_jobs
     from featnorm_se.inference.model_file import SHIPPED

@@ -13,9 +13,8 @@ def get_parser() -> argparse.ArgumentParser:
     """Return the command's parser."""
     parser = Parser(
         prog="featnorm-se export-upstream",
-        description="Write a trained model's upstream in s3prl's layout, for s3prl, for ESPnet and"
-        " for --upstream_ckpt; and beside it (.npz) the clean statistics of its FN, for"
-        " --clean_stats. In the .pt alone no FN is at work.",
+        description="Write a trained model's upstream in s3prl's layout, without FN: for s3prl,"
+        " ESPnet and --upstream_ckpt; FN's clean statistics beside it (.npz), for --clean_stats.",
     )
     parser.add_argument("model", type=Path, help="the experiment's folder, or a packed .zip")
     parser.add_argument("output", type=Path, help="the .pt to write")

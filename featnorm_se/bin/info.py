@@ -53,8 +53,8 @@ def main(argv: Sequence[str]) -> None:
 
     conf_dir = Path(args.upstream_conf_dir) if args.upstream_conf_dir else None
     card = upstream_card(args.upstream, conf_dir)
+    checkpoint = args.upstream_ckpt or "scratch"
     if args.check:
-        checkpoint = args.upstream_ckpt or "scratch"
         check_norm(args.norm)
         resolve_sites(args.norm_site, site_names(int(card["layers"])))
         if args.metrics:
@@ -67,11 +67,9 @@ def main(argv: Sequence[str]) -> None:
             )
         return
     # Without a checkpoint it is built from the card, with random weights: none is fetched.
-    unread = not args.upstream_ckpt and card.get("source")
-    checkpoint = "scratch" if unread else args.upstream_ckpt
     upstream = load_upstream(args.upstream, checkpoint, seed=args.seed, conf_dir=conf_dir)
     upstream.configure(freeze=args.freeze)
-    if unread:
+    if not args.upstream_ckpt and card.get("source"):
         upstream.identity, upstream.source = "not read, see --upstream_ckpt", card["source"]
     elif args.upstream_ckpt and upstream.source:
         card = {**card, "licence": "see where these weights are from"}

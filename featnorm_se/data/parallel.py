@@ -62,10 +62,7 @@ def count_cores() -> int:
 
 
 def set_threads(processes: int = 1) -> None:
-    """Share the cores among so many processes, before torch is loaded in this one or any.
-
-    The numerical libraries read ``OMP_NUM_THREADS``; one that the user has set stays.
-    """
+    """Share the cores among processes, before torch is loaded; the user's own number stays."""
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, count_cores() // processes)))
 
 

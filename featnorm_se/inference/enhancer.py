@@ -97,9 +97,7 @@ class Enhancer:
     def __repr__(self) -> str:
         model = self.separator
         sites = "" if model.norm in ("none", "level") else f" at {', '.join(model.norm_sites)}"
-        count = sum(parameter.numel() for parameter in model.parameters())
-        what = f"{model.upstream.name}, norm {model.norm}{sites}, {count:,} parameters"
-        return f"Enhancer({what}, on {self.device})"
+        return f"Enhancer({model.upstream.name}, norm {model.norm}{sites}, on {self.device})"
 
     def precision(self) -> AbstractContextManager[Any]:
         """The context that the model computes in: bfloat16 where asked for."""

@@ -21,7 +21,6 @@ from featnorm_se.inference.enhancer import Enhancer
 from featnorm_se.inference.model_file import CONFIG, WEIGHTS, Weights, read_folder
 from featnorm_se.names import SAMPLE_RATE
 from featnorm_se.statistics import FeatureStats, SiteStats
-from featnorm_se.upstream.checkpoint import s3prl_layout
 
 # What builds the model, here and in ESPnet's stock inference, and how it was trained. The rest
 # of ESPnet's configuration is paths of the machine it was trained on, and defaults.
@@ -100,39 +99,31 @@ def pack(
 
 
 def export_upstream(model: Path, output: Path, model_file: str | None = None) -> list[Path]:
-    """Write a model's upstream as s3prl has it, and the clean statistics of its FN beside.
+    """Write a model's upstream as s3prl has it (.pt), and the clean statistics of its FN (.npz).
 
-    The statistics are those in the model. It does not keep the number of frames: they say 1.
-
-    Args:
-        model: an experiment's folder or a packed zip.
-        output: the ``.pt`` to write; the statistics go to the same name with ``.npz``.
-        model_file: weights in the folder; ``None``: the best on validation.
-
-    Returns:
-        The files: both, or the ``.pt`` alone where FN uses no clean statistics.
+    They are those in the model, which keeps no number of frames: they say 1. The arguments are
+    those of ``pack``; a model may be packed already. Returns the files, both or the ``.pt`` alone.
 
     Raises:
-        FeatnormError: the model cannot be read, its upstream has no weights, or the output's name
-            does not end in .pt.
+        FeatnormError: the model cannot be read, its upstream has no weights, or the output is no
+            ``.pt``.
     """
     if output.suffix != ".pt":
         raise FeatnormError(f"an upstream is written to a .pt: {output}.pt, say, not {output}")
     separator = Enhancer.from_pretrained(model, model_file=model_file).separator
     upstream, buffer = separator.upstream, io.BytesIO()
-    torch.save(s3prl_layout(upstream), buffer)
-    sites = {}
-    for key, norm in upstream.norms.items() if separator.norm != "instance" else ():
-        mean, std = (value.double().numpy() for value in (norm.mean, norm.std))
-        sites[key.replace("_", ".")] = SiteStats(1, mean, std**2)
-    digest = hashlib.sha256(buffer.getbuffer()).hexdigest()
-    meta = {"kind": "clean", "upstream": upstream.name, "identity": f"sha256:{digest}"}
+    torch.save(upstream.s3prl_states(), buffer)
+    norms: dict[str, Any] = {} if separator.norm == "instance" else dict(upstream.norms)
+    arrays = {key: [x.double().numpy() for x in (n.mean, n.std)] for key, n in norms.items()}
+    sites = {k.replace("_", "."): SiteStats(1, mean, std**2) for k, (mean, std) in arrays.items()}
+    meta = {"kind": "clean", "upstream": upstream.name, "sample_rate": SAMPLE_RATE}
+    meta["identity"] = f"sha256:{hashlib.sha256(buffer.getbuffer()).hexdigest()}"
+    files = [output, output.with_suffix(".npz")] if sites else [output]
     with atomic_path(output) as temporary:
         temporary.write_bytes(buffer.getbuffer())
-        if sites:
-            stats = FeatureStats(sites, {**meta, "sample_rate": SAMPLE_RATE})
-            stats.save(output.with_suffix(".npz"))
-    return [output, output.with_suffix(".npz")][: 1 + bool(sites)]
+        for file in files[1:]:
+            FeatureStats(sites, meta).save(file)
+    return files
 
 
 def halve(weights: Mapping[str, torch.Tensor]) -> Weights:

@@ -7,16 +7,13 @@ import re
 from collections.abc import Collection, Mapping
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from featnorm_se.errors import FeatnormError
-
-if TYPE_CHECKING:
-    from featnorm_se.upstream.base import Upstream
 
 
 class _Inert:
@@ -93,25 +90,6 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         return states
     except Exception as error:  # what torch raises on foreign bytes is not to be foreseen
         raise FeatnormError(f"the checkpoint {path} cannot be read: {_reason(error)}") from error
-
-
-def s3prl_layout(upstream: Upstream) -> dict[str, Any]:
-    """Return what s3prl's experts, and the families' ``read``, take an upstream from.
-
-    Raises:
-        FeatnormError: the upstream has no weights.
-    """
-    config, weights = upstream.config, upstream.model.state_dict()
-    if not weights:
-        raise FeatnormError(f"the upstream {upstream.name} has no weights to write")
-    if upstream.family == "wavlm":
-        return {"cfg": config["cfg"], "model": weights}
-    if "transformer" in config:  # Mockingjay and TERA
-        return {"Config": {}, "Upstream_Config": config, "Transformer": weights, "SpecHead": {}}
-    states = {key: config[key] for key in ("task_cfg", "model_cfg")} | {"model_weight": weights}
-    if "labels" in config:  # HuBERT: only their number counts
-        states["dictionaries_symbols"] = [[*map(str, range(n))] for n in config["labels"]]
-    return states
 
 
 def _reason(error: Exception) -> str:
