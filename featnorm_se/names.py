@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from featnorm_se.errors import FeatnormError
 
 SAMPLE_RATE = 16000  # Hz; every upstream here was pre-trained at it
+HIGH_BAND = ("keep", "drop")  # what enhancing does with what lies above 8 kHz
 FEATURE_NORMS = ("utterance", "corpus", "instance", "mix")
 NORMS = ("none", *FEATURE_NORMS, "level")
 DEFAULT_NORM = "utterance"
