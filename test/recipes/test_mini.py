@@ -163,7 +163,7 @@ def test_all_stages(tmp_path):
         (["--stage", "3", "--upstream_ckpt", "../../../test"], "train/wav.scp: run stage 1 first"),
         (["--stage", "4"], "data/test/wav.scp: run stage 1 first"),
         (["--stage", "5"], "summary.json: run stage 4 first"),
-        (["--prepare", "timit", "--stop_stage", "1"], "there are mini, voicebank_demand, folders and kaldi"),
+        (["--prepare", "timit", "--stop_stage", "1"], "there are mini, voicebank_demand"),
         (["--speech_root", "/no/speech", "--stop_stage", "1"], "/no/speech"),
     ],
 )
