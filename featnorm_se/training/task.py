@@ -74,7 +74,7 @@ class FeatNormTask(EnhancementTask):
         add = parser.add_argument_group(description="Feature normalization related").add_argument
         files = ("upstream_ckpt", "upstream_conf_dir", "clean_stats", "noisy_stats", "init_model")
         for name in files:
-            add(f"--{name}", help="see python -m featnorm_se.bin.train --help")
+            add(f"--{name}", help="see featnorm-se train --help")
         add("--upstream_lr_scale", type=float, default=0.1, help="of the head's learning rate")
         add("--max_bad_steps", type=int, default=10, help="see WatchedBatches; 0: never stop")
 
