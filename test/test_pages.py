@@ -43,7 +43,7 @@ def test_links_lead_somewhere(page):
 
 
 def known_options(words: list[str]) -> tuple[set[str], list[str]] | None:
-    """Return the options that a command has, and its arguments; ``None``: it is no command of ours."""
+    """Return a command's options and the words it is given; ``None``: it is not ours."""
     script = SCRIPTS.get(Path(words[0]).name)
     if script:
         texts = [(ROOT / name).read_text() for name in script]
@@ -66,13 +66,14 @@ def test_commands_have_the_options_that_they_are_shown_with(page):
     if page.name == "CHANGELOG.md":  # tells of options that are gone
         return
     text = page.read_text().replace("\\\n", " ")
-    shown = re.findall(r"^ {4}(.*)$", text, re.MULTILINE) + re.findall(r"`([^`\n]+)`", text)
-    for line in shown:
+    lines = re.findall(r"^ {4}(.*)$", text, re.MULTILINE) + re.findall(r"`([^`\n]+)`", text)
+    for line in lines:
         for command in re.split(r"&&|\||;", line.partition(" #")[0]):
             try:
-                words = [word for word in shlex.split(command) if "=" not in word.partition("--")[0]]
+                words = shlex.split(command)
             except ValueError:  # half of a quotation
                 continue
+            words = [word for word in words if not re.match(r"\w+=", word)]
             known = known_options(words) if words else None
             if known:
                 options = {word for word in known[1] if re.match(r"--?[a-z]", word)}

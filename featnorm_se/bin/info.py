@@ -33,7 +33,7 @@ def get_parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--stats", help="print what a statistics file of stage 2 holds, and no upstream")
     add_upstream_options(parser)
-    add("--freeze", default="none", choices=["none", "cnn", "all"], help="count as frozen what this leaves untrained")
+    add("--freeze", default="none", choices=["none", "cnn", "all"], help="what counts as frozen")
     add("--norm", default=DEFAULT_NORM, help="for --check: kind of normalization")
     add("--check", action="store_true", help="only check a run's options; no model is loaded")
     return parser
