@@ -13,7 +13,7 @@ from featnorm_se.errors import FeatnormError
 def get_parser() -> argparse.ArgumentParser:
     """Return the command's parser."""
     parser = Parser(
-        "python -m featnorm_se.bin.collect_stats",
+        "featnorm-se stats",
         "Run an upstream over a corpus, as far as the last site asked for, and save mean and"
         " deviation of every channel. Shards are collected apart and merged: --shard K/N writes"
         " one, --merge puts them together, --nj N does all of it.",

@@ -11,7 +11,7 @@ from featnorm_se.bin import Parser, run
 def get_parser() -> argparse.ArgumentParser:
     """Return the command line of ``featnorm_se.bin.compare``."""
     parser = Parser(
-        prog="python -m featnorm_se.bin.compare",
+        prog="featnorm-se compare",
         description="Compare the scores of each experiment with those of the first, utterance by"
         " utterance: mean difference with its 95 % bootstrap interval, wins, ties, losses, and"
         " a picture.",

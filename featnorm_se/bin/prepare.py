@@ -13,7 +13,7 @@ from featnorm_se.errors import FeatnormError
 
 def get_parser() -> argparse.ArgumentParser:
     """Return the command's parser."""
-    parser = Parser("python -m featnorm_se.bin.prepare", __doc__)
+    parser = Parser("featnorm-se prepare", __doc__)
     add = parser.add_argument
     add(
         "--corpus",

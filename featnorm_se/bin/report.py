@@ -11,7 +11,7 @@ from featnorm_se.bin import Parser, run
 def get_parser() -> argparse.ArgumentParser:
     """Return the command line of ``featnorm_se.bin.report``."""
     parser = Parser(
-        prog="python -m featnorm_se.bin.report",
+        prog="featnorm-se report",
         description="Collect exp/*/run.json and exp/*/scores_*/summary.json into RESULTS.md, one"
         " table a test set, and print the tables.",
     )

@@ -15,7 +15,7 @@ def get_parser() -> argparse.ArgumentParser:
     from featnorm_se.metrics.names import DEFAULT_METRICS, METRICS
 
     parser = Parser(
-        prog="python -m featnorm_se.bin.score",
+        prog="featnorm-se score",
         description="Score enhanced speech against clean speech: scores.csv (a row an"
         " utterance) and summary.json. Rates above 16 kHz are resampled to it, as the recipes do;"
         " else signals are taken as they are: no level change, no trimming, no alignment. When the"

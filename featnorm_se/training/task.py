@@ -24,7 +24,7 @@ with (
     from espnet2.tasks.enh import EnhancementTask, criterion_choices, separator_choices
 
 from featnorm_se.errors import FeatnormError
-from featnorm_se.model.loss import LogMagnitudeL1, ValidSiSnr
+from featnorm_se.model.loss import CRITERIONS
 from featnorm_se.model.separator import FeatNormSeparator
 from featnorm_se.names import LEVEL_SITE
 from featnorm_se.statistics import FeatureStats
@@ -33,18 +33,15 @@ from featnorm_se.training.record import CHECKPOINT
 from featnorm_se.training.trainer import FeatNormTrainer
 from featnorm_se.upstream.base import Upstream
 
-SEPARATOR = "featnorm"
-CRITERION = "log1p_l1"
-
 
 def register() -> None:
-    """Make the separator and the loss known to ESPnet's enhancement task, in this process.
+    """Make the separator and the losses known to ESPnet's enhancement task, in this process.
 
     Training, resuming and ESPnet's stock inference read the same dictionaries, so one call
     serves them all; a second call changes nothing.
     """
-    separator_choices.classes[SEPARATOR] = FeatNormSeparator
-    criterion_choices.classes |= {CRITERION: LogMagnitudeL1, "valid_si_snr": ValidSiSnr}
+    separator_choices.classes["featnorm"] = FeatNormSeparator
+    criterion_choices.classes |= CRITERIONS
 
 
 class FeatNormTask(EnhancementTask):
@@ -77,7 +74,7 @@ class FeatNormTask(EnhancementTask):
         add = parser.add_argument_group(description="Feature normalization related").add_argument
         files = ("upstream_ckpt", "upstream_conf_dir", "clean_stats", "noisy_stats", "init_model")
         for name in files:
-            add(f"--{name}", help="see python -m featnorm_se.bin.train --help")
+            add(f"--{name}", help="see featnorm-se train --help")
         add("--upstream_lr_scale", type=float, default=0.1, help="of the head's learning rate")
         add("--max_bad_steps", type=int, default=10, help="see WatchedBatches; 0: never stop")
 
