@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from featnorm_se.errors import FeatnormError
 
 SAMPLE_RATE = 16000  # Hz; every upstream here was pre-trained at it
-HIGH_BAND = ("keep", "drop")  # what enhancing does with what lies above 8 kHz
 FEATURE_NORMS = ("utterance", "corpus", "instance", "mix")
 NORMS = ("none", *FEATURE_NORMS, "level")
 DEFAULT_NORM = "utterance"
 LEVEL_SITE = "level"  # not a layer: RMS of each waveform in dB relative to full scale
+HIGH_BAND = ("keep", "drop")  # what enhancing does with what lies above 8 kHz
 
 
 def check_norm(norm: str) -> str:
