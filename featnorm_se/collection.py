@@ -202,8 +202,6 @@ def collect_shards(
         shards: (k, n) each.
         device: where the upstream runs.
     """
-    if shards[0][1] > 1:  # there are others beside it
-        torch.set_num_threads(1)
     entries = read_scp(wav_scp)
     files = {key: entries[key] for shard in shards for key in _shard_keys(entries, shard)}
     missing = next((path for path in files.values() if not os.path.isfile(path)), None)

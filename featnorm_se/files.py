@@ -118,7 +118,9 @@ def read_json(path: str | os.PathLike[str]) -> Any:
 
 
 @contextmanager
-def locked(path: str | os.PathLike[str], wait: bool = False) -> Iterator[None]:
+def locked(
+    path: str | os.PathLike[str], wait: bool = False, named: Path | None = None
+) -> Iterator[None]:
     """Hold the right to write a file or folder; a killed process holds it no longer.
 
     On a file system without locks nothing is held: a warning says so.
@@ -126,6 +128,7 @@ def locked(path: str | os.PathLike[str], wait: bool = False) -> Iterator[None]:
     Args:
         path: what is written; the lock is a hidden file beside it.
         wait: wait until another run has finished with it, instead of refusing.
+        named: what is written, where ``path`` is but the place of the lock.
 
     Raises:
         FeatnormError: another run is writing it.
@@ -138,7 +141,7 @@ def locked(path: str | os.PathLike[str], wait: bool = False) -> Iterator[None]:
         target.parent.mkdir(parents=True, exist_ok=True)
         lock.acquire()
     except Timeout as error:
-        raise FeatnormError(f"another run is writing {target}: wait for it") from error
+        raise FeatnormError(f"another run is writing {named or target}: wait for it") from error
     except (NotImplementedError, OSError) as error:
         if isinstance(error, OSError) and error.errno not in (errno.ENOLCK, errno.ENOTSUP):
             raise FeatnormError(f"cannot write {target}: {error.strerror or error}") from error

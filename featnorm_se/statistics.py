@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import zipfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import reduce
@@ -118,6 +119,11 @@ class FeatureStats(Mapping[str, SiteStats]):
         means, deviations = np.split(spread.std, 2)
         return bool(max(np.median(means / std), np.median(deviations / std)) > 0.01)
 
+    def __repr__(self) -> str:
+        made_of = " ".join(str(self.meta[key]) for key in ("kind", "upstream") if key in self.meta)
+        sites = [f"{site} {value.width} x {value.frames:,}" for site, value in self.sites.items()]
+        return f"FeatureStats({made_of}; channels x frames: {', '.join(sites)})"
+
     def merge(self, other: FeatureStats) -> FeatureStats:
         """Return the statistics of two disjoint parts of one corpus.
 
@@ -171,6 +177,8 @@ class FeatureStats(Mapping[str, SiteStats]):
         if not os.path.isfile(path):
             raise FeatnormError(f"no statistics at {path}: run stage 2 first")
         try:
+            if not zipfile.is_zipfile(path):
+                raise ValueError("an .npz that stage 2 wrote is wanted")
             with np.load(path, allow_pickle=False) as archive:
                 arrays = dict(archive)
             meta = json.loads(str(arrays["meta"]))

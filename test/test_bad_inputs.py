@@ -110,6 +110,8 @@ CASES = [
     ("model: weights of another", "enhance_set",
      states("exp/tiny/valid.loss.best.pth", lambda s: {k: v for k, v in list(s.items())[1:]}),
      "do not fit"),
+    ("pack: no zip", "pack = exp/tiny out/model.bin", nothing, "out/model.bin.zip, say"),
+    ("pack: no notes", "pack --notes none.md", nothing, "--notes none.md: there is no such file"),
     ("pack: a broken record", "pack", put("exp/tiny/run.json", "{"), "run.json", "no JSON"),
     # --- checkpoints and upstreams ---
     ("upstream: unknown", "info --upstream bert", nothing, "'bert'", "tera_tiny"),
@@ -126,6 +128,7 @@ CASES = [
      "http://example.org/a.pt", "wget -O FILE"),
     # --- statistics ---
     ("stats: cut", WITH_STATS, cut(STATS), "clean.npz", "no whole statistics"),
+    ("stats: a recording", f"info --stats {WAV}", nothing, WAV, ".npz that stage 2 wrote"),
     ("stats: objects", WITH_STATS, arrays(STATS, projection_mean=np.array([{}], dtype=object)),
      "clean.npz"),
     ("stats: NaN", WITH_STATS, arrays(STATS, projection_mean=np.full(48, np.nan)), "projection",
@@ -145,9 +148,11 @@ CASES = [
     ("config: loads a file", "train --set init_param=[x.pth]", nothing, "init_param", "run code"),
     # --- results ---
     ("compare: no scores", "compare = exp/noisy conf", nothing, "conf"),
+    ("compare: no such test set", "compare --testset vbd", nothing, "vbd", "share test"),
     ("report: a broken summary", "report", put("exp/tiny/scores_test/summary.json", "{"),
      "summary.json"),
     ("drift: not trained", "drift --expdir conf", nothing, "conf", "stage 3"),
+    ("run: metric", "info --metrics 'PESQ_WB LOUDNESS'", nothing, "'LOUDNESS'", "SI_SDR"),
     ("score: metric", "score --metrics LOUDNESS", nothing, "'LOUDNESS'", "SI_SDR"),
     # --- any command line ---
     ("espnet: no command of it", "espnet = os.system", nothing, "'os.system'", "espnet2.bin"),
@@ -243,6 +248,9 @@ RECIPES = Path(__file__).parents[1] / "egs"
 SHELL_CASES = [
     ("mini/enh1/run.sh --expdir 'a b'", "--expdir 'a b'"),
     ("mini/enh1/run.sh --tag 'a;touch ran'", "--tag 'a;touch ran'"),
+    ("mini/enh1/run.sh --stage 9", "there is no stage 9: the stages are 1 to 5"),
+    ("mini/enh1/run.sh --stage 3 --stop_stage 2", "--stop_stage 2 is before --stage 3"),
+    ("mini/enh1/run.sh --metrics FOO", "no metric is named 'FOO'"),
     ("mini/enh1/run.sh --prepare kaldi --stop_stage 1", "stage 1 needs --db_root"),
     ("mini/enh1/run.sh --prepare kaldi --db_root /none --stop_stage 1", "/none/train"),
     ("voicebank_demand/enh1/run.sh --db_root /none --stop_stage 1", "no such folder: /none"),

@@ -52,6 +52,9 @@ def test_save_and_load(tmp_path):
     assert list(back) == ["frontend", "layer.2"]
     np.testing.assert_array_equal(back["frontend"].m2, stats()["frontend"].m2)
     assert back["layer.2"].frames == 4000
+    width = back["layer.2"].width
+    assert repr(back).startswith("FeatureStats(clean ")
+    assert repr(back).endswith(f", layer.2 {width} x 4,000)")
     assert back.meta["identity"] == "scratch:0"
     assert [p.name for p in path.parent.iterdir()] == ["clean.npz"]
 

@@ -69,6 +69,9 @@ def run(main: Callable[[Sequence[str]], None], argv: Sequence[str] | None = None
     debug = "--debug" in arguments
     arguments = [argument for argument in arguments if argument != "--debug"]
     signal.signal(signal.SIGTERM, _end)
+    # Threads that wait sleep: on busy cores a wait that spins makes small models' steps many times
+    # slower. torch's library of threads reads it when it is loaded.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     # Said after the error is let go, with the progress bars that it holds: the line is the last.
     try:
         main(arguments)

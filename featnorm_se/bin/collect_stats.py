@@ -40,6 +40,9 @@ def main(argv: Sequence[str]) -> None:
     shards = [(k, args.nj) for k in range(1, args.nj + 1)]
     if args.shard:
         shards = [parse_shard(args.shard)]
+    from featnorm_se.data.parallel import set_threads
+
+    set_threads(shards[0][1])
     from featnorm_se.collection import collect_shards, merge_shards
 
     if args.merge:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from pathlib import Path
 
 from featnorm_se.bin import Parser, run
 
@@ -21,7 +22,7 @@ def get_parser() -> argparse.ArgumentParser:
     add("others", metavar="EXP_B", nargs="+", help="folders to compare with it")
     add("--metric", default="PESQ_WB", help="the score to compare")
     add("--testset", help="the test set, when the experiments have several in common")
-    add("--output", default="compare.png", help="the picture (PNG) to write")
+    add("--output", help="the picture (PNG) to write; nothing: compare.png in the first EXP_B")
     return parser
 
 
@@ -33,9 +34,10 @@ def main(argv: Sequence[str]) -> None:
     from featnorm_se.report.plots import write_differences
 
     comparisons = compare_folders(args.baseline, args.others, args.metric, args.testset)
+    output = args.output or Path(args.others[0]) / "compare.png"
     print(align(comparison_table(comparisons, args.metric)))
-    write_differences(comparisons, args.metric, args.output)
-    print(f"\nwritten: {args.output}")
+    write_differences(comparisons, args.metric, output)
+    print(f"\nwritten: {output}")
 
 
 if __name__ == "__main__":

@@ -47,7 +47,7 @@ def get_parser() -> argparse.ArgumentParser:
     )
     add("--model_file", help="weights in the experiment's folder, if not the best")
     add("--device", default="auto", help="auto (a GPU if there is one), cpu or cuda")
-    add("--nj", type=int, default=1, help="processes for many files, one thread each")
+    add("--nj", type=int, default=1, help="processes for many files; they share the cores")
     add("--batch", type=int, default=Windowing.batch, help="windows computed at once")
     add("--bf16", action="store_true", help="bfloat16, if the processor has it: faster, coarser")
     add(
@@ -80,6 +80,9 @@ def get_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str]) -> None:
     """Enhance, and fail when a file failed."""
     args = get_parser().parse_args(argv)
+    from featnorm_se.data.parallel import set_threads
+
+    set_threads(max(1, args.nj))
     from featnorm_se.inference.jobs import Settings, enhance_into_folder, is_folder, plan_jobs
     from featnorm_se.inference.model_file import SHIPPED
 

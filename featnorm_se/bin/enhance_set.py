@@ -37,8 +37,10 @@ def main(argv: Sequence[str]) -> None:
     """Parse and enhance."""
     args = get_parser().parse_args(argv)
     from featnorm_se.bin.collect_stats import parse_shard
+    from featnorm_se.data.parallel import set_threads
 
     shard = parse_shard(args.shard)
+    set_threads(shard[1])
     from featnorm_se.data.scp import list_enhanced, read_scp
 
     if args.list:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from featnorm_se.bin import Parser, add_upstream_options, run
 from featnorm_se.errors import FeatnormError
 from featnorm_se.fetch import is_hub_name
+from featnorm_se.metrics.names import check_packages, resolve
 from featnorm_se.names import (
     DEFAULT_NORM,
     LEVEL_SITE,
@@ -35,6 +36,7 @@ def get_parser() -> argparse.ArgumentParser:
     add_upstream_options(parser)
     add("--freeze", default="none", choices=["none", "cnn", "all"], help="what counts as frozen")
     add("--norm", default=DEFAULT_NORM, help="for --check: kind of normalization")
+    add("--metrics", help="for --check: metrics to score, parted by blanks")
     add("--check", action="store_true", help="only check a run's options; no model is loaded")
     return parser
 
@@ -55,6 +57,8 @@ def main(argv: Sequence[str]) -> None:
         checkpoint = args.upstream_ckpt or "scratch"
         check_norm(args.norm)
         resolve_sites(args.norm_site, site_names(int(card["layers"])))
+        if args.metrics:
+            check_packages(resolve(args.metrics.split()))
         elsewhere = checkpoint == "scratch" or "://" in checkpoint or is_hub_name(checkpoint)
         if not elsewhere and not Path(checkpoint).exists():
             raise FeatnormError(
@@ -62,9 +66,14 @@ def main(argv: Sequence[str]) -> None:
                 " Hugging Face's, 'scratch' or nothing (the official checkpoint) is wanted"
             )
         return
-    upstream = load_upstream(args.upstream, args.upstream_ckpt, seed=args.seed, conf_dir=conf_dir)
+    # Without a checkpoint it is built from the card, with random weights: none is fetched.
+    unread = not args.upstream_ckpt and card.get("source")
+    checkpoint = "scratch" if unread else args.upstream_ckpt
+    upstream = load_upstream(args.upstream, checkpoint, seed=args.seed, conf_dir=conf_dir)
     upstream.configure(freeze=args.freeze)
-    if args.upstream_ckpt and upstream.source:
+    if unread:
+        upstream.identity, upstream.source = "not read, see --upstream_ckpt", card["source"]
+    elif args.upstream_ckpt and upstream.source:
         card = {**card, "licence": "see where these weights are from"}
     print(describe(upstream, card))
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from featnorm_se.bin import Parser, run
+from featnorm_se.errors import FeatnormError
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -38,6 +39,8 @@ def get_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str]) -> None:
     """Pack, and list what is in the result."""
     args = get_parser().parse_args(argv)
+    if args.notes and not args.notes.is_file():
+        raise FeatnormError(f"--notes {args.notes}: there is no such file")
     from featnorm_se.inference.pack import pack
 
     sizes = pack(**vars(args))

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import os
 from collections.abc import Sequence
 
 from featnorm_se.bin import Parser, run
+from featnorm_se.data.parallel import count_cores
 from featnorm_se.errors import FeatnormError
 
 
@@ -38,7 +38,7 @@ def get_parser() -> argparse.ArgumentParser:
         metavar="NAME",
         help=f"of {' '.join(METRICS)}; DNSMOS stands for its four",
     )
-    add("--nj", type=int, default=len(os.sched_getaffinity(0)), help="processes, one thread each")
+    add("--nj", type=int, default=count_cores(), help="processes, one thread each")
     add(
         "--allow_failures",
         type=int,

@@ -10,6 +10,7 @@ from contextlib import nullcontext
 from pathlib import Path
 
 from featnorm_se.bin import Parser, add_upstream_options, run
+from featnorm_se.data.parallel import set_threads
 from featnorm_se.errors import FeatnormError
 from featnorm_se.names import DEFAULT_NORM, NORMS
 
@@ -63,6 +64,7 @@ def main(argv: Sequence[str]) -> None:
     if args.init:  # these defaults are for a new model
         parser.set_defaults(upstream="", norm="", norm_site="")
         args = parser.parse_args(argv)
+    set_threads(max(1, args.ngpu))
     if args.ngpu:
         import torch
 

@@ -28,7 +28,7 @@ def parallel_map(
     Args:
         function: a module-level function (it is pickled).
         items: what to work on.
-        nj: processes; with 1 the work is done in this process.
+        nj: processes, at most one a core; with 1 the work is done in this process.
         label: what the progress bar begins with.
 
     Returns:
@@ -40,7 +40,7 @@ def parallel_map(
     """
     if nj < 1:
         raise FeatnormError(f"--nj {nj}: at least one job is needed")
-    workers = min(nj, len(items))
+    workers = min(nj, len(items), count_cores())
     if workers <= 1:
         return list(progress(map(function, items), label, len(items)))
     chunk = max(1, min(32, len(items) // (4 * workers)))
@@ -55,8 +55,22 @@ def parallel_map(
         pool.shutdown(cancel_futures=True)
 
 
+def count_cores() -> int:
+    """Return how many cores this process may use; ``OMP_THREAD_LIMIT`` may lower it."""
+    cores, limit = len(os.sched_getaffinity(0)), os.environ.get("OMP_THREAD_LIMIT", "")
+    return min(cores, int(limit)) if limit.isdigit() and int(limit) else cores
+
+
+def set_threads(processes: int = 1) -> None:
+    """Share the cores among so many processes, before torch is loaded in this one or any.
+
+    The numerical libraries read ``OMP_NUM_THREADS``; one that the user has set stays.
+    """
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, count_cores() // processes)))
+
+
 def start_pool(workers: int) -> ProcessPoolExecutor:
-    """Start processes of one thread each that end with this one.
+    """Start processes that end with this one, of one thread each but for ``set_threads``.
 
     They are spawned, not forked, since a fork of a process that has used torch can hang.
     """
@@ -64,13 +78,8 @@ def start_pool(workers: int) -> ProcessPoolExecutor:
 
 
 def _start_worker() -> None:
-    """Keep a worker to one core, since the processes are the parallelism, and to its parent.
-
-    The number of threads goes by the environment, before a numerical library is loaded: torch is
-    not wanted by every task.
-    """
-    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
-        os.environ[name] = "1"
+    """Keep a worker to its threads, and to its parent."""
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 

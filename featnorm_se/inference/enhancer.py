@@ -100,6 +100,13 @@ class Enhancer:
         config, weights = files.read_model(files.SHIPPED if source is None else source, model_file)
         return cls(config, weights, device, bf16, atten_lim, high_band)
 
+    def __repr__(self) -> str:
+        model = self.separator
+        sites = "" if model.norm in ("none", "level") else f" at {', '.join(model.norm_sites)}"
+        count = sum(parameter.numel() for parameter in model.parameters())
+        what = f"{model.upstream.name}, norm {model.norm}{sites}, {count:,} parameters"
+        return f"Enhancer({what}, on {self.device})"
+
     def precision(self) -> AbstractContextManager[Any]:
         """The context that the model computes in: bfloat16 where asked for."""
         return torch.autocast(self.device.type, torch.bfloat16) if self.bf16 else nullcontext()

@@ -158,7 +158,7 @@ def enhance_into_folder(
             other options; the model cannot be loaded, or a process died.
     """
     request = settings.request()
-    with locked(output / "enhance"):
+    with locked(output / "enhance", named=output):
         for folder in {job.target.parent for job in jobs}:
             remove_temporary(folder)
         for job in [] if overwrite else jobs:

@@ -57,9 +57,11 @@ def pack(
         The packed files' names and sizes in bytes.
 
     Raises:
-        FeatnormError: something is missing or broken, or the weights do not fit the
-            configuration.
+        FeatnormError: something is missing or broken, the weights do not fit the
+            configuration, or the output's name does not end in .zip.
     """
+    if output.suffix.lower() != ".zip":
+        raise FeatnormError(f"a model is packed into a .zip: {output}.zip, say, not {output}")
     from safetensors.torch import save
 
     config, weights = read_folder(experiment, model_file)

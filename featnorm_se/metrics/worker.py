@@ -10,7 +10,7 @@ from queue import SimpleQueue
 from typing import Any
 
 from featnorm_se.data.audio import check_lengths, read_any_audio, to_mono
-from featnorm_se.data.parallel import start_pool
+from featnorm_se.data.parallel import count_cores, start_pool
 from featnorm_se.errors import FeatnormError
 from featnorm_se.metrics.pair import at_scoring_rate, join_reasons, score_measures
 
@@ -85,8 +85,9 @@ def score_tasks(tasks: Sequence[Task], nj: int) -> Iterator[tuple[Task, Row]]:
 
     Args:
         tasks: in the order to start them: the longest first keeps the processes busy to the end.
-        nj: processes.
+        nj: processes, at most one a core.
     """
+    nj = min(nj, count_cores())
     idle: SimpleQueue[ProcessPoolExecutor] = SimpleQueue()
     for _ in range(min(nj, len(tasks))):
         idle.put(start_pool(1))

@@ -141,7 +141,7 @@ def compare_folders(
     if metric not in METRICS:
         raise FeatnormError(f"no metric is named {metric!r}; there are {', '.join(METRICS)}")
     folders = [Path(baseline), *map(Path, others)]
-    name = testset or _common_testset(folders)
+    name = _choose_testset(folders, testset)
     first, *rest = (read_scores(f / f"{SCORES_PREFIX}{name}" / "scores.csv") for f in folders)
     labels = [f"{f.resolve().name}\nless {folders[0].resolve().name}" for f in folders[1:]]
     found: dict[str, Contrast] = {}
@@ -153,8 +153,8 @@ def compare_folders(
     return found
 
 
-def _common_testset(folders: Sequence[Path]) -> str:
-    """Return the one test set that all folders were scored on."""
+def _choose_testset(folders: Sequence[Path], asked: str | None) -> str:
+    """Return the test set that is asked for, or else the one that all folders were scored on."""
     scored = [
         {
             table.parent.name.removeprefix(SCORES_PREFIX)
@@ -166,9 +166,10 @@ def _common_testset(folders: Sequence[Path]) -> str:
     if not common:
         names = ", ".join(map(str, folders))
         raise FeatnormError(f"{names}: no scores of a test set in common: run stage 4")
-    if len(common) > 1:
-        raise FeatnormError(f"name one --testset of {', '.join(sorted(common))}")
-    return common.pop()
+    if asked not in common if asked else len(common) > 1:
+        names = ", ".join(sorted(common))
+        raise FeatnormError(f"--testset is {asked or 'not given'}; the experiments share {names}")
+    return asked or common.pop()
 
 
 def comparison_table(comparisons: Mapping[str, Contrast], metric: str) -> list[list[str]]:

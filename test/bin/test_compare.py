@@ -22,6 +22,9 @@ def test_it_prints_and_draws_and_refuses_in_one_line(
     line = capsys.readouterr().out.splitlines()[1]
     assert line.split() == ["b", "less", "a", "6", "+0.250", "0.250", "..", "0.250", "6", "0", "0"]
     assert picture.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+    assert run(main, [*command[:2]]) == 0  # in the folder of what is judged, not where one stands
+    assert (tmp_path / "b/compare.png").stat().st_size > 1000
+    capsys.readouterr()
     assert run(main, [*command, "--metric", "STOI"]) == 1
     error = capsys.readouterr().err
     assert error.count("\n") == 1 and "STOI" in error

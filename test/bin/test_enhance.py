@@ -20,6 +20,7 @@ from featnorm_se.bin.main import main
 from featnorm_se.data import decoding
 from featnorm_se.data.audio import read_any_audio
 from featnorm_se.errors import FeatnormError
+from featnorm_se.files import locked
 
 
 @pytest.fixture(scope="module")
@@ -78,6 +79,13 @@ def test_a_second_run_does_only_what_is_missing_or_stale(model, tmp_path, capsys
     assert soundfile.info(out / "c.wav").frames == 11200
     assert enhance(model, top, "-o", out, "--overwrite") == 0
     assert "4 enhanced:" in capsys.readouterr().err
+
+
+def test_a_folder_that_another_run_writes_is_named(model, tmp_path, capsys):
+    top, out = write(tmp_path / "in" / "a.wav").parent, tmp_path / "out"
+    with locked(out / "enhance"):
+        assert enhance(model, top, "-o", out) == 1
+    assert f"another run is writing {out}: wait for it" in capsys.readouterr().err
 
 
 def test_files_of_another_model_other_options_or_somebody_else_stay(model, tmp_path, capsys):

@@ -83,6 +83,7 @@ def test_all_stages(tmp_path):
     options += ["--set", "max_epoch=1 num_iters_per_epoch=16", "--metrics", "PESQ_WB STOI"]
     first = run(*options, path=without_procps(tmp_path / "bin"))
     assert first.returncode == 0, first.stdout + first.stderr
+    assert first.stdout.count("95 % interval") == 1  # one full table of scores
     (stats,) = (tmp_path / "dump" / "stats").glob("*/clean.npz")
     meta = FeatureStats.load(stats).meta
     # Clean training speech and nothing else: not valid, not test, not the noisy twins.

@@ -69,6 +69,13 @@ def test_info(capsys):
     }
 
 
+def test_info_without_a_checkpoint_tells_what_the_card_knows(capsys):
+    shown, card = shown_by_info(capsys, "--upstream", "tera"), upstream_card("tera")
+    assert shown["weights"] == "not read, see --upstream_ckpt"
+    assert (shown["source"], shown["licence"]) == (card["source"], card["licence"])
+    assert shown["parameters"] == f"{card['parameters']:,}" and shown["layer.3"] == "768"
+
+
 def test_info_names_the_file_that_is_used_not_the_cards(capsys, make_checkpoint):
     path = str(make_checkpoint("wavlm"))
     shown = shown_by_info(capsys, "--upstream", "wavlm_tiny", "--upstream_ckpt", path)

@@ -52,6 +52,7 @@ python="${python:-${FEATNORM_SE_PYTHON:-python3}}"
 for number in stage stop_stage seed ngpu num_nodes nj inference_nj copies allow_failures; do
     [[ "${!number}" =~ ^(0|[1-9][0-9]{0,9})$ ]] || die "--${number} is '${!number}', a whole number is wanted"
 done
+check_stages 5
 for answer in allow_pipes skip_bad skip_gate; do
     [[ "${!answer}" =~ ^(true|false)$ ]] || die "--${answer} is '${!answer}', true or false is wanted"
 done
@@ -71,8 +72,10 @@ fi
 command -v "${python}" > /dev/null || die "--python ${python}: there is no such program"
 [ -r "${config}" ] || die "--config ${config}: there is no such file"
 [ -r "${inference_config}" ] || die "--inference_config ${inference_config}: there is no such file"
-[ -n "${init}" ] || "${python}" -m featnorm_se.bin.info --check --upstream "${upstream}" --upstream_ckpt "${upstream_ckpt}" \
-    --upstream_conf_dir conf/upstream --norm "${norm}" --norm_site "${norm_site}"
+check=("${python}" -m featnorm_se.bin.info --check --metrics "${metrics}")
+[ -n "${init}" ] || check+=(--upstream "${upstream}" --upstream_ckpt "${upstream_ckpt}"
+    --upstream_conf_dir conf/upstream --norm "${norm}" --norm_site "${norm_site}")
+"${check[@]}"
 
 read -r -a pairs <<< "${set//$'\n'/ }"
 if [ -z "${tag}" ]; then
@@ -112,9 +115,6 @@ if [ "${ngpu}" -gt 0 ]; then
     device=cuda
     gpu_option=(--gpu "${ngpu}")
 fi
-one_thread=(env OMP_NUM_THREADS=1 MKL_NUM_THREADS=1)
-threads=$(($(nproc) / inference_nj))
-inference_threads=(env "OMP_NUM_THREADS=$((threads > 0 ? threads : 1))")
 
 runs() { # stage: is it asked for?
     [ "${stage}" -le "$1" ] && [ "$1" -le "${stop_stage}" ]
@@ -190,7 +190,7 @@ collect() { # kind scp
     [ "${ngpu}" -eq 0 ] || { shards=1 cmd="${cuda_cmd}"; }
     for shard in $(seq "${shards}"); do files+=("${stats}/$1.${shard}.npz"); done
     log "stage 2: $1 statistics of ${upstream} at ${norm_site} (${stats}/log)"
-    run_jobs 2 "${cmd}" "${shards}" "${stats}/log/$1.JOB.log" "${one_thread[@]}" \
+    run_jobs 2 "${cmd}" "${shards}" "${stats}/log/$1.JOB.log" \
         "${python}" -m featnorm_se.bin.collect_stats "${upstream_options[@]}" --device "${device}" \
         --kind "$1" --wav_scp "$2" --shard %j%/"${shards}" --output "${stats}/$1.%j%.npz"
     "${python}" -m featnorm_se.bin.collect_stats --merge "${files[@]}" --output "${stats}/$1.npz"
@@ -215,12 +215,16 @@ score() { # enhanced-scp output
     "${python}" -m featnorm_se.bin.score "${options[@]}"
 }
 
+score_noisy() { # without its tables: RESULTS.md has the means, and the enhanced ones are shown
+    score "${datadir}/test/wav.scp" "${expdir}/noisy/scores_test" > /dev/null
+}
+
 if runs 3 || runs 4; then
     ! runs 3 || needs 3 "${datadir}/train/wav.scp" 1
     runs 3 || needs 4 "${datadir}/test/wav.scp" 1
     if [ "${prepare}" = voicebank_demand ] && [ "${skip_gate}" = false ]; then
         log "the gate: scoring the noisy test set against the published scores"
-        score "${datadir}/test/wav.scp" "${expdir}/noisy/scores_test"
+        score_noisy
         "${python}" local/gate.py --scores "${expdir}/noisy/scores_test"
     fi
 fi
@@ -316,10 +320,10 @@ if runs 4; then
         --wav_scp "${datadir}/test/wav.scp" --output "${exp}/enhanced_test" --device "${device}")
     [ -z "${inference_model}" ] || enhance+=(--model_file "${inference_model}")
     run_jobs 4 "${decode_cmd}" "${inference_nj}" "${exp}/enhanced_test/log/enhance.JOB.log" \
-        "${inference_threads[@]}" "${enhance[@]}" --shard %j%/"${inference_nj}"
+        "${enhance[@]}" --shard %j%/"${inference_nj}"
     "${enhance[@]}" --list
     log "stage 4: scoring the noisy and the enhanced speech"
-    score "${datadir}/test/wav.scp" "${expdir}/noisy/scores_test"
+    score_noisy
     score "${exp}/enhanced_test/spk1.scp" "${exp}/scores_test"
 fi
 

@@ -58,6 +58,14 @@ while [ $# -gt 0 ]; do
     esac
 done
 
+# Check --stage and --stop_stage against the number of the last stage.
+check_stages() {
+    # shellcheck disable=SC2154  # both scripts with stages have them
+    [ "${stage}" -ge 1 ] && [ "${stage}" -le "$1" ] || die "there is no stage ${stage}: the stages are 1 to $1"
+    # shellcheck disable=SC2154
+    [ "${stop_stage}" -ge "${stage}" ] || die "--stop_stage ${stop_stage} is before --stage ${stage}: no stage would run"
+}
+
 # Check the options (their names are given) that become paths of logs: Kaldi's job runners hand those
 # to a shell as they are.
 check_places() {

@@ -13,7 +13,7 @@ upstream=                       # upstream of sites and norms; empty: that of th
 upstream_suffix=                # what goes after every upstream's name, as in _tiny
 ckpt_dir=                       # folder of <upstream>.pt for the pre-trained rows; empty: the official ones
 config=conf/train.yaml          # training configuration of all rows
-jobs=1                          # rows at once; each takes the GPUs and cores of a run.sh
+jobs=1                          # rows at once; each takes the GPUs of a run.sh, and its share of the cores
 ngpu=0                          # GPUs of each row; 0: the processor
 expdir=exp                      # where experiments go
 datadir=data                    # where data directories are
@@ -46,7 +46,13 @@ check_places expdir table
 tables=("${python}" "${MAIN_ROOT}/egs/TEMPLATE/enh1/local/tables.py" --rows "${rows}" --table "${table}" --seeds "${seeds}"
     --upstream "${upstream}" --upstream_suffix "${upstream_suffix}" --ckpt_dir "${ckpt_dir}"
     --config "${config}" --expdir "${expdir}" --datadir "${datadir}" --output "${output}")
-common=("${run_options[@]}" --python "${python}" --expdir "${expdir}" --datadir "${datadir}" --ngpu "${ngpu}")
+share=()
+if [ "${jobs}" -gt 1 ] && [ "${job_cmd}" = run.pl ]; then
+    cores="$(($(env -u OMP_NUM_THREADS nproc) / jobs))"
+    export OMP_THREAD_LIMIT=$((cores > 0 ? cores : 1))
+    share=(--nj $((cores > 1 ? 2 : 1)) --inference_nj $((cores > 1 ? 2 : 1)))
+fi
+common=("${share[@]}" "${run_options[@]}" --python "${python}" --expdir "${expdir}" --datadir "${datadir}" --ngpu "${ngpu}")
 work="${expdir}/tables/${table}"
 gpu_option=()
 [ "${ngpu}" -eq 0 ] || gpu_option=(--gpu "${ngpu}")

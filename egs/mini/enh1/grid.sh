@@ -30,7 +30,7 @@ prog=./grid.sh
 help_end="see conf/tables/README.md"
 . ./options.sh
 python="${python:-${FEATNORM_SE_PYTHON:-python3}}"
-export OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
+export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"  # small models: more threads do not help them
 
 [[ "${dry_run}" =~ ^(true|false)$ ]] || die "--dry_run is '${dry_run}', true or false is wanted"
 [[ "${ngpu}" =~ ^[0-9]+$ ]] || die "--ngpu is '${ngpu}', a whole number is wanted"

@@ -14,7 +14,7 @@ valid_speakers=                 # speakers to hold out, parted by blanks; empty:
 steps=                          # steps; empty: those of the configuration
 seed=0                          # of everything random
 device=cpu                      # cpu or cuda
-threads=2                       # of the processor
+threads=                        # of the processor; empty: OMP_NUM_THREADS, or two where there are as many cores
 nj=2                            # jobs to make the corpus with
 expdir=exp                      # where pre-trainings go
 dumpdir=dump                    # where the mini corpus goes
@@ -28,9 +28,11 @@ prog=./run.sh
 help_end="stages: 1 speech, 2 pre-training"
 . ./options.sh
 python="${python:-${FEATNORM_SE_PYTHON:-python3}}"
+threads="${threads:-${OMP_NUM_THREADS:-$(($(nproc) > 1 ? 2 : 1))}}"
 for number in stage stop_stage seed threads nj; do
     [[ "${!number}" =~ ^[0-9]+$ ]] || die "--${number} is '${!number}', a whole number is wanted"
 done
+check_stages 2
 [ "${threads}" -ge 1 ] || die "--threads must be at least 1"
 case "${upstream}" in
     mockingjay*) config="${config:-conf/mockingjay.yaml}" ;;
@@ -62,8 +64,7 @@ if runs 2; then
     log "stage 2: pre-training ${expdir}/${tag}"
     pretrain_options=()
     [ -z "${steps}" ] || pretrain_options+=(--steps "${steps}")
-    env "OMP_NUM_THREADS=${threads}" "MKL_NUM_THREADS=${threads}" \
-        "${python}" local/pretrain.py --speech_root "${roots[@]}" \
+    OMP_NUM_THREADS="${threads}" "${python}" local/pretrain.py --speech_root "${roots[@]}" \
         --upstream "${upstream}" --upstream_conf_dir ../enh1/conf/upstream --config "${config}" \
         --expdir "${expdir}/${tag}" --seed "${seed}" --device "${device}" \
         --valid_speakers "${valid_speakers}" "${pretrain_options[@]}"

@@ -11,10 +11,19 @@ from rows import Setting, plan_runs, read_rows
 MINI = Path(__file__).parents[3] / "egs" / "mini"
 
 
-def test_what_cannot_run_says_so_in_one_line(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("option", "value", "told"),
+    [
+        ("--tag", "a/b", "'a/b' cannot be the name of a folder"),
+        ("--stage", "3", "there is no stage 3: the stages are 1 to 2"),
+    ],
+)
+def test_what_cannot_run_says_so_in_one_line(
+    tmp_path: Path, option: str, value: str, told: str
+) -> None:
     command = [MINI / "ssl1" / "run.sh", "--expdir", tmp_path / "exp", "--speech_root", tmp_path]
-    done = subprocess.run([*command, "--tag", "a/b"], capture_output=True, text=True, timeout=60)
-    assert done.returncode != 0 and "'a/b' cannot be the name of a folder" in done.stderr
+    done = subprocess.run([*command, option, value], capture_output=True, text=True, timeout=60)
+    assert done.returncode != 0 and told in done.stderr
     assert done.stderr.count("error:") == 1 and "Traceback" not in done.stderr
 
 
