@@ -165,14 +165,16 @@ def _of_utterance(
     return found
 
 
-def warn_of_idle_sites(stats: FeatureStats) -> None:
-    """Say in one line at which sites feature normalization can do nothing."""
+def say_sites(stats: FeatureStats, output: Path) -> None:
+    """Say of which sites the statistics are, and at which of them FN can do nothing."""
+    sites = ", ".join(site for site in stats if site != LEVEL_SITE)
+    lowest = stats.meta.get("lowest_site", "unknown")
+    print(f"{output}: statistics at {sites} (the site auto is {lowest} here)", file=sys.stderr)
     idle = [site for site in stats if site != LEVEL_SITE and not stats.acts(site)]
     if idle:
         print(
             f"note: at {', '.join(idle)} every utterance has the same mean and deviation already,"
-            f" so FN is one fixed map there; the lowest site where it acts is"
-            f" {stats.meta.get('lowest_site', 'a higher one')}",
+            " so FN is one fixed map there: take auto",
             file=sys.stderr,
         )
 
@@ -229,7 +231,7 @@ def collect_shards(
         stats.save(output)
         mark_done(output, request)
     if len(shards) == shards[0][1]:
-        warn_of_idle_sites(stats)
+        say_sites(stats, output)
 
 
 def _collect_job(job: tuple[Any, ...]) -> FeatureStats:
@@ -255,4 +257,4 @@ def merge_shards(paths: Sequence[Path], output: Path) -> None:
         raise FeatnormError(f"the shards {numbers} for {output} make no whole: run stage 2 again")
     with locked(output, wait=True):
         merged.save(output)
-    warn_of_idle_sites(merged)
+    say_sites(merged, output)

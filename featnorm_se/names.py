@@ -11,6 +11,7 @@ FEATURE_NORMS = ("utterance", "corpus", "instance", "mix")
 NORMS = ("none", *FEATURE_NORMS, "level")
 DEFAULT_NORM = "utterance"
 LEVEL_SITE = "level"  # not a layer: RMS of each waveform in dB relative to full scale
+HIGH_BAND = ("keep", "drop")  # what enhancing does with what lies above 8 kHz
 
 
 def check_norm(norm: str) -> str:

@@ -120,6 +120,8 @@ CASES = [
     ("upstream: norm", "info --norm batch", nothing, "'batch'", "utterance"),
     ("checkpoint: none", "info --upstream_ckpt none.pt", nothing, "none.pt", "'scratch'"),
     ("checkpoint: cut", WITH_CKPT, cut(CKPT), "tera_tiny.pt", "cut short"),
+    ("checkpoint: a packed model", "collect_stats --upstream_ckpt model.zip", nothing, "model.zip",
+     "give it to --init"),
     ("checkpoint: of WavLM's family", f"{WITH_CKPT} --upstream wavlm_tiny", nothing,
      "not one of wavlm"),
     ("checkpoint: a weight missing", WITH_CKPT,

@@ -130,7 +130,9 @@ def test_sites_where_normalization_is_idle_are_said(corpus, tmp_path, capsys):
         assert stats.acts("layer.1")
     part = str(tmp_path / "tera_tiny.npz")
     collect_stats.main(["--merge", part, "--output", str(tmp_path / "merged.npz")])
-    assert "the lowest site where it acts is projection" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "merged.npz: statistics at frontend, layer.1 (the site auto is projection here)" in said
+    assert "note: at frontend every utterance" in said
     info.main(["--stats", part])
     shown = capsys.readouterr().out
     assert "identity    scratch:0" in shown and "one fixed map" in shown

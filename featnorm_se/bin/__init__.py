@@ -47,8 +47,8 @@ def add_upstream_options(parser: argparse.ArgumentParser) -> None:
         "--upstream_ckpt",
         help="file, folder or name of Hugging Face's, 'scratch'; else the official one",
     )
-    add("--upstream_conf_dir", help="folder of the recipe's upstream YAML files")
-    add("--norm_site", default="auto", help="sites, comma-separated")
+    add("--upstream_conf_dir", help="folder of upstream cards that go before the package's")
+    add("--norm_site", default="auto", help="auto, frontend, projection, layer.K, last, or several")
     add("--seed", type=int, default=0, help="of everything random")
 
 

@@ -17,6 +17,7 @@ from featnorm_se.bin import Parser, run
 from featnorm_se.data.parallel import set_threads
 from featnorm_se.errors import FeatnormError
 from featnorm_se.inference.windows import STATS, Windowing
+from featnorm_se.names import HIGH_BAND
 
 if TYPE_CHECKING:
     from featnorm_se.inference.jobs import Job, Outcome, Settings
@@ -28,7 +29,7 @@ def get_parser() -> argparse.ArgumentParser:
         prog="featnorm-se enhance",
         description="Enhance speech in audio files of any rate, channels, length and format that"
         " libsndfile reads, or ffmpeg or PyAV where installed; each comes back at its own rate,"
-        " length, channels and sample format. The model hears and gives back 0 to 8 kHz. It is not"
+        " length, channels and sample format. The model hears 0 to 8 kHz. It is not"
         " causal: no live use.",
     )
     add = parser.add_argument
@@ -56,6 +57,13 @@ def get_parser() -> argparse.ArgumentParser:
         metavar="DB",
         help="take away so many decibels at most, by leaving some of the input in; 26, say,"
         " where breaths and quiet speech are taken for noise",
+    )
+    add(
+        "--high_band",
+        choices=HIGH_BAND,
+        default="keep",
+        help="of rates above 16 kHz: what lies above 8 kHz, which the model does not hear, is kept"
+        " as far as the model keeps 4 to 8 kHz, or dropped",
     )
     add("--save_noise", action="store_true", help="also write what was taken away, x.noise.wav")
     add(

@@ -32,9 +32,9 @@ def get_parser() -> argparse.ArgumentParser:
     """Return the command's parser."""
     parser = Parser("featnorm-se info", __doc__)
     add = parser.add_argument
-    add("--stats", help="print this statistics file of stage 2, no upstream")
+    add("--stats", help="print what a statistics file of stage 2 holds, and no upstream")
     add_upstream_options(parser)
-    add("--freeze", default="none", choices=["none", "cnn", "all"], help="as trained")
+    add("--freeze", default="none", choices=["none", "cnn", "all"], help="what counts as frozen")
     add("--norm", default=DEFAULT_NORM, help="for --check: kind of normalization")
     add("--metrics", help="for --check: metrics to score, parted by blanks")
     add("--check", action="store_true", help="only check a run's options; no model is loaded")

@@ -12,7 +12,7 @@ from pathlib import Path
 from featnorm_se.bin import Parser, add_upstream_options, run
 from featnorm_se.data.parallel import set_threads
 from featnorm_se.errors import FeatnormError
-from featnorm_se.names import DEFAULT_NORM
+from featnorm_se.names import DEFAULT_NORM, NORMS
 
 # What ESPnet's launcher adds to a training command for each process that it starts.
 _DIST = ("launcher", "backend", "init_method", "master_addr", "master_port", "world_size", "rank")
@@ -32,7 +32,7 @@ def get_parser() -> argparse.ArgumentParser:
     add("--train_dir", type=Path, required=True, help="data directory to train on")
     add("--valid_dir", type=Path, required=True, help="data directory to validate on")
     add_upstream_options(parser)
-    add("--norm", default=DEFAULT_NORM, help="kind of feature normalization")
+    add("--norm", default=DEFAULT_NORM, help=f"one of {', '.join(NORMS)}")
     add(
         "--init",
         type=Path,

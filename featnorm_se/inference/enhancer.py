@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from featnorm_se.data.audio import resample_blocks
 from featnorm_se.errors import FeatnormError
 from featnorm_se.model.separator import FeatNormSeparator
-from featnorm_se.names import SAMPLE_RATE
+from featnorm_se.names import HIGH_BAND, SAMPLE_RATE
 from featnorm_se.upstream.fast import has_bf16
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ class Enhancer:
         bf16: compute the network in bfloat16 where the processor has it, else in float32.
         atten_lim: take away 20 dB of anything at most, say, by leaving a tenth of the input in;
             ``None``: what the model says, without a limit.
+        high_band: what lies above 8 kHz: ``keep`` it under the gain from 4 to 8 kHz, or ``drop``.
 
     Raises:
         FeatnormError: the limit is not above 0 dB; the configuration is none of this project's,
@@ -44,7 +45,11 @@ class Enhancer:
         device: str = "cpu",
         bf16: bool = False,
         atten_lim: float | None = None,
+        high_band: str = "keep",
     ) -> None:
+        if high_band not in HIGH_BAND:
+            raise FeatnormError(f"high_band is {' or '.join(HIGH_BAND)}, not {high_band!r}")
+        self.high_band = high_band
         if atten_lim is not None and not atten_lim > 0:  # NaN is not either
             raise FeatnormError(f"an attenuation limit of {atten_lim:g} dB: above 0 is wanted")
         # The share of the input that stays.
@@ -75,6 +80,7 @@ class Enhancer:
         model_file: str | None = None,
         bf16: bool = False,
         atten_lim: float | None = None,
+        high_band: str = "keep",
     ) -> Enhancer:
         """Load an experiment's folder, a packed model, one on Hugging Face, or the shipped one.
 
@@ -84,7 +90,7 @@ class Enhancer:
                 small model that comes with the package.
             device: where to compute, see the class.
             model_file: the weights' file in a folder; ``None``: the best on validation.
-            bf16, atten_lim: see the class.
+            bf16, atten_lim, high_band: see the class.
 
         Raises:
             FeatnormError: a file is missing, broken, or would run code when loaded.
@@ -92,7 +98,7 @@ class Enhancer:
         from featnorm_se.inference import model_file as files
 
         config, weights = files.read_model(files.SHIPPED if source is None else source, model_file)
-        return cls(config, weights, device, bf16, atten_lim)
+        return cls(config, weights, device, bf16, atten_lim, high_band)
 
     def __repr__(self) -> str:
         model = self.separator
@@ -141,6 +147,7 @@ class Enhancer:
             FeatnormError: x is empty, has another number of axes or more channels than samples,
                 or holds NaN.
         """
+        from featnorm_se.inference.high_band import to_own_rate
         from featnorm_se.inference.long_signal import Signal, enhance_signal
 
         signal = np.asarray(x, dtype=np.float32)
@@ -156,9 +163,11 @@ class Enhancer:
         if not np.isfinite(signal).all():
             raise FeatnormError("the signal holds NaN or infinite samples")
         blocks = [signal.reshape(len(signal), -1)]
-        at_16k = np.concatenate(list(resample_blocks(blocks, sample_rate, SAMPLE_RATE)))
-        pieces = enhance_signal(self, Signal.of(at_16k), windowing)
-        y = np.concatenate(list(resample_blocks(pieces, SAMPLE_RATE, sample_rate)))
+        noisy = Signal.of(np.concatenate([*resample_blocks(blocks, sample_rate, SAMPLE_RATE)]))
+        pieces = enhance_signal(self, noisy, windowing)
+        rate, frames = sample_rate, len(signal)
+        whole = to_own_rate(pieces, noisy, lambda: iter(blocks), rate, frames, self.high_band)
+        y = np.concatenate(list(whole))
         y = np.pad(y, ((0, max(0, len(signal) - len(y))), (0, 0)))[: len(signal)]
         return np.ascontiguousarray(y.reshape(signal.shape))
 

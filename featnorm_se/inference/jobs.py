@@ -29,6 +29,7 @@ from featnorm_se.errors import FeatnormError, say
 from featnorm_se.files import is_done, locked, mark_done, remove_temporary, sha256_file, stamp
 from featnorm_se.inference.audio_stream import AUDIO_ENDINGS, AudioInput, audio_output
 from featnorm_se.inference.enhancer import Enhancer
+from featnorm_se.inference.high_band import to_own_rate
 from featnorm_se.inference.long_signal import Signal, enhance_signal
 from featnorm_se.inference.model_file import find_weights
 from featnorm_se.inference.windows import Windowing
@@ -55,7 +56,7 @@ class Settings(Windowing):
     """How files are enhanced, and how they are cut; ``conf/decode.yaml`` holds some of it.
 
     Attributes:
-        model, model_file, device, bf16, atten_lim: see ``Enhancer.from_pretrained``.
+        model, model_file, device, bf16, atten_lim, high_band: see ``Enhancer.from_pretrained``.
     """
 
     model: str
@@ -63,6 +64,7 @@ class Settings(Windowing):
     device: str = "auto"
     bf16: bool = False
     atten_lim: float | None = None
+    high_band: str = "keep"
 
     def request(self) -> dict[str, object]:
         """Return what the output depends on, to be compared between runs."""
@@ -234,7 +236,12 @@ def _is_done(job: Job, request: dict[str, object]) -> bool:
 def load_once(settings: Settings) -> Enhancer:
     """Load a model at the first file of a process and keep it for the others."""
     enhancer = Enhancer.from_pretrained(
-        settings.model, settings.device, settings.model_file, settings.bf16, settings.atten_lim
+        settings.model,
+        settings.device,
+        settings.model_file,
+        settings.bf16,
+        settings.atten_lim,
+        settings.high_band,
     )
     if settings.bf16 and not enhancer.bf16:
         say("warning: this processor has no bfloat16, computing in float32")
@@ -264,15 +271,13 @@ def enhance_file(
         lambda: resample_blocks(source.blocks(), rate, SAMPLE_RATE),
     )
     pieces = enhance_signal(enhancer, signal, windowing, label)
-    left = frames
+    whole = to_own_rate(pieces, signal, source.blocks, rate, frames, enhancer.high_band)
     with ExitStack() as stack:
         outputs = [stack.enter_context(audio_output(job.target, source))]
         if job.noise is not None:
             outputs.append(stack.enter_context(audio_output(job.noise, source)))
             original = stack.enter_context(open_audio(job.source))
-        for piece in resample_blocks(pieces, SAMPLE_RATE, rate):
-            speech = piece[:left]  # resampling there and back can add a few samples
-            left -= len(speech)
+        for speech in whole:
             outputs[0].write(speech)
             if job.noise is not None:
                 noisy = original.read(len(speech), dtype="float32", always_2d=True)

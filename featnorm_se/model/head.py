@@ -121,3 +121,6 @@ class MaskHead(nn.Module):
             packed = pack_padded_sequence(x, lengths.cpu(), batch_first=True, enforce_sorted=False)
             x, _ = pad_packed_sequence(self.blstm(packed)[0], batch_first=True, total_length=frames)
         return torch.sigmoid(self.mask(x))
+
+
+HEADS: dict[str, type[MaskHead]] = {"blstm": MaskHead}  # what separator_conf.head may be

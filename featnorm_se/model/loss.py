@@ -57,3 +57,7 @@ class ValidSiSnr(SISNRLoss):
     def forward(self, ref: Tensor, est: Tensor) -> Tensor:
         """Return the SI-SNR of each utterance, (B,); ``ref`` and ``est`` are (B, N)."""
         return -super().forward(ref, est)
+
+
+# The names that `criterions` of a training configuration takes besides ESPnet's own.
+CRITERIONS = {"log1p_l1": LogMagnitudeL1, "valid_si_snr": ValidSiSnr}

@@ -13,7 +13,7 @@ from torch.nn.functional import pad
 from torch.nn.utils.rnn import pad_sequence
 
 from featnorm_se.errors import FeatnormError
-from featnorm_se.model.head import MaskHead, WeightedSum, to_stft_rate
+from featnorm_se.model.head import HEADS, WeightedSum, to_stft_rate
 from featnorm_se.names import DEFAULT_NORM, LEVEL_SITE, check_norm
 from featnorm_se.normalization import FeatureNorm, LevelNorm
 from featnorm_se.statistics import FeatureStats
@@ -41,6 +41,7 @@ class FeatNormSeparator(AbsSeparator):
         feature_layer_norm: each layer has a layer norm of its own before the weighted sum.
         use_spectrum: the head also takes log1p|Y|.
         n_fft, hop_length, win_length: the STFT, the same as the encoder's.
+        head: one of ``HEADS``.
         layers, units, dropout: the head's BLSTM.
         freeze: ``none``, ``cnn`` (the convolutional encoder) or ``all`` of the upstream.
         freeze_steps: leave the upstream as it is for so many training steps.
@@ -70,6 +71,7 @@ class FeatNormSeparator(AbsSeparator):
         n_fft: int = 512,
         hop_length: int = 160,
         win_length: int = 400,
+        head: str = "blstm",
         layers: int = 2,
         units: int = 256,
         dropout: float = 0.0,
@@ -86,6 +88,8 @@ class FeatNormSeparator(AbsSeparator):
             raise FeatnormError(f"num_spk is {num_spk}: speech enhancement has one target")
         if feature not in ("last", "weighted_sum"):
             raise FeatnormError(f"no such feature: {feature!r}; there are last and weighted_sum")
+        if head not in HEADS:
+            raise FeatnormError(f"no such head: {head!r}; there are {', '.join(HEADS)}")
         self.stft = (n_fft, hop_length, win_length)
         if n_fft // 2 + 1 != input_dim:
             raise FeatnormError(
@@ -107,7 +111,7 @@ class FeatNormSeparator(AbsSeparator):
         if feature == "weighted_sum":
             count = len(self.feature_sites)
             self.weighted_sum = WeightedSum(count, upstream.width, feature_layer_norm)
-        self.head = MaskHead(upstream.width, input_dim, use_spectrum, layers, units, dropout)
+        self.head = HEADS[head](upstream.width, input_dim, use_spectrum, layers, units, dropout)
         self.freeze_steps = freeze_steps
         self.bf16 = bf16
         self.register_buffer("steps", torch.zeros((), dtype=torch.long))

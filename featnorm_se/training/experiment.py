@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 class Experiment:
     """What one fine-tuning run is about.
 
-    Attributes: the options of ``python -m featnorm_se.bin.train``, whose ``--help`` says what each
-    is (``upstream``, ``norm`` and ``norm_site`` may be empty with ``init``), and
+    Attributes: the options of ``featnorm-se train``, whose ``--help`` says what each is
+        (``upstream``, ``norm`` and ``norm_site`` may be empty with ``init``), and
 
         overrides: the words of ``--set``, such as ``separator_conf.units=128``.
         launcher: what ``espnet2.bin.launch`` gives each process, in ESPnet's keys (``dist_*``).

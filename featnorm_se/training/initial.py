@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 # What the weights fix of the separator; the rest of separator_conf says how it is trained.
 _SEPARATOR = (
     *("upstream", "norm", "norm_site", "feature", "feature_layer_norm", "use_spectrum"),
-    *("n_fft", "hop_length", "win_length", "layers", "units"),
+    *("n_fft", "hop_length", "win_length", "head", "layers", "units"),
 )
 _GROUPS = ("encoder_conf", "separator_conf", "decoder_conf")
 

@@ -24,7 +24,7 @@ with (
     from espnet2.tasks.enh import EnhancementTask, criterion_choices, separator_choices
 
 from featnorm_se.errors import FeatnormError
-from featnorm_se.model.loss import LogMagnitudeL1, ValidSiSnr
+from featnorm_se.model.loss import CRITERIONS
 from featnorm_se.model.separator import FeatNormSeparator
 from featnorm_se.names import LEVEL_SITE
 from featnorm_se.statistics import FeatureStats
@@ -33,18 +33,15 @@ from featnorm_se.training.record import CHECKPOINT
 from featnorm_se.training.trainer import FeatNormTrainer
 from featnorm_se.upstream.base import Upstream
 
-SEPARATOR = "featnorm"
-CRITERION = "log1p_l1"
-
 
 def register() -> None:
-    """Make the separator and the loss known to ESPnet's enhancement task, in this process.
+    """Make the separator and the losses known to ESPnet's enhancement task, in this process.
 
     Training, resuming and ESPnet's stock inference read the same dictionaries, so one call
     serves them all; a second call changes nothing.
     """
-    separator_choices.classes[SEPARATOR] = FeatNormSeparator
-    criterion_choices.classes |= {CRITERION: LogMagnitudeL1, "valid_si_snr": ValidSiSnr}
+    separator_choices.classes["featnorm"] = FeatNormSeparator
+    criterion_choices.classes |= CRITERIONS
 
 
 class FeatNormTask(EnhancementTask):

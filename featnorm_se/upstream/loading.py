@@ -53,6 +53,8 @@ def from_file(name: str, card: Mapping[str, Any], checkpoint: str | Path | None)
             not fit its own description.
     """
     path = find(checkpoint, card).absolute()
+    if path.suffix == ".zip":
+        raise FeatnormError(f"{path} is a packed model and no upstream: give it to --init")
     known = card.get("sha256") if checkpoint is None else None
     if path.name in huggingface.WEIGHTS and (path.parent / huggingface.CONFIG).is_file():
         path = path.parent

@@ -170,6 +170,7 @@ class Halving:
 
     def __init__(self, real: Enhancer) -> None:
         self.separator = real.separator
+        self.high_band = real.high_band
 
     def enhance(self, wav):
         return wav * 0.5

@@ -6,7 +6,9 @@ import csv
 import hashlib
 import json
 import os
+import re
 import subprocess
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 import pytest
@@ -56,6 +58,23 @@ def run(*options: str, path: str = "") -> subprocess.CompletedProcess[str]:
     )
 
 
+def check_table_of_files(exp: Path) -> None:
+    """doc/use.md says what each file of an experiment is: all of them, and no other."""
+    page = (RECIPE.parents[2] / "doc" / "use.md").read_text()
+    table = page.partition("| in `exp/NAME` |")[2].partition("\n\n")[0]
+    cells = [line.split("|")[1] for line in table.splitlines()[2:]]
+    names = [name for cell in cells for name in re.findall("`([^`]+)`", cell)]
+    files = [path.relative_to(exp) for path in exp.rglob("*") if path.is_file()]
+    seen = [file for file in files if not any(part[0] == "." for part in file.parts)]
+    unknown = [file for file in seen if not any(is_named(file, name) for name in names)]
+    missing = [name for name in names if not any(is_named(file, name) for file in seen)]
+    assert (unknown, missing) == ([], [])
+
+
+def is_named(file: Path, name: str) -> bool:
+    return fnmatchcase(str(file), name + "*" if name.endswith("/") else name)
+
+
 def test_all_stages(tmp_path):
     places = [f"--{name}" for name in ("expdir", "datadir", "dumpdir")]
     options = [part for name in places for part in (name, str(tmp_path / name[2:-3]))]
@@ -91,6 +110,7 @@ def test_all_stages(tmp_path):
     again = run(*options, "--stage", "3")
     assert again.returncode == 0, again.stdout + again.stderr
     assert "is trained already" in again.stdout
+    assert "statistics at projection (the site auto is projection here)" in first.stderr
     assert "epoch 1: train loss 0." in first.stdout and ", the best so far by valid" in first.stdout
     assert (exp / "valid.loss.best.pth").stat().st_mtime_ns == weights
     assert enhanced.stat().st_mtime_ns == before
@@ -106,6 +126,7 @@ def test_all_stages(tmp_path):
     longer = run(*options, "--stage", "3", "--stop_stage", "3")
     assert longer.returncode == 0, longer.stdout + longer.stderr
     assert [epoch for epoch, _ in read_curves(exp)["valid"]] == [1, 2]
+    check_table_of_files(exp)
 
     # From here on, on other data: no statistics, no checkpoint, no word of what the model is.
     options = [*options[:6], "--init", str(exp), "--set", "max_epoch=1 num_iters_per_epoch=8"]
@@ -143,7 +164,7 @@ def test_all_stages(tmp_path):
         (["--stage", "3", "--upstream_ckpt", "../../../test"], "train/wav.scp: run stage 1 first"),
         (["--stage", "4"], "data/test/wav.scp: run stage 1 first"),
         (["--stage", "5"], "summary.json: run stage 4 first"),
-        (["--prepare", "timit", "--stop_stage", "1"], "there are mini and voicebank_demand"),
+        (["--prepare", "timit", "--stop_stage", "1"], "there are mini, voicebank_demand"),
         (["--speech_root", "/no/speech", "--stop_stage", "1"], "/no/speech"),
     ],
 )

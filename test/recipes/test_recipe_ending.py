@@ -41,6 +41,8 @@ def test_a_signal_ends_the_recipe(tmp_path, number, to_all):
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        # Tests that run in the background ignore SIGINT, and so would all that they start.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     assert process.stdout
     assert any(line == "ready\n" for line in process.stdout)

@@ -1,0 +1,102 @@
+"""What lies above 8 kHz, which the model does not hear: kept under the gain from 4 to 8 kHz."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+
+import numpy as np
+
+from featnorm_se.data.audio import FloatArray, resample_blocks
+from featnorm_se.inference.long_signal import Signal
+from featnorm_se.names import SAMPLE_RATE
+
+_CORNER = 4000.0  # Hz; the gain is that of what lies above, up to 8 kHz
+_SECONDS = 0.02  # of the mean of its energy
+_FLOOR = 1e-12  # of energy, so that silence has a gain
+
+
+def to_own_rate(
+    pieces: Iterable[FloatArray],
+    signal: Signal,
+    original: Callable[[], Iterator[FloatArray]],
+    rate: int,
+    frames: int,
+    high_band: str = "keep",
+) -> Iterator[FloatArray]:
+    """Bring an enhanced signal back to the rate that it came with.
+
+    Args:
+        pieces: the enhanced signal, (n, channels) at 16 kHz.
+        signal: the noisy one at 16 kHz.
+        original: starts the noisy signal anew, blocks (n, channels) at its own rate.
+        rate: that rate, in Hz.
+        frames: its samples at that rate.
+        high_band: ``keep`` adds what the noisy signal has above 8 kHz, weaker as the model made
+            the band from 4 to 8 kHz weaker at that time; ``drop`` leaves it out.
+
+    Yields:
+        (n, channels) float32, together as long as the original.
+    """
+    if rate <= SAMPLE_RATE or high_band == "drop":
+        left = frames  # resampling there and back can add a few samples
+        for piece in resample_blocks(pieces, SAMPLE_RATE, rate):
+            yield piece[:left]
+            left -= len(piece[:left])
+        return
+    noisy, source = _Reader(signal.blocks()), _Reader(original())
+    gain = _Gain(signal.channels)
+
+    def together() -> Iterator[FloatArray]:
+        for piece in pieces:
+            x = noisy.take(len(piece))
+            yield np.concatenate([piece, x, gain(piece, x)], axis=1)
+
+    # One resampler for all three keeps them together to the sample.
+    for block in resample_blocks(together(), SAMPLE_RATE, rate):
+        whole = source.take(len(block))
+        low, heard, factor = np.split(block[: len(whole)], 3, axis=1)
+        yield low + factor.clip(0.0, 1.0) * (whole - heard)
+
+
+class _Reader:
+    """Takes any number of samples from a signal that comes in blocks."""
+
+    def __init__(self, blocks: Iterator[FloatArray]) -> None:
+        self._blocks = blocks
+        self._held: FloatArray | None = None
+
+    def take(self, count: int) -> FloatArray:
+        """Return the next (count, channels); fewer at the end."""
+        parts = [] if self._held is None else [self._held]
+        while sum(map(len, parts)) < count and (block := next(self._blocks, None)) is not None:
+            parts.append(block)
+        joined = parts[0] if len(parts) == 1 else np.concatenate(parts)
+        self._held = joined[count:]
+        return joined[:count]
+
+
+class _Gain:
+    """The square root of the quotient of two signals' energies above 4 kHz, over time."""
+
+    def __init__(self, channels: int) -> None:
+        from scipy.signal import butter
+
+        self._high = butter(4, _CORNER, "highpass", fs=SAMPLE_RATE, output="sos")
+        self._decay = float(np.exp(-1.0 / (_SECONDS * SAMPLE_RATE)))
+        self._states = [
+            (np.zeros((len(self._high), 2, channels)), np.zeros((1, channels))) for _ in range(2)
+        ]
+
+    def __call__(self, enhanced: FloatArray, noisy: FloatArray) -> FloatArray:
+        """Return the factor at each sample, (n, channels), of the next piece of both."""
+        from scipy.signal import lfilter, sosfilt
+
+        energies = []
+        for index, x in enumerate((enhanced, noisy)):
+            high, mean = self._states[index]
+            band, high = sosfilt(self._high, x, axis=0, zi=high)
+            coefficients = ([1.0 - self._decay], [1.0, -self._decay])
+            energy, mean = lfilter(*coefficients, np.square(band), axis=0, zi=mean)
+            self._states[index] = (high, mean)
+            energies.append(np.maximum(energy, 0.0) + _FLOOR)
+        return np.sqrt(energies[0] / energies[1]).clip(0.0, 1.0).astype(np.float32)

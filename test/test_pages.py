@@ -1,0 +1,80 @@
+"""The pages: links lead somewhere, and commands have the options that they are shown with."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+from featnorm_se.bin.main import COMMANDS
+
+ROOT = Path(__file__).parents[1]
+PAGES = [
+    *(ROOT.glob("*.md")),
+    *(ROOT.glob("doc/*.md")),
+    *(ROOT.glob("egs/*/*/README.md")),
+    *(ROOT.glob("egs/*/*/conf/tables/README.md")),
+]
+SCRIPTS = {
+    "run.sh": ("egs/TEMPLATE/enh1/featnorm.sh", "egs/mini/ssl1/run.sh"),
+    "tables.sh": ("egs/TEMPLATE/enh1/tables.sh",),
+    "grid.sh": ("egs/mini/enh1/grid.sh",),
+}
+
+
+def anchors(page: Path) -> set[str]:
+    """Return what a page's headings are called in links, as GitHub makes them."""
+    titles = re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page):
+    for target in re.findall(r"\]\(([^)]+)\)", page.read_text()):
+        if "://" in target:
+            continue
+        name, _, anchor = target.partition("#")
+        there = (page.parent / name).resolve() if name else page
+        assert there.exists(), target
+        assert not anchor or anchor in anchors(there), target
+
+
+def known_options(words: list[str]) -> tuple[set[str], list[str]] | None:
+    """Return a command's options and the words it is given; ``None``: it is not ours."""
+    script = SCRIPTS.get(Path(words[0]).name)
+    if script:
+        texts = [(ROOT / name).read_text() for name in script]
+        found = {name for text in texts for name in re.findall(r"^(\w+)=.* # ", text, re.MULTILINE)}
+        return {f"--{name}" for name in found} | {"--help", "--"}, words[1:]
+    if words[:2] == ["python", "-m"] and words[2].startswith("featnorm_se.bin."):
+        module, arguments = words[2], words[3:]
+    elif words[0] == "featnorm-se" and words[1:] and words[1] in COMMANDS:
+        module, arguments = f"featnorm_se.bin.{COMMANDS[words[1]][0]}", words[2:]
+    else:
+        return None
+    if module.endswith(".espnet"):  # the rest is ESPnet's
+        return None
+    parser = import_module(module).get_parser()
+    return set(parser._option_string_actions), arguments
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_commands_have_the_options_that_they_are_shown_with(page):
+    if page.name == "CHANGELOG.md":  # tells of options that are gone
+        return
+    text = page.read_text().replace("\\\n", " ")
+    lines = re.findall(r"^ {4}(.*)$", text, re.MULTILINE) + re.findall(r"`([^`\n]+)`", text)
+    for line in lines:
+        for command in re.split(r"&&|\||;", line.partition(" #")[0]):
+            try:
+                words = shlex.split(command)
+            except ValueError:  # half of a quotation
+                continue
+            words = [word for word in words if not re.match(r"\w+=", word)]
+            known = known_options(words) if words else None
+            if known:
+                options = {word for word in known[1] if re.match(r"--?[a-z]", word)}
+                assert options <= known[0], f"{command}: {options - known[0]}"
