@@ -105,8 +105,8 @@ def export_upstream(model: Path, output: Path, model_file: str | None = None) ->
     those of ``pack``; a model may be packed already. Returns the files, both or the ``.pt`` alone.
 
     Raises:
-        FeatnormError: the model cannot be read, its upstream has no weights, or the output is no
-            ``.pt``.
+        FeatnormError: the model cannot be read, s3prl has no layout for its upstream, or the output
+            is no ``.pt``.
     """
     if output.suffix != ".pt":
         raise FeatnormError(f"an upstream is written to a .pt: {output}.pt, say, not {output}")

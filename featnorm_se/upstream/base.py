@@ -212,14 +212,14 @@ class Upstream(nn.Module):
         self.train(self.training)
 
     def s3prl_states(self) -> dict[str, Any]:
-        """Return what a checkpoint holds for s3prl's experts; FeatnormError: no weights."""
+        """Return what a checkpoint holds for s3prl's experts; FeatnormError: they have none."""
         config, weights = self.config, self.model.state_dict()
-        if not weights:
-            raise FeatnormError(f"the upstream {self.name} has no weights to write")
         if self.family == "wavlm":
             return {"cfg": config["cfg"], "model": weights}
         if "transformer" in config:  # Mockingjay and TERA
             return {"Config": {}, "Upstream_Config": config, "Transformer": weights}
+        if "model_cfg" not in config:
+            raise FeatnormError(f"s3prl has no layout for the upstream {self.name}")
         states = {key: config[key] for key in ("task_cfg", "model_cfg")} | {"model_weight": weights}
         if "labels" in config:  # HuBERT's, of which only the number counts
             states["dictionaries_symbols"] = [[*map(str, range(n))] for n in config["labels"]]

@@ -62,7 +62,7 @@ def test_without_clean_statistics_and_what_cannot_be_written(tmp_path, capsys):
     fbank = save_tiny(tmp_path / "fbank", "fbank", "none")
     (tmp_path / "both.npz").mkdir()  # of two files none is written if one cannot be
     for source, name, told in (
-        (fbank, "a.pt", "fbank has no weights"),
+        (fbank, "a.pt", "no layout for the upstream fbank"),
         (folder, "a.ckpt", "a.ckpt.pt, say"),
         (tmp_path, "a.pt", "holds no config.yaml"),
         (save_tiny(tmp_path / "exp"), "both.pt", "both.npz: Is a directory"),
