@@ -6,6 +6,10 @@ SHELL := /bin/bash
 
 PYTHON ?=
 BASE_PYTHON ?=
+# tools/ is another folder: a relative path means this one.
+ifneq ($(findstring /,$(PYTHON)),)
+    override PYTHON := $(abspath $(PYTHON))
+endif
 export PYTHON BASE_PYTHON PIP_ARGS
 
 # How many tests run at once, and what else pytest gets: make test PYTEST_ARGS="-k statistics"

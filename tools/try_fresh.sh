@@ -16,11 +16,17 @@ commands=("$@")
 source=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 root=${FRESH_ROOTS:-/var/tmp/featnorm_se_roots}/${suite}
 
+[[ ${suite} =~ ^[a-z]+$ ]] || { echo "try_fresh: error: SUITE is a Debian's name, such as trixie" >&2; exit 1; }
 [[ ${EUID} == 0 ]] || { echo "try_fresh: error: root is needed, to make the bare root and to change into it" >&2; exit 1; }
 command -v debootstrap >/dev/null || { echo "try_fresh: error: no debootstrap: apt-get install debootstrap" >&2; exit 1; }
 
+mkdir -p "${root}"
+exec 9>"${root}.lock"
+flock -n 9 || { echo "try_fresh: error: another run is using ${root}" >&2; exit 1; }
+# A run that was killed left them: what is removed below must not be this machine's.
+umount --lazy "${root}/proc" "${root}/dev" 2>/dev/null || true
 if [[ ! -e ${root}/.made ]]; then
-    rm -rf "${root}"
+    rm -rf --one-file-system "${root}"
     mkdir -p "${root}"
     debootstrap --variant=minbase --include=python3,python3-venv,build-essential,git,ca-certificates "${suite}" "${root}"
     chroot "${root}" useradd --create-home user

@@ -165,8 +165,8 @@ def _read_side(pair: Utterance, kind: str) -> tuple[FloatArray, int]:
         raise FeatnormError(
             f"{path} is sampled at {rate} Hz: the band up to 8000 Hz that is wanted is not in it"
         )
-    if not samples.any():
-        raise FeatnormError(f"{path} is silent (all its samples are zero)")
+    if (samples == samples[:1]).all():
+        raise FeatnormError(f"{path} is silent (all its samples are {samples[0, 0]:g})")
     return to_mono(samples, path), rate
 
 

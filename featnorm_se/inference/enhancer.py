@@ -150,7 +150,9 @@ class Enhancer:
         from featnorm_se.inference.high_band import to_own_rate
         from featnorm_se.inference.long_signal import Signal, enhance_signal
 
-        signal = np.asarray(x, dtype=np.float32)
+        if isinstance(sample_rate, str) or sample_rate < 1000:
+            raise FeatnormError(f"a sampling rate of {sample_rate!r}: a number of Hz is wanted")
+        signal = np.asarray(x.detach() if isinstance(x, torch.Tensor) else x, dtype=np.float32)
         if channels_first:
             return np.ascontiguousarray(self(signal.T, sample_rate, windowing).T)
         if signal.ndim not in (1, 2) or not signal.size:
@@ -197,6 +199,8 @@ def choose_device(name: str) -> torch.device:
         device = torch.device(name)
     except RuntimeError as error:
         raise FeatnormError(f"--device is auto, cpu or cuda, not {name!r}") from error
+    if device.type not in ("cpu", "cuda"):
+        raise FeatnormError(f"--device is auto, cpu or cuda, not {name!r}")
     if device.type == "cuda" and not torch.cuda.is_available():
         raise FeatnormError(f"--device {name}: torch finds no GPU here; try auto or cpu")
     return device

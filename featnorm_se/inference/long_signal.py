@@ -23,7 +23,15 @@ from featnorm_se.normalization import FeatureNorm
 from featnorm_se.progress import progress
 from featnorm_se.statistics import SiteStats
 from featnorm_se.upstream.base import Upstream
-from featnorm_se.upstream.batching import BLOCK, Part, keep_blocks, signal_blocks
+from featnorm_se.upstream.batching import (
+    BLOCK,
+    SILENCE,
+    Part,
+    block_deviation,
+    keep_blocks,
+    signal_blocks,
+    silence_limit,
+)
 
 if TYPE_CHECKING:
     from featnorm_se.inference.enhancer import Enhancer
@@ -40,11 +48,13 @@ class Signal:
         samples: a channel's.
         channels: their number.
         blocks: starts anew: blocks (n, channels) float32.
+        silence: 10 ms that vary by less hold no signal, see ``silence_limit``.
     """
 
     samples: int
     channels: int
     blocks: Callable[[], Iterator[FloatArray]]
+    silence: float = SILENCE
 
     @classmethod
     def of(cls, samples: FloatArray) -> Signal:
@@ -85,22 +95,27 @@ def enhance_signal(
 
 
 def without_offset(signal: Signal) -> Signal:
-    """Take a constant offset off each channel: it is no sound, and the model never heard one.
+    """Take a constant offset off each channel, and find what is silence in this recording.
 
     It is the mean of what holds a signal: the zeros of a mute have no offset.
     """
     total = np.zeros(signal.channels)
     count = np.zeros(signal.channels)
+    loudest = 0.0
     for x in signal.blocks():
         wav = torch.from_numpy(np.ascontiguousarray(x.T))
         if not wav.shape[1]:
             continue
+        loudest = max(loudest, float(block_deviation(wav).max()))
         lengths = torch.full((len(wav),), wav.shape[1])
-        kept = signal_blocks(wav, lengths).repeat_interleave(BLOCK, dim=1)[:, : wav.shape[1]]
+        kept = signal_blocks(wav, lengths, limit=silence_limit(loudest))
+        kept = kept.repeat_interleave(BLOCK, dim=1)[:, : wav.shape[1]]
         total += (wav.double() * kept).sum(dim=1).numpy()
         count += kept.sum(dim=1).numpy()
     offset = (total / np.maximum(count, 1)).astype(np.float32)
-    return replace(signal, blocks=lambda: (x - offset for x in signal.blocks()))
+    blocks = signal.blocks
+    limit = silence_limit(loudest)
+    return replace(signal, blocks=lambda: (x - offset for x in blocks()), silence=limit)
 
 
 def enhance_windows(
@@ -126,13 +141,13 @@ def enhance_windows(
         for rows in batches("statistics"):
             wav = _stack(rows)
             lengths = torch.full((len(rows),), wav.shape[1])
-            blocks = signal_blocks(wav, lengths)
+            blocks = signal_blocks(wav, lengths, limit=signal.silence)
             speaks = blocks.any(dim=1)
             if not speaks.any():
                 continue
             rows = [row for row, one in zip(rows, speaks, strict=True) if one]
             wav, lengths = keep_blocks(wav[speaks], lengths[speaks], blocks[speaks])
-            with _given(upstream, signal.samples, rows, known), enhancer.precision():
+            with _given(upstream, signal, rows, known), enhancer.precision():
                 features = _features_before_norm(upstream, site, wav.to(enhancer.device), lengths)
             for row, kept, x in zip(rows, blocks[speaks], features, strict=True):
                 own = x[_own_frames(row.window, upstream.hop, kept, len(x))]
@@ -140,7 +155,7 @@ def enhance_windows(
         known[site] = totals
     done: list[FloatArray] = []
     for rows in batches("enhancing"):
-        with _given(upstream, signal.samples, rows, known):
+        with _given(upstream, signal, rows, known):
             done += list(enhancer.enhance(_stack(rows)).numpy())
         while len(done) >= signal.channels:
             yield np.stack(done[: signal.channels], axis=1)
@@ -204,19 +219,20 @@ def _own_frames(window: Window, hop: int, kept: Tensor, frames: int) -> Tensor:
 
 
 @contextmanager
-def _given(upstream: Upstream, samples: int, rows: list[Row], known: Known) -> Iterator[None]:
+def _given(upstream: Upstream, signal: Signal, rows: list[Row], known: Known) -> Iterator[None]:
     """Have an upstream know what the rows are parts of, and normalize them by what is known.
 
     Args:
         upstream: the upstream; it is left as it was, whatever happens.
-        samples: of the whole signal.
+        signal: the whole signal.
         rows: the batch.
         known: statistics of the whole signal.
     """
     channels = [row.channel for row in rows]
     norms = _normalized(upstream)
     try:
-        upstream.part = Part(samples, [row.window.start for row in rows])
+        upstream.silence = signal.silence
+        upstream.part = Part(signal.samples, [row.window.start for row in rows])
         for site, totals in known.items():
             rows_stats = [totals[channel] for channel in channels]
             like = norms[site].mean
@@ -225,6 +241,6 @@ def _given(upstream: Upstream, samples: int, rows: list[Row], known: Known) -> I
             norms[site].given = (mean[:, None], std[:, None])
         yield
     finally:
-        upstream.part = None
+        upstream.part, upstream.silence = None, SILENCE
         for norm in norms.values():
             norm.given = None

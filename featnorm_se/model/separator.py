@@ -191,7 +191,7 @@ class FeatNormSeparator(AbsSeparator):
         if size < 2:
             return None
         valid = ~padding_mask(lengths, size)
-        blocks = signal_blocks(wav, samples, self.stft[1])
+        blocks = signal_blocks(wav, samples, self.stft[1], self.upstream.silence)
         # Blocks are the steps from frame to frame; the last frame goes with the last of them.
         frames = pad(blocks, (0, size - blocks.shape[1]))
         frames = frames | (padding_mask(lengths - 1, size) & frames.roll(1, dims=1))

@@ -8,8 +8,8 @@ from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from featnorm_se.errors import FeatnormError
-from featnorm_se.files import sha256_file
+from featnorm_se.errors import FeatnormError, say
+from featnorm_se.files import read_json, sha256_file
 from featnorm_se.upstream import load_upstream
 
 if TYPE_CHECKING:
@@ -90,6 +90,9 @@ def read_initial(source: Path) -> InitialModel:
 
     if not source.exists():
         raise FeatnormError(f"--init {source}: there is no such experiment or packed model")
+    record = source / "run.json"
+    if record.is_file() and not read_json(record).get("finished"):
+        say(f"warning: --init {source} is not trained to its end: its best epoch so far is taken")
     config, weights = read_model(source)
     try:
         separator = Enhancer(config, weights).separator

@@ -71,7 +71,7 @@ def is_finished(expdir: Path, fields: Mapping[str, Any]) -> bool:
             f"{expdir / _NAME} is of a run with {reasons}: give it another --tag or --expdir, or"
             " remove the folder"
         )
-    if before.get("finished") and before.get("max_epoch") == fields["max_epoch"]:
+    if before.get("finished") and (before.get("max_epoch") or 0) >= (fields["max_epoch"] or 0):
         return True
     if trained:
         mend = "give this run another --tag or --expdir"

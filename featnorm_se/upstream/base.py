@@ -11,7 +11,7 @@ from torch.utils.checkpoint import checkpoint
 
 from featnorm_se.errors import FeatnormError
 from featnorm_se.names import resolve_sites
-from featnorm_se.upstream.batching import Part, zero_padding
+from featnorm_se.upstream.batching import SILENCE, Part, zero_padding
 
 Steps = Generator[tuple[str, Tensor, Tensor], Tensor, None]
 Count = TypeVar("Count", int, Tensor)
@@ -45,6 +45,7 @@ class Upstream(nn.Module):
         norms: one normalization module a site, keyed by the site with ``_`` for ``.``.
         part: the rows of a batch are parts of a longer file, which says where pieces begin;
             ``None``: they are whole utterances.
+        silence: blocks that vary by less hold no signal; a quiet recording has a limit of its own.
     """
 
     model: Any  # s3prl's modules carry no types
@@ -65,6 +66,7 @@ class Upstream(nn.Module):
         self.model = model
         self.norms = nn.ModuleDict()
         self.part: Part | None = None
+        self.silence = SILENCE
         self._own_dropout: list[float] = []
 
     def frames(self, samples: Count) -> Count:

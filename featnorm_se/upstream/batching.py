@@ -24,24 +24,43 @@ def zero_padding(x: Tensor, lengths: Tensor) -> Tensor:
     return x.masked_fill(padding_mask(lengths, x.size(1)).unsqueeze(-1), 0.0)
 
 
-# What varies by less than one step of 16 bits is no signal: such a recording cannot hold it.
-SILENCE = 2.0**-15
+# What varies by less than two steps of 16 bits, as dither does, is no signal.
+SILENCE = 2.0**-14
 BLOCK = 160  # samples that are judged together: 10 ms
 
 
-def signal_blocks(wav: Tensor, wav_lengths: Tensor, block: int = BLOCK) -> Tensor:
+def silence_limit(loudest: float) -> float:
+    """Return what the blocks of a recording must vary by to hold a signal.
+
+    In a quiet recording that is 60 dB below its loudest block, but a step of 24 bits at least.
+
+    Args:
+        loudest: the deviation of the block that varies most.
+    """
+    return min(SILENCE, max(2.0**-23, 1e-3 * loudest))
+
+
+def block_deviation(wav: Tensor, block: int = BLOCK) -> Tensor:
+    """Return the deviation of the samples of each block, (B, T); T is N / block, rounded up."""
+    padded = F.pad(wav, (0, -wav.size(1) % block), mode="replicate")
+    return padded.unflatten(1, (-1, block)).std(-1, unbiased=False)
+
+
+def signal_blocks(
+    wav: Tensor, wav_lengths: Tensor, block: int = BLOCK, limit: float = SILENCE
+) -> Tensor:
     """Return which blocks hold a signal, (B, T) booleans; T is N / block, rounded up.
 
-    A block does not where the deviation of its samples is below ``SILENCE``, and that of the
-    blocks on either side as well. Mute, gated and edited recordings are full of such blocks.
+    A block does not where its samples deviate by less than the limit, and those of the blocks on
+    either side as well. Mute, gated and edited recordings are full of such blocks.
 
     Args:
         wav: (B, N) samples in [-1, 1].
         wav_lengths: (B,) valid samples.
         block: samples in a block.
+        limit: see ``silence_limit``.
     """
-    padded = F.pad(wav, (0, -wav.size(1) % block), mode="replicate")
-    varies = padded.unflatten(1, (-1, block)).std(-1, unbiased=False) >= SILENCE
+    varies = block_deviation(wav, block) >= limit
     near = F.max_pool1d(varies[:, None].float(), 3, stride=1, padding=1)[:, 0] > 0
     blocks = (wav_lengths.to(wav.device) - 1) // block + 1
     return near & ~padding_mask(blocks, near.size(1))

@@ -99,9 +99,11 @@ def _reason(error: Exception) -> str:
             name = line.split("GLOBAL")[-1].split("was not")[0].strip()
             return f"it would execute code ({name[:100]}); only tensors and plain data are read"
     first = " ".join(str(error).split())[:120]
-    return f"it is cut short or no checkpoint ({first}); remove it: it is fetched or made again"
+    mend = "remove it, if it was fetched or made by a recipe: it is again"
+    return f"it is cut short or no checkpoint ({first}); {mend}"
 
 
+_FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 _LAYER = r"\(([1-9]\d{0,4}),([1-9]\d{0,4}),([1-9]\d{0,4})\)"
 _LAYERS = re.compile(rf"\[({_LAYER}(?:,{_LAYER})*)\](?:\*(?P<times>[1-9]\d?))?")
 
@@ -148,7 +150,12 @@ def load_weights(
     own = {_respell(name): value for name, value in model.state_dict().items()}
     weights = {_respell(name): value for name, value in weights.items()}
     shared = {name: value for name, value in weights.items() if name in own}
-    tensors = {name: value for name, value in shared.items() if isinstance(value, Tensor)}
+    tensors = {
+        name: value
+        for name, value in shared.items()
+        if isinstance(value, Tensor) and value.layout is torch.strided and not value.is_meta
+        if value.dtype in (*_FLOATS, own[name].dtype)
+    }
     faults = {
         "missing": [name for name in own if name not in weights and name not in spare],
         "left over": [name for name in weights if name not in own],
@@ -157,7 +164,7 @@ def load_weights(
             for name, value in tensors.items()
             if value.shape != own[name].shape
         ],
-        "no tensor": [name for name in shared if name not in tensors],
+        "no plain floats": [name for name in shared if name not in tensors],
         "not finite": [name for name, value in tensors.items() if not value.isfinite().all()],
     }
     found = [

@@ -78,7 +78,8 @@ def read_folder(
     """Take architecture and weights out of a folder.
 
     Args:
-        folder: with ``config.json`` and ``model.safetensors`` or ``pytorch_model.bin``.
+        folder: with ``config.json`` and ``model.safetensors`` or ``pytorch_model.bin``; or one of
+            these two files in it.
         family: ``wavlm``, ``hubert`` or ``wav2vec2``.
         architecture: the card's, for what ``config.json`` does not say: dropouts, and the parts
             of pre-training.
@@ -90,6 +91,9 @@ def read_folder(
     Raises:
         FeatnormError: it is another model than of this family, or one that cannot be read.
     """
+    names: tuple[str, ...] = WEIGHTS
+    if not folder.is_dir():
+        folder, names = folder.parent, (folder.name,)
     config = read_json(folder / CONFIG)
     kind = config.get("model_type") if isinstance(config, dict) else None
     if kind != family or family not in FAMILIES:
@@ -100,7 +104,7 @@ def read_folder(
     for key, followed in _FOLLOWED.items():
         if config.get(key, followed) != followed:
             raise FeatnormError(f"{folder / CONFIG}: {key} {config[key]!r:.60} is not supported")
-    found = [folder / name for name in WEIGHTS if (folder / name).is_file()]
+    found = [folder / name for name in names if (folder / name).is_file()]
     if not found:
         parts = "in parts: save them in one" if list(folder.glob("*.index.json")) else "not there"
         raise FeatnormError(f"{folder}: the weights ({' or '.join(WEIGHTS)}) are {parts}")
@@ -119,15 +123,25 @@ def _architecture(
     keys = list(_KEYS.items())[: None if config["model_type"] == "wavlm" else -2]
     try:
         network, task = (architecture[part] for part in FAMILIES[config["model_type"]])
-        network.update({ours: config[theirs] for theirs, ours in keys})
-        rows = zip(config["conv_dim"], config["conv_kernel"], config["conv_stride"], strict=True)
-        network["conv_feature_layers"] = repr(list(rows))
+        columns = (config["conv_dim"], config["conv_kernel"], config["conv_stride"])
+        rows = list(zip(*columns, strict=True))
+        for theirs, ours in keys:
+            _check(theirs, config[theirs], type(network[ours]))
+            network[ours] = config[theirs]
+        for number in sum(rows, ()):
+            _check("conv_dim, conv_kernel or conv_stride", number, int)
+        network["conv_feature_layers"] = repr(rows)
         network["extractor_mode"] = _MODES[config["feat_extract_norm"]]
         # Not do_normalize, which is true by default for models that were trained without.
         task["normalize"] = config["feat_extract_norm"] == "layer"
     except (KeyError, TypeError, ValueError) as error:
         raise FeatnormError(f"{folder / CONFIG} describes no such network: {error!r}") from error
     return architecture
+
+
+def _check(key: str, value: Any, kind: type) -> None:
+    if type(value) is not kind or (isinstance(value, int) and kind is int and value < 1):
+        raise ValueError(f"{key} {value!r:.40}")
 
 
 def rename(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -145,6 +159,8 @@ def rename(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
             name = re.sub(pattern, replacement, name)
         stem, packed, end = name.partition("in_proj_")
         if packed and isinstance(value, Tensor):
+            if not value.dim() or len(value) % 3:
+                raise FeatnormError(f"{theirs} has the shape {tuple(value.shape)}")
             for part, rows in zip("qkv", value.chunk(3), strict=True):
                 renamed[f"{stem}{part}_proj.{end}"] = rows
         else:

@@ -56,9 +56,8 @@ def from_file(name: str, card: Mapping[str, Any], checkpoint: str | Path | None)
     if path.suffix == ".zip":
         raise FeatnormError(f"{path} is a packed model and no upstream: give it to --init")
     known = card.get("sha256") if checkpoint is None else None
-    if path.name in huggingface.WEIGHTS and (path.parent / huggingface.CONFIG).is_file():
-        path = path.parent
-    if path.is_dir():
+    named = path.name in huggingface.WEIGHTS and (path.parent / huggingface.CONFIG).is_file()
+    if named or path.is_dir():
         held = huggingface.read_folder(path, card["family"], card["architecture"])
     else:
         held = (*_read(name, card, path), [path])

@@ -101,7 +101,7 @@ def test_a_broken_off_run_keeps_what_was_resampled(root: Path) -> None:
     for number in (1, 2):
         for kind in ("noisy", "clean"):
             path = root / f"{kind}_testset_wav" / f"p232_00{number}.wav"
-            write(path, 0.1 * np.ones(9600), 48000)
+            write(path, 0.1 * np.sin(np.arange(9600)), 48000)
     good = path.read_bytes()
     path.write_bytes(b"no audio at all")
     assert prepare(root) == 1
@@ -113,7 +113,7 @@ def test_a_broken_off_run_keeps_what_was_resampled(root: Path) -> None:
     first.unlink()
     assert prepare(root) == 0 and first.is_file()
     source = root / "noisy_testset_wav" / "p232_001.wav"
-    write(source, 0.2 * np.ones(9600), 48000)
+    write(source, 0.2 + 0.001 * np.sin(np.arange(9600)), 48000)
     assert prepare(root) == 0
     assert np.abs(read_audio(first)[1000:2000] - 0.2).max() < 0.01
 
@@ -121,7 +121,7 @@ def test_a_broken_off_run_keeps_what_was_resampled(root: Path) -> None:
 def test_test_root_takes_the_place_of_the_test_set(root: Path) -> None:
     other = root.parent / "other"
     for kind in ("noisy", "clean"):
-        write(other / kind / "p257_009.flac", 0.1 * np.ones(800))
+        write(other / kind / "p257_009.flac", 0.1 * np.sin(np.arange(800)))
     assert prepare(root, "--test_root", str(other)) == 0
     test = root.parent / "data" / "test"
     assert read_scp(test / "utt2spk") == {"p257_009": "p257"}
@@ -133,21 +133,21 @@ def clean(root: Path, name: str = "p227_001") -> Path:
 
 
 def other_length(root: Path) -> None:
-    write(clean(root), 0.1 * np.ones(3361))
+    write(clean(root), 0.1 * np.sin(np.arange(3361)))
 
 
 def low_rate(root: Path) -> None:
-    write(clean(root), 0.1 * np.ones(3200), 8000)
-    write(root / "noisy_trainset_28spk_wav" / "p227_001.wav", 0.1 * np.ones(3200), 8000)
+    write(clean(root), 0.1 * np.sin(np.arange(3200)), 8000)
+    write(root / "noisy_trainset_28spk_wav" / "p227_001.wav", 0.1 * np.sin(np.arange(3200)), 8000)
 
 
 def name_twice(root: Path) -> None:
-    write(clean(root).with_suffix(".flac"), 0.1 * np.ones(3200))
+    write(clean(root).with_suffix(".flac"), 0.1 * np.sin(np.arange(3200)))
 
 
 def in_two_sets(root: Path) -> None:
     for kind in ("clean", "noisy"):
-        write(root / f"{kind}_testset_wav" / "p227_001.wav", 0.1 * np.ones(3200))
+        write(root / f"{kind}_testset_wav" / "p227_001.wav", 0.1 * np.sin(np.arange(3200)))
 
 
 FAULTS = [

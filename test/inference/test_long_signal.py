@@ -185,3 +185,14 @@ def test_silence_and_a_constant_offset_change_nothing(
     kept = np.concatenate([y[:at], y[at + len(mute) :]])
     wanted = enhance(x, windowing=how)
     assert decibels(kept - wanted, wanted) < -25
+
+
+def test_dither_is_silence_and_a_quiet_recording_is_not(tmp_path) -> None:
+    enhance = Enhancer.from_pretrained(save_tiny(tmp_path / "exp", "tera_tiny"))
+    how, x = Windowing(6.0, 1.0), speechlike(9)[:, 0]
+    wanted = enhance(x, windowing=how)
+    dither = np.random.default_rng(0).normal(size=30 * 16000).astype(np.float32) * 1.2 * 2.0**-15
+    y = enhance(np.concatenate([dither, x]), windowing=how)[len(dither) :]
+    assert decibels(y - wanted, wanted) < -25
+    quiet = enhance(1e-4 * x, windowing=how) * 1e4
+    assert decibels(quiet, wanted) > -3

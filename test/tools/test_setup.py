@@ -95,6 +95,25 @@ def test_make_runs_what_is_left_to_do_in_order(tmp_path: Path) -> None:
     assert make() == first[1:]
 
 
+def test_a_blank_in_the_path_of_the_checkout_does_no_harm(tmp_path: Path) -> None:
+    folder = tmp_path / "a b" / "c"
+    folder.mkdir(parents=True)
+    tools = copy_tools(folder)
+    (tools / "check_install.py").touch()
+    done = '#!/bin/bash\nmkdir -p "$(dirname "$STAMP")" && touch "$STAMP"\n'
+    for step in (tools / "installers").glob("*.sh"):
+        step.write_text(done if step.name != "write_activate.sh" else "#!/bin/bash\n", "utf-8")
+    python_saying(tools / "python", "exit 0")
+    (tools / "venv" / "bin").mkdir(parents=True)
+    (tools / "python").rename(tools / "venv" / "bin" / "python")
+    for _ in range(2):
+        made = run("make", "PYTHON=", cwd=tools)
+        assert made.returncode == 0 and "complete" in made.stdout, made.stdout
+        assert "recipe for target" not in made.stdout and "Circular" not in made.stdout
+    assert len(list((tools / "venv").glob(".featnorm_se/*/*.done"))) == 3
+    assert sorted(path.name for path in tmp_path.rglob("*") if path.name == "a") == []
+
+
 # ---- what is refused, each in one line
 
 

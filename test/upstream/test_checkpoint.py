@@ -182,7 +182,7 @@ def test_weights_that_do_not_fit_are_listed(states, tmp_path, family):
     weights[names[2]] = "text"
     weights[names[3]] = weights[names[3]] * float("nan")
     torch.save(held, tmp_path / "odd.pt")
-    found = "1 missing.* 1 left over.* 1 misshapen.* 1 no tensor.* 1 not finite"
+    found = "1 missing.* 1 left over.* 1 misshapen.* 1 no plain floats.* 1 not finite"
     with pytest.raises(FeatnormError, match=found):
         load(family, tmp_path / "odd.pt")
 

@@ -88,7 +88,11 @@ def test_the_identity_is_of_both_files_and_the_weights_lead_to_their_folder(copi
         ({"feat_extract_norm": "batch"}, "wavlm", "describes no such network: KeyError('batch')"),
         ({"conv_kernel": [10, 3]}, "wavlm", "describes no such network: ValueError"),
         ({"num_hidden_layers": 3}, "wavlm", "missing"),
-        ({"hidden_size": "24"}, "wavlm", "cannot build a wavlm upstream"),
+        ({"hidden_size": "24"}, "wavlm", "hidden_size '24'"),
+        ({"do_stable_layer_norm": "False"}, "wavlm", "do_stable_layer_norm 'False'"),
+        ({"num_attention_heads": True}, "wavlm", "num_attention_heads True"),
+        ({"num_buckets": -1}, "wavlm", "num_buckets -1"),
+        ({"conv_stride": [10, 0, 2]}, "wavlm", "describes no such network"),
         ({"hidden_size": 48}, "wavlm", "misshapen"),
     ],
 )
@@ -134,7 +138,7 @@ def test_no_code_of_a_folder_runs(copied, tmp_path):
     assert load(folder).num_layers == 2
     layer = f"16,10,5)] if __import__('os').system('touch {mark}') else [(16"
     hostile = copied("wavlm_base", conv_dim=[layer, 16, 16, 16])
-    with pytest.raises(FeatnormError, match="conv_feature_layers"):
+    with pytest.raises(FeatnormError, match="conv_dim, conv_kernel or conv_stride"):
         load(hostile)
     weights = torch.load(folder / "pytorch_model.bin", weights_only=True)
     torch.save({"hubert.in_proj_weight": "x", 3: 4}, folder / "pytorch_model.bin")

@@ -28,7 +28,8 @@ begin() {
     say "another set-up of this checkout is running: waiting for it"
     flock 9
     # The other one may have done this step meanwhile.
-    if [[ ${STAMP} -nt ${TOOLS}/../setup.py ]]; then
+    if [[ ${STAMP} -nt ${TOOLS}/../setup.py && ${STAMP} -nt ${TOOLS}/requirements.txt &&
+        ${STAMP} -nt ${TOOLS}/requirements-py311.txt ]]; then
         say "done by the other set-up"
         exit 0
     fi
