@@ -48,7 +48,7 @@ if __name__ == "__main__":
 def test_workers_are_no_more_than_cores_and_wait_asleep(tmp_path, users, threads):
     script = tmp_path / "program.py"
     script.write_text(PROGRAM)
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("OMP_")}
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("OMP_", "MKL_"))}
     environment |= {"OMP_NUM_THREADS": users} if users else {}
     done = subprocess.run(
         [sys.executable, str(script)], capture_output=True, text=True, env=environment, check=True
