@@ -63,6 +63,7 @@ SCP = "data/test/wav.scp"
 # fmt: off
 CASES = [
     # --- lists (scp) ---
+    ("list: a recording", f"score --ref {WAV} --inf {WAV}", nothing, "a.wav is a recording"),
     ("scp: is empty", "collect_stats", put("data/train/spk1.scp", ""), "spk1.scp is empty"),
     ("scp: a key alone", "enhance_set", put(SCP, "p232_001\n"), "wav.scp line 1", "no value"),
     ("scp: a key twice", "enhance_set", put(SCP, "a x\na y\n"), "line 2", "'a' comes twice"),

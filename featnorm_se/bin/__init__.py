@@ -83,6 +83,10 @@ def run(main: Callable[[Sequence[str]], None], argv: Sequence[str] | None = None
         # The reader (head, less) went away; that is no error of ours.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except ModuleNotFoundError as error:
+        if debug or str(error.name).split(".")[0] not in ("espnet2", "s3prl"):
+            raise
+        failure = f"{error.name} is not installed; on Python 3.11 only `make setup` brings it", 1
     except (FeatnormError, OSError, MemoryError) as error:
         if debug or not (message := _message(error)):
             raise

@@ -116,6 +116,8 @@ def read_listing(path: str | os.PathLike[str]) -> dict[str, str]:
     root = Path(path)
     if root.is_dir():
         return list_audio(root)
+    if root.suffix.lower() in AUDIO_SUFFIXES:
+        raise FeatnormError(f"{path} is a recording: a folder of them, or an scp file, is wanted")
     if not root.exists():
         raise FeatnormError(f"{path}: no such folder or scp file")
     files = read_scp(root)

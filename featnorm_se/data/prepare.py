@@ -82,6 +82,7 @@ def prepare_sets(
             good[name] = [replace(pair, condition=known.get(pair.name)) for pair in fine]
             bad[name] = {pair.name: fault for pair, fault in tried if fault}
         _tell_bad(bad, good, skip_bad)
+        _warn_of_others(output, sources)
         # All sets are good: only now what was there before is touched.
         record: dict[str, Any] = {**request, "counts": {}, "sha256": {}, "left_out": bad}
         for name, utterances in good.items():
@@ -91,6 +92,16 @@ def prepare_sets(
         write_json(output / RECORD, record)
         mark_done(output, request)
     return record
+
+
+def _warn_of_others(output: Path, sources: Mapping[str, str]) -> None:
+    """Say that what was prepared of other recordings goes."""
+    before = read_json(output / RECORD) if (output / RECORD).is_file() else {}
+    if before.get("sources", sources) != sources:
+        say(
+            f"warning: {output} held other recordings, which these replace: an experiment that was"
+            " trained there is now scored on these (another --datadir keeps both)"
+        )
 
 
 def _written(output: Path, sets: Iterable[str]) -> Iterator[Path]:

@@ -31,7 +31,7 @@ _KEPT_CONFIG = (
     *("optim_conf", "scheduler", "scheduler_conf", "upstream_lr_scale", "keep_nbest_models"),
 )
 _KEPT_RECORD = (
-    *("name", "seed", "upstream", "upstream_identity", "norm", "norm_site", "parameters"),
+    *("name", "seed", "upstream", "upstream_identity", "init", "norm", "norm_site", "parameters"),
     *("epochs", "best_epoch", "training_seconds", "versions", "machine", "finished"),
 )
 _KEPT_SCORES = ("utterances", "metrics", "versions")
@@ -191,7 +191,7 @@ def _upstream_licence(conf: Mapping[str, Any], run: Mapping[str, Any]) -> str:
     if str(run.get("upstream_identity", "")).startswith("scratch"):
         return "random ones, nobody's"
     if run.get("own_checkpoint"):
-        return "those of the checkpoint that it was given, see how that came to be"
+        return "those of what it started from, see how that came to be"
     try:
         return str(upstream_card(str(conf.get("upstream")))["licence"])
     except (FeatnormError, KeyError):
@@ -208,6 +208,8 @@ def read_results(experiment: Path) -> dict[str, Any]:
     # Its path says nothing elsewhere; that there was one says that it is not the official one.
     own = record.get("upstream_ckpt") not in (None, "scratch")
     run["own_checkpoint"] = own or bool(record.get("init"))
+    if run.get("init"):
+        run["init"] = {**run["init"], "model": Path(run["init"]["model"]).name}
     run["data"] = _only(record.get("data") or {}, ("counts", "sources", "resampler"))
     scores = {}
     for folder in sorted(experiment.glob("scores_*")):

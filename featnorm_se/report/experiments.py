@@ -51,7 +51,8 @@ class Experiment:
         """``pre-trained``, ``scratch`` or ``init``; empty when the record does not say."""
         if self.run.get("init") or not self.run.get("upstream"):
             return "init" if self.run.get("init") else ""
-        return "scratch" if self.run.get("upstream_ckpt") == "scratch" else "pre-trained"
+        random = str(self.run.get("upstream_identity", "")).startswith("scratch")
+        return "scratch" if random or self.run.get("upstream_ckpt") == "scratch" else "pre-trained"
 
     def mean(self, testset: str, metric: str) -> float | None:
         """Return a metric's mean on a test set, or ``None`` when it was not scored."""

@@ -66,7 +66,12 @@ def is_finished(expdir: Path, fields: Mapping[str, Any]) -> bool:
     if not wrong and before.get("config_sha256") != fields.get("config_sha256"):
         wrong = _differences(before.get("config", {}), fields["config"])
     if wrong:
-        reasons = "; ".join(f"{key} {old}, this run has {new}" for key, (old, new) in wrong.items())
+        if "data_sources" in wrong:
+            wrong = {"data": ("of other recordings", "those that are prepared now")}
+        reasons = "; ".join(
+            f"{key} {'none' if old == '' else old}, this run has {'none' if new == '' else new}"
+            for key, (old, new) in wrong.items()
+        )
         raise FeatnormError(
             f"{expdir / _NAME} is of a run with {reasons}: give it another --tag or --expdir, or"
             " remove the folder"

@@ -457,3 +457,12 @@ def test_two_runs_in_one_folder_are_not_let_in(root: Path, capsys) -> None:
     assert "another run is writing" in error
     assert not (root.parent / "data").exists() and not (root.parent / "dump").exists()
     assert prepare(root) == 0
+
+
+def test_other_recordings_in_the_same_place_are_told(root: Path, capsys) -> None:
+    assert prepare(root) == 0
+    assert "held other recordings" not in capsys.readouterr().err
+    write(root / "noisy_testset_wav" / "p232_001.wav", 0.2 * np.sin(np.arange(3200)))
+    write(root / "clean_testset_wav" / "p232_001.wav", 0.2 * np.sin(np.arange(3200)))
+    assert prepare(root) == 0
+    assert "held other recordings, which these replace" in capsys.readouterr().err

@@ -78,6 +78,7 @@ def test_paths_of_the_machine_are_left_out_and_scores_and_statistics_are_in(tmp_
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
     data = {"resampled_to": "/home/me/dump", "counts": {"train": {"pairs": 7, "hours": 0.5}}}
     record = {"name": "mine", "epochs": 3, "command": "/home/me/run.sh", "data": data}
+    record["init"] = {"model": "/home/me/default.zip", "weights": "sha256:4eca"}
     (folder / "run.json").write_text(json.dumps(record))
     for name, mean in (("mine", 2.5), ("noisy", 1.97)):
         scores = tmp_path / "exp" / name / "scores_test"
@@ -90,6 +91,7 @@ def test_paths_of_the_machine_are_left_out_and_scores_and_statistics_are_in(tmp_
     assert "/home/me" not in "".join([*texts, card])
     assert "| PESQ_WB | 1.970 | 2.500 |" in card
     assert "train: 7 pairs, 0.5 hours" in card
+    assert "trained further from default.zip, sha256:4eca: what that model was trained on" in card
     assert read_member(tmp_path / "model.zip", "clean_stats.npz") == stats.read_bytes()
     for wanted in ("2306.08406", "Not causal", "0 to 8 kHz", "Licence", "featnorm_se, version"):
         assert wanted in card

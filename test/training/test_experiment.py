@@ -113,3 +113,19 @@ def test_a_run_may_move_but_not_change():
     moved = {**config, "output_dir": "/data/exp/a", "max_epoch": 9, "clean_stats": "/x.npz"}
     assert record.hash_config(moved) == record.hash_config(config)
     assert record.hash_config({**config, "optim_conf": {"lr": 0.2}}) != record.hash_config(config)
+
+
+def test_other_data_and_empty_values_are_said_in_words(tmp_path):
+    about = {
+        "seed": 1,
+        "norm_site": "frontend",
+        "max_epoch": 3,
+        "data_sources": {"train": "a" * 64},
+    }
+    with suppress(KeyboardInterrupt), record.recorded(tmp_path, about):
+        raise KeyboardInterrupt
+    (tmp_path / "checkpoint.pth").touch()
+    with pytest.raises(FeatnormError, match="data of other recordings, this run has those that"):
+        record.is_finished(tmp_path, {**about, "data_sources": {"train": "b" * 64}})
+    with pytest.raises(FeatnormError, match="norm_site frontend, this run has none: give"):
+        record.is_finished(tmp_path, {**about, "norm_site": ""})
