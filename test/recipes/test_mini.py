@@ -107,7 +107,7 @@ def test_all_stages(tmp_path):
     weights = (exp / "valid.loss.best.pth").stat().st_mtime_ns
     enhanced = exp / "enhanced_test" / "wav" / "p232_001.wav"
     before = enhanced.stat().st_mtime_ns
-    again = run(*options, "--stage", "3")
+    again = run(*options, "--stage", "3", "--stop_stage", "4")
     assert again.returncode == 0, again.stdout + again.stderr
     assert "is trained already" in again.stdout
     assert "statistics at projection (the site auto is projection here)" in first.stderr
@@ -130,13 +130,12 @@ def test_all_stages(tmp_path):
 
     # From here on, on other data: no statistics, no checkpoint, no word of what the model is.
     options = [*options[:6], "--init", str(exp), "--set", "max_epoch=1 num_iters_per_epoch=8"]
-    more = run(*options, "--metrics", "STOI", "--stage", "2")
+    more = run(*options, "--stage", "2", "--stop_stage", "3")
     assert more.returncode == 0, more.stdout + more.stderr
     assert f"stage 2: no statistics are needed, {exp} has them" in more.stdout
     name = f"init_{TAG}_finetune_seed0_num_iters_per_epoch=8"
     record = json.loads((tmp_path / "exp" / name / "run.json").read_text())
     assert record["init"]["model"] == str(exp) and not record["statistics"]
-    assert "init" in (tmp_path / "RESULTS.md").read_text()
     contrary = run(*options, "--norm", "none", "--stage", "3", "--tag", "other")
     assert contrary.returncode == 1
     assert "norm 'none' (there 'utterance'): leave these out" in contrary.stderr

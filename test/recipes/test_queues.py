@@ -67,13 +67,13 @@ def run(folder: Path, *options: str, **environment: str) -> subprocess.Completed
 @pytest.mark.slow
 @pytest.mark.skipif(not CORPUS.is_dir(), reason="needs ../shared/data")
 @pytest.mark.parametrize(
-    ("backend", "array", "line"),
+    ("backend", "array", "line", "last"),
     [
-        ("pbs", "-J 1-2", "-V -v PATH -S /bin/bash"),
-        ("sge", "-t 1:2", "-v PATH -cwd -S /bin/bash -j y -l arch=*64*"),
+        ("pbs", "-J 1-2", "-V -v PATH -S /bin/bash", "2"),
+        ("sge", "-t 1:2", "-v PATH -cwd -S /bin/bash -j y -l arch=*64*", "4"),
     ],
 )
-def test_stages_2_to_4_through_a_queue(tmp_path, queue, backend, array, line) -> None:
+def test_stages_2_to_4_through_a_queue(tmp_path, queue, backend, array, line, last) -> None:
     corpus = ["--db_root", str(CORPUS), "--valid_speakers", "p287", "--stop_stage", "1"]
     first = run(tmp_path, *corpus)
     assert first.returncode == 0, first.stderr
@@ -81,16 +81,18 @@ def test_stages_2_to_4_through_a_queue(tmp_path, queue, backend, array, line) ->
     # The scripts of Kaldi wait five seconds for each of these that they make themselves.
     for place in (exp, exp / "enhanced_test", next_stats(tmp_path)):
         (place / "q" / "sync").mkdir(parents=True)
-    options = ["--stage", "2", "--stop_stage", "4", "--tag", "mine", "--metrics", "STOI"]
+    options = ["--stage", "2", "--stop_stage", last, "--tag", "mine", "--metrics", "STOI"]
     environment = {"cmd_backend": backend, "PATH": queue(backend)}
     done = run(tmp_path, *options, "--inference_nj", "2", **environment)
     assert done.returncode == 0, done.stdout + done.stderr
-    summary = json.loads((exp / "scores_test" / "summary.json").read_text())
-    assert summary["metrics"]["STOI"]["count"] == 24
     submitted = (tmp_path / "bin" / "submitted").read_text().splitlines()
-    assert len(submitted) == 3
     assert all(line in command for command in submitted)
-    assert [array in command for command in submitted] == [True, False, True]
+    # Both queues go the same way, so one goes all of it.
+    arrays = [True] if last == "2" else [True, False, True]
+    assert [array in command for command in submitted] == arrays
+    if last == "4":
+        summary = json.loads((exp / "scores_test" / "summary.json").read_text())
+        assert summary["metrics"]["STOI"]["count"] == 24
 
 
 def next_stats(folder: Path) -> Path:
