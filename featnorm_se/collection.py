@@ -25,12 +25,7 @@ from featnorm_se.progress import progress
 from featnorm_se.statistics import FeatureStats, SiteStats
 from featnorm_se.upstream import load_upstream
 from featnorm_se.upstream.base import Upstream
-from featnorm_se.upstream.batching import (
-    block_deviation,
-    keep_blocks,
-    signal_blocks,
-    silence_limit,
-)
+from featnorm_se.upstream.batching import keep_blocks, signal_blocks
 
 Shard = tuple[int, int]  # (k, n): every n-th utterance from the k-th on, 1 <= k <= n
 
@@ -154,8 +149,7 @@ def _of_utterance(
 ) -> dict[str, SiteStats]:
     batch = torch.from_numpy(wav)[None]
     lengths = torch.tensor([len(wav)])
-    limit = silence_limit(float(block_deviation(batch).max()))
-    blocks = signal_blocks(batch, lengths, limit=limit)
+    blocks = signal_blocks(batch, lengths)
     if not blocks.any():
         raise FeatnormError("the utterance is silent: take it out of the training set")
     batch, lengths = (x.to(device) for x in keep_blocks(batch, lengths, blocks))

@@ -47,7 +47,7 @@ def block_deviation(wav: Tensor, block: int = BLOCK) -> Tensor:
 
 
 def signal_blocks(
-    wav: Tensor, wav_lengths: Tensor, block: int = BLOCK, limit: float = SILENCE
+    wav: Tensor, wav_lengths: Tensor, block: int = BLOCK, limit: float | None = None
 ) -> Tensor:
     """Return which blocks hold a signal, (B, T) booleans; T is N / block, rounded up.
 
@@ -58,9 +58,10 @@ def signal_blocks(
         wav: (B, N) samples in [-1, 1].
         wav_lengths: (B,) valid samples.
         block: samples in a block.
-        limit: see ``silence_limit``.
+        limit: see ``silence_limit``; ``None``: that of ``wav``, which is then one recording.
     """
-    varies = block_deviation(wav, block) >= limit
+    deviation = block_deviation(wav, block)
+    varies = deviation >= (silence_limit(float(deviation.max())) if limit is None else limit)
     near = F.max_pool1d(varies[:, None].float(), 3, stride=1, padding=1)[:, 0] > 0
     blocks = (wav_lengths.to(wav.device) - 1) // block + 1
     return near & ~padding_mask(blocks, near.size(1))

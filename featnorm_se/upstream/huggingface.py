@@ -140,7 +140,7 @@ def _architecture(
 
 
 def _check(key: str, value: Any, kind: type) -> None:
-    if type(value) is not kind or (isinstance(value, int) and kind is int and value < 1):
+    if type(value) is not kind or (type(value) is int and value < 1):
         raise ValueError(f"{key} {value!r:.40}")
 
 

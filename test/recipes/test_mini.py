@@ -128,13 +128,17 @@ def test_all_stages(tmp_path):
     assert [epoch for epoch, _ in read_curves(exp)["valid"]] == [1, 2]
     check_table_of_files(exp)
 
-    # From here on, on other data: no statistics, no checkpoint, no word of what the model is.
-    options = [*options[:6], "--init", str(exp), "--set", "max_epoch=1 num_iters_per_epoch=8"]
+    check_init([*options[:6], "--init", str(exp)], exp)
+
+
+def check_init(options, exp):
+    """Training goes on from a model without statistics, checkpoint or a word of what it is."""
+    options = [*options, "--set", "max_epoch=1 num_iters_per_epoch=8"]
     more = run(*options, "--stage", "2", "--stop_stage", "3")
     assert more.returncode == 0, more.stdout + more.stderr
     assert f"stage 2: no statistics are needed, {exp} has them" in more.stdout
     name = f"init_{TAG}_finetune_seed0_num_iters_per_epoch=8"
-    record = json.loads((tmp_path / "exp" / name / "run.json").read_text())
+    record = json.loads((exp.parent / name / "run.json").read_text())
     assert record["init"]["model"] == str(exp) and not record["statistics"]
     contrary = run(*options, "--norm", "none", "--stage", "3", "--tag", "other")
     assert contrary.returncode == 1
