@@ -48,6 +48,60 @@ class LogMagnitudeL1(FrequencyDomainLoss):
         return difference.abs().mean(dim=(1, 2)) / scale.to(difference)
 
 
+class CompressedSpectrum(FrequencyDomainLoss):
+    """Squared distance of power-law compressed spectra, of magnitudes and with the phases.
+
+    ``(1 - w) (|X|^p - |S|^p)^2 + w | |X|^p e^jx - |S|^p e^js |^2 + a max(0, |S|^p - |X|^p)^2``
+    in the mean over time and frequency, where x and s are the phases. The first two terms are
+    those of Ephrat et al., "Looking to Listen at the Cocktail Party", 2018, and Braun and Tashev,
+    "A consolidated view of loss functions for supervised deep learning-based speech enhancement",
+    2021 (arXiv 2009.12286); the third, which counts speech that was taken away once more, is of
+    Wang et al., "VoiceFilter-Lite", 2020.
+
+    Args:
+        name: its name in logs.
+        power: p.
+        complex_weight: w.
+        asymmetry: a.
+        conf: what all of ESPnet's criterions take, such as ``only_for_test``.
+    """
+
+    def __init__(
+        self,
+        name: str | None = None,
+        power: float = 0.3,
+        complex_weight: float = 0.3,
+        asymmetry: float = 0.0,
+        **conf: bool,
+    ) -> None:
+        super().__init__(name or "compressed_spectrum", **conf)
+        self.power, self.complex_weight, self.asymmetry = power, complex_weight, asymmetry
+
+    @property
+    def compute_on_mask(self) -> bool:
+        return False
+
+    @property
+    def mask_type(self) -> str | None:
+        return None
+
+    def forward(self, ref: Tensor, inf: Tensor) -> Tensor:
+        """Return the loss of each utterance, (B,); ``ref`` and ``inf`` are complex (B, T, F)."""
+        # Without the constant, the gradient where there is no sound would be infinite.
+        clean = ref.real.square() + ref.imag.square() + 1e-8
+        enhanced = inf.real.square() + inf.imag.square() + 1e-8
+        by_phase, by_phase_too = clean ** ((self.power - 1) / 2), enhanced ** ((self.power - 1) / 2)
+        difference = by_phase_too * enhanced.sqrt() - by_phase * clean.sqrt()
+        loss = (1 - self.complex_weight) * difference.square()
+        if self.complex_weight:
+            real = by_phase_too * inf.real - by_phase * ref.real
+            imag = by_phase_too * inf.imag - by_phase * ref.imag
+            loss = loss + self.complex_weight * (real.square() + imag.square())
+        if self.asymmetry:
+            loss = loss + self.asymmetry * difference.clamp(max=0).square()
+        return loss.mean(dim=(1, 2))
+
+
 class ValidSiSnr(SISNRLoss):
     """SI-SNR in dB, a figure that validation reports as ``si_snr``; higher is better."""
 
@@ -60,4 +114,8 @@ class ValidSiSnr(SISNRLoss):
 
 
 # The names that `criterions` of a training configuration takes besides ESPnet's own.
-CRITERIONS = {"log1p_l1": LogMagnitudeL1, "valid_si_snr": ValidSiSnr}
+CRITERIONS = {
+    "compressed_spectrum": CompressedSpectrum,
+    "log1p_l1": LogMagnitudeL1,
+    "valid_si_snr": ValidSiSnr,
+}
