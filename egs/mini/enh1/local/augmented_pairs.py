@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from corpus.mix import active_level, mix_at_snr, rms
+from corpus.mix import SILENCE_RMS, active_level, mix_at_snr, rms
 from corpus.sources import Clip, find_audio, read_clip, speaker_of
 from numpy.typing import NDArray
 
@@ -101,7 +101,9 @@ def a_noise(
         x = equalize(other_speed(x, rng, 1.4), rng, 8.0)
         x = np.resize(np.roll(x, -int(rng.integers(len(x)))), length)
         total += np.float32(gain / max(rms(x), 1e-6)) * x
-    return total / np.float32(max(rms(total), 1e-6))
+    if rms(total) < SILENCE_RMS:  # some recordings hold digital silence
+        return a_noise(length, noises, speech, me, rng)
+    return total / np.float32(rms(total))
 
 
 def render(
