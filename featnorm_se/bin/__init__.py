@@ -39,16 +39,6 @@ class Parser(argparse.ArgumentParser):
         raise FeatnormError(f"{message}: {self.prog} --help lists the options")
 
 
-def add_model_option(parser: argparse.ArgumentParser) -> None:
-    """Add the option that names a trained model."""
-    parser.add_argument(
-        "--model",
-        help="experiment's folder, packed .zip or Hugging Face name; without it the small model"
-        " shipped inside the package, featnorm_se/models/default.zip, whose card (README.md in"
-        " the zip) says how it was trained, on what, and under which licence it is",
-    )
-
-
 def add_upstream_options(parser: argparse.ArgumentParser) -> None:
     """Add the options that name an upstream, its weights and its sites."""
     add = parser.add_argument

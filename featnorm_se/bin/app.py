@@ -9,15 +9,16 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from featnorm_se.bin import Parser, add_model_option, run
+from featnorm_se.bin import Parser
+from featnorm_se.data.parallel import set_threads
 from featnorm_se.errors import FeatnormError, say
 
 
 def get_parser() -> argparse.ArgumentParser:
     """Return the command's parser."""
     parser = Parser("featnorm-se app", "A page to try a model in the browser, on this machine.")
-    add_model_option(parser)
     add = parser.add_argument
+    add("--model", help="as for `featnorm-se enhance`; without it the shipped one")
     add("--host", default="127.0.0.1", help="address to listen at; 0.0.0.0 lets the network in")
     add("--port", type=int, help="port to listen at; without it the first free one from 7860 on")
     add("--share", action="store_true", help="a public link too, through gradio's servers")
@@ -27,6 +28,7 @@ def get_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str]) -> None:
     """Serve the page until Ctrl-C."""
     args = get_parser().parse_args(argv)
+    set_threads()
     with tempfile.TemporaryDirectory() as folder:
         # Nothing is told or kept, and a cluster's proxy is not asked for a page of this machine.
         proxied = os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or ""
@@ -35,8 +37,7 @@ def main(argv: Sequence[str]) -> None:
         try:
             import gradio
         except ImportError as error:
-            mend = "pip install 'featnorm_se[app]'"
-            raise FeatnormError(f"the page needs gradio ({error}): {mend}") from error
+            raise FeatnormError(f"no gradio ({error}): pip install 'featnorm_se[app]'") from error
         from featnorm_se.inference.jobs import Job, Settings, enhance_file, load_once
         from featnorm_se.inference.model_file import SHIPPED
 
@@ -44,7 +45,6 @@ def main(argv: Sequence[str]) -> None:
         load_once(settings)
 
         def enhance(name: str | None) -> tuple[str | None, str, str]:
-            """Return the enhanced file and both pictures; or what is wrong, in their place."""
             if name is None:
                 return None, "", ""
             source = Path(name)
@@ -64,10 +64,10 @@ def main(argv: Sequence[str]) -> None:
             with gradio.Row():
                 pictures = [gradio.HTML(), gradio.HTML()]
             noisy.change(enhance, noisy, [enhanced, *pictures])
-        where = {"server_name": args.host, "server_port": args.port, "share": args.share}
+        how = {"server_name": args.host, "server_port": args.port, "share": args.share}
+        how |= {"quiet": True, "show_error": True, "ssr_mode": False, "prevent_thread_lock": True}
         try:
-            quiet = {"quiet": True, "show_error": True, "prevent_thread_lock": True}
-            _, local, public = page.launch(**where, **quiet, ssr_mode=False)
+            _, local, public = page.launch(**how)
         except (OSError, ValueError) as error:
             raise FeatnormError(f"no page at {args.host}, port {args.port}: {error}") from error
         say(f"the page is at {public or local} (Ctrl-C ends it)")
@@ -87,7 +87,3 @@ def _draw(*paths: Path) -> list[str]:
         full_scale = full_scale or float(magnitudes(signal, rate).max()) or 1.0
         pictures.append(spectrogram(signal, rate, full_scale, f"Spectrogram of {path.name}"))
     return pictures
-
-
-if __name__ == "__main__":
-    raise SystemExit(run(main))

@@ -13,7 +13,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from featnorm_se.bin import Parser, add_model_option, run
+from featnorm_se.bin import Parser, run
 from featnorm_se.data.parallel import set_threads
 from featnorm_se.errors import FeatnormError
 from featnorm_se.inference.windows import STATS, Windowing
@@ -40,7 +40,12 @@ def get_parser() -> argparse.ArgumentParser:
         required=True,
         help="a file for one file, else a folder, as DIR/ is; - is stdout",
     )
-    add_model_option(parser)
+    add(
+        "--model",
+        help="experiment's folder, packed .zip or Hugging Face name; without it the small model"
+        " shipped inside the package, featnorm_se/models/default.zip, whose card (README.md in"
+        " the zip) says how it was trained, on what, and under which licence it is",
+    )
     add("--model_file", help="weights in the experiment's folder, if not the best")
     add("--device", default="auto", help="auto (a GPU if there is one), cpu or cuda")
     add("--nj", type=int, default=1, help="processes for many files; they share the cores")
