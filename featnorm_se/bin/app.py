@@ -51,7 +51,8 @@ def main(argv: Sequence[str]) -> None:
             target = source.with_name(f"{source.stem}.enhanced.wav")
             try:
                 enhance_file(load_once(settings), Job(source, target), settings)
-                return str(target), *_draw(source, target)
+                before, after = _draw(source, target)
+                return str(target), before, after
             except FeatnormError as error:
                 return None, html.escape(str(error).replace(f"{source.parent}/", "")), ""
 
