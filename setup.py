@@ -46,7 +46,7 @@ INSTALL_REQUIRES = [
 
 EXTRAS = {
     # What the recipes need beside that, and the clone: ESPnet's trainer, plots, made voices.
-    "recipes": ["tensorboard>=2.15", "matplotlib>=3.10", "espeakng-loader>=0.2.4"],
+    "recipes": ["tensorboard>=2.15", "matplotlib>=3.10"],
     "app": ["gradio>=6", "matplotlib>=3.10"],
     "dnsmos": ["speechmos>=0.0.1.1", "onnxruntime>=1.17"],
     "dev": [

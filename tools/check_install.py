@@ -71,12 +71,6 @@ PARTS = (
     ),
     Part("pystoi", "pystoi", checks.check_pystoi),
     Part("soundfile", "soundfile", checks.check_soundfile),
-    Part(
-        "espeakng-loader",
-        "espeakng-loader",
-        checks.check_espeak,
-        "pip install -e '.[recipes]' (only egs/mini needs it)",
-    ),
     Part("matplotlib", "matplotlib", checks.check_matplotlib, "pip install -e '.[recipes]'"),
     Part("tensorboard", "tensorboard", checks.check_tensorboard),
     Part(

@@ -123,16 +123,6 @@ def check_soundfile() -> str:
     return f"FLAC in and out, {soundfile.__libsndfile_version__}"
 
 
-def check_espeak() -> str:
-    """The library loads and its voices are there."""
-    import espeakng_loader
-
-    ctypes.CDLL(espeakng_loader.get_library_path())
-    if not (Path(espeakng_loader.get_data_path()) / "voices").is_dir():
-        raise BrokenError("its voices are missing")
-    return "library and voices load"
-
-
 def check_matplotlib() -> str:
     """A plot without a display."""
     from matplotlib.figure import Figure

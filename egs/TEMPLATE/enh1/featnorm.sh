@@ -35,8 +35,8 @@ skip_bad=false                  # true leaves bad pairs of the corpus out, and s
 skip_gate=false                 # voicebank_demand: true trains although the noisy scores are not the published ones
 valid_speakers="p226 p287"      # training speakers to validate on
 test_root=                      # other test pairs than the corpus's: a folder with clean/ and noisy/
-speech_root=                    # mini: folder of real clean speech; empty: it is spoken by espeak-ng
-noise_root=                     # mini: folder of real noise; empty: it is made
+speech_root=                    # mini: folder of clean speech; empty: the one in egs/mini/corpus
+noise_root=                     # mini: folder of noise; empty: the one there
 copies=1                        # mini: how often each training utterance is mixed
 # End of options.
 

@@ -9,8 +9,8 @@ stage=1                         # first stage to run
 stop_stage=2                    # last stage to run
 upstream=tera                   # tera, tera_raw, tera_raw_base or mockingjay (../enh1/conf/upstream)
 config=                         # objective and training; empty: conf/tera.yaml, tera_base.yaml or mockingjay.yaml
-speech_root=                    # folders of clean speech, parted by blanks; empty: the mini corpus, made here
-valid_speakers=                 # speakers to hold out, parted by blanks; empty: drawn
+speech_root=                    # folders of clean speech, parted by blanks; empty: the training speech of ../corpus
+valid_speakers=                 # speakers to hold out, parted by blanks; empty: drawn, of ../corpus those that validate
 steps=                          # steps; empty: those of the configuration
 seed=0                          # of everything random
 device=cpu                      # cpu or cuda
@@ -54,6 +54,7 @@ if [ -z "${speech_root}" ]; then
         "${python}" ../enh1/local/make_mini.py --output "${dumpdir}/mini" --nj "${nj}"
     fi
     roots=("${dumpdir}/mini/clean_trainset_28spk_wav")
+    valid_speakers="${valid_speakers:-p226 p287}"
     [ -d "${roots[0]}" ] || die "stage 2 needs ${roots[0]}: run stage 1 first, or give --speech_root"
 else
     ! runs 1 || log "stage 1: nothing to do, the speech is in ${speech_root}"

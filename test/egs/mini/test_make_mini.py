@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
+import os
+import shutil
+import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
+from corpus import box, mini
 from corpus.mix import active_level, rms
 from make_mini import main
 
@@ -37,17 +42,16 @@ def log(path: Path) -> dict[str, tuple[str, float]]:
 
 
 @pytest.fixture(scope="module")
-def synthetic(tmp_path_factory) -> Path:
+def boxed(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("mini") / "corpus"
     assert make(folder, *SMALL, "--nj", "1", "--copies", "2") == 0
     return folder
 
 
-def test_layout_names_and_levels_are_those_of_voicebank_demand(synthetic: Path) -> None:
-    levels = {"trainset_28spk": {15, 10, 5, 0}, "testset": {17.5, 12.5, 7.5, 2.5}}
-    for (part, allowed), count in zip(levels.items(), (12, 3), strict=True):
-        rows = log(synthetic / f"log_{part}.txt")
-        folders = [synthetic / f"{kind}_{part}_wav" for kind in ("clean", "noisy")]
+def test_layout_names_and_levels_are_those_of_voicebank_demand(boxed: Path) -> None:
+    for part, count in (("trainset_28spk", 12), ("testset", 3)):
+        rows = log(boxed / f"log_{part}.txt")
+        folders = [boxed / f"{kind}_{part}_wav" for kind in ("clean", "noisy")]
         for folder in folders:
             assert sorted(path.stem for path in folder.iterdir()) == sorted(rows)
         assert len(rows) == count
@@ -55,14 +59,40 @@ def test_layout_names_and_levels_are_those_of_voicebank_demand(synthetic: Path) 
             clean, noisy = (soundfile.read(folder / f"{name}.wav")[0] for folder in folders)
             header = soundfile.info(folders[1] / f"{name}.wav")
             assert (header.samplerate, header.subtype, header.channels) == (16000, "PCM_16", 1)
-            assert np.abs(noisy).max() < 0.995 and snr in allowed
+            if part == "testset":
+                continue
+            assert np.abs(noisy).max() < 0.995 and snr in {15, 10, 5, 0}
             found = 20 * np.log10(active_level(clean, 16000) / rms(noisy - clean))
             assert abs(found - snr) < 0.1, name
 
 
-def test_sets_share_neither_speakers_nor_noises(synthetic: Path) -> None:
-    train = log(synthetic / "log_trainset_28spk.txt")
-    test = log(synthetic / "log_testset.txt")
+def test_test_pairs_are_those_of_the_box(boxed: Path) -> None:
+    with zipfile.ZipFile(box.BOX) as zipped:
+        told = zipped.read("test/log_testset.txt").decode().splitlines()
+        assert len(told) == 32 and {tuple(line.split()[1:]) for line in told} == {
+            (noise, f"{snr:e}")
+            for noise in ("bus", "cafe", "living", "office", "psquare")
+            for snr in (2.5, 7.5, 12.5, 17.5)
+        }
+        for name in log(boxed / "log_testset.txt"):
+            for kind in ("clean", "noisy"):
+                there = soundfile.read(io.BytesIO(zipped.read(f"test/{kind}/{name}.flac")))[0]
+                copy = soundfile.read(boxed / f"{kind}_testset_wav" / f"{name}.wav")[0]
+                assert np.array_equal(there, copy), name
+
+
+def test_a_damaged_box_is_named(tmp_path: Path, monkeypatch, capsys) -> None:
+    monkeypatch.setattr(box, "BOX", Path(shutil.copy(box.BOX, tmp_path)))
+    monkeypatch.setattr(mini, "BOX", box.BOX)
+    os.truncate(box.BOX, 100_000)
+    assert make(tmp_path / "corpus", *SMALL, "--nj", "1") == 1
+    assert "corpus.zip is not whole" in capsys.readouterr().err
+    assert not (tmp_path / "corpus").exists()
+
+
+def test_sets_share_neither_speakers_nor_noises(boxed: Path) -> None:
+    train = log(boxed / "log_trainset_28spk.txt")
+    test = log(boxed / "log_testset.txt")
     valid = {name: row for name, row in train.items() if name[:4] in ("p226", "p287")}
     noises = [
         {noise for name, (noise, _) in train.items() if name not in valid},
@@ -70,20 +100,23 @@ def test_sets_share_neither_speakers_nor_noises(synthetic: Path) -> None:
         {noise for noise, _ in test.values()},
     ]
     assert sum(map(len, noises)) == len(set.union(*noises))
-    assert {name[:4] for name in test} == {"p232", "p257"}
+    assert {name[:4] for name in test} == {"p257"}
+    people = read_scp(boxed / "utt2spk")
+    heard = [{people[name] for name in names} for names in (train.keys() - valid, valid, test)]
+    assert [len(who) for who in heard] == [5, 2, 1] and len(set.union(*heard)) == 8
     assert {name[:4] for name in train} == {"p226", "p287", "p227", "p228"}
 
 
-def test_same_bytes_for_any_number_of_jobs(synthetic: Path, tmp_path: Path) -> None:
+def test_same_bytes_for_any_number_of_jobs(boxed: Path, tmp_path: Path) -> None:
     assert make(tmp_path / "again", *SMALL, "--nj", "2", "--copies", "2") == 0
-    assert hashes(tmp_path / "again") == hashes(synthetic)
+    assert hashes(tmp_path / "again") == hashes(boxed)
 
 
-def test_made_once(synthetic: Path, capsys) -> None:
-    before = (synthetic / "mini.json").stat().st_ino
-    assert make(synthetic, *SMALL, "--copies", "2") == 0
+def test_made_once(boxed: Path, capsys) -> None:
+    before = (boxed / "mini.json").stat().st_ino
+    assert make(boxed, *SMALL, "--copies", "2") == 0
     assert "already made" in capsys.readouterr().err
-    assert (synthetic / "mini.json").stat().st_ino == before
+    assert (boxed / "mini.json").stat().st_ino == before
 
 
 def test_recordings_of_any_form_and_a_failing_run_leaves_the_old_corpus(tmp_path, capsys) -> None:

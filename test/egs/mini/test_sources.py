@@ -67,6 +67,19 @@ def test_speakers_and_noises_are_split_without_overlap() -> None:
     assert len(set().union(*shared.values())) == 22
 
 
+def test_folders_train_and_valid_are_taken_at_their_word() -> None:
+    speech = [f"train/{who}-1-0.wav" for who in (101, 102, 103)]
+    speech += [f"valid/{who}-2-0.wav" for who in (103, 104, 105)]
+    files = [ROOT / name for name in speech]
+    parts = split_speakers(ROOT, files, np.random.default_rng(0), False)
+    # Who is in training does not validate.
+    assert {part: sorted(people) for part, people in parts.items()} == {
+        "train": ["101", "102", "103"], "valid": ["104", "105"], "test": []
+    }  # fmt: skip
+    noises = split_noises(ROOT, files, np.random.default_rng(0), False)
+    assert noises == {"train": files[:3], "valid": files[3:], "test": []}
+
+
 def test_every_condition_is_used_equally_often() -> None:
     clips = [("p227", Clip(f"{index}.wav", 0, 16000, 16000)) for index in range(24)]
     noises = [Path("a b.wav"), Path("c.wav"), Path("d.wav")]

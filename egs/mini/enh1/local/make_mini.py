@@ -30,23 +30,21 @@ def build_parser() -> argparse.ArgumentParser:
     add(
         "--speech_root",
         type=_or_none,
-        help="folder of speech recordings; without it espeak-ng speaks",
+        help="folder of speech recordings; without it those in egs/mini/corpus",
     )
-    add(
-        "--noise_root", type=_or_none, help="folder of noise recordings; without it noises are made"
-    )
+    add("--noise_root", type=_or_none, help="folder of noise recordings; without it those there")
     add(
         "--train_speakers",
         type=_number,
-        help="training speakers besides p226 and p287 (4 with espeak-ng, up to 26 with recordings)",
+        help="training speakers besides p226 and p287, up to 26, each name for several people",
     )
+    add("--train_utts", type=_number, help="clean training utterances; all")
+    add("--valid_utts", type=_number, help="validation utterances; all")
     add(
-        "--train_utts",
+        "--test_utts",
         type=_number,
-        help="clean training utterances (200 with espeak-ng, else all)",
+        help="test utterances, mixed if both roots are given, else from egs/mini/corpus; 0: none",
     )
-    add("--valid_utts", type=_number, help="validation utterances (20 with espeak-ng, else all)")
-    add("--test_utts", type=_number, help="test utterances (40 with espeak-ng, else all); 0: none")
     add("--copies", type=int, default=1, help="noisy versions of each clean training utterance")
     add("--seed", type=int, default=0, help="the source of all chance")
     add("--nj", type=int, default=2, help="processes; the result does not depend on it")

@@ -15,7 +15,6 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
-from corpus.noise import NoiseStudio
 from corpus.sources import find_audio
 from numpy.typing import NDArray
 
@@ -37,6 +36,16 @@ def variant(noise: Array, rng: np.random.Generator) -> Array:
     knots = np.geomspace(60, 8000, 7)
     decibels = np.interp(np.log(np.maximum(bins, 1)), np.log(knots), rng.uniform(-8, 8, 7))
     return np.fft.irfft(spectrum * 10 ** (decibels / 20), len(x))
+
+
+def babble(voices: Sequence[Array], rng: np.random.Generator) -> Array:
+    """Return all the talkers at once, each from a place of its own, at about the same level."""
+    total = np.zeros(round(SECONDS * SAMPLE_RATE))
+    for voice in voices:
+        start = int(rng.integers(len(voice)))
+        talk = np.resize(np.roll(voice, -start), len(total))
+        total += talk / np.sqrt(np.mean(talk**2)) * rng.uniform(0.7, 1.0)
+    return total
 
 
 def unit(x: Array) -> Array:
@@ -70,8 +79,7 @@ def main(argv: Sequence[str]) -> None:
     for number in range(args.babbles):
         chosen = rng.choice(len(speech), size=int(rng.integers(3, 13)), replace=False)
         voices = [np.asarray(read_audio(speech[k], SAMPLE_RATE), np.float64) for k in chosen]
-        babble = NoiseStudio(SECONDS, SAMPLE_RATE, rng, voices).babble()
-        made[f"babble-{number}"] = variant(babble, rng)
+        made[f"babble-{number}"] = variant(babble(voices, rng), rng)
     for name, x in made.items():
         x = unit(x)
         with atomic_path(args.output / f"{name}.flac") as path:

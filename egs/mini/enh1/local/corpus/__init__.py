@@ -1,1 +1,1 @@
-"""The mini corpus: speech and noise, synthetic or found, mixed in VoiceBank-DEMAND's layout."""
+"""The mini corpus: speech and noise, mixed in VoiceBank-DEMAND's layout."""

@@ -1,4 +1,4 @@
-"""A corpus in the folders and names of VoiceBank-DEMAND, made of synthetic or real recordings."""
+"""A corpus in the folders and names of VoiceBank-DEMAND, mixed from speech and noise."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from corpus.box import BOX, copy_test_pairs, unpack
 from corpus.mix import SILENCE_RMS, mix_at_snr, rms
 from corpus.plan import (
     PARTS,
@@ -30,27 +31,27 @@ from featnorm_se.data.audio import audio_info, write_audio
 from featnorm_se.data.parallel import parallel_map
 from featnorm_se.data.scp import write_scp
 from featnorm_se.errors import FeatnormError
-from featnorm_se.files import locked, replaced_folder, write_json, write_text
+from featnorm_se.files import locked, replaced_folder, sha256_file, write_json, write_text
 
 SAMPLE_RATE = 16000
 # Raise it when the same arguments come to give other bytes.
 GENERATOR = 1
 STAMP = "mini.json"
 _TRIES = 8
-_DEFAULT_UTTS = {"train": 200, "valid": 20, "test": 40}
 
 
 @dataclass(frozen=True)
 class MiniOptions:
-    """What a mini corpus is made from; ``None`` for a number means the default or all there is.
+    """What a mini corpus is made from; ``None`` for a number means all there is.
 
     Attributes:
-        speech_root: recordings of speech; ``None``: espeak-ng speaks.
-        noise_root: recordings of noise; ``None``: noises made by us.
-        train_speakers: training speakers besides p226 and p287 (4 synthetic, at most 26 real).
-        train_utts: clean training utterances, before copies (200 synthetic, all real).
-        valid_utts: of p226 and p287 together (20 synthetic, all real).
-        test_utts: of p232 and p257 together (40 synthetic, all real); 0: no test set.
+        speech_root: recordings of speech; ``None``: those in ``egs/mini/corpus``.
+        noise_root: recordings of noise; ``None``: those there.
+        train_speakers: training speakers besides p226 and p287, at most 26.
+        train_utts: clean training utterances, before copies.
+        valid_utts: of p226 and p287 together.
+        test_utts: of p232 and p257 together; 0: no test set. With both roots given they are mixed,
+            else they are pairs of VoiceBank-DEMAND that lie in ``egs/mini/corpus``.
         copies: noisy versions of each clean training utterance.
         seed: the source of all chance.
     """
@@ -64,10 +65,19 @@ class MiniOptions:
     copies: int = 1
     seed: int = 0
 
+    @property
+    def roots(self) -> dict[str, str | None]:
+        """The folders by what is in them."""
+        return {"speech": self.speech_root, "noise": self.noise_root}
+
+    @property
+    def mixes_test(self) -> bool:
+        """Whether test pairs are mixed."""
+        return self.test_utts != 0 and all(self.roots.values())
+
     def limit(self, part: str) -> int | None:
         """Return how many clean utterances a part may have; ``None`` for all there are."""
-        given: int | None = getattr(self, f"{part}_utts")
-        return given if given is not None or self.speech_root else _DEFAULT_UTTS[part]
+        return {"train": self.train_utts, "valid": self.valid_utts, "test": self.test_utts}[part]
 
     def check(self) -> None:
         """Raise FeatnormError when a number is out of its range."""
@@ -109,10 +119,10 @@ def make_mini(output: str, options: MiniOptions, nj: int = 1) -> dict[str, Any]:
     stamp = {
         "generator": GENERATOR,
         "options": asdict(options),
-        "sources": {
-            root: _fingerprint(root) for root in (options.speech_root, options.noise_root) if root
-        },
+        "sources": {root: _fingerprint(root) for root in options.roots.values() if root},
     }
+    if not all(options.roots.values()):
+        stamp["sources"][BOX.name] = sha256_file(BOX)
     with locked(target):
         known = _read_stamp(target)
         if known and all(known.get(key) == value for key, value in stamp.items()):
@@ -165,43 +175,39 @@ def _fill(folder: Path, raw: Path, options: MiniOptions, nj: int) -> dict[str, A
         )
         if lines:
             write_text(folder / log, "".join(lines))
-    write_scp(folder / "utt2spk", {pair.name: speakers[pair.speech.path] for pair in pairs})
     for part in PARTS:
         seconds = [s for p, s in zip(pairs, kept, strict=True) if p.part == part and s]
         counts[part] |= {"pairs": len(seconds), "minutes": round(sum(seconds) / 60, 2)}
-        if not seconds and options.limit(part) != 0:
+    people = {pair.name: speakers[pair.speech.path] for pair in pairs}
+    if not options.mixes_test and options.limit("test") != 0:
+        taken = copy_test_pairs(raw / "test", folder, options.limit("test"))
+        people |= {name: name.partition("_")[0] for name, _, _ in taken}
+        counts["test"] |= {
+            "clean": len(taken),
+            "noises": sorted({noise for _, noise, _ in taken}),
+            "speakers": {who: [who] for who in {name.partition("_")[0] for name, _, _ in taken}},
+            "pairs": len(taken),
+            "minutes": round(sum(seconds for _, _, seconds in taken) / 60, 2),
+        }
+    write_scp(folder / "utt2spk", people)
+    for part in PARTS:
+        if not counts[part]["pairs"] and options.limit(part) != 0:
             raise FeatnormError(f"nothing but silence in the {part} recordings")
     counts["silent"] = sum(not seconds for seconds in kept)
     return counts
 
 
 def _plan(raw: Path, options: MiniOptions) -> tuple[list[Pair], dict[str, Any], dict[str, str]]:
-    """Find or make speech and noise, split them, and list the pairs, and who speaks in a file."""
+    """Find speech and noise, split them, and list the pairs, and who speaks in a file."""
     print("make_mini: gathering speech and noise", file=sys.stderr, flush=True)
-    from corpus.speech import write_noises, write_speech
-
-    test = options.limit("test") != 0
-    train_speakers = options.train_speakers or (26 if options.speech_root else 4)
+    test = options.mixes_test
+    train_speakers = options.train_speakers or len(TRAIN_SPEAKERS)
     rng = np.random.default_rng([options.seed, 0])
-    noise_root = Path(options.noise_root or raw / "noise")
-    if not options.noise_root:
-        write_noises(noise_root, options.seed)
-    noises = split_noises(noise_root, find_audio(noise_root), rng, test)
-    if options.speech_root:
-        root = Path(options.speech_root)
-        speakers = split_speakers(root, find_audio(root), rng, test)
-    else:
-        root = raw / "speech"
-        limits = {part: options.limit(part) or 0 for part in PARTS}
-        write_speech(root, train_speakers, limits, options.seed)
-        found = find_audio(root)
-        speakers = {
-            part: {
-                name: [p for p in found if p.parts[-3:-1] == (part, name)]
-                for name in sorted({p.parent.name for p in found if p.parts[-3] == part})
-            }
-            for part in PARTS
-        }
+    if not all(options.roots.values()):
+        unpack(raw)
+    roots = {kind: Path(root or raw / kind) for kind, root in options.roots.items()}
+    noises = split_noises(roots["noise"], find_audio(roots["noise"]), rng, test)
+    speakers = split_speakers(roots["speech"], find_audio(roots["speech"]), rng, test)
     pairs: list[Pair] = []
     counts: dict[str, Any] = {}
     people = {

@@ -42,11 +42,22 @@ class Pair:
     place: float
 
 
+def named_parts(root: Path, paths: list[Path], test: bool) -> Files | None:
+    """Return the files of the folders ``train``, ``valid`` and ``test``, if all have some.
+
+    Without ``test`` the last of these is not asked for, nor taken.
+    """
+    parts = PARTS if test else PARTS[:2]
+    named = {part: [p for p in paths if p.relative_to(root).parts[0] == part] for part in parts}
+    return {"test": [], **named} if all(named.values()) else None
+
+
 def split_speakers(root: Path, paths: list[Path], rng: np.random.Generator, test: bool) -> Speakers:
     """Share the speakers of a folder out to train, valid and test.
 
-    Folders named ``train*`` and ``test*`` are taken at their word; else a tenth of the speakers
-    are for the test. Of the training speakers 2 in 28 validate, as in the real corpus.
+    Folders ``train``, ``valid`` and ``test`` are taken at their word, and so are ``train*`` and
+    ``test*``; else a tenth of the speakers are for the test. Of the training speakers 2 in 28
+    validate, as in the real corpus.
 
     Returns:
         Files by speaker, for each part.
@@ -54,6 +65,12 @@ def split_speakers(root: Path, paths: list[Path], rng: np.random.Generator, test
     Raises:
         FeatnormError: there are too few speakers: 2 to train, 2 to validate, 1 to test.
     """
+    if named := named_parts(root, paths, test):
+        people = {part: by_speaker(files, root) for part, files in named.items()}
+        for part, others in (("valid", ["train"]), ("test", ["train", "valid"])):
+            heard = set().union(*(people[other] for other in others))
+            people[part] = {who: files for who, files in people[part].items() if who not in heard}
+        return people
     folders = split_by_folder(root, paths)
     if folders:
         pool, tested = by_speaker(folders["train"], root), by_speaker(folders["test"], root)
@@ -87,8 +104,7 @@ def split_noises(root: Path, paths: list[Path], rng: np.random.Generator, test: 
     Raises:
         FeatnormError: there is but one file and a test set is wanted.
     """
-    named = {part: [p for p in paths if p.relative_to(root).parts[0] == part] for part in PARTS}
-    if all(named.values()):
+    if named := named_parts(root, paths, test):
         return named
     if len(paths) < 2 and test:
         raise FeatnormError(

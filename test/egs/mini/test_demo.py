@@ -1,0 +1,64 @@
+"""egs/mini/enh1/demo.sh without its trainings: order, progress, what it says at the end."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import demo
+import pytest
+from demo import ROWS, main
+
+from featnorm_se.bin import run
+
+
+def write_scores(folder: Path, values: list[float]) -> None:
+    """Write a table of scores as stage 4 does."""
+    (folder / "scores_test").mkdir(parents=True)
+    with open(folder / "scores_test" / "scores.csv", "w", newline="") as handle:
+        rows = csv.writer(handle)
+        rows.writerow(["utt_id", "PESQ_WB"])
+        rows.writerows([f"p257_{index:03d}", value] for index, value in enumerate(values))
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_all_rows_run_and_what_was_learnt_is_said(tmp_path, monkeypatch, capsys, fails):
+    called = []
+
+    def fake_call(name, command):
+        """Stand in for run.sh: a row has its epochs, and scores at stage 4."""
+        first = command[command.index("--stage") + 1]
+        called.append((name, first))
+        if fails and first == "3":
+            raise demo.FeatnormError("no room (demo/log/none.log)")
+        if first == "3":
+            for epoch in range(1, demo.EPOCHS + 1):
+                yield f"epoch {epoch}: train loss 0.1, valid loss 0.2, the best so far\n"
+        if first == "5":
+            yield "the table\n"
+
+    monkeypatch.setattr(demo, "call", fake_call)
+    monkeypatch.setattr(demo, "DEMO", tmp_path)
+    for name, gain in {"noisy": 0.0, "none": 0.3, "instance": 0.4, "utterance": 0.4}.items():
+        write_scores(tmp_path / "exp" / name, [1.5 + gain + 0.01 * index for index in range(9)])
+    assert run(main, []) == fails
+    told = capsys.readouterr()
+    if fails:
+        assert told.err == "featnorm_se: error: no room (demo/log/none.log)\n"
+        assert ("page", "5") not in called
+        return
+    assert [stage for name, stage in called if name == "utterance"] == ["2", "3", "4"]
+    assert {name for name, _ in called} == {"data", "page", *ROWS}
+    lines = told.out.splitlines()
+    assert "100 % done" in lines[-6] and "min left" in lines[0]
+    assert lines[-5] == "the table"
+    assert "+0.40 [+0.40, +0.40] on noisy; +0.10" in lines[-3]
+    assert "+0.00 [+0.00, +0.00] on instance, no sure difference" in lines[-3]
+    assert lines[-2].endswith("report/index.html") and "featnorm-se enhance" in lines[-1]
+
+
+def test_a_command_that_fails_says_why(tmp_path, monkeypatch):
+    monkeypatch.setattr(demo, "DEMO", tmp_path)
+    command = ["bash", "-c", "echo much; echo './run.sh: error: the disk is full' >&2; exit 1"]
+    with pytest.raises(demo.FeatnormError, match=r"^the disk is full \(.*none.log\)$"):
+        list(demo.call("none", command))
