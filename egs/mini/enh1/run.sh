@@ -3,4 +3,4 @@
 set -euo pipefail
 cd "$(dirname "$0")"
 
-exec ./featnorm.sh --prepare mini --upstream_ckpt scratch --copies 4 "$@"
+exec ./featnorm.sh --prepare mini --upstream tera_small --copies 4 "$@"

@@ -24,13 +24,14 @@ from numpy.typing import NDArray
 from featnorm_se.bin import Parser, run
 from featnorm_se.data.audio import audio_info, read_audio, write_audio
 from featnorm_se.data.parallel import parallel_map
+from featnorm_se.errors import FeatnormError
 from featnorm_se.names import SAMPLE_RATE
 
 Array = NDArray[np.float32]
 SNR = (-5.0, 25.0)  # dB, active speech level over noise RMS
 LEVEL = (-38.0, -18.0)  # dBFS, active speech level
 EARLY = 0.03  # seconds of a room that the target keeps
-CLEAN, ROOM, BABBLE, SECOND_NOISE = 0.03, 0.2, 0.12, 0.3  # how often
+CLEAN, BABBLE, SECOND_NOISE = 0.03, 0.12, 0.3  # how often
 
 
 @dataclass(frozen=True)
@@ -62,9 +63,13 @@ def equalize(x: Array, rng: np.random.Generator, decibels: float) -> Array:
 
 def in_room(x: Array, rng: np.random.Generator) -> tuple[Array, Array]:
     """Return (N,) in a random room, and as its first reflections alone."""
-    import pyroomacoustics
     from scipy.signal import fftconvolve
 
+    try:
+        import pyroomacoustics
+    except ImportError as error:
+        mend = "pip install pyroomacoustics, or give --rooms 0"
+        raise FeatnormError(f"rooms need pyroomacoustics: {mend}") from error
     size = rng.uniform([3.0, 3.0, 2.3], [8.0, 6.0, 3.5])
     absorption, order = pyroomacoustics.inverse_sabine(rng.uniform(0.2, 0.6), size)
     walls = pyroomacoustics.Material(min(absorption, 0.99))
@@ -111,6 +116,7 @@ def render(
     output: Path,
     noises: dict[str, list[Path]],
     speech: dict[str, list[Source]],
+    rooms: float,
     seed: int,
 ) -> float:
     """Write one pair and return its seconds; the bytes depend on its number and the seed only."""
@@ -121,7 +127,7 @@ def render(
     if rng.random() < 0.5:
         clean = equalize(clean, rng, 6.0)
     wet = clean
-    if rng.random() < ROOM:
+    if rng.random() < rooms:
         wet, clean = in_room(clean, rng)
     if rng.random() < CLEAN:
         noisy = wet
@@ -147,6 +153,7 @@ def main(argv: Sequence[str]) -> None:
     add("--valid_speakers", nargs="*", default=[], help="who is heard in validation only")
     add("--valid_noises", nargs="*", default=[], help="file names, without their endings")
     add("--copies", type=int, default=12, help="of each clean training file; validation has one")
+    add("--rooms", type=float, default=0.2, help="share of the files that are in a room")
     add("--seed", type=int, default=0)
     add("--nj", type=int, default=2)
     args = parser.parse_args(argv)
@@ -163,7 +170,8 @@ def main(argv: Sequence[str]) -> None:
         speech[part] = [Source(part, number, path, who) for number, (path, who) in turns]
         for kind in ("noisy", "clean"):
             (args.output / part / kind).mkdir(parents=True, exist_ok=True)
-    write = partial(render, output=args.output, noises=noises, speech=speech, seed=args.seed)
+    how = {"noises": noises, "speech": speech, "rooms": args.rooms, "seed": args.seed}
+    write = partial(render, output=args.output, **how)
     seconds = parallel_map(write, speech["train"] + speech["valid"], args.nj, "pairs")
     print(f"{args.output}: {len(seconds)} pairs, {sum(seconds) / 3600:.1f} hours")
 

@@ -68,7 +68,7 @@ def call(name: str, command: Sequence[str]) -> Iterator[str]:
 def stage(name: str, first: int, last: int, options: Sequence[str]) -> Iterator[str]:
     """Run stages of the recipe."""
     stages = ["--stage", str(first), "--stop_stage", str(last)]
-    return call(name, ["./run.sh", *OPTIONS, "--upstream_ckpt", "", *PLACES, *options, *stages])
+    return call(name, ["./run.sh", *OPTIONS, *PLACES, *options, *stages])
 
 
 def run_row(norm: str, clock: Clock, scoring: Lock, options: Sequence[str]) -> None:
