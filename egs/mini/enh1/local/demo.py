@@ -40,7 +40,9 @@ class Clock:
         with self.lock:
             self.done += parts
             left = (time.monotonic() - self.began) * (WHOLE - self.done) / self.done
-            share = f"{100 * self.done // WHOLE} % done, about {max(1, round(left / 60))} min left"
+            share = f"{100 * self.done // WHOLE} % done"
+            if self.done < WHOLE:
+                share += f", about {max(1, round(left / 60))} min left"
             print(f"{time.strftime('%H:%M:%S')} demo: {told}; {share}", flush=True)
 
 
@@ -52,15 +54,18 @@ def call(name: str, command: Sequence[str]) -> Iterator[str]:
     """
     log = DEMO / "log" / f"{name}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
-    with open(log, "a", encoding="utf-8") as handle:
-        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-        with subprocess.Popen(command, **pipes) as process:
-            said = ""
-            for line in process.stdout or ():
-                handle.write(line)
-                handle.flush()
-                said = line if "error:" in line else said
-                yield line
+    with (
+        open(log, "a", encoding="utf-8") as handle,
+        subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        ) as process,
+    ):
+        said = ""
+        for line in process.stdout or ():
+            handle.write(line)
+            handle.flush()
+            said = line if "error:" in line else said
+            yield line
     if process.returncode:
         raise FeatnormError(f"{said.partition('error:')[2].strip() or name + ' failed'} ({log})")
 

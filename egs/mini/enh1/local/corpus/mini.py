@@ -116,13 +116,10 @@ def make_mini(output: str, options: MiniOptions, nj: int = 1) -> dict[str, Any]:
     """
     options.check()
     target = Path(output)
-    stamp = {
-        "generator": GENERATOR,
-        "options": asdict(options),
-        "sources": {root: _fingerprint(root) for root in options.roots.values() if root},
-    }
+    sources = {root: _fingerprint(root) for root in options.roots.values() if root}
     if not all(options.roots.values()):
-        stamp["sources"][BOX.name] = sha256_file(BOX)
+        sources[BOX.name] = sha256_file(BOX)
+    stamp = {"generator": GENERATOR, "options": asdict(options), "sources": sources}
     with locked(target):
         known = _read_stamp(target)
         if known and all(known.get(key) == value for key, value in stamp.items()):
