@@ -71,7 +71,9 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.11,<3.14",
     packages=find_packages(include=["featnorm_se", "featnorm_se.*"]),
-    package_data={"featnorm_se": ["**/*.yaml", "**/*.json", "models/*.zip", "upstream/conf/*.pt", "**/templates/*"]},
+    package_data={
+        "featnorm_se": ["**/*.yaml", "**/*.json", "**/*.pt", "**/*.zip", "**/templates/*"]
+    },
     install_requires=INSTALL_REQUIRES,
     extras_require=EXTRAS,
     entry_points={"console_scripts": ["featnorm-se = featnorm_se.bin.main:main"]},

@@ -1,6 +1,5 @@
 """The checks of tools/check_install.py: each uses one part and says what it saw, or raises."""
 
-import ctypes
 import importlib.metadata
 import io
 import subprocess
