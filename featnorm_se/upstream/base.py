@@ -23,7 +23,8 @@ class Upstream(nn.Module):
     A family implements ``walk``, ``run_layer``, ``count_frames`` and ``configure``'s hooks; the
     rest is here. An utterance has the same features in a padded batch as alone. Features have
     shape (B, T, D): batch, frames, channels. Waveforms are 16 kHz float32 of shape (B, N) with
-    the number of valid samples (B,) beside.
+    the number of valid samples (B,) beside. Lengths are taken from anywhere, and best from the
+    processor, where those that come back are: reading them from a GPU would wait for it.
 
     Attributes:
         name: as asked for, for example ``wavlm``.

@@ -14,14 +14,21 @@ from torch.nn.utils.rnn import pad_sequence
 from featnorm_se.errors import FeatnormError
 
 
-def padding_mask(lengths: Tensor, size: int) -> Tensor:
-    """Return (B, size) booleans, true in the padding, for valid lengths (B,)."""
-    return torch.arange(size, device=lengths.device) >= lengths.unsqueeze(1)
+def padding_mask(lengths: Tensor, size: int, device: torch.device | None = None) -> Tensor:
+    """Return (B, size) booleans, true in the padding, for valid lengths (B,).
+
+    Lengths are kept on the processor, where they can be read without waiting for a GPU; they are
+    copied to ``device`` (``None``: where they are) without waiting either.
+    """
+    there = lengths.to(device, non_blocking=True)
+    return torch.arange(size, device=there.device) >= there.unsqueeze(1)
 
 
 def zero_padding(x: Tensor, lengths: Tensor) -> Tensor:
-    """Return x (B, T, D) with zeros behind each utterance's valid frames."""
-    return x.masked_fill(padding_mask(lengths, x.size(1)).unsqueeze(-1), 0.0)
+    """Return x (B, T, D) with zeros behind each utterance's valid frames, of (B,) ``lengths``."""
+    if int(lengths.min()) >= x.size(1):
+        return x
+    return x.masked_fill(padding_mask(lengths, x.size(1), x.device).unsqueeze(-1), 0.0)
 
 
 # What varies by less than two steps of 16 bits, as dither does, is no signal.
@@ -63,8 +70,17 @@ def signal_blocks(
     deviation = block_deviation(wav, block)
     varies = deviation >= (silence_limit(float(deviation.max())) if limit is None else limit)
     near = F.max_pool1d(varies[:, None].float(), 3, stride=1, padding=1)[:, 0] > 0
-    blocks = (wav_lengths.to(wav.device) - 1) // block + 1
-    return near & ~padding_mask(blocks, near.size(1))
+    blocks = (wav_lengths - 1) // block + 1
+    return near & ~padding_mask(blocks, near.size(1), wav.device)
+
+
+def may_hold_silence(wav: Tensor, block: int = BLOCK) -> bool:
+    """Whether any whole block of wav (B, N), its padding included, may hold no signal.
+
+    Where it says no, ``signal_blocks`` finds a signal in all, be it in another rounding of wav.
+    """
+    whole = wav[:, : wav.size(1) // block * block]
+    return not whole.numel() or bool(block_deviation(whole, block).min() < 1.01 * SILENCE)
 
 
 def keep_blocks(
@@ -90,7 +106,7 @@ def check_batch(wav: Tensor, wav_lengths: Tensor, shortest: int) -> tuple[Tensor
 
     Args:
         wav: (B, N) samples.
-        wav_lengths: (B,) valid samples.
+        wav_lengths: (B,) valid samples, on the processor.
         shortest: samples of one frame; shorter batches get zeros behind, up to it.
 
     Returns:
@@ -110,7 +126,7 @@ def check_batch(wav: Tensor, wav_lengths: Tensor, shortest: int) -> tuple[Tensor
     longest = max(lengths)
     wav = wav[:, :longest].float()
     if min(lengths) < longest:
-        wav = wav.masked_fill(padding_mask(wav_lengths, longest), 0.0)
+        wav = wav.masked_fill(padding_mask(wav_lengths, longest, wav.device), 0.0)
     if longest < shortest:
         wav = F.pad(wav, (0, shortest - longest))
     return wav, lengths

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import numpy as np
 import pytest
 import torch
 from tiny_models import tiny_config
+from torch.overrides import TorchFunctionMode
 
+from featnorm_se.model.loss import CompressedSpectrum, LogMagnitudeL1
 from featnorm_se.model.separator import FeatNormSeparator
 from featnorm_se.names import LEVEL_SITE, NORMS
 from featnorm_se.normalization import FeatureNorm
@@ -169,3 +173,51 @@ def test_silence_in_a_batch_is_as_alone_and_learns_nothing(upstream):
         torch.testing.assert_close(mask[row, :n], alone[0], atol=1e-5, rtol=1e-5)
     mask[:, :41].sum().backward()
     assert all(p.grad.isfinite().all() for p in separator.parameters() if p.grad is not None)
+
+
+class BlockingCopies(TorchFunctionMode):
+    """Counts what is copied to a device in a way that waits for it."""
+
+    count = 0
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        out = func(*args, **kwargs)
+        if isinstance(out, torch.Tensor) and out.device.type == "meta":
+            moved = func is torch.Tensor.to and args[0].device != out.device
+            self.count += func is torch.tensor or (moved and not kwargs.get("non_blocking"))
+        return out
+
+
+class Quick(torch.nn.Module):
+    """In the place of a BLSTM, of which ``meta`` makes thousands of operations."""
+
+    def forward(self, x):
+        return x[..., :16], None
+
+
+@pytest.mark.parametrize(
+    ("upstream", "norm"),
+    [
+        ("tera_tiny", "utterance"),
+        ("wavlm_tiny", "mix"),
+        ("hubert_tiny", "none"),
+        ("fbank", "level"),
+    ],
+)
+def test_a_training_step_never_waits_for_the_device(upstream, norm, monkeypatch):
+    """Nothing can be read from the device ``meta``: item, tolist, nonzero, equal ... all fail."""
+    monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())  # meta has none
+    monkeypatch.setattr(torch, "is_autocast_enabled", lambda _: False)
+    separator = build(upstream, norm, freeze_steps=2).train().to("meta")
+    separator.head.blstm = Quick()
+    separator.has_silence = False
+    spectrum, lengths = spectra((6400, 6400))
+    spectrum = spectrum.to("meta")
+    with BlockingCopies() as copies:
+        (enhanced,), _, _ = separator(spectrum, lengths)
+        for loss in (LogMagnitudeL1(), CompressedSpectrum()):
+            loss(spectrum, enhanced).mean().backward(retain_graph=True)
+    assert copies.count == 0
+    with pytest.raises(Exception, match="meta"):  # so a reading is seen
+        separator(spectrum, lengths.to("meta"))

@@ -33,7 +33,8 @@ def run_layer(
     """
     attention, x = layer.self_attn, x.transpose(0, 1).contiguous()
     if position is None and getattr(attention, "has_relative_attention_bias", False):
-        position = attention.compute_bias(len(x), len(x))
+        with x.device:  # s3prl's would make it on the processor, and wait for its copy
+            position = attention.compute_bias(len(x), len(x))
     first = layer.layer_norm_first
     y = layer.self_attn_layer_norm(x) if first else x
     y = _attend(attention, y, mask, position, layer.training)
