@@ -17,7 +17,7 @@ from featnorm_se.bin import Parser, run
 from featnorm_se.data.parallel import set_threads
 from featnorm_se.errors import FeatnormError
 from featnorm_se.inference.windows import STATS, Windowing
-from featnorm_se.names import HIGH_BAND
+from featnorm_se.names import HIGH_BAND, PRECISIONS
 
 if TYPE_CHECKING:
     from featnorm_se.inference.jobs import Job, Outcome, Settings
@@ -50,7 +50,13 @@ def get_parser() -> argparse.ArgumentParser:
     add("--device", default="auto", help="auto (a GPU if there is one), cpu or cuda")
     add("--nj", type=int, default=1, help="processes for many files; they share the cores")
     add("--batch", type=int, default=Windowing.batch, help="windows computed at once")
-    add("--bf16", action="store_true", help="bfloat16, if the processor has it: faster, coarser")
+    add(
+        "--precision",
+        choices=PRECISIONS,
+        default="auto",
+        help="bf16 is faster and coarser, where the processor has it; auto is tf32 on a GPU, else"
+        " float32",
+    )
     add(
         "--atten_lim",
         type=float,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from featnorm_se.data.audio import resample_blocks
 from featnorm_se.errors import FeatnormError
 from featnorm_se.model.separator import FeatNormSeparator
-from featnorm_se.names import HIGH_BAND, SAMPLE_RATE
-from featnorm_se.upstream.fast import has_bf16
+from featnorm_se.names import HIGH_BAND, SAMPLE_RATE, check_precision
+from featnorm_se.upstream.fast import computing
 
 if TYPE_CHECKING:
     from featnorm_se.inference.windows import Windowing
@@ -28,7 +28,7 @@ class Enhancer:
         config: what ESPnet wrote as ``config.yaml``.
         weights: the state of ESPnet's model.
         device: where to compute: ``cpu``, ``cuda``, or ``auto``, a GPU if there is one.
-        bf16: compute the network in bfloat16 where the processor has it, else in float32.
+        precision: of the network, one of ``PRECISIONS``; see ``computing``.
         atten_lim: take away 20 dB of anything at most, say, by leaving a tenth of the input in;
             ``None``: what the model says, without a limit.
         high_band: what lies above 8 kHz: ``keep`` it under the gain from 4 to 8 kHz, or ``drop``.
@@ -43,7 +43,7 @@ class Enhancer:
         config: dict[str, Any],
         weights: dict[str, torch.Tensor],
         device: str = "cpu",
-        bf16: bool = False,
+        precision: str = "auto",
         atten_lim: float | None = None,
         high_band: str = "keep",
     ) -> None:
@@ -59,7 +59,7 @@ class Enhancer:
                 f"the model's separator is {config.get('separator')!r}, 'featnorm' is wanted"
             )
         self.device = choose_device(device)
-        self.bf16 = bf16 and has_bf16(self.device)
+        self.precision = check_precision(precision)
         try:
             self.encoder, self.separator, self.decoder = _build(config)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -78,7 +78,7 @@ class Enhancer:
         source: str | os.PathLike[str] | None = None,
         device: str = "cpu",
         model_file: str | None = None,
-        bf16: bool = False,
+        precision: str = "auto",
         atten_lim: float | None = None,
         high_band: str = "keep",
     ) -> Enhancer:
@@ -90,7 +90,7 @@ class Enhancer:
                 small model that comes with the package.
             device: where to compute, see the class.
             model_file: the weights' file in a folder; ``None``: the best on validation.
-            bf16, atten_lim, high_band: see the class.
+            precision, atten_lim, high_band: see the class.
 
         Raises:
             FeatnormError: a file is missing, broken, or would run code when loaded.
@@ -98,16 +98,16 @@ class Enhancer:
         from featnorm_se.inference import model_file as files
 
         config, weights = files.read_model(files.SHIPPED if source is None else source, model_file)
-        return cls(config, weights, device, bf16, atten_lim, high_band)
+        return cls(config, weights, device, precision, atten_lim, high_band)
 
     def __repr__(self) -> str:
         model = self.separator
         sites = "" if model.norm in ("none", "level") else f" at {', '.join(model.norm_sites)}"
         return f"Enhancer({model.upstream.name}, norm {model.norm}{sites}, on {self.device})"
 
-    def precision(self) -> AbstractContextManager[Any]:
-        """The context that the model computes in: bfloat16 where asked for."""
-        return torch.autocast(self.device.type, torch.bfloat16) if self.bf16 else nullcontext()
+    def computing(self) -> AbstractContextManager[Any]:
+        """The context that the model computes in."""
+        return computing(self.device, self.precision)
 
     @torch.inference_mode()
     def enhance(self, wav: torch.Tensor) -> torch.Tensor:
@@ -118,7 +118,7 @@ class Enhancer:
         wav = wav.to(self.device)
         lengths = torch.full((wav.shape[0],), wav.shape[1], device=self.device)
         spectrum, frames = self.encoder(wav, lengths)
-        with self.precision():
+        with self.computing():
             enhanced, _, _ = self.separator(spectrum, frames)
         y = self.decoder(enhanced[0], lengths)[0]
         y = torch.lerp(y, wav, self.left_in) if self.left_in else y

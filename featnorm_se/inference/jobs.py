@@ -35,6 +35,7 @@ from featnorm_se.inference.model_file import find_weights
 from featnorm_se.inference.windows import Windowing
 from featnorm_se.names import SAMPLE_RATE
 from featnorm_se.progress import progress
+from featnorm_se.upstream.fast import has_bf16
 
 
 @dataclass(frozen=True)
@@ -56,13 +57,14 @@ class Settings(Windowing):
     """How files are enhanced, and how they are cut; ``conf/decode.yaml`` holds some of it.
 
     Attributes:
-        model, model_file, device, bf16, atten_lim, high_band: see ``Enhancer.from_pretrained``.
+        model, model_file, device, precision, atten_lim, high_band: see
+            ``Enhancer.from_pretrained``.
     """
 
     model: str
     model_file: str | None = None
     device: str = "auto"
-    bf16: bool = False
+    precision: str = "auto"
     atten_lim: float | None = None
     high_band: str = "keep"
 
@@ -71,11 +73,11 @@ class Settings(Windowing):
         path = Path(self.model)
         weights = find_weights(path, self.model_file) if path.is_dir() else path
         model = sha256_file(weights) if weights.is_file() else self.model
-        # The batch and the device change rounding only.
-        how = asdict(self)
-        for key in ("model_file", "device", "batch"):
+        # The batch, the device and TF32 change rounding only.
+        how = asdict(self) | {"model": model, "bf16": self.precision == "bf16"}
+        for key in ("model_file", "device", "batch", "precision"):
             del how[key]
-        return {**how, "model": model}
+        return how
 
 
 @dataclass(frozen=True)
@@ -239,11 +241,11 @@ def load_once(settings: Settings) -> Enhancer:
         settings.model,
         settings.device,
         settings.model_file,
-        settings.bf16,
+        settings.precision,
         settings.atten_lim,
         settings.high_band,
     )
-    if settings.bf16 and not enhancer.bf16:
+    if settings.precision == "bf16" and not has_bf16(enhancer.device):
         say("warning: this processor has no bfloat16, computing in float32")
     return enhancer
 

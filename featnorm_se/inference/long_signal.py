@@ -147,7 +147,7 @@ def enhance_windows(
                 continue
             rows = [row for row, one in zip(rows, speaks, strict=True) if one]
             wav, lengths = keep_blocks(wav[speaks], lengths[speaks], blocks[speaks])
-            with _given(upstream, signal, rows, known), enhancer.precision():
+            with _given(upstream, signal, rows, known), enhancer.computing():
                 features = _features_before_norm(upstream, site, wav.to(enhancer.device), lengths)
             for row, kept, x in zip(rows, blocks[speaks], features, strict=True):
                 own = x[_own_frames(row.window, upstream.hop, kept, len(x))]

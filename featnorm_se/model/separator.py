@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -14,13 +15,13 @@ from torch.nn.utils.rnn import pad_sequence
 
 from featnorm_se.errors import FeatnormError
 from featnorm_se.model.head import HEADS, WeightedSum, to_stft_rate
-from featnorm_se.names import DEFAULT_NORM, LEVEL_SITE, check_norm
+from featnorm_se.names import DEFAULT_NORM, LEVEL_SITE, check_norm, check_precision
 from featnorm_se.normalization import FeatureNorm, LevelNorm
 from featnorm_se.statistics import FeatureStats
 from featnorm_se.upstream import load_upstream
 from featnorm_se.upstream.base import Upstream
 from featnorm_se.upstream.batching import keep_blocks, padding_mask, signal_blocks, zero_padding
-from featnorm_se.upstream.fast import autocast_bf16
+from featnorm_se.upstream.fast import computing
 
 
 class FeatNormSeparator(AbsSeparator):
@@ -48,7 +49,8 @@ class FeatNormSeparator(AbsSeparator):
         upstream_dropout: its dropout; ``None``: as it was pre-trained.
         gradient_checkpointing: less memory in training for more time.
         fast: waveform models by our own arithmetic on s3prl's weights; ``False``: its modules.
-        bf16: compute upstream and head in bfloat16 while training, where the device has it.
+        precision: of upstream and head while training, one of ``PRECISIONS``.
+        bf16: what older configurations say in its place.
         num_spk: 1; enhancement has one target.
 
     Attributes:
@@ -84,7 +86,8 @@ class FeatNormSeparator(AbsSeparator):
         upstream_dropout: float | None = None,
         gradient_checkpointing: bool = False,
         fast: bool = True,
-        bf16: bool = False,
+        precision: str = "auto",
+        bf16: bool | None = None,
         num_spk: int = 1,
     ) -> None:
         super().__init__()
@@ -118,7 +121,7 @@ class FeatNormSeparator(AbsSeparator):
         self.head = HEADS[head](upstream.width, input_dim, use_spectrum, layers, units, dropout)
         self.freeze_steps = freeze_steps
         self.has_silence = True
-        self.bf16 = bf16
+        self.precision = check_precision(precision, bf16)
         self.register_buffer("steps", torch.zeros((), dtype=torch.long))
 
     @property
@@ -175,7 +178,7 @@ class FeatNormSeparator(AbsSeparator):
             kept = None
             if self.has_silence:
                 kept = self._signal_frames(wav, samples, lengths, spectrum.shape[1])
-        with autocast_bf16(spectrum.device, self.bf16 and self.training):
+        with computing(spectrum.device, self.precision) if self.training else nullcontext():
             if kept is None:
                 mask = self._mask(spectrum, lengths, wav, samples)
             else:

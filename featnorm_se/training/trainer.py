@@ -183,7 +183,7 @@ class WatchedBatches:
         broken = [key for n, key in rows if not all(x[n].isfinite().all() for x in batch.values())]
         if broken:
             return f"the recordings of {', '.join(broken)} hold NaN or inf: mend or remove them"
-        return "lower optim_conf.lr or grad_clip, or train without use_amp"
+        return "lower optim_conf.lr or grad_clip, or set separator_conf.precision=float32"
 
 
 def _separator(model: Any) -> Any:

@@ -73,27 +73,26 @@ def sounds(folder) -> dict[str, np.ndarray]:
 def test_every_key_of_the_decoding_yaml_does_something(tiny_experiment, scp, tmp_path, monkeypatch):
     from featnorm_se.inference import enhancer, jobs
 
-    monkeypatch.setattr(enhancer, "has_bf16", lambda device: True)
     asked = []
     called = enhancer.Enhancer.__call__
 
     def listening(self, x, sample_rate=16000, windowing=None):
         cut = (windowing.window, windowing.overlap, windowing.stats)
-        asked.append((*cut, self.bf16, self.left_in))
+        asked.append((*cut, self.precision, self.left_in))
         return called(self, x, sample_rate, windowing)
 
     monkeypatch.setattr(enhancer.Enhancer, "__call__", listening)
     jobs.load_once.cache_clear()
     config = tmp_path / "decode.yaml"
-    config.write_text("window: 9\noverlap: 1.5\nstats: window\nbf16: true\natten_lim: 20\n")
+    config.write_text("window: 9\noverlap: 1.5\nstats: window\nprecision: bf16\natten_lim: 20\n")
     output = tmp_path / "out"
     enhance_set.main(options(tiny_experiment, scp, output, "--config", str(config)))
-    assert asked == [(9, 1.5, "window", True, pytest.approx(0.1))] * 3
+    assert asked == [(9, 1.5, "window", "bf16", pytest.approx(0.1))] * 3
     coarse = sounds(output)
     # Another setting makes the files anew, and bfloat16 is not float32.
     config.write_text("bf16: false\natten_lim: null\n")
     enhance_set.main(options(tiny_experiment, scp, output, "--config", str(config)))
-    assert asked[3:] == [(20, 3, "file", False, 0.0)] * 3
+    assert asked[3:] == [(20, 3, "file", "float32", 0.0)] * 3
     assert any(not np.array_equal(coarse[key], sound) for key, sound in sounds(output).items())
 
 
