@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import warnings
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch.nn.functional import pad
+from torch.nn.utils.rnn import pad_sequence
 
 from featnorm_se.data.audio import resample_blocks
 from featnorm_se.errors import FeatnormError
@@ -110,19 +113,28 @@ class Enhancer:
         return computing(self.device, self.precision)
 
     @torch.inference_mode()
-    def enhance(self, wav: torch.Tensor) -> torch.Tensor:
-        """Enhance whole 16 kHz waveforms of one length, (B, N) float32 in and out."""
-        samples = wav.shape[1]
-        # The STFT reflects half a window at both ends, so it needs that much to reflect.
-        wav = torch.nn.functional.pad(wav, (0, max(0, self.encoder.n_fft - samples)))
-        wav = wav.to(self.device)
-        lengths = torch.full((wav.shape[0],), wav.shape[1], device=self.device)
-        spectrum, frames = self.encoder(wav, lengths)
+    def enhance(self, waves: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+        """Enhance whole 16 kHz waveforms together, (N,) float32 each in and out.
+
+        Each is as it would be alone: the STFT, which reflects the ends, takes it by itself.
+        """
+        # That needs half a window to reflect.
+        short = [max(0, self.encoder.n_fft - len(wav)) for wav in waves]
+        padded = [
+            pad(wav, (0, n)).to(self.device)[None] for wav, n in zip(waves, short, strict=True)
+        ]
+        lengths = [torch.tensor([wav.shape[1]]) for wav in padded]
+        spectra = [self.encoder(*both)[0][0] for both in zip(padded, lengths, strict=True)]
+        frames = torch.tensor([len(spectrum) for spectrum in spectra])
         with self.computing():
-            enhanced, _, _ = self.separator(spectrum, frames)
-        y = self.decoder(enhanced[0], lengths)[0]
-        y = torch.lerp(y, wav, self.left_in) if self.left_in else y
-        return y[:, :samples].cpu()
+            enhanced, _, _ = self.separator(pad_sequence(spectra, batch_first=True), frames)
+        found = []
+        for x, n, wav, samples in zip(enhanced[0], frames.tolist(), padded, lengths, strict=True):
+            y = self.decoder(x[None, :n], samples)[0]
+            found.append((torch.lerp(y, wav, self.left_in) if self.left_in else y)[0])
+        sizes = [len(y) for y in found]
+        parts = torch.cat(found).cpu().split(sizes)
+        return [y[: len(wav)] for y, wav in zip(parts, waves, strict=True)]
 
     def __call__(
         self,

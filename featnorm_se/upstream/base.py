@@ -46,7 +46,8 @@ class Upstream(nn.Module):
         norms: one normalization module a site, keyed by the site with ``_`` for ``.``.
         part: the rows of a batch are parts of a longer file, which says where pieces begin;
             ``None``: they are whole utterances.
-        silence: blocks that vary by less hold no signal; a quiet recording has a limit of its own.
+        silence: blocks that vary by less hold no signal; a quiet recording has a limit of its own,
+            (B, 1).
     """
 
     model: Any  # s3prl's modules carry no types
@@ -67,7 +68,7 @@ class Upstream(nn.Module):
         self.model = model
         self.norms = nn.ModuleDict()
         self.part: Part | None = None
-        self.silence = SILENCE
+        self.silence: float | Tensor = SILENCE
         self._own_dropout: list[float] = []
 
     def frames(self, samples: Count) -> Count:

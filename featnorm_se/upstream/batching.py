@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -34,6 +35,7 @@ def zero_padding(x: Tensor, lengths: Tensor) -> Tensor:
 # What varies by less than two steps of 16 bits, as dither does, is no signal.
 SILENCE = 2.0**-14
 BLOCK = 160  # samples that are judged together: 10 ms
+BATCH_SAMPLES = 120 * 16000  # that a GPU gets at once; 4 GB with a Base model
 
 
 def silence_limit(loudest: float) -> float:
@@ -54,7 +56,7 @@ def block_deviation(wav: Tensor, block: int = BLOCK) -> Tensor:
 
 
 def signal_blocks(
-    wav: Tensor, wav_lengths: Tensor, block: int = BLOCK, limit: float | None = None
+    wav: Tensor, wav_lengths: Tensor, block: int = BLOCK, limit: float | Tensor | None = None
 ) -> Tensor:
     """Return which blocks hold a signal, (B, T) booleans; T is N / block, rounded up.
 
@@ -65,7 +67,8 @@ def signal_blocks(
         wav: (B, N) samples in [-1, 1].
         wav_lengths: (B,) valid samples.
         block: samples in a block.
-        limit: see ``silence_limit``; ``None``: that of ``wav``, which is then one recording.
+        limit: see ``silence_limit``, of all or of each (B, 1); ``None``: that of ``wav``, which is
+            then one recording.
     """
     deviation = block_deviation(wav, block)
     varies = deviation >= (silence_limit(float(deviation.max())) if limit is None else limit)
@@ -99,6 +102,22 @@ def keep_blocks(
         row[:n][mask[:n]] for row, mask, n in zip(wav, masks, wav_lengths.tolist(), strict=True)
     ]
     return pad_sequence(rows, batch_first=True), wav_lengths.new_tensor([len(row) for row in rows])
+
+
+def like_lengths(lengths: Sequence[int], device: torch.device) -> list[list[int]]:
+    """Return the numbers of the utterances of each batch, of like length, the longest first.
+
+    On a GPU a batch holds 2 minutes with its padding. On a processor, where that would win nothing,
+    each utterance is one, in the order given.
+    """
+    if device.type == "cpu":
+        return [[number] for number in range(len(lengths))]
+    batches: list[list[int]] = []
+    for number in sorted(range(len(lengths)), key=lambda n: -lengths[n]):
+        if not batches or lengths[batches[-1][0]] * (len(batches[-1]) + 1) > BATCH_SAMPLES:
+            batches.append([])
+        batches[-1].append(number)
+    return batches
 
 
 def check_batch(wav: Tensor, wav_lengths: Tensor, shortest: int) -> tuple[Tensor, list[int]]:
