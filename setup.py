@@ -47,6 +47,7 @@ INSTALL_REQUIRES = [
 EXTRAS = {
     # What the recipes need beside that, and the clone: ESPnet's trainer, plots, made voices.
     "recipes": ["tensorboard>=2.15", "matplotlib>=3.10", "espeakng-loader>=0.2.4"],
+    "app": ["gradio>=6", "matplotlib>=3.10"],
     "dnsmos": ["speechmos>=0.0.1.1", "onnxruntime>=1.17"],
     "dev": [
         "pytest>=8",
@@ -70,7 +71,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.11,<3.14",
     packages=find_packages(include=["featnorm_se", "featnorm_se.*"]),
-    package_data={"featnorm_se": ["**/*.yaml", "**/*.json", "models/*.zip", "**/templates/*"]},
+    package_data={"featnorm_se": ["**/*.yaml", "**/*.json", "models/*.zip", "upstream/conf/*.pt", "**/templates/*"]},
     install_requires=INSTALL_REQUIRES,
     extras_require=EXTRAS,
     entry_points={"console_scripts": ["featnorm-se = featnorm_se.bin.main:main"]},

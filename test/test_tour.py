@@ -45,3 +45,10 @@ def test_it_is_small_whole_and_names_no_machine():
     assert "the same to the bit: True" in printed(cells)
     assert not re.search(r"/(home|root|tmp|work|usr)/", printed(cells))
     assert not [o for o in outputs(cells) if o.get("name") == "stderr"]
+
+
+def test_badges_and_the_first_cell_name_one_repository():
+    text = NOTEBOOK.read_text(encoding="utf-8") + (NOTEBOOK.parents[1] / "README.md").read_text()
+    assert len(re.findall(r"colab[.]research[.]google[.]com/github/", text)) == 2
+    named = re.findall(r"(?:github[.]com|google[.]com/github)/([\w.-]+/featnorm_se)", text)
+    assert len(named) == 3 and len(set(named)) == 1

@@ -11,6 +11,7 @@ from featnorm_se.bin import run
 # word: module below featnorm_se.bin, what it does
 COMMANDS = {
     "enhance": ("enhance", "enhance audio files with a trained model"),
+    "app": ("app", "a page to try a trained model in the browser"),
     "pack": ("pack", "make one file of a trained model, to give away"),
     "export-upstream": ("export_upstream", "write a trained upstream for s3prl, ESPnet and this"),
     "score": ("score", "score enhanced speech against clean speech"),

@@ -181,23 +181,27 @@ def split_valid(
     return train, [pair for pair in pairs if pair.speaker in chosen]
 
 
-def find_folders(db_root: Path, valid_speakers: Sequence[str]) -> dict[str, CorpusSet]:
+def find_folders(
+    db_root: Path, valid_speakers: Sequence[str], test_root: Path | None = None
+) -> dict[str, CorpusSet]:
     """List the sets of a folder that holds ``train``, ``valid`` and ``test``.
 
     Args:
         db_root: each of the three has ``noisy``, ``clean`` and, perhaps, ``utt2cond``; without
             ``valid``, training speakers validate.
         valid_speakers: they.
+        test_root: what takes the place of ``test``.
 
     Raises:
         FeatnormError: see ``find_pairs`` and ``split_valid``.
     """
-    there = [name for name in SETS if name != "valid" or (db_root / name).is_dir()]
-    pairs = {name: find_pairs(db_root / name / "noisy", db_root / name / "clean") for name in there}
-    if "valid" not in pairs:
+    roots = {name: db_root / name for name in SETS} | ({"test": test_root} if test_root else {})
+    if drawn := not roots["valid"].is_dir():
+        roots["valid"] = roots["train"]
+    pairs = {name: find_pairs(root / "noisy", root / "clean") for name, root in roots.items()}
+    if drawn:
         pairs["train"], pairs["valid"] = split_valid(pairs["train"], valid_speakers)
-    logs = {name: db_root / (name if name in there else "train") / "utt2cond" for name in SETS}
-    return {name: CorpusSet(pairs[name], logs[name], name) for name in SETS}
+    return {name: CorpusSet(pairs[name], roots[name] / "utt2cond", name) for name in SETS}
 
 
 def find_kaldi(db_root: Path, allow_pipes: bool = False) -> dict[str, CorpusSet]:

@@ -178,7 +178,7 @@ def spectrogram(
 
 def magnitudes(signal: NDArray[np.float32], sample_rate: int) -> NDArray[np.float64]:
     """Return STFT magnitudes, shape (frames, bins), of 32 ms Hann frames every 8 ms."""
-    size = int(0.032 * sample_rate)
+    size = max(4, int(0.032 * sample_rate))
     padded = np.pad(signal.astype(np.float64), (0, max(0, size - len(signal))))
     view = np.lib.stride_tricks.sliding_window_view(padded, size)[:: size // 4]
     return np.asarray(np.abs(np.fft.rfft(view * np.hanning(size), axis=1)))

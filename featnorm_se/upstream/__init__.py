@@ -43,6 +43,8 @@ def upstream_card(name: str, conf_dir: Path | None = None) -> dict[str, Any]:
     for key in ("family", "architecture"):
         if key not in content:
             raise FeatnormError(f"the upstream's card {card} has no {key}")
+    if (beside := card.parent / str(content.get("source"))).is_file():
+        content["source"] = str(beside)
     return content
 
 

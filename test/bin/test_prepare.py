@@ -128,6 +128,17 @@ def test_test_root_takes_the_place_of_the_test_set(root: Path) -> None:
     assert not (test / "utt2cond").exists()
 
 
+def test_test_root_counts_for_folders_too_and_is_refused_for_kaldi(root: Path, capsys) -> None:
+    corpus, other = root.parent / "corpus", root.parent / "other"
+    for folder, name in ((corpus / "train", "a_1"), (corpus / "valid", "b_1"), (other, "c_1")):
+        for kind in ("noisy", "clean"):
+            write(folder / kind / f"{name}.wav", 0.1 * np.sin(np.arange(800)))
+    assert prepare(corpus, "--corpus", "folders", "--test_root", str(other)) == 0
+    assert set(read_scp(root.parent / "data" / "test" / "wav.scp")) == {"c_1"}
+    assert prepare(corpus, "--corpus", "kaldi", "--test_root", str(other)) == 1
+    assert "--test_root is not for kaldi" in capsys.readouterr().err
+
+
 def clean(root: Path, name: str = "p227_001") -> Path:
     return root / "clean_trainset_28spk_wav" / f"{name}.wav"
 

@@ -28,13 +28,26 @@ def test_cards_agree_with_themselves(name):
     assert shape == (card["width"], card["layers"])
 
 
-@pytest.mark.parametrize("name", [n for n in upstream_names() if n.endswith("_tiny")] + ["fbank"])
+@pytest.mark.parametrize(
+    "name", [n for n in upstream_names() if n.endswith("_tiny")] + ["fbank", "tera_small"]
+)
 def test_cards_agree_with_what_they_build(name):
     card, upstream = upstream_card(name), load_upstream(name, "scratch")
     for name in ("family", "hop", "width", "lowest_site"):
         assert getattr(upstream, name) == card[name]
     assert upstream.num_layers == card["layers"]
     assert sum(p.numel() for p in upstream.parameters()) == card["parameters"]
+
+
+def test_the_small_upstream_comes_with_its_weights():
+    shipped, again = load_upstream("tera_small"), load_upstream("tera_small")
+    assert shipped.source.endswith("conf/tera_small.pt") and shipped.identity.startswith("sha256:")
+    own, random = (
+        dict(u.named_parameters()) for u in (shipped, load_upstream("tera_small", "scratch"))
+    )
+    assert all((value == dict(again.named_parameters())[name]).all() for name, value in own.items())
+    weight = "model.encoder.layer.0.attention.self.query.weight"
+    assert own[weight].dtype == own[weight].float().dtype and (own[weight] != random[weight]).any()
 
 
 def test_a_recipes_card_goes_first(tmp_path):

@@ -1,0 +1,54 @@
+"""The training losses: their formulas, and gradients where there is no sound."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from featnorm_se.model.loss import CompressedSpectrum, LogMagnitudeL1
+
+
+def spectra(scale=1.0):
+    generator = torch.Generator().manual_seed(3)
+    draw = torch.randn(2, 4, 7, 5, dtype=torch.complex64, generator=generator)
+    return scale * draw[0], scale * draw[1]
+
+
+@pytest.mark.parametrize(
+    "power, weight, asymmetry", [(0.3, 0.3, 0.0), (0.5, 0.0, 0.0), (0.3, 1.0, 2.0)]
+)
+def test_compressed_spectra_are_compared_by_the_formula(power, weight, asymmetry):
+    clean, enhanced = spectra()
+    loss = CompressedSpectrum(power=power, complex_weight=weight, asymmetry=asymmetry)
+    s, x = clean.numpy(), enhanced.numpy()
+    less = np.abs(x) ** power - np.abs(s) ** power
+    phased = np.abs(x) ** power * np.exp(1j * np.angle(x)) - np.abs(s) ** power * np.exp(
+        1j * np.angle(s)
+    )
+    wanted = (
+        (1 - weight) * less**2
+        + weight * np.abs(phased) ** 2
+        + asymmetry * np.maximum(-less, 0) ** 2
+    )
+    np.testing.assert_allclose(loss(clean, enhanced), wanted.mean(axis=(1, 2)), rtol=1e-4)
+    assert (loss(clean, clean) == 0).all() and loss.name == "compressed_spectrum"
+
+
+def test_log_magnitudes_are_compared_by_the_formula():
+    clean, enhanced = spectra()
+    s, x = (np.log1p(20.0 * np.abs(y.numpy())) / np.log1p(20.0) for y in (clean, enhanced))
+    loss = LogMagnitudeL1(scale=20.0)(clean, enhanced)
+    np.testing.assert_allclose(loss, np.abs(x - s).mean(axis=(1, 2)), rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "loss", [CompressedSpectrum(), CompressedSpectrum(asymmetry=1.0), LogMagnitudeL1()]
+)
+@pytest.mark.parametrize("scale", [0.0, 1e-12, 1e-3])
+def test_gradients_are_finite_where_there_is_next_to_no_sound(loss, scale):
+    clean, enhanced = spectra(scale)
+    enhanced.requires_grad_()
+    loss(clean, enhanced).sum().backward()
+    assert torch.isfinite(torch.view_as_real(enhanced.grad)).all()
+    assert torch.view_as_real(enhanced.grad).abs().max() < 100
