@@ -57,7 +57,9 @@ def main(argv: Sequence[str]) -> None:
         if args.db_root.absolute() == args.output.absolute():
             raise FeatnormError(f"--db_root and the output are the same folder, {args.output}")
         if args.test_root:
-            raise FeatnormError(f"--test_root is not for kaldi: name the pairs in {args.db_root}/test")
+            raise FeatnormError(
+                f"--test_root is not for kaldi: name the pairs in {args.db_root}/test"
+            )
         sets = find_kaldi(args.db_root, args.allow_pipes == "true")
     elif args.corpus == "folders":
         sets = find_folders(args.db_root, valid_speakers, args.test_root)
