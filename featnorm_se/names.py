@@ -17,20 +17,15 @@ PRECISIONS = ("auto", "float32", "tf32", "bf16")  # that a network is computed i
 
 
 def check_precision(precision: str, bf16: bool | None = None) -> str:
-    """Return ``precision`` when it is one of ``PRECISIONS``.
-
-    Args:
-        precision: the name.
-        bf16: what older configurations say in its place.
+    """Return the name of a precision; ``bf16`` is what older configurations say in its place.
 
     Raises:
-        FeatnormError: it is none of them; the message lists them.
+        FeatnormError: it is none of ``PRECISIONS``.
     """
     if bf16 is not None:
         return "bf16" if bf16 else "float32"
     if precision not in PRECISIONS:
-        known = ", ".join(PRECISIONS)
-        raise FeatnormError(f"no such precision: {precision!r}; there are {known}")
+        raise FeatnormError(f"no such precision: {precision!r}; there are {', '.join(PRECISIONS)}")
     return precision
 
 

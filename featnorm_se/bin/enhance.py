@@ -51,13 +51,7 @@ def get_parser() -> argparse.ArgumentParser:
     add("--device", default="auto", help="auto (a GPU if there is one), cpu or cuda")
     add("--nj", type=int, default=1, help="processes for many files; they share the cores")
     add("--batch", type=int, default=Windowing.batch, help="windows computed at once")
-    add(
-        "--precision",
-        choices=PRECISIONS,
-        default="auto",
-        help="bf16 is faster and coarser, where the processor has it; auto is tf32 on a GPU, else"
-        " float32",
-    )
+    add("--precision", choices=PRECISIONS, default="auto", help="bf16: faster, coarser")
     add(
         "--atten_lim",
         type=float,

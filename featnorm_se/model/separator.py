@@ -164,8 +164,7 @@ class FeatNormSeparator(AbsSeparator):
 
         Args:
             input: the noisy spectrum, complex (B, T, F).
-            ilens: valid frames (B,), best on the processor, as ESPnet has them of pieces of one
-                length: of whole utterances they come from the GPU, which is waited for once.
+            ilens: valid frames (B,), best on the processor, as ESPnet has them of chunks.
             additional: ignored; ESPnet hands it to every separator.
 
         Returns:

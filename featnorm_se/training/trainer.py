@@ -87,7 +87,7 @@ class FeatNormTrainer(Trainer):
             end_saving(Path(options.output_dir))
         bad_steps = 0 if options.no_forward_run else options.max_bad_steps
         watched = WatchedBatches(
-            iterator, parts["reporter"], _separator(parts["model"]), bad_steps, options.accum_grad
+            iterator, parts["reporter"], parts["model"], bad_steps, options.accum_grad
         )
         if super().train_one_epoch(iterator=watched, options=options, **parts):
             raise FeatnormError(
@@ -105,7 +105,7 @@ class FeatNormTrainer(Trainer):
         Raises:
             FeatnormError: no batch.
         """
-        watched = WatchedBatches(iterator, parts["reporter"], _separator(parts["model"]))
+        watched = WatchedBatches(iterator, parts["reporter"], parts["model"])
         super().validate_one_epoch(iterator=watched, options=options, **parts)
         if _is_first(parts["distributed_option"]):
             begin_saving(Path(options.output_dir))
@@ -121,8 +121,7 @@ class WatchedBatches:
     Attributes:
         batches: ESPnet's iterator.
         reporter: ESPnet's ``SubReporter`` of the epoch, which has the losses.
-        separator: what is told of each batch whether it holds silence, while that can be seen
-            without waiting for a GPU.
+        model: its separator hears of silence in a batch while no GPU has to be waited for.
         max_bad_steps: so many steps without a finite loss and gradient on end are too many;
             0: never.
         accum_grad: steps between two updates; there is a gradient norm only at an update.
@@ -132,7 +131,7 @@ class WatchedBatches:
 
     batches: Iterable[Batch]
     reporter: Any
-    separator: Any
+    model: Any
     max_bad_steps: int = 0
     accum_grad: int = 1
     step: int = 0
@@ -143,13 +142,13 @@ class WatchedBatches:
 
     def __iter__(self) -> Iterator[Batch]:
         bad = 0
+        separator = getattr(self.model, "module", self.model).separator  # DDP wraps it
         for ids, batch in self.batches:
             self.last = (list(ids), dict(batch))  # ESPnet adds to its own
             self.step += 1
-            hop = self.separator.stft[1]
-            self.separator.has_silence = may_hold_silence(batch["speech_mix"], hop)
+            separator.has_silence = may_hold_silence(batch["speech_mix"], separator.stft[1])
             yield ids, batch
-            self.separator.has_silence = True
+            separator.has_silence = True
             what = self._not_finite()
             bad = bad + 1 if what else 0
             if what and bad == self.max_bad_steps:
@@ -184,11 +183,6 @@ class WatchedBatches:
         if broken:
             return f"the recordings of {', '.join(broken)} hold NaN or inf: mend or remove them"
         return "lower optim_conf.lr or grad_clip, or set separator_conf.precision=float32"
-
-
-def _separator(model: Any) -> Any:
-    """The separator of ESPnet's model, which DDP wraps."""
-    return getattr(model, "module", model).separator
 
 
 def _is_first(option: DistributedOption) -> bool:

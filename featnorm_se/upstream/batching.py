@@ -18,8 +18,7 @@ from featnorm_se.errors import FeatnormError
 def padding_mask(lengths: Tensor, size: int, device: torch.device | None = None) -> Tensor:
     """Return (B, size) booleans, true in the padding, for valid lengths (B,).
 
-    Lengths are kept on the processor, where they can be read without waiting for a GPU; they are
-    copied to ``device`` (``None``: where they are) without waiting either.
+    Lengths stay on the processor, where reading them waits for no GPU, nor does this copy of them.
     """
     there = lengths.to(device, non_blocking=True)
     return torch.arange(size, device=there.device) >= there.unsqueeze(1)
@@ -107,8 +106,7 @@ def keep_blocks(
 def like_lengths(lengths: Sequence[int], device: torch.device) -> list[list[int]]:
     """Return the numbers of the utterances of each batch, of like length, the longest first.
 
-    On a GPU a batch holds 2 minutes with its padding. On a processor, where that would win nothing,
-    each utterance is one, in the order given.
+    On a GPU a batch holds 2 minutes with its padding; on a processor each utterance goes alone.
     """
     if device.type == "cpu":
         return [[number] for number in range(len(lengths))]

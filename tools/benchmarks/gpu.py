@@ -4,9 +4,9 @@
     python tools/benchmarks/gpu.py            # one GPU, under 8 minutes
     python tools/benchmarks/gpu.py --quick    # tiny models on the processor, to see that it runs
 
-It runs from a checkout, with PYTHONPATH at its root, on a machine that has no more than Python 3.12,
-torch and torchaudio 2.11, soundfile and the wheels, with --no-deps, of espnet, espnet-s3prl, omegaconf,
-antlr4-python3-runtime and what these import: NEEDS below. Nothing is downloaded and no network wanted.
+It runs from a checkout, PYTHONPATH at its root, with Python 3.12, torch and torchaudio 2.11. What else
+the machine lacks can come as wheels, installed with --no-deps: espnet, espnet-s3prl, soundfile, soxr,
+omegaconf, antlr4-python3-runtime, and what an ImportError names. It wants no network.
 """
 
 from __future__ import annotations
@@ -183,7 +183,7 @@ def stage_3(args: argparse.Namespace, folder: Path) -> None:
     share = [percent for moment, percent in busy if began <= moment <= ended]
     told = f"{sum(share) / len(share):.0f} %" if share else "not measured"
     print(
-        f"{(ended - began) / count:.3f} s a step with all of it; the GPU computes: {told} of the time"
+        f"{(ended - began) / count:.3f} s a step with all of it; GPU computing: {told} of the time"
     )
 
 

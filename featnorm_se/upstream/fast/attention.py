@@ -56,23 +56,26 @@ def _activate(layer: Any, x: Tensor) -> Tensor:
 def _attend(
     attention: Any, x: Tensor, mask: Tensor | None, position: Tensor | None, training: bool
 ) -> Tensor:
-    """Self-attention on x (T, B, D), with its projections."""
+    """Self-attention on x (T, B, D), with its projections, by torch's own kernel."""
     size, batch, width = x.shape
-    heads = attention.num_heads
     q, k, v = (
-        projection(x).view(size, batch * heads, -1).transpose(0, 1)
+        projection(x).view(size, batch, attention.num_heads, -1).permute(1, 2, 0, 3)
         for projection in (attention.q_proj, attention.k_proj, attention.v_proj)
     )
-    gate = None
+    bias = None  # what is added to the scores, (B, H, T, T)
     if position is not None:
-        gate = _gate(attention, x) if attention.gru_rel_pos else x.new_ones(batch * heads, size, 1)
+        bias = _gate(attention, x) * position if attention.gru_rel_pos else position[None]
+    if mask is not None:
+        bias = q.new_zeros(1) if bias is None else bias
+        bias = bias.masked_fill(mask[:, None, None, :], -torch.inf)
+    bias = None if bias is None else bias.to(q.dtype)
     dropout = float(attention.dropout_module.p) if training else 0.0
-    y = _fused(q, k, v, gate, position, mask, dropout)
-    return attention.out_proj(y.transpose(0, 1).reshape(size, batch, width))
+    y = F.scaled_dot_product_attention(q, k, v, bias, dropout)
+    return attention.out_proj(y.permute(2, 0, 1, 3).reshape(size, batch, width))
 
 
 def _gate(attention: Any, x: Tensor) -> Tensor:
-    """WavLM's gate of the position bias, (B * H, T, 1) float32, from x (T, B, D).
+    """WavLM's gate of the position bias, (B, H, T, 1) float32, from x (T, B, D).
 
     s3prl adds up the outputs of ``grep_linear`` by fours; here its weights are added up first.
     """
@@ -83,37 +86,4 @@ def _gate(attention: Any, x: Tensor) -> Tensor:
         heads = x.float().view(size, batch * attention.num_heads, -1)
         a, b = F.linear(heads, weight, linear.bias.view(2, 4).sum(1)).sigmoid().chunk(2, -1)
         scale = attention.grep_a.view(1, -1, 1).repeat(1, batch, 1)
-        return (a * (b * scale - 1.0) + 2.0).transpose(0, 1)
-
-
-def _bias(
-    gate: Tensor | None, position: Tensor | None, mask: Tensor | None, batch: int
-) -> Tensor | None:
-    """Return what is added to the scores, broadcasting to (B, H, T, T)."""
-    bias = None
-    if position is not None and gate is not None:
-        bias = gate.view(batch, -1, gate.size(1), 1) * position
-    if mask is None:
-        return bias
-    hidden = mask[:, None, None, :]
-    if bias is None:
-        return torch.zeros_like(hidden, dtype=torch.float32).masked_fill_(hidden, -torch.inf)
-    return bias.masked_fill(hidden, -torch.inf)
-
-
-def _fused(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    gate: Tensor | None,
-    position: Tensor | None,
-    mask: Tensor | None,
-    dropout: float,
-) -> Tensor:
-    """Torch's own kernel on q, k, v (B * H, T, d)."""
-    heads = len(q) if position is None else len(position)
-    batch = len(q) // heads if mask is None else len(mask)
-    q, k, v = (tensor.unflatten(0, (batch, -1)) for tensor in (q, k, v))
-    bias = _bias(gate, position, mask, batch)
-    bias = None if bias is None else bias.to(q.dtype)
-    return F.scaled_dot_product_attention(q, k, v, bias, dropout).flatten(0, 1)
+        return (a * (b * scale - 1.0) + 2.0).transpose(0, 1).unflatten(0, (batch, -1))

@@ -91,10 +91,6 @@ def _moments(windows: Tensor, counts: list[int]) -> tuple[Tensor, Tensor]:
     Only the first ``counts`` windows of each utterance count.
     """
     x = windows[:, : max(counts)].double()
-    if min(counts) == max(counts):
-        mean = x.mean(1, keepdim=True)
-        x = x - mean
-        return mean.squeeze(1), x.transpose(1, 2) @ x / max(counts)
     lengths = torch.tensor(counts)
     inside = ~padding_mask(lengths, x.size(1), x.device).unsqueeze(-1)
     total = lengths.to(x, non_blocking=True).view(-1, 1, 1)
