@@ -92,10 +92,8 @@ def collect(
 ) -> FeatureStats:
     """Collect the statistics of one shard of a corpus.
 
-    The upstream runs without normalization, as far as the deepest site, on ``like_lengths``.
-
     Args:
-        upstream: in evaluation mode afterwards.
+        upstream: in evaluation mode afterwards; no normalization is applied in it.
         entries: audio paths by utterance, 16 kHz.
         sites: canonical site names; the site ``level`` (RMS in dB) is always added.
         kind: ``clean`` or ``noisy``, kept in the meta data.
@@ -115,7 +113,7 @@ def collect(
     totals: dict[str, SiteStats] = {}
     spread: dict[str, SiteStats] = {}
     corpus = samples = 0
-    label = f"{kind} statistics" if shard[1] == 1 else f"{kind} statistics {shard[0]}/{shard[1]}"
+    label = f"{kind} statistics" + (f" {shard[0]}/{shard[1]}" if shard[1] > 1 else "")
     lengths = [0 if device == "cpu" else audio_info(entries[key]).frames for key in keys]
     batches = like_lengths(lengths, torch.device(device))
     for batch in progress(batches, label, unit="utterance" if device == "cpu" else "batch"):
@@ -127,9 +125,9 @@ def collect(
             samples += len(wav)
         for found in _of_utterances(upstream, waves, sites, device):
             for site, value in found.items():
-                totals[site] = totals[site].merge(value) if site in totals else value
                 own = SiteStats.of(np.concatenate([value.mean, value.std])[None])
-                spread[site] = spread[site].merge(own) if site in spread else own
+                for known, new in ((totals, value), (spread, own)):
+                    known[site] = known[site].merge(new) if site in known else new
     meta = {
         "kind": kind,
         "upstream": upstream.name,

@@ -4,8 +4,8 @@
     python tools/benchmarks/gpu.py            # one GPU, under 8 minutes
     python tools/benchmarks/gpu.py --quick    # tiny models on the processor, to see that it runs
 
-It runs from a checkout, PYTHONPATH at its root, with Python 3.12, torch and torchaudio 2.11. What else
-the machine lacks can come as wheels, installed with --no-deps: espnet, espnet-s3prl, soundfile, soxr,
+It runs from a checkout, PYTHONPATH at its root, with Python 3.12, torch and torchaudio 2.11. What
+else is missing can come as wheels, installed with --no-deps: espnet, espnet-s3prl, soundfile, soxr,
 omegaconf, antlr4-python3-runtime, and what an ImportError names. It wants no network.
 """
 
