@@ -13,6 +13,21 @@ DEFAULT_NORM = "utterance"
 LEVEL_SITE = "level"  # not a layer: RMS of each waveform in dB relative to full scale
 HIGH_BAND = ("keep", "drop")  # what enhancing does with what lies above 8 kHz
 
+PRECISIONS = ("auto", "float32", "tf32", "bf16")  # that a network is computed in
+
+
+def check_precision(precision: str, bf16: bool | None = None) -> str:
+    """Return the name of a precision; ``bf16`` is what older configurations say in its place.
+
+    Raises:
+        FeatnormError: it is none of ``PRECISIONS``.
+    """
+    if bf16 is not None:
+        return "bf16" if bf16 else "float32"
+    if precision not in PRECISIONS:
+        raise FeatnormError(f"no such precision: {precision!r}; there are {', '.join(PRECISIONS)}")
+    return precision
+
 
 def check_norm(norm: str) -> str:
     """Return ``norm`` when it is one of ``NORMS``.

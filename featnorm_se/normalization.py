@@ -18,12 +18,7 @@ from torch import Tensor, nn
 from featnorm_se.errors import FeatnormError
 from featnorm_se.names import FEATURE_NORMS
 from featnorm_se.statistics import SiteStats
-
-
-def frame_mask(x: Tensor, lengths: Tensor) -> Tensor:
-    """Return (B, T, 1), true on each utterance's first ``lengths`` frames of x (B, T, D)."""
-    steps = torch.arange(x.shape[1], device=x.device)
-    return (steps[None, :] < lengths.to(x.device)[:, None])[..., None]
+from featnorm_se.upstream.batching import padding_mask
 
 
 class FeatureNorm(nn.Module):
@@ -100,7 +95,8 @@ class FeatureNorm(nn.Module):
 
         Args:
             x: features (B, T, D); half and bfloat16 are computed in float32.
-            lengths: valid frames of each utterance (B,); ``None``: all frames are valid.
+            lengths: valid frames of each utterance (B,), best on the processor; ``None``: all
+                frames are valid.
 
         Returns:
             (B, T, D) in x's type; frames beyond ``lengths`` are exactly zero.
@@ -112,15 +108,18 @@ class FeatureNorm(nn.Module):
             )
         dtype = x.dtype
         h = x.float() if dtype in (torch.float16, torch.bfloat16) else x
-        mask = None if lengths is None else frame_mask(h, lengths).to(h.dtype)
-        centred, deviation = self._centre(h, mask, lengths)
+        mask = count = None
+        if lengths is not None:
+            mask = (~padding_mask(lengths, h.shape[1], h.device))[..., None].to(h.dtype)
+            count = lengths.to(h, non_blocking=True).clamp_min(1)[:, None, None]
+        centred, deviation = self._centre(h, mask, count)
         y = centred * (self.std.to(h.dtype) / deviation) + self.mean.to(h.dtype)
         if self.weight is not None:
             y = h + self.weight.to(h.dtype) * (y - h)
         return (y if mask is None else y * mask).to(dtype)
 
     def _centre(
-        self, h: Tensor, mask: Tensor | None, lengths: Tensor | None
+        self, h: Tensor, mask: Tensor | None, count: Tensor | None
     ) -> tuple[Tensor, Tensor]:
         """Return h - m (B, T, D) and max(s, eps), which broadcasts to it."""
         if self.norm == "corpus":
@@ -128,11 +127,10 @@ class FeatureNorm(nn.Module):
         if self.given is not None:
             mean, deviation = self.given
             return h - mean.to(h.dtype), deviation.to(h.dtype).clamp_min(self.eps)
-        if mask is None or lengths is None:
+        if mask is None or count is None:
             centred = h - h.mean(dim=1, keepdim=True)
             variance = centred.square().mean(dim=1, keepdim=True)
         else:
-            count = lengths.to(h.device).clamp_min(1).to(h.dtype)[:, None, None]
             mean = (h * mask).sum(dim=1, keepdim=True) / count
             centred = (h - mean) * mask
             variance = centred.square().sum(dim=1, keepdim=True) / count
@@ -158,7 +156,7 @@ class LevelNorm(nn.Module):
 
     def forward(self, wav: Tensor, lengths: Tensor) -> Tensor:
         """Scale wav (B, N), of ``lengths`` (B,) valid samples; silence stays silence."""
-        mask = frame_mask(wav[..., None], lengths)[..., 0].to(wav.dtype)
-        count = lengths.to(wav.device).clamp_min(1).to(wav.dtype)[:, None]
-        rms = ((wav * mask).square().sum(dim=1, keepdim=True) / count).sqrt()
+        valid = ~padding_mask(lengths, wav.shape[1], wav.device)
+        count = lengths.to(wav, non_blocking=True).clamp_min(1)[:, None]
+        rms = ((wav * valid).square().sum(dim=1, keepdim=True) / count).sqrt()
         return wav * (10 ** (self.level_db / 20)).to(wav.dtype) / rms.clamp_min(1e-8)

@@ -11,6 +11,7 @@ import pytest
 import soundfile
 import torch
 
+from featnorm_se import collection
 from featnorm_se.bin import collect_stats, info
 from featnorm_se.collection import collect
 from featnorm_se.data.scp import read_scp, write_scp
@@ -18,6 +19,7 @@ from featnorm_se.errors import FeatnormError
 from featnorm_se.names import LEVEL_SITE
 from featnorm_se.statistics import FeatureStats
 from featnorm_se.upstream import load_upstream
+from featnorm_se.upstream.batching import BATCH_SAMPLES, like_lengths
 
 
 @pytest.fixture(scope="module")
@@ -65,6 +67,35 @@ def test_statistics_are_those_of_all_frames(upstream, corpus):
     assert stats.meta["identity"] == "scratch:1"
     assert stats.meta["utterances"] == 5
     assert stats[LEVEL_SITE].mean[0] == pytest.approx(20 * np.log10(0.05), abs=0.3)
+
+
+@pytest.mark.parametrize("upstream", ["tera_tiny", "wavlm_tiny", "hubert_tiny", "fbank"])
+def test_files_together_have_the_statistics_of_one_by_one(upstream, corpus, monkeypatch):
+    """As on a GPU, of models with a group norm too."""
+    entries, found = read_scp(corpus), []
+    for device in ("cpu", "cuda"):
+        monkeypatch.setattr(
+            collection, "like_lengths", lambda n, _, d=device: like_lengths(n, torch.device(d))
+        )
+        model = load_upstream(upstream, "scratch", seed=1)
+        found.append(collect(model, entries, list(model.sites)))
+    alone, together = found
+    assert alone.meta == together.meta
+    for site in [*alone]:
+        assert alone[site].frames == together[site].frames
+        least = 1e-5 * alone[site].std.max()
+        np.testing.assert_allclose(together[site].mean, alone[site].mean, rtol=1e-5, atol=least)
+        np.testing.assert_allclose(together[site].std, alone[site].std, rtol=1e-5)
+
+
+def test_a_batch_is_of_like_length_and_no_longer_than_the_most():
+    rng = np.random.default_rng(0)
+    sizes = [int(n) for n in rng.integers(1, 10 * 16000, 300)] + [BATCH_SAMPLES + 1]
+    batches = like_lengths(sizes, torch.device("cuda"))
+    assert sorted(n for batch in batches for n in batch) == list(range(301))
+    padded = [max(sizes[n] for n in batch) * len(batch) for batch in batches]
+    assert max(padded[1:]) <= BATCH_SAMPLES and sum(padded) < 1.3 * sum(sizes)
+    assert like_lengths(sizes, torch.device("cpu")) == [[n] for n in range(301)]
 
 
 def command(corpus, output, *more: str) -> list[str]:

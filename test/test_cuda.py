@@ -164,7 +164,7 @@ def test_it_trains_and_enhances_as_on_the_processor(
     assert record["finished"] and torch.cuda.get_device_name(0) in json.dumps(record)
     noisy = speech(30000, 5)
     cpu, gpu = (
-        Enhancer.from_pretrained(tmp_path / "exp", device=device)(noisy)
+        Enhancer.from_pretrained(tmp_path / "exp", device, precision="float32")(noisy)
         for device in ("cpu", "cuda")
     )
     assert 10 * np.log10(np.square(cpu).sum() / np.square(cpu - gpu).sum()) > 50
@@ -174,7 +174,8 @@ def test_it_trains_and_enhances_as_on_the_processor(
     "override",
     [
         "use_amp=true",
-        "separator_conf.bf16=true",
+        "separator_conf.precision=bf16",
+        "separator_conf.precision=float32",
         "separator_conf.gradient_checkpointing=true",
         "separator_conf.freeze=all",
         "separator_conf.feature=weighted_sum",

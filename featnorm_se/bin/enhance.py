@@ -17,10 +17,11 @@ from featnorm_se.bin import Parser, run
 from featnorm_se.data.parallel import set_threads
 from featnorm_se.errors import FeatnormError
 from featnorm_se.inference.windows import STATS, Windowing
-from featnorm_se.names import HIGH_BAND
+from featnorm_se.names import HIGH_BAND, PRECISIONS
 
 if TYPE_CHECKING:
-    from featnorm_se.inference.jobs import Job, Outcome, Settings
+    from featnorm_se.inference.jobs import Outcome, Settings
+    from featnorm_se.inference.plan import Job
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -50,7 +51,7 @@ def get_parser() -> argparse.ArgumentParser:
     add("--device", default="auto", help="auto (a GPU if there is one), cpu or cuda")
     add("--nj", type=int, default=1, help="processes for many files; they share the cores")
     add("--batch", type=int, default=Windowing.batch, help="windows computed at once")
-    add("--bf16", action="store_true", help="bfloat16, if the processor has it: faster, coarser")
+    add("--precision", choices=PRECISIONS, default="auto", help="bf16: faster, coarser")
     add(
         "--atten_lim",
         type=float,
@@ -82,8 +83,9 @@ def main(argv: Sequence[str]) -> None:
     """Enhance, and fail when a file failed."""
     args = get_parser().parse_args(argv)
     set_threads(max(1, args.nj))
-    from featnorm_se.inference.jobs import Settings, enhance_into_folder, is_folder, plan_jobs
+    from featnorm_se.inference.jobs import Settings, enhance_into_folder
     from featnorm_se.inference.model_file import SHIPPED
+    from featnorm_se.inference.plan import is_folder, plan_jobs
 
     shipped = args.model is None
     if shipped:
@@ -116,7 +118,7 @@ def _enhance_alone(job: Job, settings: Settings) -> Outcome:
 def _enhance_piped(args: argparse.Namespace, settings: Settings) -> Outcome:
     """Standard input and output by way of files: both may need seeking."""
     from featnorm_se.inference.audio_stream import AudioInput
-    from featnorm_se.inference.jobs import Job, noise_path
+    from featnorm_se.inference.plan import Job, noise_path
 
     if len(args.inputs) > 1 or (args.output == "-" and args.save_noise):
         raise FeatnormError("- is for one file, and has no place for --save_noise")

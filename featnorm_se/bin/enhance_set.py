@@ -25,7 +25,10 @@ def get_parser() -> argparse.ArgumentParser:
     add("--model", required=True, help="folder of the experiment")
     add("--wav_scp", required=True, help="noisy utterances, 16 kHz mono")
     add("--output", required=True, help="folder to write wav/ and spk1.scp to")
-    add("--config", help="YAML of settings: model_file, bf16, atten_lim, window, overlap, stats")
+    add(
+        "--config",
+        help="YAML of settings: model_file, precision, atten_lim, window, overlap, stats",
+    )
     add("--model_file", help="weights in the folder, if not those of --config")
     add("--shard", default="1/1", help="K/N: every N-th utterance from the K-th")
     add("--list", action="store_true", help="only write spk1.scp")
@@ -66,9 +69,12 @@ def make_settings(config: str | None, given: dict[str, Any]) -> Settings:
 
     from featnorm_se.config import read_config
     from featnorm_se.inference.jobs import Settings
+    from featnorm_se.names import check_precision
 
     try:
-        found = read_config(config) if config else {}
+        found = dict(read_config(config)) if config else {}
+        if "bf16" in found:
+            found["precision"] = check_precision("", found.pop("bf16"))
         checked = OmegaConf.merge(OmegaConf.structured(Settings), found)
         # An interpolation stays the text that it is: nothing in the file is evaluated.
         values = cast("dict[str, Any]", OmegaConf.to_container(checked, resolve=False))

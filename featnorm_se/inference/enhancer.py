@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import os
 import warnings
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch.nn.functional import pad
+from torch.nn.utils.rnn import pad_sequence
 
 from featnorm_se.data.audio import resample_blocks
 from featnorm_se.errors import FeatnormError
 from featnorm_se.model.separator import FeatNormSeparator
-from featnorm_se.names import HIGH_BAND, SAMPLE_RATE
-from featnorm_se.upstream.fast import has_bf16
+from featnorm_se.names import HIGH_BAND, SAMPLE_RATE, check_precision
+from featnorm_se.upstream.fast import computing
 
 if TYPE_CHECKING:
     from featnorm_se.inference.windows import Windowing
@@ -28,7 +31,7 @@ class Enhancer:
         config: what ESPnet wrote as ``config.yaml``.
         weights: the state of ESPnet's model.
         device: where to compute: ``cpu``, ``cuda``, or ``auto``, a GPU if there is one.
-        bf16: compute the network in bfloat16 where the processor has it, else in float32.
+        precision: of the network, one of ``PRECISIONS``; see ``computing``.
         atten_lim: take away 20 dB of anything at most, say, by leaving a tenth of the input in;
             ``None``: what the model says, without a limit.
         high_band: what lies above 8 kHz: ``keep`` it under the gain from 4 to 8 kHz, or ``drop``.
@@ -43,7 +46,7 @@ class Enhancer:
         config: dict[str, Any],
         weights: dict[str, torch.Tensor],
         device: str = "cpu",
-        bf16: bool = False,
+        precision: str = "auto",
         atten_lim: float | None = None,
         high_band: str = "keep",
     ) -> None:
@@ -59,7 +62,7 @@ class Enhancer:
                 f"the model's separator is {config.get('separator')!r}, 'featnorm' is wanted"
             )
         self.device = choose_device(device)
-        self.bf16 = bf16 and has_bf16(self.device)
+        self.precision = check_precision(precision)
         try:
             self.encoder, self.separator, self.decoder = _build(config)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -78,7 +81,7 @@ class Enhancer:
         source: str | os.PathLike[str] | None = None,
         device: str = "cpu",
         model_file: str | None = None,
-        bf16: bool = False,
+        precision: str = "auto",
         atten_lim: float | None = None,
         high_band: str = "keep",
     ) -> Enhancer:
@@ -90,7 +93,7 @@ class Enhancer:
                 small model that comes with the package.
             device: where to compute, see the class.
             model_file: the weights' file in a folder; ``None``: the best on validation.
-            bf16, atten_lim, high_band: see the class.
+            precision, atten_lim, high_band: see the class.
 
         Raises:
             FeatnormError: a file is missing, broken, or would run code when loaded.
@@ -98,31 +101,40 @@ class Enhancer:
         from featnorm_se.inference import model_file as files
 
         config, weights = files.read_model(files.SHIPPED if source is None else source, model_file)
-        return cls(config, weights, device, bf16, atten_lim, high_band)
+        return cls(config, weights, device, precision, atten_lim, high_band)
 
     def __repr__(self) -> str:
         model = self.separator
         sites = "" if model.norm in ("none", "level") else f" at {', '.join(model.norm_sites)}"
         return f"Enhancer({model.upstream.name}, norm {model.norm}{sites}, on {self.device})"
 
-    def precision(self) -> AbstractContextManager[Any]:
-        """The context that the model computes in: bfloat16 where asked for."""
-        return torch.autocast(self.device.type, torch.bfloat16) if self.bf16 else nullcontext()
+    def computing(self) -> AbstractContextManager[Any]:
+        """The context that the model computes in."""
+        return computing(self.device, self.precision)
 
     @torch.inference_mode()
-    def enhance(self, wav: torch.Tensor) -> torch.Tensor:
-        """Enhance whole 16 kHz waveforms of one length, (B, N) float32 in and out."""
-        samples = wav.shape[1]
-        # The STFT reflects half a window at both ends, so it needs that much to reflect.
-        wav = torch.nn.functional.pad(wav, (0, max(0, self.encoder.n_fft - samples)))
-        wav = wav.to(self.device)
-        lengths = torch.full((wav.shape[0],), wav.shape[1], device=self.device)
-        spectrum, frames = self.encoder(wav, lengths)
-        with self.precision():
-            enhanced, _, _ = self.separator(spectrum, frames)
-        y = self.decoder(enhanced[0], lengths)[0]
-        y = torch.lerp(y, wav, self.left_in) if self.left_in else y
-        return y[:, :samples].cpu()
+    def enhance(self, waves: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+        """Enhance whole 16 kHz waveforms together, (N,) float32 each in and out.
+
+        Each is as it would be alone: the STFT, which reflects the ends, takes it by itself.
+        """
+        # That needs half a window to reflect.
+        short = [max(0, self.encoder.n_fft - len(wav)) for wav in waves]
+        padded = [
+            pad(wav, (0, n)).to(self.device)[None] for wav, n in zip(waves, short, strict=True)
+        ]
+        lengths = [torch.tensor([wav.shape[1]]) for wav in padded]
+        spectra = [self.encoder(*both)[0][0] for both in zip(padded, lengths, strict=True)]
+        frames = torch.tensor([len(spectrum) for spectrum in spectra])
+        with self.computing():
+            enhanced, _, _ = self.separator(pad_sequence(spectra, batch_first=True), frames)
+        found = []
+        for x, n, wav, samples in zip(enhanced[0], frames.tolist(), padded, lengths, strict=True):
+            y = self.decoder(x[None, :n], samples)[0]
+            found.append((torch.lerp(y, wav, self.left_in) if self.left_in else y)[0])
+        sizes = [len(y) for y in found]
+        parts = torch.cat(found).cpu().split(sizes)
+        return [y[: len(wav)] for y, wav in zip(parts, waves, strict=True)]
 
     def __call__(
         self,

@@ -1,4 +1,4 @@
-"""Which files are to be enhanced into which, and all of them through a model.
+"""All files of a plan through a model; what is done already is left alone.
 
 ``featnorm-se enhance`` takes anything and goes on after a bad file; stage 4 takes utterances of an
 scp and lists them only when all are there.
@@ -6,49 +6,38 @@ scp and lists them only when all are there.
 
 from __future__ import annotations
 
-import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from functools import lru_cache, partial
 from pathlib import Path
 
+import numpy as np
+
 from featnorm_se.collection import deciding_versions
 from featnorm_se.data.audio import (
+    FloatArray,
+    audio_info,
     open_audio,
     read_audio,
     resample_blocks,
     resampled_length,
     write_audio,
 )
-from featnorm_se.data.corpus import NOISE_SUFFIX
-from featnorm_se.data.decoding import DECODED_SUFFIXES, walk_audio
 from featnorm_se.data.parallel import parallel_map
 from featnorm_se.data.scp import list_enhanced, read_scp
 from featnorm_se.errors import FeatnormError, say
 from featnorm_se.files import is_done, locked, mark_done, remove_temporary, sha256_file, stamp
-from featnorm_se.inference.audio_stream import AUDIO_ENDINGS, AudioInput, audio_output
-from featnorm_se.inference.enhancer import Enhancer
+from featnorm_se.inference.audio_stream import AudioInput, audio_output
+from featnorm_se.inference.enhancer import Enhancer, choose_device
 from featnorm_se.inference.high_band import to_own_rate
-from featnorm_se.inference.long_signal import Signal, enhance_signal
+from featnorm_se.inference.long_signal import Signal, enhance_signal, enhance_signals
 from featnorm_se.inference.model_file import find_weights
+from featnorm_se.inference.plan import Job
 from featnorm_se.inference.windows import Windowing
 from featnorm_se.names import SAMPLE_RATE
 from featnorm_se.progress import progress
-
-
-@dataclass(frozen=True)
-class Job:
-    """One file: what to read and write, and where the noise goes, if anywhere."""
-
-    source: Path
-    target: Path
-    noise: Path | None = None
-
-    @property
-    def outputs(self) -> list[Path]:
-        """The files that are written."""
-        return [self.target] if self.noise is None else [self.target, self.noise]
+from featnorm_se.upstream.fast import has_bf16
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,13 +45,14 @@ class Settings(Windowing):
     """How files are enhanced, and how they are cut; ``conf/decode.yaml`` holds some of it.
 
     Attributes:
-        model, model_file, device, bf16, atten_lim, high_band: see ``Enhancer.from_pretrained``.
+        model, model_file, device, precision, atten_lim, high_band: see
+            ``Enhancer.from_pretrained``.
     """
 
     model: str
     model_file: str | None = None
     device: str = "auto"
-    bf16: bool = False
+    precision: str = "auto"
     atten_lim: float | None = None
     high_band: str = "keep"
 
@@ -71,11 +61,11 @@ class Settings(Windowing):
         path = Path(self.model)
         weights = find_weights(path, self.model_file) if path.is_dir() else path
         model = sha256_file(weights) if weights.is_file() else self.model
-        # The batch and the device change rounding only.
-        how = asdict(self)
-        for key in ("model_file", "device", "batch"):
+        # The batch, the device and TF32 change rounding only.
+        how = asdict(self) | {"model": model, "bf16": self.precision == "bf16"}
+        for key in ("model_file", "device", "batch", "precision"):
             del how[key]
-        return {**how, "model": model}
+        return how
 
 
 @dataclass(frozen=True)
@@ -85,57 +75,6 @@ class Outcome:
     status: str
     seconds: float = 0.0
     reason: str = ""
-
-
-def plan_jobs(inputs: Sequence[Path], output: Path, save_noise: bool, folder: bool) -> list[Job]:
-    """Return what is to be done; ``output`` is a file for one file, else a ``folder``.
-
-    A folder's tree is kept below ``output``; of several folders each keeps its name. A format that
-    cannot be written becomes ``.wav``.
-
-    Raises:
-        FeatnormError: an input is missing or holds no audio, two inputs would go to one file,
-            or a file would be written over itself.
-    """
-    pairs: list[tuple[Path, Path]] = []
-    for path in inputs:
-        if path.is_dir():
-            found = walk_audio(path, leave_out=output)
-            if not found:
-                raise FeatnormError(
-                    f"{path} holds no audio files ({AUDIO_ENDINGS}) beside --output"
-                )
-            top = output / path.resolve().name if len(inputs) > 1 else output
-            pairs += [(file, top / _written_as(file.relative_to(path))) for file in found]
-        elif not os.path.lexists(path):
-            raise FeatnormError(f"no such file or folder: {path}")
-        else:
-            pairs.append((path, output / _written_as(Path(path.name)) if folder else output))
-    jobs = [Job(s, t, noise_path(t) if save_noise else None) for s, t in pairs]
-    sources = {os.path.realpath(job.source) for job in jobs}
-    targets: dict[Path, Path] = {}
-    for job in jobs:
-        for target in job.outputs:
-            if target in targets:
-                raise FeatnormError(f"{targets[target]} and {job.source} would both go to {target}")
-            targets[target] = job.source
-            if os.path.realpath(target) in sources:
-                raise FeatnormError(f"{target} would be written over itself: name another --output")
-    return jobs
-
-
-def noise_path(target: Path) -> Path:
-    """Return where the noise of ``target`` goes: ``x.wav`` has ``x.noise.wav``."""
-    return target.with_name(f"{target.stem}{NOISE_SUFFIX}{target.suffix}")
-
-
-def _written_as(name: Path) -> Path:
-    return name.with_suffix(".wav") if name.suffix.lower() in DECODED_SUFFIXES else name
-
-
-def is_folder(inputs: Sequence[Path], output: str) -> bool:
-    """Whether the output is a folder: it is one, ends like one, or the inputs need one."""
-    return len(inputs) > 1 or inputs[0].is_dir() or os.path.isdir(output) or output.endswith("/")
 
 
 def enhance_into_folder(
@@ -169,24 +108,45 @@ def enhance_into_folder(
                         " name another --output, or give --overwrite"
                     )
         work = partial(_enhance_unless_done, settings, request, nj == 1, overwrite)
-        return parallel_map(work, jobs, nj, "enhancing")
+        # On a GPU a process gets many at a time, to take several of like length at once.
+        many = 1 if choose_device(settings.device).type == "cpu" else 64
+        groups = [jobs[start : start + many] for start in range(0, len(jobs), many)]
+        found = parallel_map(work, groups, nj, "enhancing")
+        return [outcome for outcomes in found for outcome in outcomes]
 
 
 def _enhance_unless_done(
-    settings: Settings, how: dict[str, object], alone: bool, overwrite: bool, job: Job
-) -> Outcome:
-    request = {**how, "source": stamp([job.source])}
-    if not overwrite and _is_done(job, request):
-        return Outcome("skipped")
-    enhancer = load_once(settings)
-    label = job.source.name if alone else ""  # the lines of several processes would mix
-    try:
-        outcome = enhance_file(enhancer, job, settings, label)
-    except FeatnormError as error:
+    settings: Settings, how: dict[str, object], alone: bool, overwrite: bool, jobs: list[Job]
+) -> list[Outcome]:
+    outcomes: list[Outcome] = []
+
+    def failed(error: FeatnormError) -> None:
         say(f"failed: {error}")
-        return Outcome("failed", reason=str(error))
-    mark_done(job.target, {**request, "noise": job.noise is not None})
-    return outcome
+        outcomes.append(Outcome("failed", reason=str(error)))
+
+    todo: list[tuple[Job, dict[str, object], AudioInput]] = []
+    for job in jobs:
+        request = {**how, "source": stamp([job.source])}
+        if not overwrite and _is_done(job, request):
+            outcomes.append(Outcome("skipped"))
+            continue
+        try:
+            todo.append((job, request | {"noise": job.noise is not None}, AudioInput(job.source)))
+        except FeatnormError as error:
+            failed(error)
+    if not todo:
+        return outcomes
+    enhancer, signals = load_once(settings), [_signal(source) for _, _, source in todo]
+    label = jobs[0].source.name if alone and len(jobs) == 1 else ""  # lines would mix
+    for number, pieces in enhance_signals(enhancer, signals, settings, label):
+        job, request, source = todo[number]
+        try:
+            outcomes.append(_write(enhancer, job, source, pieces))
+        except FeatnormError as error:
+            failed(error)
+        else:
+            mark_done(job.target, request)
+    return outcomes
 
 
 def enhance_set(
@@ -210,15 +170,20 @@ def enhance_set(
     versions = deciding_versions()
     mixed = 0
     index, shards = shard
-    keys = sorted(entries)[index - 1 :: shards]
-    for key in progress(keys, f"enhancing, shard {index}/{shards}", unit="utterance"):
+    todo: list[tuple[Job, dict[str, object]]] = []
+    for key in sorted(entries)[index - 1 :: shards]:
         job = Job(Path(entries[key]), output / "wav" / f"{key}.wav")
         request = {**how, "source": stamp([job.source])}
         if not _is_done(job, {**request, "versions": versions}):
             mixed += _is_done(job, request)
-            enhancer, noisy = load_once(settings), read_audio(entries[key], SAMPLE_RATE)
-            write_audio(job.target, enhancer(noisy, windowing=settings), SAMPLE_RATE)
-            mark_done(job.target, {**request, "versions": versions})
+            todo.append((job, {**request, "versions": versions}))
+    signals = [Signal(audio_info(job.source).frames, 1, partial(_read, job)) for job, _ in todo]
+    done = enhance_signals(load_once(settings), signals, settings) if todo else iter(())
+    label = f"enhancing, shard {index}/{shards}"
+    for number, pieces in progress(done, label, len(todo), unit="utterance"):
+        job, request = todo[number]
+        write_audio(job.target, np.concatenate([*pieces])[:, 0], SAMPLE_RATE)
+        mark_done(job.target, request)
     if mixed:
         say(
             f"note: {output}: {mixed} utterances that other versions of torch, ESPnet or s3prl had"
@@ -226,6 +191,10 @@ def enhance_set(
         )
     if shards == 1:
         list_enhanced(entries, output)
+
+
+def _read(job: Job) -> Iterator[FloatArray]:
+    yield read_audio(job.source, SAMPLE_RATE)[:, None]
 
 
 def _is_done(job: Job, request: dict[str, object]) -> bool:
@@ -239,11 +208,11 @@ def load_once(settings: Settings) -> Enhancer:
         settings.model,
         settings.device,
         settings.model_file,
-        settings.bf16,
+        settings.precision,
         settings.atten_lim,
         settings.high_band,
     )
-    if settings.bf16 and not enhancer.bf16:
+    if settings.precision == "bf16" and not has_bf16(enhancer.device):
         say("warning: this processor has no bfloat16, computing in float32")
     return enhancer
 
@@ -264,14 +233,27 @@ def enhance_file(
         FeatnormError: the source is cut short or holds NaN, or a target cannot be written.
     """
     source = AudioInput(job.source)
-    frames, rate = source.header.frames, source.header.samplerate
-    signal = Signal(
-        resampled_length(frames, rate, SAMPLE_RATE),
+    pieces = enhance_signal(enhancer, _signal(source), windowing, label)
+    return _write(enhancer, job, source, pieces)
+
+
+def _signal(source: AudioInput) -> Signal:
+    """Return a file's signal at 16 kHz."""
+    rate = source.header.samplerate
+    return Signal(
+        resampled_length(source.header.frames, rate, SAMPLE_RATE),
         source.header.channels,
         lambda: resample_blocks(source.blocks(), rate, SAMPLE_RATE),
     )
-    pieces = enhance_signal(enhancer, signal, windowing, label)
-    whole = to_own_rate(pieces, signal, source.blocks, rate, frames, enhancer.high_band)
+
+
+def _write(
+    enhancer: Enhancer, job: Job, source: AudioInput, pieces: Iterable[FloatArray]
+) -> Outcome:
+    """Write what the model made of a file, at 16 kHz, as ``enhance_file`` says."""
+    frames, rate = source.header.frames, source.header.samplerate
+    high_band = enhancer.high_band
+    whole = to_own_rate(pieces, _signal(source), source.blocks, rate, frames, high_band)
     with ExitStack() as stack:
         outputs = [stack.enter_context(audio_output(job.target, source))]
         if job.noise is not None:

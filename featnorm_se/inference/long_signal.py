@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from featnorm_se.data.audio import FloatArray
+from featnorm_se.errors import FeatnormError
 from featnorm_se.inference.windows import (
     Window,
     Windowing,
@@ -19,6 +20,7 @@ from featnorm_se.inference.windows import (
     join_windows,
     plan_windows,
 )
+from featnorm_se.names import SAMPLE_RATE
 from featnorm_se.normalization import FeatureNorm
 from featnorm_se.progress import progress
 from featnorm_se.statistics import SiteStats
@@ -29,6 +31,7 @@ from featnorm_se.upstream.batching import (
     Part,
     block_deviation,
     keep_blocks,
+    like_lengths,
     signal_blocks,
     silence_limit,
 )
@@ -94,6 +97,44 @@ def enhance_signal(
     yield from join_windows(enhance_windows(enhancer, signal, plan, how, label), plan)
 
 
+def enhance_signals(
+    enhancer: Enhancer,
+    signals: Sequence[Signal],
+    windowing: Windowing | None = None,
+    label: str = "",
+) -> Iterator[tuple[int, Iterable[FloatArray]]]:
+    """Enhance many signals; on a GPU those of like length and up to a window at once.
+
+    Yields:
+        A signal's number and what ``enhance_signal`` yields of it, an error where it is bad.
+    """
+    how = windowing or Windowing()
+    for batch in like_lengths([s.samples * s.channels for s in signals], enhancer.device):
+        several = [signals[number] for number in batch]
+        pieces: list[Iterable[FloatArray]] = [
+            enhance_signal(enhancer, signal, how, label) for signal in several
+        ]
+        if len(batch) > 1 and max(s.samples for s in several) <= how.window * SAMPLE_RATE:
+            with suppress(FeatnormError):  # one by one they say which of them is bad
+                pieces = [[y] for y in _enhance_together(enhancer, several)]
+        yield from zip(batch, pieces, strict=True)
+
+
+def _enhance_together(enhancer: Enhancer, signals: list[Signal]) -> list[FloatArray]:
+    """Enhance whole signals at once, to (samples, channels) each."""
+    signals = [without_offset(signal) for signal in signals]
+    whole = [torch.from_numpy(np.concatenate([*signal.blocks()])) for signal in signals]
+    limits = [signal.silence for signal in signals for _ in range(signal.channels)]
+    upstream = enhancer.separator.upstream
+    try:
+        upstream.silence = torch.tensor(limits, device=enhancer.device)[:, None]
+        done = enhancer.enhance([row for x in whole for row in x.unbind(dim=1)])
+    finally:
+        upstream.silence = SILENCE
+    channels = iter(y.numpy() for y in done)
+    return [np.stack([next(channels) for _ in range(s.channels)], axis=1) for s in signals]
+
+
 def without_offset(signal: Signal) -> Signal:
     """Take a constant offset off each channel, and find what is silence in this recording.
 
@@ -147,7 +188,7 @@ def enhance_windows(
                 continue
             rows = [row for row, one in zip(rows, speaks, strict=True) if one]
             wav, lengths = keep_blocks(wav[speaks], lengths[speaks], blocks[speaks])
-            with _given(upstream, signal, rows, known), enhancer.precision():
+            with _given(upstream, signal, rows, known), enhancer.computing():
                 features = _features_before_norm(upstream, site, wav.to(enhancer.device), lengths)
             for row, kept, x in zip(rows, blocks[speaks], features, strict=True):
                 own = x[_own_frames(row.window, upstream.hop, kept, len(x))]
@@ -156,7 +197,7 @@ def enhance_windows(
     done: list[FloatArray] = []
     for rows in batches("enhancing"):
         with _given(upstream, signal, rows, known):
-            done += list(enhancer.enhance(_stack(rows)).numpy())
+            done += [y.numpy() for y in enhancer.enhance(list(_stack(rows)))]
         while len(done) >= signal.channels:
             yield np.stack(done[: signal.channels], axis=1)
             del done[: signal.channels]

@@ -31,7 +31,7 @@ def to_stft_rate(
     if hop == stft_hop and offset == 0 and features.shape[1] >= frames:
         return features[:, :frames]
     at = (torch.arange(frames, device=features.device) * stft_hop - offset) / hop
-    last = (lengths.to(features.device) - 1).clamp_min(0)[:, None]
+    last = (lengths.to(features.device, non_blocking=True) - 1).clamp_min(0)[:, None]
     at = torch.minimum(at.clamp_min(0)[None, :], last.to(at.dtype))
     low = at.floor().long()
     high = torch.minimum(low + 1, last)
@@ -106,7 +106,7 @@ class MaskHead(nn.Module):
         Args:
             features: (B, T, D) at the STFT's rate.
             magnitude: |Y| (B, T, F).
-            lengths: valid frames (B,).
+            lengths: valid frames (B,), on the processor.
 
         Returns:
             The mask in [0, 1], (B, T, F).
@@ -121,7 +121,7 @@ class MaskHead(nn.Module):
             if int(lengths.min()) == frames:
                 x, _ = self.blstm(x)
             else:
-                x = pack_padded_sequence(x, lengths.cpu(), batch_first=True, enforce_sorted=False)
+                x = pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False)
                 x, _ = pad_packed_sequence(self.blstm(x)[0], batch_first=True, total_length=frames)
         return torch.sigmoid(self.mask(x))
 

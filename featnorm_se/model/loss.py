@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from espnet2.enh.loss.criterions.tf_domain import FrequencyDomainLoss
 from espnet2.enh.loss.criterions.time_domain import SISNRLoss
@@ -44,8 +46,7 @@ class LogMagnitudeL1(FrequencyDomainLoss):
         clean = (ref.real.square() + ref.imag.square() + 1e-12).sqrt()
         enhanced = (inf.real.square() + inf.imag.square() + 1e-12).sqrt()
         difference = torch.log1p(self.scale * enhanced) - torch.log1p(self.scale * clean)
-        scale = torch.log1p(torch.tensor(float(self.scale)))
-        return difference.abs().mean(dim=(1, 2)) / scale.to(difference)
+        return difference.abs().mean(dim=(1, 2)) / math.log1p(self.scale)
 
 
 class CompressedSpectrum(FrequencyDomainLoss):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -14,13 +15,13 @@ from torch.nn.utils.rnn import pad_sequence
 
 from featnorm_se.errors import FeatnormError
 from featnorm_se.model.head import HEADS, WeightedSum, to_stft_rate
-from featnorm_se.names import DEFAULT_NORM, LEVEL_SITE, check_norm
+from featnorm_se.names import DEFAULT_NORM, LEVEL_SITE, check_norm, check_precision
 from featnorm_se.normalization import FeatureNorm, LevelNorm
 from featnorm_se.statistics import FeatureStats
 from featnorm_se.upstream import load_upstream
 from featnorm_se.upstream.base import Upstream
-from featnorm_se.upstream.batching import keep_blocks, padding_mask, signal_blocks
-from featnorm_se.upstream.fast import autocast_bf16
+from featnorm_se.upstream.batching import keep_blocks, padding_mask, signal_blocks, zero_padding
+from featnorm_se.upstream.fast import computing
 
 
 class FeatNormSeparator(AbsSeparator):
@@ -48,8 +49,13 @@ class FeatNormSeparator(AbsSeparator):
         upstream_dropout: its dropout; ``None``: as it was pre-trained.
         gradient_checkpointing: less memory in training for more time.
         fast: waveform models by our own arithmetic on s3prl's weights; ``False``: its modules.
-        bf16: compute upstream and head in bfloat16 while training, where the device has it.
+        precision: of upstream and head while training, one of ``PRECISIONS``.
+        bf16: what older configurations say in its place.
         num_spk: 1; enhancement has one target.
+
+    Attributes:
+        has_silence: ``False``: whoever calls knows that every 10 ms of the batch hold a signal, and
+            a GPU need not be waited for to see that; else it is looked at.
 
     Raises:
         FeatnormError: a name, norm or site that does not exist, or an STFT that is not the
@@ -80,7 +86,8 @@ class FeatNormSeparator(AbsSeparator):
         upstream_dropout: float | None = None,
         gradient_checkpointing: bool = False,
         fast: bool = True,
-        bf16: bool = False,
+        precision: str = "auto",
+        bf16: bool | None = None,
         num_spk: int = 1,
     ) -> None:
         super().__init__()
@@ -113,7 +120,8 @@ class FeatNormSeparator(AbsSeparator):
             self.weighted_sum = WeightedSum(count, upstream.width, feature_layer_norm)
         self.head = HEADS[head](upstream.width, input_dim, use_spectrum, layers, units, dropout)
         self.freeze_steps = freeze_steps
-        self.bf16 = bf16
+        self.has_silence = True
+        self.precision = check_precision(precision, bf16)
         self.register_buffer("steps", torch.zeros((), dtype=torch.long))
 
     @property
@@ -156,18 +164,20 @@ class FeatNormSeparator(AbsSeparator):
 
         Args:
             input: the noisy spectrum, complex (B, T, F).
-            ilens: valid frames (B,).
+            ilens: valid frames (B,), best on the processor, as ESPnet has them of chunks.
             additional: ignored; ESPnet hands it to every separator.
 
         Returns:
             One enhanced spectrum in a list, ``ilens``, and the mask as ``mask_spk1``.
         """
         spectrum = torch.complex(input.real.float(), input.imag.float())
-        lengths = ilens.to(spectrum.device)
+        lengths = ilens.cpu()
         with torch.no_grad():
             wav, samples = invert_stft(spectrum, lengths, *self.stft)
-            kept = self._signal_frames(wav, samples, lengths, spectrum.shape[1])
-        with autocast_bf16(spectrum.device, self.bf16 and self.training):
+            kept = None
+            if self.has_silence:
+                kept = self._signal_frames(wav, samples, lengths, spectrum.shape[1])
+        with computing(spectrum.device, self.precision) if self.training else nullcontext():
             if kept is None:
                 mask = self._mask(spectrum, lengths, wav, samples)
             else:
@@ -177,9 +187,9 @@ class FeatNormSeparator(AbsSeparator):
                 kept[~speaks, :2] = True  # a model wants a frame to look at
                 wav, samples = keep_blocks(wav, samples, kept[:, :-1], self.stft[1])
                 rows = [frames[row] for frames, row in zip(spectrum, kept, strict=True)]
-                left = kept.sum(dim=1)
+                left = kept.sum(dim=1).cpu()
                 found = self._mask(pad_sequence(rows, batch_first=True), left, wav, samples)
-                found = found[~padding_mask(left, found.shape[1])]
+                found = found[~padding_mask(left, found.shape[1], found.device)]
                 mask = found.new_zeros(spectrum.shape).masked_scatter(kept[..., None], found)
                 mask = mask * speaks[:, None, None]
         return [input * mask.to(input.real.dtype)], ilens, OrderedDict(mask_spk1=mask)
@@ -190,11 +200,11 @@ class FeatNormSeparator(AbsSeparator):
         """Return which of ``size`` frames hold a signal, (B, T) booleans; ``None``: all do."""
         if size < 2:
             return None
-        valid = ~padding_mask(lengths, size)
+        valid = ~padding_mask(lengths, size, wav.device)
         blocks = signal_blocks(wav, samples, self.stft[1], self.upstream.silence)
         # Blocks are the steps from frame to frame; the last frame goes with the last of them.
         frames = pad(blocks, (0, size - blocks.shape[1]))
-        frames = frames | (padding_mask(lengths - 1, size) & frames.roll(1, dims=1))
+        frames = frames | (padding_mask(lengths - 1, size, wav.device) & frames.roll(1, dims=1))
         frames &= valid
         return None if torch.equal(frames, valid) else frames
 
@@ -212,9 +222,9 @@ class FeatNormSeparator(AbsSeparator):
             kept, counts = self.upstream.extract(wav, samples, self.feature_sites)
             features = self.weighted_sum([kept[site] for site in self.feature_sites])
         if self.training and self.freeze_steps:
-            if int(self.steps) < self.freeze_steps:
-                # A zero gradient, not a missing one: DDP waits for every parameter's.
-                features = features.detach() + 0.0 * (features - features.detach())
+            # A zero gradient, not a missing one: DDP waits for every parameter's.
+            trains = (self.steps >= self.freeze_steps).to(features.dtype)
+            features = features.detach() + trains * (features - features.detach())
             self.steps += 1
         upstream = self.upstream
         return to_stft_rate(features, counts, upstream.hop, upstream.offset, self.stft[1], frames)
@@ -227,7 +237,7 @@ def invert_stft(
 
     Args:
         spectrum: complex (B, T, F), of centred frames with a Hann window.
-        lengths: frames of each utterance (B,).
+        lengths: frames of each utterance (B,), on the processor.
         n_fft, hop_length, win_length: in samples.
 
     Returns:
@@ -235,15 +245,24 @@ def invert_stft(
         ``hop_length`` - 1 samples at the very end do not come back, since the frames do
         not tell how many there were.
     """
-    window = torch.hann_window(win_length, dtype=torch.float32, device=spectrum.device)
-    frames = lengths.tolist()
-    samples = [(n - 1) * hop_length for n in frames]
-    wav = spectrum.real.new_zeros((spectrum.shape[0], max(max(samples), 1)))
-    for n in sorted(set(frames)):
-        if n < 2:
-            continue
-        rows = [index for index, value in enumerate(frames) if value == n]
-        x = spectrum[rows, :n].transpose(1, 2)
-        part = torch.istft(x, n_fft, hop_length, win_length, window)
-        wav[rows, : part.shape[1]] = part
-    return wav, torch.tensor(samples, device=spectrum.device).clamp_min(1)
+    size = spectrum.shape[1]
+    # Not torch.istft, which waits for the device to say that no window is missing.
+    beside = (n_fft - win_length) // 2
+    window = torch.hann_window(win_length, device=spectrum.device)
+    window = pad(window, (beside, n_fft - win_length - beside))
+    frames = torch.fft.irfft(spectrum, n_fft) * window
+    ragged = int(lengths.min()) < size
+    valid = ~padding_mask(lengths if ragged else lengths[:1], size, spectrum.device)[..., None]
+    frames = frames * valid if ragged else frames
+
+    def overlap_add(x: Tensor) -> Tensor:
+        parts = x.split(hop_length, dim=2)
+        y = x.new_zeros((len(x), size + len(parts) - 1, hop_length))
+        for late, part in enumerate(parts):
+            y[:, late : late + size, : part.shape[2]] += part
+        return y.flatten(1)
+
+    samples = (lengths - 1) * hop_length
+    within = slice(n_fft // 2, n_fft // 2 + max(int(samples.max()), 1))
+    wav = overlap_add(frames) / overlap_add(window.square() * valid).clamp_min(1e-11)
+    return zero_padding(wav[:, within, None], samples)[..., 0], samples.clamp_min(1)

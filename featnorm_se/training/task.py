@@ -122,8 +122,9 @@ class FeatNormTask(EnhancementTask):
             weights = copy.deepcopy((initial.separator if initial else upstream).state_dict())
             conf["upstream"] = upstream
         model = super().build_model(argparse.Namespace(**{**vars(args), "separator_conf": conf}))
-        if getattr(args, "use_amp", False) and not getattr(args, "ngpu", 0):
-            model.separator.bf16 = True  # ESPnet's own autocast is for GPUs only
+        if getattr(args, "use_amp", False):
+            # ESPnet's own is for GPUs only, and bfloat16 needs no scaling of the loss.
+            model.separator.precision, args.use_amp = "bf16", False
         if initial is not None and not resumes:
             # All of it but the count of steps, which `freeze_steps` is held against.
             model.separator.load_state_dict(weights | {"steps": model.separator.steps})

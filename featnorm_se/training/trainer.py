@@ -16,6 +16,7 @@ from espnet2.utils.build_dataclass import build_dataclass
 
 from featnorm_se.errors import FeatnormError
 from featnorm_se.training.record import begin_saving, end_saving, read_checkpoint
+from featnorm_se.upstream.batching import may_hold_silence
 
 Batch = tuple[list[str], dict[str, torch.Tensor]]
 
@@ -85,7 +86,9 @@ class FeatNormTrainer(Trainer):
         if _is_first(parts["distributed_option"]):
             end_saving(Path(options.output_dir))
         bad_steps = 0 if options.no_forward_run else options.max_bad_steps
-        watched = WatchedBatches(iterator, parts["reporter"], bad_steps, options.accum_grad)
+        watched = WatchedBatches(
+            iterator, parts["reporter"], parts["model"], bad_steps, options.accum_grad
+        )
         if super().train_one_epoch(iterator=watched, options=options, **parts):
             raise FeatnormError(
                 f"no step of {watched.place()} had a finite gradient: lower optim_conf.lr, or look"
@@ -102,7 +105,7 @@ class FeatNormTrainer(Trainer):
         Raises:
             FeatnormError: no batch.
         """
-        watched = WatchedBatches(iterator, parts["reporter"])
+        watched = WatchedBatches(iterator, parts["reporter"], parts["model"])
         super().validate_one_epoch(iterator=watched, options=options, **parts)
         if _is_first(parts["distributed_option"]):
             begin_saving(Path(options.output_dir))
@@ -118,6 +121,7 @@ class WatchedBatches:
     Attributes:
         batches: ESPnet's iterator.
         reporter: ESPnet's ``SubReporter`` of the epoch, which has the losses.
+        model: its separator hears of silence in a batch while no GPU has to be waited for.
         max_bad_steps: so many steps without a finite loss and gradient on end are too many;
             0: never.
         accum_grad: steps between two updates; there is a gradient norm only at an update.
@@ -127,6 +131,7 @@ class WatchedBatches:
 
     batches: Iterable[Batch]
     reporter: Any
+    model: Any
     max_bad_steps: int = 0
     accum_grad: int = 1
     step: int = 0
@@ -137,10 +142,13 @@ class WatchedBatches:
 
     def __iter__(self) -> Iterator[Batch]:
         bad = 0
+        separator = getattr(self.model, "module", self.model).separator  # DDP wraps it
         for ids, batch in self.batches:
             self.last = (list(ids), dict(batch))  # ESPnet adds to its own
             self.step += 1
+            separator.has_silence = may_hold_silence(batch["speech_mix"], separator.stft[1])
             yield ids, batch
+            separator.has_silence = True
             what = self._not_finite()
             bad = bad + 1 if what else 0
             if what and bad == self.max_bad_steps:
@@ -174,7 +182,7 @@ class WatchedBatches:
         broken = [key for n, key in rows if not all(x[n].isfinite().all() for x in batch.values())]
         if broken:
             return f"the recordings of {', '.join(broken)} hold NaN or inf: mend or remove them"
-        return "lower optim_conf.lr or grad_clip, or train without use_amp"
+        return "lower optim_conf.lr or grad_clip, or set separator_conf.precision=float32"
 
 
 def _is_first(option: DistributedOption) -> bool:

@@ -23,7 +23,8 @@ class Upstream(nn.Module):
     A family implements ``walk``, ``run_layer``, ``count_frames`` and ``configure``'s hooks; the
     rest is here. An utterance has the same features in a padded batch as alone. Features have
     shape (B, T, D): batch, frames, channels. Waveforms are 16 kHz float32 of shape (B, N) with
-    the number of valid samples (B,) beside.
+    the number of valid samples (B,) beside. Lengths are taken from anywhere, and best from the
+    processor, where those that come back are: reading them from a GPU would wait for it.
 
     Attributes:
         name: as asked for, for example ``wavlm``.
@@ -45,7 +46,8 @@ class Upstream(nn.Module):
         norms: one normalization module a site, keyed by the site with ``_`` for ``.``.
         part: the rows of a batch are parts of a longer file, which says where pieces begin;
             ``None``: they are whole utterances.
-        silence: blocks that vary by less hold no signal; a quiet recording has a limit of its own.
+        silence: blocks that vary by less hold no signal; a quiet recording has a limit of its own,
+            (B, 1).
     """
 
     model: Any  # s3prl's modules carry no types
@@ -66,7 +68,7 @@ class Upstream(nn.Module):
         self.model = model
         self.norms = nn.ModuleDict()
         self.part: Part | None = None
-        self.silence = SILENCE
+        self.silence: float | Tensor = SILENCE
         self._own_dropout: list[float] = []
 
     def frames(self, samples: Count) -> Count:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -14,19 +15,26 @@ from torch.nn.utils.rnn import pad_sequence
 from featnorm_se.errors import FeatnormError
 
 
-def padding_mask(lengths: Tensor, size: int) -> Tensor:
-    """Return (B, size) booleans, true in the padding, for valid lengths (B,)."""
-    return torch.arange(size, device=lengths.device) >= lengths.unsqueeze(1)
+def padding_mask(lengths: Tensor, size: int, device: torch.device | None = None) -> Tensor:
+    """Return (B, size) booleans, true in the padding, for valid lengths (B,).
+
+    Lengths stay on the processor, where reading them waits for no GPU, nor does this copy of them.
+    """
+    there = lengths.to(device, non_blocking=True)
+    return torch.arange(size, device=there.device) >= there.unsqueeze(1)
 
 
 def zero_padding(x: Tensor, lengths: Tensor) -> Tensor:
-    """Return x (B, T, D) with zeros behind each utterance's valid frames."""
-    return x.masked_fill(padding_mask(lengths, x.size(1)).unsqueeze(-1), 0.0)
+    """Return x (B, T, D) with zeros behind each utterance's valid frames, of (B,) ``lengths``."""
+    if int(lengths.min()) >= x.size(1):
+        return x
+    return x.masked_fill(padding_mask(lengths, x.size(1), x.device).unsqueeze(-1), 0.0)
 
 
 # What varies by less than two steps of 16 bits, as dither does, is no signal.
 SILENCE = 2.0**-14
 BLOCK = 160  # samples that are judged together: 10 ms
+BATCH_SAMPLES = 120 * 16000  # that a GPU gets at once; 4 GB with a Base model
 
 
 def silence_limit(loudest: float) -> float:
@@ -47,7 +55,7 @@ def block_deviation(wav: Tensor, block: int = BLOCK) -> Tensor:
 
 
 def signal_blocks(
-    wav: Tensor, wav_lengths: Tensor, block: int = BLOCK, limit: float | None = None
+    wav: Tensor, wav_lengths: Tensor, block: int = BLOCK, limit: float | Tensor | None = None
 ) -> Tensor:
     """Return which blocks hold a signal, (B, T) booleans; T is N / block, rounded up.
 
@@ -58,13 +66,23 @@ def signal_blocks(
         wav: (B, N) samples in [-1, 1].
         wav_lengths: (B,) valid samples.
         block: samples in a block.
-        limit: see ``silence_limit``; ``None``: that of ``wav``, which is then one recording.
+        limit: see ``silence_limit``, of all or of each (B, 1); ``None``: that of ``wav``, which is
+            then one recording.
     """
     deviation = block_deviation(wav, block)
     varies = deviation >= (silence_limit(float(deviation.max())) if limit is None else limit)
     near = F.max_pool1d(varies[:, None].float(), 3, stride=1, padding=1)[:, 0] > 0
-    blocks = (wav_lengths.to(wav.device) - 1) // block + 1
-    return near & ~padding_mask(blocks, near.size(1))
+    blocks = (wav_lengths - 1) // block + 1
+    return near & ~padding_mask(blocks, near.size(1), wav.device)
+
+
+def may_hold_silence(wav: Tensor, block: int = BLOCK) -> bool:
+    """Whether any whole block of wav (B, N), its padding included, may hold no signal.
+
+    Where it says no, ``signal_blocks`` finds a signal in all, be it in another rounding of wav.
+    """
+    whole = wav[:, : wav.size(1) // block * block]
+    return not whole.numel() or bool(block_deviation(whole, block).min() < 1.01 * SILENCE)
 
 
 def keep_blocks(
@@ -85,12 +103,27 @@ def keep_blocks(
     return pad_sequence(rows, batch_first=True), wav_lengths.new_tensor([len(row) for row in rows])
 
 
+def like_lengths(lengths: Sequence[int], device: torch.device) -> list[list[int]]:
+    """Return the numbers of the utterances of each batch, of like length, the longest first.
+
+    On a GPU a batch holds 2 minutes with its padding; on a processor each utterance goes alone.
+    """
+    if device.type == "cpu":
+        return [[number] for number in range(len(lengths))]
+    batches: list[list[int]] = []
+    for number in sorted(range(len(lengths)), key=lambda n: -lengths[n]):
+        if not batches or lengths[batches[-1][0]] * (len(batches[-1]) + 1) > BATCH_SAMPLES:
+            batches.append([])
+        batches[-1].append(number)
+    return batches
+
+
 def check_batch(wav: Tensor, wav_lengths: Tensor, shortest: int) -> tuple[Tensor, list[int]]:
     """Check a padded batch of waveforms and bring it to the size of its longest utterance.
 
     Args:
         wav: (B, N) samples.
-        wav_lengths: (B,) valid samples.
+        wav_lengths: (B,) valid samples, on the processor.
         shortest: samples of one frame; shorter batches get zeros behind, up to it.
 
     Returns:
@@ -110,7 +143,7 @@ def check_batch(wav: Tensor, wav_lengths: Tensor, shortest: int) -> tuple[Tensor
     longest = max(lengths)
     wav = wav[:, :longest].float()
     if min(lengths) < longest:
-        wav = wav.masked_fill(padding_mask(wav_lengths, longest), 0.0)
+        wav = wav.masked_fill(padding_mask(wav_lengths, longest, wav.device), 0.0)
     if longest < shortest:
         wav = F.pad(wav, (0, shortest - longest))
     return wav, lengths

@@ -28,7 +28,7 @@ from featnorm_se.upstream.mel import LogMel
 
 @lru_cache(maxsize=8)
 @torch.inference_mode(False)
-def sinusoids(frames: int, width: int) -> Tensor:
+def sinusoids(frames: int, width: int, device: torch.device | None = None) -> Tensor:
     """Return the sinusoidal positions (frames, width) of Vaswani et al. (2017), section 3.5.
 
     s3prl builds a table of 24,000 rows in a Python loop, which takes half a minute; the values
@@ -39,7 +39,7 @@ def sinusoids(frames: int, width: int) -> Tensor:
     angle = torch.arange(frames, dtype=torch.float64).unsqueeze(1) / rate
     angle[:, 0::2] = angle[:, 0::2].sin()
     angle[:, 1::2] = angle[:, 1::2].cos()
-    return angle.float()
+    return angle.float().to(device, non_blocking=True)
 
 
 class MelUpstream(Upstream):
@@ -74,7 +74,7 @@ class MelUpstream(Upstream):
 
     def walk(self, wav: Tensor, wav_lengths: Tensor) -> Steps:
         """Yield the sites; see ``Upstream.walk``."""
-        wav_lengths = wav_lengths.to(wav.device)
+        wav_lengths = wav_lengths.cpu()
         model = self.model
         wav, counts = check_batch(wav, wav_lengths, self.shortest)
         lengths = self.frames(wav_lengths)
@@ -82,12 +82,12 @@ class MelUpstream(Upstream):
         pieces = self._pieces(lengths.tolist())
         x = pieces.split(x)
         inputs = model.input_representations
-        positions = sinusoids(x.size(1), self.width).to(x.device)
+        positions = sinusoids(x.size(1), self.width, x.device)
         x = inputs.LayerNorm(inputs.spec_transform(x) + positions)
         x = pieces.split((yield "projection", pieces.join(x), lengths))
         x = inputs.dropout(x)
         # Added to the scores of the attention; as large as s3prl's own.
-        mask = padding_mask(pieces.valid.to(x.device), x.size(1))[:, None, None] * -10000.0
+        mask = padding_mask(pieces.valid, x.size(1), x.device)[:, None, None] * -10000.0
         for number, layer in enumerate(model.encoder.layer, start=1):
             x, _ = self.train_layer(layer, x, mask, None)
             if number == self.num_layers and model.config.pre_layer_norm:

@@ -60,13 +60,13 @@ class WaveformUpstream(Upstream):
 
     def walk(self, wav: Tensor, wav_lengths: Tensor) -> Steps:
         """Yield the sites; see ``Upstream.walk``."""
-        wav_lengths = wav_lengths.to(wav.device)
+        wav_lengths = wav_lengths.cpu()
         model, encoder = self.model, self.model.encoder
         wav, counts = check_batch(wav, wav_lengths, self.shortest)
         lengths = self.frames(wav_lengths)
         x = self._convolve(self._normalized(wav, counts), counts)
         ragged = self.frames(min(counts)) < x.size(1)
-        mask = padding_mask(lengths, x.size(1)) if ragged else None
+        mask = padding_mask(lengths, x.size(1), x.device) if ragged else None
         x = yield "frontend", x, lengths
         x = model.layer_norm(x)
         if model.post_extract_proj is not None:
@@ -103,6 +103,8 @@ class WaveformUpstream(Upstream):
         """Bring each utterance of wav (B, N) to mean 0 and variance 1, if the model wants that."""
         if not self.normalize:
             return wav
+        if min(counts) == wav.size(1):
+            return F.layer_norm(wav, wav.shape[1:])
         rows = [F.layer_norm(row[:n], (n,)) for row, n in zip(wav, counts, strict=True)]
         return torch.stack([F.pad(row, (0, wav.size(1) - len(row))) for row in rows])
 

@@ -270,7 +270,7 @@ def test_a_run_that_is_ended_leaves_nothing_half_and_goes_on(model, tmp_path, ca
 def test_bfloat16_is_near_or_warned_of(model, tmp_path, capsys):
     source = write(tmp_path / "x.wav", 2.0)
     assert enhance(model, source, "-o", tmp_path / "y.wav") == 0
-    assert enhance(model, source, "-o", tmp_path / "z.wav", "--bf16") == 0
+    assert enhance(model, source, "-o", tmp_path / "z.wav", "--precision", "bf16") == 0
     y, z = (soundfile.read(tmp_path / name)[0] for name in ("y.wav", "z.wav"))
     assert np.square(y - z).sum() < 1e-3 * np.square(y).sum()
     warned = "no bfloat16" in capsys.readouterr().err

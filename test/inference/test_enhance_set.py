@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import soundfile
+import torch
+from tiny_models import save_tiny
 
 from featnorm_se.bin import enhance_set
 from featnorm_se.data.scp import read_scp, write_scp
@@ -71,29 +73,28 @@ def sounds(folder) -> dict[str, np.ndarray]:
 
 
 def test_every_key_of_the_decoding_yaml_does_something(tiny_experiment, scp, tmp_path, monkeypatch):
-    from featnorm_se.inference import enhancer, jobs
+    from featnorm_se.inference import jobs
 
-    monkeypatch.setattr(enhancer, "has_bf16", lambda device: True)
     asked = []
-    called = enhancer.Enhancer.__call__
+    called = jobs.enhance_signals
 
-    def listening(self, x, sample_rate=16000, windowing=None):
-        cut = (windowing.window, windowing.overlap, windowing.stats)
-        asked.append((*cut, self.bf16, self.left_in))
-        return called(self, x, sample_rate, windowing)
+    def listening(model, signals, how):
+        cut = (how.window, how.overlap, how.stats, model.precision, model.left_in)
+        asked.extend([cut] * len(signals))
+        return called(model, signals, how)
 
-    monkeypatch.setattr(enhancer.Enhancer, "__call__", listening)
+    monkeypatch.setattr(jobs, "enhance_signals", listening)
     jobs.load_once.cache_clear()
     config = tmp_path / "decode.yaml"
-    config.write_text("window: 9\noverlap: 1.5\nstats: window\nbf16: true\natten_lim: 20\n")
+    config.write_text("window: 9\noverlap: 1.5\nstats: window\nprecision: bf16\natten_lim: 20\n")
     output = tmp_path / "out"
     enhance_set.main(options(tiny_experiment, scp, output, "--config", str(config)))
-    assert asked == [(9, 1.5, "window", True, pytest.approx(0.1))] * 3
+    assert asked == [(9, 1.5, "window", "bf16", pytest.approx(0.1))] * 3
     coarse = sounds(output)
     # Another setting makes the files anew, and bfloat16 is not float32.
     config.write_text("bf16: false\natten_lim: null\n")
     enhance_set.main(options(tiny_experiment, scp, output, "--config", str(config)))
-    assert asked[3:] == [(20, 3, "file", False, 0.0)] * 3
+    assert asked[3:] == [(20, 3, "file", "float32", 0.0)] * 3
     assert any(not np.array_equal(coarse[key], sound) for key, sound in sounds(output).items())
 
 
@@ -121,3 +122,35 @@ def test_a_set_is_enhanced_by_one_environment(tiny_experiment, scp, tmp_path, mo
     assert "2 utterances that other versions" in capsys.readouterr().err
     enhance_set.main(options(tiny_experiment, scp, output))
     assert "other versions" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("upstream", ["tera_tiny", "wavlm_tiny"])
+def test_short_files_together_are_as_one_by_one(upstream, tmp_path, monkeypatch):
+    """As on a GPU: mute, quiet and stereo ones too; a bad one spoils no other."""
+    from featnorm_se.inference import jobs, long_signal, plan
+    from featnorm_se.upstream.batching import like_lengths
+
+    model = save_tiny(tmp_path / "exp", upstream)
+    rng = np.random.default_rng(0)
+    noise = [rng.normal(size=(size, 1)) * 0.1 for size in (300, 9000, 16000, 12345, 8000, 400000)]
+    noise[1][3000:6000] = 0.0
+    noise[2] *= 1e-3
+    noise[4] = np.concatenate([noise[4], noise[4][::-1]], axis=1)
+    (tmp_path / "in").mkdir()
+    for number, x in enumerate(noise):
+        soundfile.write(tmp_path / "in" / f"{number}.flac", x, 16000, "PCM_24")
+    (tmp_path / "in" / "bad.flac").write_bytes((tmp_path / "in" / "3.flac").read_bytes()[:9000])
+    settings = jobs.Settings(model=str(model), device="cpu", high_band="drop")
+    found = {}
+    for device in ("cpu", "cuda"):
+        monkeypatch.setattr(
+            long_signal, "like_lengths", lambda n, _, d=device: like_lengths(n, torch.device(d))
+        )
+        monkeypatch.setattr(jobs, "choose_device", lambda _, d=device: torch.device(d))
+        out = tmp_path / device
+        todo = plan.plan_jobs([tmp_path / "in"], out, False, True)
+        outcomes = jobs.enhance_into_folder(todo, out, settings, 1, False)
+        assert sorted(o.status for o in outcomes) == ["enhanced"] * 6 + ["failed"]
+        found[device] = [soundfile.read(out / f"{n}.flac")[0] for n in range(len(noise))]
+    for alone, together in zip(*found.values(), strict=True):
+        assert np.abs(alone - together).max() <= 1e-5 * np.abs(alone).max() + 2**-22

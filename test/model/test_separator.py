@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import numpy as np
 import pytest
 import torch
 from tiny_models import tiny_config
+from torch.overrides import TorchFunctionMode
 
+from featnorm_se.model.loss import CompressedSpectrum, LogMagnitudeL1
 from featnorm_se.model.separator import FeatNormSeparator
-from featnorm_se.names import LEVEL_SITE, NORMS
+from featnorm_se.names import LEVEL_SITE, NORMS, PRECISIONS
 from featnorm_se.normalization import FeatureNorm
 from featnorm_se.statistics import FeatureStats, SiteStats
 from featnorm_se.upstream import load_upstream
+from featnorm_se.upstream.batching import may_hold_silence
 
 
 def build(upstream: str = "tera_tiny", norm: str = "utterance", **conf) -> FeatNormSeparator:
@@ -145,11 +150,14 @@ def test_bfloat16_is_for_training_and_close_to_float32():
     masks = {}
     for training in (True, False):
         separator.train(training)
-        for separator.bf16 in (True, False):
-            masks[training, separator.bf16] = separator(spectrum, lengths)[2]["mask_spk1"].detach()
-    assert masks[True, True].dtype == torch.float32
-    assert 0 < (masks[True, True] - masks[True, False]).abs().max() < 0.05
-    assert torch.equal(masks[False, True], masks[False, False])
+        for separator.precision in PRECISIONS:
+            mask = separator(spectrum, lengths)[2]["mask_spk1"].detach()
+            masks[training, separator.precision] = mask
+    exact = masks[True, "float32"]
+    assert masks[True, "bf16"].dtype == torch.float32
+    assert 0 < (masks[True, "bf16"] - exact).abs().max() < 0.05
+    assert all(torch.equal(masks[True, name], exact) for name in ("auto", "tf32"))
+    assert torch.equal(masks[False, "bf16"], masks[False, "float32"])
 
 
 @pytest.mark.parametrize("upstream", ["wavlm_tiny", "tera_tiny"])
@@ -167,5 +175,57 @@ def test_silence_in_a_batch_is_as_alone_and_learns_nothing(upstream):
     for row, n in enumerate(lengths.tolist()):
         alone = separator(spectrum[row : row + 1, :n], lengths[row : row + 1])[2]["mask_spk1"]
         torch.testing.assert_close(mask[row, :n], alone[0], atol=1e-5, rtol=1e-5)
+    assert may_hold_silence(x[:1]) and may_hold_silence(x[1:2]) and not may_hold_silence(x[2:])
+    separator.has_silence = False  # where that is known it is not looked for, and nothing changes
+    unlooked = separator(spectrum[2:], lengths[2:])[2]["mask_spk1"][0, :41]
+    torch.testing.assert_close(unlooked, mask[2, :41], atol=1e-5, rtol=1e-5)
     mask[:, :41].sum().backward()
     assert all(p.grad.isfinite().all() for p in separator.parameters() if p.grad is not None)
+
+
+class BlockingCopies(TorchFunctionMode):
+    """Counts what is copied to a device in a way that waits for it."""
+
+    count = 0
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        out = func(*args, **kwargs)
+        if isinstance(out, torch.Tensor) and out.device.type == "meta":
+            moved = func is torch.Tensor.to and args[0].device != out.device
+            self.count += func is torch.tensor or (moved and not kwargs.get("non_blocking"))
+        return out
+
+
+class Quick(torch.nn.Module):
+    """In the place of a BLSTM, of which ``meta`` makes thousands of operations."""
+
+    def forward(self, x):
+        return x[..., :16], None
+
+
+@pytest.mark.parametrize(
+    ("upstream", "norm"),
+    [
+        ("tera_tiny", "utterance"),
+        ("wavlm_tiny", "mix"),
+        ("hubert_tiny", "none"),
+        ("fbank", "level"),
+    ],
+)
+def test_a_training_step_never_waits_for_the_device(upstream, norm, monkeypatch):
+    """Nothing can be read from the device ``meta``: item, tolist, nonzero, equal ... all fail."""
+    monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())  # meta has none
+    monkeypatch.setattr(torch, "is_autocast_enabled", lambda _: False)
+    separator = build(upstream, norm, freeze_steps=2).train().to("meta")
+    separator.head.blstm = Quick()
+    separator.has_silence = False
+    spectrum, lengths = spectra((6400, 6400))
+    spectrum = spectrum.to("meta")
+    with BlockingCopies() as copies:
+        (enhanced,), _, _ = separator(spectrum, lengths)
+        for loss in (LogMagnitudeL1(), CompressedSpectrum()):
+            loss(spectrum, enhanced).mean().backward(retain_graph=True)
+    assert copies.count == 0
+    with pytest.raises(Exception, match="meta"):  # so a reading is seen
+        separator(spectrum, lengths.to("meta"))

@@ -50,10 +50,16 @@ def test_training_starts_from_the_upstream_and_survives_init(task, tmp_path):
             assert torch.equal(model.separator.upstream.state_dict()[key], value), (init, key)
 
 
-def test_use_amp_on_a_processor_is_bfloat16(task, tmp_path):
-    assert not task.build_model(arguments(tmp_path)).separator.bf16
-    assert task.build_model(arguments(tmp_path, use_amp=True, ngpu=0)).separator.bf16
-    assert not task.build_model(arguments(tmp_path, use_amp=True, ngpu=1)).separator.bf16
+@pytest.mark.parametrize(
+    ("conf", "use_amp", "wanted"),
+    [({}, False, "auto"), ({"precision": "tf32"}, False, "tf32"), ({}, True, "bf16")]
+    + [({"bf16": True}, False, "bf16"), ({"bf16": False}, False, "float32")],
+)
+def test_one_precision_whatever_a_configuration_calls_it(task, tmp_path, conf, use_amp, wanted):
+    conf = tiny_config("tera_tiny", "none", **conf)["separator_conf"]
+    args = arguments(tmp_path, separator_conf=conf, use_amp=use_amp)
+    assert task.build_model(args).separator.precision == wanted
+    assert not args.use_amp  # no scaler of ESPnet's
 
 
 def test_a_resumed_run_does_not_need_what_it_started_from(task, tmp_path):

@@ -92,7 +92,7 @@ def work(side: str, file: str, args: argparse.Namespace) -> Row:
         from featnorm_se.inference.jobs import Job, enhance_file
         from featnorm_se.inference.windows import Windowing
 
-        enhancer = Enhancer.from_pretrained(model, bf16=side == "bf16")
+        enhancer = Enhancer.from_pretrained(model, precision="bf16" if side == "bf16" else "auto")
         began, busy = time.perf_counter(), time.process_time()
         enhance_file(enhancer, Job(source, target), Windowing(stats=args.stats))
     else:

@@ -30,7 +30,8 @@ CONTESTANTS: dict[str, dict[str, Any]] = {
     "s3prl, bf16": {"peer": "s3prl", "bf16": True},
     "ESPnet": {"peer": "espnet"},
     "ours": {},
-    "ours, bf16": {"bf16": True},
+    "ours, bf16": {"precision": "bf16"},
+    "ours, float32": {"precision": "float32"},
     "ours, fast: false": {"fast": False},
     "ours, checkpointing": {"gradient_checkpointing": True},
     "ours, FN": {"norm": "utterance"},
@@ -49,6 +50,13 @@ GROUPS: tuple[dict[str, tuple[str, str]], ...] = (
     {
         "step: gradient_checkpointing / without": ("ours, checkpointing", "ours"),
         "step: FN at frontend / norm none": ("ours, FN", "ours"),
+    },
+    {
+        "step: s3prl float32 / ours as the recipe has it": ("s3prl", "ours"),
+        "step: s3prl float32 / ours float32": ("s3prl", "ours, float32"),
+        "step: s3prl autocast bf16 / ours as the recipe has it": ("s3prl, bf16", "ours"),
+        "step: s3prl autocast bf16 / ours bf16": ("s3prl, bf16", "ours, bf16"),
+        "step: checkpointing / ours as the recipe has it": ("ours, checkpointing", "ours"),
     },
 )
 
@@ -89,14 +97,14 @@ class Worker:
 
 
 def batch(args: argparse.Namespace) -> tuple[Any, Any, Any]:
-    """Return waveforms (B, N), their spectra (B, T, F) and the frames (B,)."""
+    """Return waveforms (B, N), their spectra (B, T, F) and, on the processor, the frames (B,)."""
     import torch
 
     torch.manual_seed(0)
     wav = (torch.randn(args.batch, int(16000 * args.seconds)) * 0.05).to(args.device)
     window = torch.hann_window(400, device=args.device)
     spectrum = torch.stft(wav, 512, 160, 400, window, return_complex=True).transpose(1, 2)
-    return wav, spectrum, torch.full((args.batch,), spectrum.shape[1], device=args.device)
+    return wav, spectrum, torch.full((args.batch,), spectrum.shape[1])
 
 
 def short_hub(upstream: str) -> None:
@@ -116,8 +124,11 @@ def peer_features(peer: str, upstream: str, checkpoint: str) -> tuple[Any, Calla
     """Return a peer's module and what calls it on waveforms (B, N) for (B, T, D)."""
     import torch
 
-    short_hub(upstream)
-    local = {"upstream": f"{upstream}_local", "path_or_url": checkpoint}
+    from featnorm_se.upstream import upstream_card
+
+    family = upstream_card(upstream)["family"]
+    short_hub(family)
+    local = {"upstream": f"{family}_local", "path_or_url": checkpoint}
     if peer == "espnet":
         from espnet2.asr.frontend.s3prl import S3prlFrontend
 
@@ -149,6 +160,7 @@ def build(name: str, args: argparse.Namespace) -> tuple[Any, Callable[[], Any]]:
 
     from featnorm_se.model.head import MaskHead, to_stft_rate
     from featnorm_se.model.separator import FeatNormSeparator
+    from featnorm_se.upstream import upstream_card
 
     how = dict(CONTESTANTS[name])
     wav, spectrum, lengths = batch(args)
@@ -157,9 +169,10 @@ def build(name: str, args: argparse.Namespace) -> tuple[Any, Callable[[], Any]]:
         norm = how.pop("norm", "none")
         separator = FeatNormSeparator(257, upstream=args.upstream, norm=norm, **how).train()
         separator.to(args.device)
+        separator.has_silence = False  # as the trainer finds
         return separator, lambda: separator(spectrum, lengths)[0][0].abs().mean()
     source, features = peer_features(peer, args.upstream, args.checkpoint)
-    head = MaskHead(768, 257)
+    head = MaskHead(upstream_card(args.upstream)["width"], 257)
     module = torch.nn.ModuleDict({"source": source, "head": head}).train().to(args.device)
 
     def loss() -> Any:
@@ -224,7 +237,7 @@ def write_checkpoint(folder: Path, upstream: str) -> Path:
 def main(argv: Sequence[str] | None = None) -> None:
     """Time and print."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--upstream", default="wavlm", help="wavlm, hubert or wav2vec2")
+    parser.add_argument("--upstream", default="wavlm", help="of the waveform families")
     parser.add_argument("--batch", type=int, default=4)
     parser.add_argument("--seconds", type=float, default=4.0)
     parser.add_argument("--threads", type=int, default=2)
@@ -235,7 +248,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         type=int,
         action="append",
         choices=range(len(GROUPS)),
-        help="only these rows: 0 float32, 1 bf16, 2 checkpointing and FN",
+        help="only these rows: 0 float32, 1 bf16, 2 checkpointing and FN, 3 a GPU's",
     )
     parser.add_argument("--quick", action="store_true", help="a small case, to see that it runs")
     parser.add_argument("--worker", help=argparse.SUPPRESS)

@@ -2,7 +2,8 @@
 
 The plain path is s3prl's own modules; ``Upstream.configure(fast=...)`` chooses, and
 ``waveform.py`` asks here for two things only: the output of the convolutions (``encode``) and of
-a transformer layer (``run_layer``). Here is also known where a device computes in bfloat16.
+a transformer layer (``run_layer``). Here is also known what
+precisions a device computes in.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import torch
 from featnorm_se.upstream.fast.attention import run_layer
 from featnorm_se.upstream.fast.convolutions import encode
 
-__all__ = ["autocast_bf16", "encode", "has_bf16", "run_layer"]
+__all__ = ["computing", "encode", "has_bf16", "run_layer"]
 
 
 def has_bf16(device: torch.device) -> bool:
@@ -24,13 +25,16 @@ def has_bf16(device: torch.device) -> bool:
     return device.type == "cpu" and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
-def autocast_bf16(device: torch.device, wanted: bool) -> AbstractContextManager[object]:
-    """Return a context of autocast to bfloat16, or one that changes nothing.
+def computing(device: torch.device, precision: str) -> AbstractContextManager[object]:
+    """Return the context to compute in, by the name of a precision.
 
-    Args:
-        device: where the computing is done; without bfloat16 of its own nothing changes.
-        wanted: whether bfloat16 is asked for at all.
+    ``float32`` is exact; ``tf32`` has 10 bits of mantissa in a GPU's products, a thousandth or so,
+    and ``auto`` is that; ``bf16`` is autocast. What the device has not is float32. Torch keeps the
+    choice of TF32 for the process, and so it holds for the gradients too.
     """
-    if wanted and has_bf16(device):
+    if device.type == "cuda":
+        torch.set_float32_matmul_precision("highest" if precision == "float32" else "high")
+        torch.backends.cudnn.allow_tf32 = precision != "float32"
+    if precision == "bf16" and has_bf16(device):
         return torch.autocast(device.type, torch.bfloat16)
     return nullcontext()

@@ -47,7 +47,7 @@ def encode(extractor: nn.Module, wav: Tensor, sizes: list[int]) -> Tensor:
     whole = -(-((wav.size(1) - kernel) // stride + 1) // rows) * rows
     wav = F.pad(wav, (0, max((whole - 1) * stride + kernel - wav.size(1), 0)))
     windows = wav.unfold(1, kernel, stride)[:, :whole]
-    counts = (torch.tensor(sizes, device=wav.device) - kernel) // stride + 1
+    counts = [(size - kernel) // stride + 1 for size in sizes]
     dtype = _product_type(wav)
     with torch.autocast(wav.device.type, enabled=False):
         x = _first_block(first, windows, counts)
@@ -65,10 +65,10 @@ def _product_type(x: Tensor) -> torch.dtype:
     return x.dtype
 
 
-def _first_block(block: Any, windows: Tensor, counts: Tensor) -> Tensor:
+def _first_block(block: Any, windows: Tensor, counts: list[int]) -> Tensor:
     """Run the first convolution and its norm on windows (B, T, kernel); return (B, T, C).
 
-    Only the first ``counts`` (B,) windows of each utterance are normalized over.
+    Only the first ``counts`` windows of each utterance are normalized over.
     """
     conv = block[0]
     taps = conv.weight.squeeze(1)
@@ -85,16 +85,17 @@ def _first_block(block: Any, windows: Tensor, counts: Tensor) -> Tensor:
     return torch.bmm(F.pad(windows, (0, 1), value=1.0), weights.to(windows.dtype))
 
 
-def _moments(windows: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
+def _moments(windows: Tensor, counts: list[int]) -> tuple[Tensor, Tensor]:
     """Return mean (B, kernel) and covariance (B, kernel, kernel), float64, of the windows.
 
-    Only the first ``counts`` (B,) windows of each utterance count.
+    Only the first ``counts`` windows of each utterance count.
     """
-    outside = padding_mask(counts, windows.size(1)).unsqueeze(-1)
-    total = counts.double().view(-1, 1, 1)
-    x = windows.double().masked_fill(outside, 0.0)
-    mean = x.sum(1, keepdim=True) / total
-    x = (x - mean).masked_fill(outside, 0.0)
+    x = windows[:, : max(counts)].double()
+    lengths = torch.tensor(counts)
+    inside = ~padding_mask(lengths, x.size(1), x.device).unsqueeze(-1)
+    total = lengths.to(x, non_blocking=True).view(-1, 1, 1)
+    mean = (x * inside).sum(1, keepdim=True) / total
+    x = (x - mean) * inside
     return mean.squeeze(1), x.transpose(1, 2) @ x / total
 
 

@@ -1,0 +1,78 @@
+"""Which files are to be enhanced into which."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from featnorm_se.data.corpus import NOISE_SUFFIX
+from featnorm_se.data.decoding import DECODED_SUFFIXES, walk_audio
+from featnorm_se.errors import FeatnormError
+from featnorm_se.inference.audio_stream import AUDIO_ENDINGS
+
+
+@dataclass(frozen=True)
+class Job:
+    """One file: what to read and write, and where the noise goes, if anywhere."""
+
+    source: Path
+    target: Path
+    noise: Path | None = None
+
+    @property
+    def outputs(self) -> list[Path]:
+        """The files that are written."""
+        return [self.target] if self.noise is None else [self.target, self.noise]
+
+
+def plan_jobs(inputs: Sequence[Path], output: Path, save_noise: bool, folder: bool) -> list[Job]:
+    """Return what is to be done; ``output`` is a file for one file, else a ``folder``.
+
+    A folder's tree is kept below ``output``; of several folders each keeps its name. A format that
+    cannot be written becomes ``.wav``.
+
+    Raises:
+        FeatnormError: an input is missing or holds no audio, two inputs would go to one file,
+            or a file would be written over itself.
+    """
+    pairs: list[tuple[Path, Path]] = []
+    for path in inputs:
+        if path.is_dir():
+            found = walk_audio(path, leave_out=output)
+            if not found:
+                raise FeatnormError(
+                    f"{path} holds no audio files ({AUDIO_ENDINGS}) beside --output"
+                )
+            top = output / path.resolve().name if len(inputs) > 1 else output
+            pairs += [(file, top / _written_as(file.relative_to(path))) for file in found]
+        elif not os.path.lexists(path):
+            raise FeatnormError(f"no such file or folder: {path}")
+        else:
+            pairs.append((path, output / _written_as(Path(path.name)) if folder else output))
+    jobs = [Job(s, t, noise_path(t) if save_noise else None) for s, t in pairs]
+    sources = {os.path.realpath(job.source) for job in jobs}
+    targets: dict[Path, Path] = {}
+    for job in jobs:
+        for target in job.outputs:
+            if target in targets:
+                raise FeatnormError(f"{targets[target]} and {job.source} would both go to {target}")
+            targets[target] = job.source
+            if os.path.realpath(target) in sources:
+                raise FeatnormError(f"{target} would be written over itself: name another --output")
+    return jobs
+
+
+def noise_path(target: Path) -> Path:
+    """Return where the noise of ``target`` goes: ``x.wav`` has ``x.noise.wav``."""
+    return target.with_name(f"{target.stem}{NOISE_SUFFIX}{target.suffix}")
+
+
+def _written_as(name: Path) -> Path:
+    return name.with_suffix(".wav") if name.suffix.lower() in DECODED_SUFFIXES else name
+
+
+def is_folder(inputs: Sequence[Path], output: str) -> bool:
+    """Whether the output is a folder: it is one, ends like one, or the inputs need one."""
+    return len(inputs) > 1 or inputs[0].is_dir() or os.path.isdir(output) or output.endswith("/")
