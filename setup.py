@@ -45,7 +45,7 @@ INSTALL_REQUIRES = [
 ]
 
 EXTRAS = {
-    # What the recipes need beside that, and the clone: ESPnet's trainer, plots, made voices.
+    # What the recipes need beside that, and the clone: ESPnet's trainer, plots.
     "recipes": ["tensorboard>=2.15", "matplotlib>=3.10"],
     "app": ["gradio>=6", "matplotlib>=3.10"],
     "dnsmos": ["speechmos>=0.0.1.1", "onnxruntime>=1.17"],
@@ -64,6 +64,8 @@ EXTRAS = {
     ],
 }
 
+DATA = ["**/*.yaml", "**/*.json", "**/*.pt", "**/*.zip", "**/templates/*"]
+
 setup(
     name="featnorm_se",
     version=read_version(),
@@ -71,9 +73,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.11,<3.14",
     packages=find_packages(include=["featnorm_se", "featnorm_se.*"]),
-    package_data={
-        "featnorm_se": ["**/*.yaml", "**/*.json", "**/*.pt", "**/*.zip", "**/templates/*"]
-    },
+    package_data={"featnorm_se": DATA},
     install_requires=INSTALL_REQUIRES,
     extras_require=EXTRAS,
     entry_points={"console_scripts": ["featnorm-se = featnorm_se.bin.main:main"]},
