@@ -206,7 +206,7 @@ def test_a_pipe(model, tmp_path, monkeypatch):
 
 
 def test_clipping_is_warned_of(model, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(Enhancer, "enhance", lambda self, wav: wav * 50)
+    monkeypatch.setattr(Enhancer, "enhance", lambda self, waves: [wav * 50 for wav in waves])
     assert enhance(model, write(tmp_path / "x.wav"), "-o", tmp_path / "y.wav") == 0
     assert "samples beyond full scale were clipped" in capsys.readouterr().err
 

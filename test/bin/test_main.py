@@ -24,7 +24,7 @@ def test_no_command_and_an_unknown_one(capsys):
     assert main(["enhence"]) == 2
     printed = capsys.readouterr().err
     assert printed.count("\n") == 1
-    assert "'enhence'; there are enhance, pack" in printed
+    assert "'enhence'; there are enhance, app, pack" in printed
 
 
 @pytest.mark.parametrize("word", COMMANDS)

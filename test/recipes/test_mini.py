@@ -202,7 +202,7 @@ def test_help_lists_every_option_with_its_default():
     assert done.returncode == 0
     for option in ("stage", "upstream", "norm", "norm_site", "seed", "ngpu", "nj", "inference_nj"):
         assert f"\n  --{option} " in done.stdout
-    assert "(default: scratch)" in done.stdout
+    assert "(default: tera_small)" in done.stdout
     assert "(default: p226 p287)" in done.stdout
 
 

@@ -69,6 +69,10 @@ if [ -n "${init}" ]; then
     [[ -v "given[config]" ]] || config=conf/finetune.yaml
     [ "${upstream_ckpt}" != scratch ] || upstream_ckpt=
 fi
+card="conf/upstream/${upstream}.yaml"
+[ -f "${card}" ] || card="${MAIN_ROOT}/featnorm_se/upstream/conf/${upstream}.yaml"
+# A card without a source has random weights only.
+[ -n "${init}${upstream_ckpt}" ] || ! grep -qs '^source: null' "${card}" || upstream_ckpt=scratch
 command -v "${python}" > /dev/null || die "--python ${python}: there is no such program"
 [ -r "${config}" ] || die "--config ${config}: there is no such file"
 [ -r "${inference_config}" ] || die "--inference_config ${inference_config}: there is no such file"

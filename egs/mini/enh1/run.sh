@@ -3,4 +3,6 @@
 set -euo pipefail
 cd "$(dirname "$0")"
 
-exec ./featnorm.sh --prepare mini --upstream tera_small --copies 4 "$@"
+upstream=(--upstream tera_small)
+[[ " $* " != *" --init "* ]] || upstream=() # a finished model has its own
+exec ./featnorm.sh --prepare mini "${upstream[@]}" --copies 4 "$@"

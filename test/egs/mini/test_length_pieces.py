@@ -56,7 +56,7 @@ def test_utterances_of_one_condition_are_joined_and_cut(pairs: Path) -> None:
 def test_statistics_of_the_whole_are_used_in_every_piece(pairs: Path, model: Path) -> None:
     joined = next(s for s in joined_pairs(pairs) if s.names[0] == "u0")
     enhancer = Enhancer.from_pretrained(model)
-    whole = enhancer.enhance(torch.from_numpy(joined.noisy)[None])[0].numpy()
+    whole = enhancer.enhance([torch.from_numpy(joined.noisy)])[0].numpy()
     total = joined.edges[-1]
     for stats in lengths.STATS:
         one = lengths.enhance_pieces(enhancer, joined.noisy, [0, total], stats)

@@ -150,9 +150,8 @@ def enhance_pieces(
     """
     plan = [Window(a, b, a, b) for a, b in zip(edges, edges[1:], strict=False)]
     if stats == "piece":
-        wav = torch.from_numpy(np.ascontiguousarray(noisy))[None]
-        outputs = [enhancer.enhance(wav[:, w.start : w.stop]) for w in plan]
-        return torch.cat(outputs, dim=1)[0].numpy()
+        wav = torch.from_numpy(np.ascontiguousarray(noisy))
+        return torch.cat([enhancer.enhance([wav[w.start : w.stop]])[0] for w in plan]).numpy()
     signal = Signal.of(noisy[:, None])
     return np.concatenate(list(enhance_windows(enhancer, signal, plan, Windowing())))[:, 0]
 
