@@ -31,7 +31,7 @@ def test_no_name_means_the_shipped_model(tiny_experiment, tmp_path, monkeypatch)
 def test_the_shipped_model_is_small_and_has_its_papers():
     assert SHIPPED.stat().st_size < 15e6
     card = read_member(SHIPPED, "README.md").decode()
-    for wanted in ("featnorm_se.bin.pretrain", "run.sh", "LibriSpeech", "CC BY 4.0"):
+    for wanted in ("pretrain.py", "run.sh", "LibriSpeech", "CC BY 4.0"):
         assert wanted in card, f"its card says nothing of {wanted}"
     assert "| PESQ_WB |" in card, "its card has no scores"
     assert "\nlicense: " in card and "not stated" not in card
