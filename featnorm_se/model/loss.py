@@ -10,7 +10,19 @@ from espnet2.enh.loss.criterions.time_domain import SISNRLoss
 from torch import Tensor
 
 
-class LogMagnitudeL1(FrequencyDomainLoss):
+class _OnSpectra(FrequencyDomainLoss):
+    """What compares spectra, not masks."""
+
+    @property
+    def compute_on_mask(self) -> bool:
+        return False
+
+    @property
+    def mask_type(self) -> str | None:
+        return None
+
+
+class LogMagnitudeL1(_OnSpectra):
     """L1 distance of log-compressed magnitudes, ``mean |log1p(a|X|) - log1p(a|S|)| / log1p(a)``.
 
     With a = 1 this is the loss of BSSE-SE (Hung et al., "Boosting Self-Supervised Embeddings
@@ -27,14 +39,6 @@ class LogMagnitudeL1(FrequencyDomainLoss):
         super().__init__(name or "log1p_l1", **conf)
         self.scale = scale
 
-    @property
-    def compute_on_mask(self) -> bool:
-        return False
-
-    @property
-    def mask_type(self) -> str | None:
-        return None
-
     def forward(self, ref: Tensor, inf: Tensor) -> Tensor:
         """Return the loss of each utterance, (B,).
 
@@ -49,7 +53,7 @@ class LogMagnitudeL1(FrequencyDomainLoss):
         return difference.abs().mean(dim=(1, 2)) / math.log1p(self.scale)
 
 
-class CompressedSpectrum(FrequencyDomainLoss):
+class CompressedSpectrum(_OnSpectra):
     """Squared distance of power-law compressed spectra, of magnitudes and with the phases.
 
     ``(1 - w) (|X|^p - |S|^p)^2 + w | |X|^p e^jx - |S|^p e^js |^2 + a max(0, |S|^p - |X|^p)^2``
@@ -78,25 +82,18 @@ class CompressedSpectrum(FrequencyDomainLoss):
         super().__init__(name or "compressed_spectrum", **conf)
         self.power, self.complex_weight, self.asymmetry = power, complex_weight, asymmetry
 
-    @property
-    def compute_on_mask(self) -> bool:
-        return False
-
-    @property
-    def mask_type(self) -> str | None:
-        return None
-
     def forward(self, ref: Tensor, inf: Tensor) -> Tensor:
         """Return the loss of each utterance, (B,); ``ref`` and ``inf`` are complex (B, T, F)."""
         # Without the constant, the gradient where there is no sound would be infinite.
         clean = ref.real.square() + ref.imag.square() + 1e-8
         enhanced = inf.real.square() + inf.imag.square() + 1e-8
-        by_phase, by_phase_too = clean ** ((self.power - 1) / 2), enhanced ** ((self.power - 1) / 2)
-        difference = by_phase_too * enhanced.sqrt() - by_phase * clean.sqrt()
+        # What compresses a bin and leaves its phase.
+        shrink, shrink_clean = (x ** ((self.power - 1) / 2) for x in (enhanced, clean))
+        difference = shrink * enhanced.sqrt() - shrink_clean * clean.sqrt()
         loss = (1 - self.complex_weight) * difference.square()
         if self.complex_weight:
-            real = by_phase_too * inf.real - by_phase * ref.real
-            imag = by_phase_too * inf.imag - by_phase * ref.imag
+            real = shrink * inf.real - shrink_clean * ref.real
+            imag = shrink * inf.imag - shrink_clean * ref.imag
             loss = loss + self.complex_weight * (real.square() + imag.square())
         if self.asymmetry:
             loss = loss + self.asymmetry * difference.clamp(max=0).square()
