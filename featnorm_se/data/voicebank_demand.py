@@ -63,10 +63,11 @@ def find_voicebank_demand(
         test = find_pairs(*(_folder(db_root, name, unpack_dir) for name in TEST_FOLDERS))
         test_log = logs / TEST_LOG
     people = db_root / "utt2spk"  # the mini corpus's: who is behind its names
+    tested = name_speakers(test, (test_root or db_root) / people.name)
     return {
         "train": CorpusSet(name_speakers(train, people), logs / names[2], "trainset"),
         "valid": CorpusSet(name_speakers(valid, people), logs / names[2], "trainset"),
-        "test": CorpusSet(name_speakers(test, people), test_log, "testset"),
+        "test": CorpusSet(tested, test_log, "testset"),
     }
 
 

@@ -122,6 +122,7 @@ def test_test_root_takes_the_place_of_the_test_set(root: Path) -> None:
     other = root.parent / "other"
     for kind in ("noisy", "clean"):
         write(other / kind / "p257_009.flac", 0.1 * np.sin(np.arange(800)))
+    (root / "utt2spk").write_text("p257_009 somebody\n")  # of the corpus's own test pairs
     assert prepare(root, "--test_root", str(other)) == 0
     test = root.parent / "data" / "test"
     assert read_scp(test / "utt2spk") == {"p257_009": "p257"}
