@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from featnorm_se.metrics.measures import CannotScore, sdr, si_sdr, stoi
+from featnorm_se.metrics.pair import CannotScore, sdr, si_sdr, stoi
 
 Array = NDArray[np.float64]
 
