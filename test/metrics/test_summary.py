@@ -43,6 +43,5 @@ def test_by_condition() -> None:
     assert list(found["snr"]) == ["2.5", "10", "unknown"]
     assert found["snr"]["2.5"] == {"utterances": 2, "STOI": 0.7, "SSNR": 5.5}
     assert found["noise"]["cafe"] == {"utterances": 2, "STOI": 0.5, "SSNR": 4.5}
-    assert found["noise_snr"]["cafe 2.5"] == {"utterances": 1, "STOI": None, "SSNR": 8.0}
     assert found["snr"]["unknown"] == {"utterances": 1, "STOI": None, "SSNR": None}
     assert list(found["noise"]) == ["bus", "cafe", "unknown"]
