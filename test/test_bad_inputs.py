@@ -257,7 +257,6 @@ SHELL_CASES = [
     ("mini/enh1/run.sh --prepare kaldi --stop_stage 1", "stage 1 needs --db_root"),
     ("mini/enh1/run.sh --prepare kaldi --db_root /none --stop_stage 1", "/none/train"),
     ("voicebank_demand/enh1/run.sh --db_root /none --stop_stage 1", "no such folder: /none"),
-    ("voicebank_demand/enh1/run.sh --speakers 56 --stop_stage 1", "give it with --db_root"),
     ("mini/enh1/run.sh --prepare folders --db_root /none --stop_stage 1", "/none/train/noisy"),
     ("voicebank_demand/enh1/tables.sh --jobs 0", "--jobs is '0'"),
     ("voicebank_demand/enh1/tables.sh --dry_run true --table none", "no such table: none"),
