@@ -23,14 +23,10 @@ def test_best_median_worst() -> None:
     assert [n for _, n, _ in choose({"a": {"PESQ_WB": 1}}, {"a": {"PESQ_WB": 2}})] == ["a"]
 
 
-@pytest.mark.parametrize(("kind", "mime"), [("flac", "audio/flac"), ("mp3", "audio/mpeg")])
-def test_audio_survives_its_encoding(kind: str, mime: str) -> None:
+def test_audio_survives_its_encoding() -> None:
     tone = (0.5 * np.sin(2 * np.pi * 440 * np.arange(16000) / 16000)).astype(np.float32)
-    uri = data_uri(tone, 16000, kind)
-    head, content = uri.split(",")
-    assert head == f"data:{mime};base64"
+    head, content = data_uri(tone, 16000).split(",")
+    assert head == "data:audio/flac;base64"
     decoded, rate = soundfile.read(io.BytesIO(base64.b64decode(content)))
-    assert rate == 16000 and len(decoded) == pytest.approx(16000, abs=2500)
-    assert np.abs(decoded).max() == pytest.approx(0.5, abs=0.05)
-    if kind == "flac":
-        np.testing.assert_allclose(decoded, tone, atol=1e-4)
+    assert rate == 16000
+    np.testing.assert_allclose(decoded, tone, atol=1e-4)

@@ -12,9 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from featnorm_se.report import page
 from featnorm_se.report.experiments import read_experiments
-from featnorm_se.report.page import build_page, write_page
+from featnorm_se.report.page import build_page
 
 NAMES = (os.environ.get("CHROMIUM", ""), "chromium", "chromium-browser")
 CHROMIUM = next(filter(None, map(shutil.which, NAMES)), None)
@@ -64,22 +63,6 @@ def test_what_is_missing_is_left_out(expdir: Path, tmp_path: Path) -> None:
     assert "test: paired differences" in text
 
 
-def test_a_page_too_large_goes_down_in_quality(
-    expdir: Path, with_audio: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    asked: list[tuple[str, int]] = []
-
-    def fake(_e: object, _d: str, _t: str, kind: str, limit: int) -> str:
-        asked.append((kind, limit))
-        return "x" * (9 if kind == "flac" else 7)
-
-    monkeypatch.setattr(page, "build_page", fake)
-    monkeypatch.setattr(page, "LARGEST_BYTES", 8)
-    write_page(read_experiments(expdir), tmp_path / "r/index.html", with_audio)
-    assert (tmp_path / "r/index.html").read_text() == "x" * 7
-    assert asked == [("flac", 8), ("mp3", 8)]
-
-
 # Added to a copy of the page: it asks the browser what became of everything, once all is loaded.
 PROBE = """
 <script>
@@ -105,7 +88,7 @@ Promise.all(players.map((player) => new Promise((done) => {
 
 @pytest.mark.skipif(CHROMIUM is None, reason="needs chromium")
 def test_a_browser_takes_it(expdir: Path, with_audio: Path, tmp_path: Path) -> None:
-    text = build_page(read_experiments(expdir), str(with_audio), "T", "mp3")
+    text = build_page(read_experiments(expdir), str(with_audio), "T")
     (tmp_path / "index.html").write_text(text.replace("</body>", PROBE + "</body>"))
     options = ["--headless", "--no-sandbox", "--disable-gpu", "--window-size=500,800"]
     options += [f"--user-data-dir={tmp_path / 'profile'}", "--timeout=8000", "--dump-dom"]
