@@ -1,10 +1,5 @@
 from __future__ import annotations
 
-import csv
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -47,39 +42,3 @@ def test_it_scores_and_prints_and_failures_set_the_status(
     assert printed.err.splitlines()[-1].startswith("featnorm_se: error: 1 of 2 utterances")
     assert (out / "scores.csv").is_file()
     assert run(main, arguments(pairs, out, "--allow_failures", "1")) == 0
-
-
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
-def test_a_killed_command_goes_on_where_it_was(tmp_path: Path, number: int) -> None:
-    rng = np.random.default_rng(0)
-    for i in range(40):
-        for name, noise in (("ref", 0.0), ("inf", 0.05)):
-            (tmp_path / name).mkdir(exist_ok=True)
-            tone = 0.3 * np.sin(np.arange(32000) * 0.1) * np.sin(np.arange(32000) * 1e-3)
-            noisy = tone + noise * rng.standard_normal(32000)
-            soundfile.write(tmp_path / name / f"u{i:02d}.wav", noisy, 16000)
-    command = [
-        sys.executable,
-        "-m",
-        "featnorm_se.bin.score",
-        "--nj",
-        "1",
-        "--metrics",
-        "WSS",
-        "LLR",
-    ]
-    command += ["--ref", str(tmp_path / "ref"), "--inf", str(tmp_path / "inf")]
-    command += ["--output", str(tmp_path / "out")]
-    cache, table = tmp_path / "out/scores.cache.jsonl", tmp_path / "out/scores.csv"
-    killed = subprocess.Popen(command, stderr=subprocess.DEVNULL)
-    while not cache.exists() or cache.read_text().count("\n") < 3:
-        assert killed.poll() is None
-        time.sleep(0.01)
-    killed.send_signal(number)
-    killed.wait()
-    assert not table.exists()
-    kept = cache.read_text().splitlines()[1:-1]
-    subprocess.run(command, check=True, capture_output=True)
-    assert cache.read_text().splitlines()[1 : len(kept) + 1] == kept
-    assert 40 <= cache.read_text().count('"key"') <= 41  # the one at work may stand there cut
-    assert [bool(row["WSS"]) for row in csv.DictReader(table.open())] == [True] * 40

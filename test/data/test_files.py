@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import soundfile
 
+from featnorm_se.data import parallel
 from featnorm_se.data.audio import (
     read_audio,
     resample,
@@ -31,30 +31,6 @@ def test_audio_round_trip_and_clipping(tmp_path: Path) -> None:
     back = read_audio(tmp_path / "deep" / "x.wav")
     assert np.abs(back - np.clip(samples, -1, 1)).max() < 2 / 32768
     assert [path.name for path in (tmp_path / "deep").iterdir()] == ["x.wav"]
-
-
-@pytest.mark.parametrize(
-    ("samples", "rate", "said"),
-    [
-        (np.zeros(0), 16000, "no samples"),
-        (np.eye(2), 16000, "2 channels"),
-        (np.zeros(10), 8000, "8000 Hz, 16000 Hz is wanted"),
-        (np.full(10, np.inf), 16000, "NaN or infinite"),
-    ],
-)
-def test_audio_that_cannot_be_used_is_told(tmp_path: Path, samples, rate, said) -> None:
-    soundfile.write(tmp_path / "x.wav", samples, rate, subtype="FLOAT")
-    with pytest.raises(FeatnormError, match=said):
-        read_audio(tmp_path / "x.wav")
-
-
-@pytest.mark.parametrize("ending", ["wav", "aiff", "flac"])
-def test_audio_that_was_cut_is_told(tmp_path: Path, ending: str) -> None:
-    path = tmp_path / f"x.{ending}"
-    soundfile.write(path, np.random.default_rng(0).uniform(-0.5, 0.5, 8000), 16000)
-    path.write_bytes(path.read_bytes()[:-6000])
-    with pytest.raises(FeatnormError, match="cut short|cannot be read to its end"):
-        read_audio(path)
 
 
 @pytest.mark.parametrize(("rate", "frames"), [(48000, 4800), (44100, 4411), (22050, 1), (8000, 7)])
@@ -181,3 +157,49 @@ def test_done_is_what_the_same_files_were_made_into(tmp_path: Path) -> None:
     assert not is_done(output, {"option": 1, "files": stamp([source])})
     output.unlink()
     assert not is_done(output, {"option": 1})
+
+
+@pytest.mark.parametrize(
+    ("users", "limit", "processes", "threads"),
+    [(None, "", 1, "8"), (None, "", 3, "2"), (None, "", 99, "1"), (None, "4", 2, "2")]
+    + [("6", "", 4, "6"), (None, "odd", 8, "1")],
+)
+def test_the_cores_are_shared_and_the_users_own_number_wins(
+    monkeypatch, users, limit, processes, threads
+):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)))
+    monkeypatch.setenv("OMP_THREAD_LIMIT", limit)
+    monkeypatch.setenv("OMP_NUM_THREADS", users or "")
+    if users is None:
+        monkeypatch.delenv("OMP_NUM_THREADS")
+    parallel.set_threads(processes)
+    assert os.environ["OMP_NUM_THREADS"] == threads
+
+
+# What a worker process is: its number, and the threads that torch will have in it.
+PROGRAM = """
+import os
+from featnorm_se.data.parallel import parallel_map, set_threads
+def who(_):
+    return os.getpid(), int(os.environ["OMP_NUM_THREADS"]), os.environ["OMP_WAIT_POLICY"]
+def main(_):
+    found = parallel_map(who, range(8), 8, "test")
+    print(len({pid for pid, *_ in found}), *{row[1:] for row in found})
+if __name__ == "__main__":
+    from featnorm_se.bin import run
+    raise SystemExit(run(main))
+"""
+
+
+@pytest.mark.parametrize(("users", "threads"), [(None, 1), ("2", 2)])
+def test_workers_are_no_more_than_cores_and_wait_asleep(tmp_path, users, threads):
+    script = tmp_path / "program.py"
+    script.write_text(PROGRAM)
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("OMP_", "MKL_"))}
+    environment |= {"OMP_NUM_THREADS": users} if users else {}
+    done = subprocess.run(
+        [sys.executable, str(script)], capture_output=True, text=True, env=environment, check=True
+    )
+    workers, *rest = done.stdout.split(maxsplit=1)
+    assert 1 <= int(workers) <= parallel.count_cores()
+    assert rest == [f"({threads}, 'PASSIVE')\n"]

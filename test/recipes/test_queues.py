@@ -41,7 +41,7 @@ def queue(tmp_path: Path):
 
     def make(backend: str) -> str:
         folder = tmp_path / "bin"
-        folder.mkdir()
+        folder.mkdir(exist_ok=True)
         (folder / "qsub").write_text(QSUB.format(folder=folder, answer=ANSWERS[backend]))
         (folder / "qstat").write_text("#!/bin/sh\nexit 0\n")
         for script in folder.iterdir():
@@ -54,8 +54,12 @@ def queue(tmp_path: Path):
 def run(folder: Path, *options: str, **environment: str) -> subprocess.CompletedProcess[str]:
     places = [f"--{name}" for name in ("expdir", "datadir", "dumpdir")]
     told = [part for name in places for part in (name, str(folder / name[2:-3]))]
+    return call("run.sh", *told, *UPSTREAM, *options, **environment)
+
+
+def call(script: str, *options: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        ["./run.sh", *told, *UPSTREAM, *options],
+        [f"./{script}", *options],
         cwd=RECIPE,
         env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
         capture_output=True,
@@ -66,33 +70,53 @@ def run(folder: Path, *options: str, **environment: str) -> subprocess.Completed
 
 @pytest.mark.slow
 @pytest.mark.skipif(not CORPUS.is_dir(), reason="needs ../shared/data")
-@pytest.mark.parametrize(
-    ("backend", "array", "line", "last"),
-    [
-        ("pbs", "-J 1-2", "-V -v PATH -S /bin/bash", "2"),
-        ("sge", "-t 1:2", "-v PATH -cwd -S /bin/bash -j y -l arch=*64*", "4"),
-    ],
-)
-def test_stages_2_to_4_through_a_queue(tmp_path, queue, backend, array, line, last) -> None:
-    corpus = ["--db_root", str(CORPUS), "--valid_speakers", "p287", "--stop_stage", "1"]
-    first = run(tmp_path, *corpus)
-    assert first.returncode == 0, first.stderr
-    exp = tmp_path / "exp" / "mine"
+def test_a_table_from_nothing_through_queues(tmp_path: Path, queue) -> None:
+    """All stages of one row by SGE, from tables.sh; stage 2 by PBS; nothing is done twice."""
+    (tmp_path / "tables" / "one").mkdir(parents=True)
+    (tmp_path / "tables" / "one" / "00_fn.yaml").write_text(
+        "upstream: tera_tiny\nweights: scratch\nnorm: utterance\nnorm_site: auto\n"
+    )
+    exp = tmp_path / "exp" / "tera_tiny_scratch_utterance_auto_tiny_seed0"
+    stats = next_stats(tmp_path)
     # The scripts of Kaldi wait five seconds for each of these that they make themselves.
-    for place in (exp, exp / "enhanced_test", next_stats(tmp_path)):
+    for place in (
+        exp,
+        exp / "enhanced_test",
+        stats,
+        tmp_path / "pbs" / stats.relative_to(tmp_path),
+    ):
         (place / "q" / "sync").mkdir(parents=True)
-    options = ["--stage", "2", "--stop_stage", last, "--tag", "mine", "--metrics", "STOI"]
-    environment = {"cmd_backend": backend, "PATH": queue(backend)}
-    done = run(tmp_path, *options, "--inference_nj", "2", **environment)
+    options = ["--rows", str(tmp_path / "tables"), "--table", "one", "--config", "conf/tiny.yaml"]
+    options += ["--expdir", str(tmp_path / "exp"), "--datadir", str(tmp_path / "data")]
+    options += ["--output", str(tmp_path / "out"), "--", "--dumpdir", str(tmp_path / "dump")]
+    options += ["--db_root", str(CORPUS), "--valid_speakers", "p287", "--metrics", "STOI"]
+    environment = {"cmd_backend": "sge", "PATH": queue("sge")}
+    first = call("tables.sh", *options, "--inference_nj", "2", **environment)
+    assert first.returncode == 0, first.stdout + first.stderr
+    assert "| fn | tera_tiny | scratch | utterance | projection | 1 | 0." in first.stdout
+    summary = json.loads((exp / "scores_test" / "summary.json").read_text())
+    assert summary["metrics"]["STOI"]["count"] == 24
+    before = (exp / "1epoch.pth").stat().st_mtime_ns
+    again = call("tables.sh", *options, **environment)
+    assert again.returncode == 0 and "./run.sh" not in again.stdout
+    assert (exp / "1epoch.pth").stat().st_mtime_ns == before
+    submitted = check_submitted(tmp_path, "-v PATH -cwd -S /bin/bash -j y -l arch=*64*")
+    # Statistics and enhancing are arrays, training is none.
+    assert ["-t 1:2" in command for command in submitted] == [True, False, True]
+
+    stage = ["--stage", "2", "--stop_stage", "2", "--dumpdir", str(tmp_path / "pbs" / "dump")]
+    done = run(tmp_path, *stage, cmd_backend="pbs", PATH=queue("pbs"))
     assert done.returncode == 0, done.stdout + done.stderr
-    submitted = (tmp_path / "bin" / "submitted").read_text().splitlines()
-    assert all(line in command for command in submitted)
-    # Both queues go the same way, so one goes all of it.
-    arrays = [True] if last == "2" else [True, False, True]
-    assert [array in command for command in submitted] == arrays
-    if last == "4":
-        summary = json.loads((exp / "scores_test" / "summary.json").read_text())
-        assert summary["metrics"]["STOI"]["count"] == 24
+    (command,) = check_submitted(tmp_path, "-V -v PATH -S /bin/bash")
+    assert "-J 1-2" in command
+
+
+def check_submitted(folder: Path, words: str) -> list[str]:
+    """Return the command lines that the queue got, all of which hold some words."""
+    submitted = (folder / "bin" / "submitted").read_text().splitlines()
+    assert all(words in command for command in submitted)
+    (folder / "bin" / "submitted").unlink()
+    return submitted
 
 
 def next_stats(folder: Path) -> Path:

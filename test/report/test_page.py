@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import html
+import io
 import json
 import os
 import re
@@ -10,8 +12,11 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 
+from featnorm_se.report.examples import choose, data_uri
 from featnorm_se.report.experiments import read_experiments
 from featnorm_se.report.page import build_page
 
@@ -61,6 +66,28 @@ def test_what_is_missing_is_left_out(expdir: Path, tmp_path: Path) -> None:
     text = build_page(read_experiments(expdir), str(tmp_path / "no data"), "T")
     assert "<audio" not in text and "Training curves" not in text
     assert "test: paired differences" in text
+
+
+def test_best_median_worst() -> None:
+    noisy = {f"u{i}": {"PESQ_WB": 1.0} for i in range(5)}
+    judged = {f"u{i}": {"PESQ_WB": 1.0 + 0.1 * i} for i in range(5)}
+    found = choose(noisy, judged)
+    assert [(which, name) for which, name, _ in found] == [
+        ("best gain", "u4"),
+        ("median gain", "u2"),
+        ("worst gain", "u0"),
+    ]
+    assert found[0][2] == pytest.approx(0.4)
+    assert [n for _, n, _ in choose({"a": {"PESQ_WB": 1}}, {"a": {"PESQ_WB": 2}})] == ["a"]
+
+
+def test_audio_survives_its_encoding() -> None:
+    tone = (0.5 * np.sin(2 * np.pi * 440 * np.arange(16000) / 16000)).astype(np.float32)
+    head, content = data_uri(tone, 16000).split(",")
+    assert head == "data:audio/flac;base64"
+    decoded, rate = soundfile.read(io.BytesIO(base64.b64decode(content)))
+    assert rate == 16000
+    np.testing.assert_allclose(decoded, tone, atol=1e-4)
 
 
 # Added to a copy of the page: it asks the browser what became of everything, once all is loaded.

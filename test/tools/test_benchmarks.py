@@ -44,9 +44,8 @@ def test_the_others_still_run_and_the_table_says_which_failed(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("part", ["stage_3", "statistics", "enhancing", "steps"])
-def test_what_fills_the_table_of_a_gpu_runs_on_a_processor(part):
-    command = [sys.executable, str(BENCHMARKS / "gpu.py"), "--quick", "--part", part]
+def test_what_fills_the_table_of_a_gpu_runs_on_a_processor():
+    command = [sys.executable, str(BENCHMARKS / "gpu.py"), "--quick"]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert ("s a step" if part == "stage_3" else "| what | ratio |") in done.stdout
+    assert "s a step" in done.stdout and "| what | ratio |" in done.stdout
