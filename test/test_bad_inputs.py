@@ -137,8 +137,6 @@ CASES = [
     ("stats: a recording", f"info --stats {WAV}", nothing, WAV, ".npz that stage 2 wrote"),
     ("stats: objects", WITH_STATS, arrays(STATS, projection_mean=np.array([{}], dtype=object)),
      "clean.npz"),
-    ("stats: NaN", WITH_STATS, arrays(STATS, projection_mean=np.full(48, np.nan)), "projection",
-     "cannot be"),
     ("stats: of other speech", f"collect_stats --merge {STATS} b.npz",
      both(lambda: shutil.copy(STATS, "b.npz"), meta("b.npz", kind="noisy")),
      "kind 'clean' and 'noisy'"),

@@ -102,15 +102,6 @@ def test_files_of_another_model_other_options_or_somebody_else_stay(model, tmp_p
     assert (out / "a.wav").read_bytes() != enhanced
 
 
-def test_nothing_is_written_over_itself(model, tmp_path, capsys):
-    top = write(tmp_path / "in" / "a.wav").parent
-    original = (top / "a.wav").read_bytes()
-    for source, output in ((top, top), (top / "a.wav", top), (top / "a.wav", top / "a.wav")):
-        assert enhance(model, source, "-o", output, "--overwrite") == 1
-        assert "--output" in capsys.readouterr().err
-        assert (top / "a.wav").read_bytes() == original
-
-
 def test_the_output_may_lie_in_the_input(model, tmp_path):
     write(tmp_path / "a.wav")
     for _ in range(2):

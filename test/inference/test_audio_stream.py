@@ -102,16 +102,6 @@ def test_another_ending_is_another_format(tmp_path, name, subtype, wanted):
         assert soundfile.info(tmp_path / f"y.{ending}").subtype == kept, ending
 
 
-def test_a_file_gives_what_the_array_gives_and_noise_and_speech_add_up(enhancer, tmp_path):
-    source = write(tmp_path / "x.wav", 9.0, 44100, 2, "FLOAT")
-    target, noise = tmp_path / "y.wav", tmp_path / "y.noise.wav"
-    enhance_file(enhancer, Job(source, target, noise), Windowing(4, 1))
-    x, y, n = (soundfile.read(path, dtype="float32")[0] for path in (source, target, noise))
-    assert n.std() > 0.01
-    np.testing.assert_allclose(y + n, x, atol=1e-6)
-    np.testing.assert_allclose(y, enhancer(x, 44100, Windowing(4, 1)), atol=3e-6)
-
-
 @pytest.mark.parametrize(("subtype", "clipped"), [("PCM_16", 2), ("FLOAT", 0)])
 def test_clipped_samples_are_counted_and_floats_are_not_clipped(tmp_path, subtype, clipped):
     source = AudioInput(write(tmp_path / "x.wav", subtype=subtype))

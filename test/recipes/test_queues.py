@@ -70,48 +70,49 @@ def call(script: str, *options: str, **environment: str) -> subprocess.Completed
 
 @pytest.mark.slow
 @pytest.mark.skipif(not CORPUS.is_dir(), reason="needs ../shared/data")
-def test_a_table_from_nothing_through_queues(tmp_path: Path, queue) -> None:
-    """All stages of one row by SGE, from tables.sh; stage 2 by PBS; nothing is done twice."""
-    (tmp_path / "tables" / "one").mkdir(parents=True)
-    (tmp_path / "tables" / "one" / "00_fn.yaml").write_text(
-        "upstream: tera_tiny\nweights: scratch\nnorm: utterance\nnorm_site: auto\n"
-    )
+def test_all_stages_through_a_queue_and_a_table_of_them(tmp_path: Path, queue) -> None:
+    """One row by SGE; stage 2 by PBS too, which goes the same way; tables.sh finds the row."""
     exp = tmp_path / "exp" / "tera_tiny_scratch_utterance_auto_tiny_seed0"
     stats = next_stats(tmp_path)
+    elsewhere = tmp_path / "pbs" / stats.relative_to(tmp_path)
     # The scripts of Kaldi wait five seconds for each of these that they make themselves.
-    for place in (
-        exp,
-        exp / "enhanced_test",
-        stats,
-        tmp_path / "pbs" / stats.relative_to(tmp_path),
-    ):
+    for place in (exp, exp / "enhanced_test", stats, elsewhere):
         (place / "q" / "sync").mkdir(parents=True)
-    options = ["--rows", str(tmp_path / "tables"), "--table", "one", "--config", "conf/tiny.yaml"]
-    options += ["--expdir", str(tmp_path / "exp"), "--datadir", str(tmp_path / "data")]
-    options += ["--output", str(tmp_path / "out"), "--", "--dumpdir", str(tmp_path / "dump")]
-    options += ["--db_root", str(CORPUS), "--valid_speakers", "p287", "--metrics", "STOI"]
-    environment = {"cmd_backend": "sge", "PATH": queue("sge")}
-    first = call("tables.sh", *options, "--inference_nj", "2", **environment)
-    assert first.returncode == 0, first.stdout + first.stderr
-    assert "| fn | tera_tiny | scratch | utterance | projection | 1 | 0." in first.stdout
-    summary = json.loads((exp / "scores_test" / "summary.json").read_text())
-    assert summary["metrics"]["STOI"]["count"] == 24
-    before = (exp / "1epoch.pth").stat().st_mtime_ns
-    again = call("tables.sh", *options, **environment)
-    assert again.returncode == 0 and "./run.sh" not in again.stdout
-    assert (exp / "1epoch.pth").stat().st_mtime_ns == before
-    submitted = check_submitted(tmp_path, "-v PATH -cwd -S /bin/bash -j y -l arch=*64*")
+    corpus = ["--db_root", str(CORPUS), "--valid_speakers", "p287", "--metrics", "STOI"]
+    stages = ["--stop_stage", "4", "--inference_nj", "2"]
+    done = run(tmp_path, *corpus, *stages, cmd_backend="sge", PATH=queue("sge"))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "16 of 11,572 training pairs, 24 of 824 test pairs" in done.stdout
+    submitted = take_submitted(tmp_path, "-v PATH -cwd -S /bin/bash -j y -l arch=*64*")
     # Statistics and enhancing are arrays, training is none.
     assert ["-t 1:2" in command for command in submitted] == [True, False, True]
+    summary = exp / "scores_test" / "summary.json"
+    assert json.loads(summary.read_text())["metrics"]["STOI"]["count"] == 24
 
     stage = ["--stage", "2", "--stop_stage", "2", "--dumpdir", str(tmp_path / "pbs" / "dump")]
     done = run(tmp_path, *stage, cmd_backend="pbs", PATH=queue("pbs"))
     assert done.returncode == 0, done.stdout + done.stderr
-    (command,) = check_submitted(tmp_path, "-V -v PATH -S /bin/bash")
+    (command,) = take_submitted(tmp_path, "-V -v PATH -S /bin/bash")
     assert "-J 1-2" in command
 
+    (tmp_path / "tables" / "one").mkdir(parents=True)
+    (tmp_path / "tables" / "one" / "00_fn.yaml").write_text(
+        "upstream: tera_tiny\nweights: scratch\nnorm: utterance\nnorm_site: auto\n"
+    )
+    words = ["--rows", str(tmp_path / "tables"), "--table", "one", "--config", "conf/tiny.yaml"]
+    words += ["--expdir", str(tmp_path / "exp"), "--datadir", str(tmp_path / "data")]
+    words += ["--output", str(tmp_path / "out"), "--", "--dumpdir", str(tmp_path / "dump")]
+    weights = (exp / "1epoch.pth").stat().st_mtime_ns
+    summary.unlink()  # what a row lacks is all that is done
+    first = call("tables.sh", *words, "--metrics", "STOI")
+    assert first.returncode == 0 and "./run.sh --stage 4" in first.stdout, first.stderr
+    assert "| fn | tera_tiny | scratch | utterance | projection | 1 | 0." in first.stdout
+    again = call("tables.sh", *words)
+    assert again.returncode == 0 and "./run.sh" not in again.stdout
+    assert (exp / "1epoch.pth").stat().st_mtime_ns == weights
 
-def check_submitted(folder: Path, words: str) -> list[str]:
+
+def take_submitted(folder: Path, words: str) -> list[str]:
     """Return the command lines that the queue got, all of which hold some words."""
     submitted = (folder / "bin" / "submitted").read_text().splitlines()
     assert all(words in command for command in submitted)

@@ -11,9 +11,7 @@ import pytest
 import torch
 from rows import Setting, read_rows
 
-from featnorm_se.bin import train
 from featnorm_se.config import override_config
-from featnorm_se.errors import FeatnormError
 from featnorm_se.files import locked
 from featnorm_se.training.experiment import read_training_config
 
@@ -142,16 +140,3 @@ def test_a_second_run_in_one_folder_touches_nothing(tmp_path: Path) -> None:
     assert second.returncode == 1
     (line,) = [line for line in second.stderr.splitlines() if "error:" in line]
     assert f"another run is at work in {exp}: wait for it" in line
-
-
-def test_two_trainings_in_one_folder_are_not_let_in(tmp_path: Path) -> None:
-    """Without run.sh too: the command itself holds the folder."""
-    exp = tmp_path / "exp"
-    exp.mkdir()
-    told = ["--expdir", str(exp), "--config", str(RECIPE / "conf" / "tiny.yaml")]
-    told += ["--train_dir", str(tmp_path / "none"), "--valid_dir", str(tmp_path / "none")]
-    with locked(exp), pytest.raises(FeatnormError) as caught:
-        train.main(told)
-    assert f"another run is writing {exp}" in str(caught.value)
-    with pytest.raises(FeatnormError, match=str(tmp_path / "none")):
-        train.main(told)
