@@ -9,23 +9,6 @@ import pytest
 BENCHMARKS = Path(__file__).resolve().parents[2] / "tools" / "benchmarks"
 
 
-@pytest.fixture
-def timing(monkeypatch):
-    monkeypatch.syspath_prepend(BENCHMARKS)
-    import timing
-
-    yield timing
-    del sys.modules["timing"]
-
-
-def test_a_ratio_is_the_median_of_the_repetitions(timing, capsys):
-    ours = [timing.Cost(1.0, 1.0, 10.0), timing.Cost(2.0, 1.0, 10.0), timing.Cost(1.0, 1.0, 10.0)]
-    peer = [timing.Cost(4.0, 2.0, 30.0)] * 3
-    timing.print_table({"ours": ours, "peer": peer}, {"peer / ours": ("peer", "ours")})
-    row = capsys.readouterr().out.splitlines()[-1]
-    assert row == "| peer / ours | 4.00 (2.00 to 4.00) | 2.00 (2.00 to 2.00) | 4 / 1 | 30 / 10 |"
-
-
 def test_the_others_still_run_and_the_table_says_which_failed(tmp_path):
     for name in ("run_all", "timing", "startup"):
         (tmp_path / f"{name}.py").write_text((BENCHMARKS / f"{name}.py").read_text())
