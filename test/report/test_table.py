@@ -14,6 +14,7 @@ import pytest
 import tables
 from made_experiments import run_record, write_scores
 from rows import Setting, arguments, plan_runs, read_rows
+from table_text import cells, to_csv, to_latex, to_markdown
 from tables import main
 
 from featnorm_se.bin import run
@@ -22,7 +23,6 @@ from featnorm_se.report import paired
 from featnorm_se.report.experiments import drift_file, read_scores
 from featnorm_se.report.paired import compare, contrast, crossed_interval
 from featnorm_se.report.table import Estimate, Line, gather, one_more
-from featnorm_se.report.table_text import cells, to_csv, to_latex, to_markdown
 
 SETTING = Setting(config="conf/tiny.yaml", conf_dir="")
 
