@@ -31,11 +31,6 @@ def test_an_attenuation_limit_leaves_so_much_of_the_input_in(tiny_experiment, ra
         np.testing.assert_allclose(limited(x, rate), 0.9 * kept + 0.1 * low, atol=1e-5)
 
 
-def test_it_says_what_it_is(tiny_experiment):
-    said = repr(Enhancer.from_pretrained(tiny_experiment))
-    assert said == "Enhancer(tera_tiny, norm utterance at projection, on cpu)"
-
-
 def test_renamed_weights_do_not_load_in_silence(tiny_experiment, tmp_path):
     folder = shutil.copytree(tiny_experiment, tmp_path / "exp")
     path = folder / "valid.loss.best.pth"
@@ -48,6 +43,7 @@ def test_renamed_weights_do_not_load_in_silence(tiny_experiment, tmp_path):
 
 def test_channels_before_samples_are_refused_and_never_guessed(tiny_experiment):
     enhance = Enhancer.from_pretrained(tiny_experiment)
+    assert repr(enhance) == "Enhancer(tera_tiny, norm utterance at projection, on cpu)"
     x = torch.randn(2, 9000) * 0.1
     with pytest.raises(FeatnormError, match=r"9000 channels of 2 samples: give x\.T"):
         enhance(x)
