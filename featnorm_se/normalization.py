@@ -40,8 +40,7 @@ class FeatureNorm(nn.Module):
             when an utterance comes in pieces; ``None``: take them from the frames.
 
     Raises:
-        FeatnormError: an unknown kind, ``corpus`` without ``noisy_stats``, or widths that
-            differ.
+        FeatnormError: an unknown kind, or ``corpus`` without ``noisy_stats``.
     """
 
     mean: Tensor
@@ -61,14 +60,8 @@ class FeatureNorm(nn.Module):
             raise FeatnormError(
                 f"no such feature normalization: {norm!r}; there are {', '.join(FEATURE_NORMS)}"
             )
-        if norm == "corpus":
-            if noisy_stats is None:
-                raise FeatnormError("norm 'corpus' needs the noisy statistics too: run stage 2")
-            if noisy_stats.width != stats.width:
-                raise FeatnormError(
-                    f"the clean statistics have {stats.width} channels, the noisy ones"
-                    f" {noisy_stats.width}: collect both from one upstream"
-                )
+        if norm == "corpus" and noisy_stats is None:
+            raise FeatnormError("norm 'corpus' needs the noisy statistics too: run stage 2")
         self.norm = norm
         self.eps = eps
         self.given: tuple[Tensor, Tensor] | None = None

@@ -8,8 +8,8 @@ writes them anew. Do that only where a number is meant to change, and say why in
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -49,11 +49,8 @@ def write_pairs(folder: Path, count: int, samples: int, seed: int, rate: int = 1
 
 
 def run(module: str, *options: str) -> None:
-    """Run one of the package's commands."""
-    command = [sys.executable, "-m", f"featnorm_se.bin.{module}", *options]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise RuntimeError(done.stderr)
+    """Run one of the package's commands, in this process."""
+    import_module(f"featnorm_se.bin.{module}").main(list(options))
 
 
 def statistics(folder: Path, upstream: str) -> Path:

@@ -77,6 +77,9 @@ CASES = [
     ("train: twins differ", "train",
      wav("corpus/clean_trainset_28spk_wav/p227_001.wav", noise(0.1)), "p227_001", "6400 samples",
      "1600"),
+    ("train: rate", "train",
+     wav("corpus/clean_trainset_28spk_wav/p227_001.wav", noise(rate=8000), 8000),
+     "3200 samples at 8000 Hz", "at 16000 Hz is wanted"),
     ("train: a twin is missing", "train", put("data/valid/spk1.scp", f"p226_001 {WAV}\n"),
      "p287_001 is in data/valid/wav.scp only"),
     ("kaldi: a twin is missing", KALDI, put("kaldi/valid/spk1.scp", f"p226_001 {WAV}\n"),
@@ -134,8 +137,6 @@ CASES = [
     ("stats: a recording", f"info --stats {WAV}", nothing, WAV, ".npz that stage 2 wrote"),
     ("stats: objects", WITH_STATS, arrays(STATS, projection_mean=np.array([{}], dtype=object)),
      "clean.npz"),
-    ("stats: NaN", WITH_STATS, arrays(STATS, projection_mean=np.full(48, np.nan)), "projection",
-     "cannot be"),
     ("stats: of other speech", f"collect_stats --merge {STATS} b.npz",
      both(lambda: shutil.copy(STATS, "b.npz"), meta("b.npz", kind="noisy")),
      "kind 'clean' and 'noisy'"),
@@ -222,20 +223,9 @@ def test_one_line_tells_the_culprit_and_nothing_is_touched(
         run(main, [*arguments, "--debug"])
 
 
-def test_a_stage_that_fails_leaves_what_an_earlier_one_made(here: Path, capsys) -> None:
-    main = import_module("featnorm_se.bin.prepare").main
-    arguments = command_line("prepare")[1]
-    assert run(main, arguments) == 0
-    wav(NOISY, np.zeros(6400))()
-    before = world.tree()
-    assert run(main, arguments) == 1
-    assert "is silent" in capsys.readouterr().err
-    assert world.tree() == before
-
-
 @pytest.mark.parametrize(
     "line",
-    ["info --stats none.npz", "info --norm batch", "pack --fast", "report --expdir none"],
+    ["info --stats none.npz", "pack --fast"],
 )
 def test_a_process_ends_with_its_status_and_a_traceback_on_request(here: Path, line: str) -> None:
     word, arguments = command_line(line)
@@ -253,12 +243,30 @@ SHELL_CASES = [
     ("mini/enh1/run.sh --tag 'a;touch ran'", "--tag 'a;touch ran'"),
     ("mini/enh1/run.sh --stage 9", "there is no stage 9: the stages are 1 to 5"),
     ("mini/enh1/run.sh --stage 3 --stop_stage 2", "--stop_stage 2 is before --stage 3"),
+    ("mini/enh1/run.sh --stage two", "--stage is 'two', a whole number is wanted"),
+    ("mini/enh1/run.sh --stage", "--stage needs a value"),
+    ("mini/enh1/run.sh --foo 1", "unknown option --foo; ./run.sh --help lists them all"),
+    ("mini/enh1/run.sh 3", "unexpected argument '3'"),
     ("mini/enh1/run.sh --metrics FOO", "no metric is named 'FOO'"),
+    ("mini/enh1/run.sh --norm_site layer.9", "no such site: 'layer.9'"),
+    ("mini/enh1/run.sh --init /no/model.zip", "/no/model.zip: there is no such experiment"),
+    ("mini/enh1/run.sh --config conf/none.yaml", "conf/none.yaml: there is no such file"),
+    ("mini/enh1/run.sh --tag ../up", "'../up' cannot be the name of a folder"),
+    ("mini/enh1/run.sh --python /no/python", "/no/python: there is no such program"),
+    ("mini/enh1/run.sh --nj 0", "--nj and --inference_nj must be at least 1"),
+    ("mini/enh1/run.sh --stage 2", "data/train/spk1.scp: run stage 1 first"),
+    ("mini/enh1/run.sh --stage 3 --upstream_ckpt owner/name", "train/wav.scp: run stage 1 first"),
+    ("mini/enh1/run.sh --stage 4", "data/test/wav.scp: run stage 1 first"),
+    ("mini/enh1/run.sh --stage 5", "summary.json: run stage 4 first"),
+    ("mini/enh1/run.sh --prepare timit --stop_stage 1", "there are mini, voicebank_demand"),
+    ("mini/enh1/run.sh --speech_root /no/speech --stop_stage 1", "/no/speech"),
+    ("mini/ssl1/run.sh --tag a/b", "'a/b' cannot be the name of a folder"),
+    ("mini/ssl1/run.sh --stage 3", "there is no stage 3: the stages are 1 to 2"),
     ("mini/enh1/run.sh --prepare kaldi --stop_stage 1", "stage 1 needs --db_root"),
-    ("mini/enh1/run.sh --prepare kaldi --db_root /none --stop_stage 1", "/none/train"),
     ("voicebank_demand/enh1/run.sh --db_root /none --stop_stage 1", "no such folder: /none"),
-    ("voicebank_demand/enh1/run.sh --speakers 56 --stop_stage 1", "give it with --db_root"),
-    ("mini/enh1/run.sh --prepare folders --db_root /none --stop_stage 1", "/none/train/noisy"),
+    ("voicebank_demand/enh1/run.sh --skip_gate yes", "true or false is wanted"),
+    ("voicebank_demand/enh1/tables.sh --speed 1", "unknown option --speed"),
+    ("voicebank_demand/enh1/tables.sh --upstream tera --dry_run true", "of several upstreams"),
     ("voicebank_demand/enh1/tables.sh --jobs 0", "--jobs is '0'"),
     ("voicebank_demand/enh1/tables.sh --dry_run true --table none", "no such table: none"),
     ("voicebank_demand/enh1/tables.sh --dry_run true --seeds x", "--seeds is 'x'"),
@@ -268,8 +276,10 @@ SHELL_CASES = [
 @pytest.mark.parametrize(("line", "told"), SHELL_CASES, ids=[line for line, _ in SHELL_CASES])
 def test_a_recipes_bad_option_ends_it_in_one_line(tmp_path: Path, line: str, told: str) -> None:
     script, *options = shlex.split(line)
-    places = ["--expdir", str(tmp_path / "exp"), "--datadir", str(tmp_path / "data")]
-    if script.endswith("run.sh"):
+    places = ["--expdir", str(tmp_path / "exp")]
+    if "ssl1" not in script:
+        places += ["--datadir", str(tmp_path / "data")]
+    if script.endswith("enh1/run.sh"):
         places += ["--dumpdir", str(tmp_path / "dump"), "--upstream", "tera_tiny"]
     place = (RECIPES / script).parent
     before = sorted(path.name for path in place.iterdir())

@@ -169,18 +169,10 @@ def test_sites_where_normalization_is_idle_are_said(corpus, tmp_path, capsys):
     assert "identity    scratch:0" in shown and "one fixed map" in shown
 
 
-@pytest.mark.parametrize(
-    ("samples", "rate", "message"),
-    [
-        (np.full(8000, 0.2), 16000, "utterance bad .*silent"),
-        (np.ones(8000) * 0.1, 8000, "8000 Hz, 16000 Hz is wanted"),
-        (np.eye(8000, 2) * 0.1, 16000, "2 channels"),
-    ],
-)
-def test_audio_that_would_spoil_the_statistics_is_refused(samples, rate, message, tmp_path):
+def test_a_silent_utterance_is_refused(tmp_path):
     path = tmp_path / "bad.wav"
-    soundfile.write(path, samples, rate)
-    with pytest.raises(FeatnormError, match=message):
+    soundfile.write(path, np.full(8000, 0.2), 16000)
+    with pytest.raises(FeatnormError, match="utterance bad .*silent"):
         collect(load_upstream("tera_tiny", "scratch"), {"bad": str(path)}, ["projection"])
 
 

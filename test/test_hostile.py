@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import soundfile
 import torch
@@ -20,7 +19,6 @@ from bad_inputs_world import noise, tree
 
 from featnorm_se.data.audio import read_audio
 from featnorm_se.errors import FeatnormError
-from featnorm_se.statistics import FeatureStats, SiteStats
 
 
 @pytest.fixture(autouse=True)
@@ -46,14 +44,6 @@ class Payload:
 
     def __reduce__(self) -> Any:
         return os.system, ("touch ran",)
-
-
-def test_objects_in_statistics_do_not_live() -> None:
-    FeatureStats({"frontend": SiteStats.of(np.eye(4))}, {"kind": "clean"}).save("good.npz")
-    with np.load("good.npz") as archive:
-        arrays = dict(archive)
-    np.savez("x.npz", **{**arrays, "meta": np.array([Payload()], dtype=object)})
-    refused(lambda: FeatureStats.load("x.npz"), "x.npz")
 
 
 # ---- packed models and experiments ----
@@ -82,15 +72,10 @@ def load(path: str, model_file: str | None = None) -> Any:
     return Enhancer.from_pretrained(path, model_file=model_file)
 
 
-@pytest.mark.parametrize("name", ["../ran", "/tmp/featnorm_se_ran", "a/../../ran", "evil.py"])
-def test_names_that_lead_out_of_a_packed_model(name: str) -> None:
-    entry = zipfile.ZipInfo("x")
-    entry.filename = entry.orig_filename = name
-    zipped("m.zip", packed())
-    with zipfile.ZipFile("m.zip", "a") as archive:
-        archive.writestr(entry, b"x")
+def test_a_name_that_leads_out_of_a_packed_model() -> None:
+    zipped("m.zip", packed() | {"a/../../ran": b"x"})
     refused(lambda: load("m.zip"), "m.zip")
-    assert not Path("../ran").exists() and not Path("/tmp/featnorm_se_ran").exists()
+    assert not Path("../ran").exists()
 
 
 def test_a_link_in_a_packed_model_is_no_way_to_another_file() -> None:
@@ -109,15 +94,6 @@ def test_safetensors_that_promise_too_much() -> None:
     weights = struct.pack("<Q", len(text)) + text + bytes(4)
     path = zipped("m.zip", packed(model_safetensors=weights))
     refused(lambda: load(path), "model.safetensors in m.zip")
-
-
-@pytest.mark.parametrize(
-    "text",
-    ["!!python/object/apply:os.system [touch ran]", "separator: !!python/name:os.system"],
-)
-def test_hostile_yaml(text: str) -> None:
-    path = zipped("m.zip", packed(config_yaml=text.encode()))
-    refused(lambda: load(path), "config.yaml")
 
 
 def test_parts_of_a_model_are_names_of_a_list_never_paths_to_classes() -> None:
@@ -152,16 +128,6 @@ def test_the_name_of_an_archive_is_not_run() -> None:
         assert len(read_audio(value)) == len(noise())
     for value in ("touch ran|", "| touch ran"):
         refused(lambda value=value: read_audio(value), "touch ran")
-
-
-def test_what_a_terminal_would_obey_is_escaped(capsys: pytest.CaptureFixture[str]) -> None:
-    from featnorm_se.bin import run
-
-    def main(_: object) -> None:
-        raise FeatnormError("a\x1b[2J\nb \udcff é")
-
-    assert run(main, []) == 1
-    assert capsys.readouterr().err == "featnorm_se: error: a\\x1b[2J\\nb \\udcff é\n"
 
 
 def test_nothing_is_fetched_but_from_the_hub() -> None:

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from featnorm_se.bin import main
+
 ROOT = Path(__file__).parents[1] / "featnorm_se"
 MODULES = sorted(ROOT.rglob("*.py"))
 COMMANDS = sorted(path.stem for path in (ROOT / "bin").glob("[!_]*.py"))
@@ -178,6 +180,10 @@ with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit):
     module.main(["--help"])
 """
     assert loaded_after(code) == []
+
+
+def test_every_word_of_the_console_command_is_a_module():
+    assert {module for module, _ in main.COMMANDS.values()} < set(COMMANDS)
 
 
 def test_public_names_are_there():

@@ -17,29 +17,17 @@ STFT = {"n_fft": 512, "hop_length": 160, "win_length": 400}
 
 def layout(upstream: Any) -> dict[str, Any]:
     """Return what an official checkpoint of this upstream's family holds."""
-    config, weights = upstream.config, upstream.model.state_dict()
-    if upstream.family == "wavlm":
-        return {"cfg": config["cfg"], "model": weights}
-    if upstream.family in ("wav2vec2", "hubert"):
-        states = {
-            "task_cfg": config["task_cfg"],
-            "model_cfg": config["model_cfg"],
-            "model_weight": weights,
-        }
-        if upstream.family == "hubert":
-            states["dictionaries_symbols"] = [
-                [str(symbol) for symbol in range(size)] for size in config["labels"]
-            ]
+    states: dict[str, Any] = upstream.s3prl_states()
+    if "Transformer" not in states:
         return states
-    return {
+    of_pre_training = {
         "Optimizer": {"state": {}, "param_groups": []},
         "Step": 1000,
         "Args": argparse.Namespace(seed=1337, expdir="result", config=None),
         "Config": {"runner": {"total_steps": 1000}},
-        "Upstream_Config": {key: config[key] for key in ("transformer", "task", "audio")},
-        "Transformer": weights,
         "SpecHead": {},
     }
+    return states | of_pre_training
 
 
 def make(folder: Path, name: str, seed: int = 3, **changes: Any) -> Path:

@@ -29,7 +29,7 @@ def get_parser() -> argparse.ArgumentParser:
     parser = Parser(
         prog="featnorm-se enhance",
         description="Enhance speech in audio files of any rate, channels, length and format that"
-        " libsndfile reads, or ffmpeg or PyAV where installed; each comes back at its own rate,"
+        " libsndfile reads, or ffmpeg where installed; each comes back at its own rate,"
         " length, channels and sample format. The model hears 0 to 8 kHz. It is not"
         " causal: no live use.",
     )

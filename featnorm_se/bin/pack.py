@@ -13,8 +13,8 @@ def get_parser() -> argparse.ArgumentParser:
     """Return the command's parser."""
     parser = Parser(
         prog="featnorm-se pack",
-        description="Pack an experiment into one .zip: weights (safetensors), config.yaml, clean"
-        " statistics, results and a model card (README.md). It gives the experiment's output to"
+        description="Pack an experiment into one .zip: weights (safetensors), config.yaml,"
+        " results and a model card (README.md). It gives the experiment's output to"
         " the bit (but for --half), and loading it runs no code from it.",
     )
     parser.add_argument("experiment", type=Path, help="the experiment's folder, exp/...")
@@ -43,8 +43,6 @@ def main(argv: Sequence[str]) -> None:
     sizes = pack(**vars(args))
     for name, size in sizes.items():
         print(f"{size:>12,} bytes  {name}")
-    if "clean_stats.npz" not in sizes:
-        print("the clean statistics' file was not found; what the model needs is in its weights")
     print(f"written: {args.output}")
 
 

@@ -32,9 +32,7 @@ def get_parser() -> argparse.ArgumentParser:
     add("--output", type=Path, default="data", help="gets train, valid, test and prepare.json")
     add("--test_root", type=Path, help="holds noisy/ and clean/ to test on instead of the corpus's")
     add("--valid_speakers", default="p226 p287", help="training speakers to validate with")
-    add("--speakers", type=int, default=28, choices=(28, 56), help="of its training set")
-    add("--wav_dir", type=Path, help="of resampled files; by default dump/wav16k beside the output")
-    add("--unpack_dir", type=Path, help="of zip files; by default unpacked beside wav_dir")
+    add("--wav_dir", type=Path, help="of resampled files; else dump/wav16k beside the output")
     for name, text in (
         ("--allow_pipes", "kaldi: run the commands that an scp holds"),
         ("--skip_bad", "leave bad pairs out and go on"),
@@ -64,14 +62,12 @@ def main(argv: Sequence[str]) -> None:
     else:
         sets = find_voicebank_demand(
             args.db_root,
-            args.unpack_dir or wav_dir.parent / "unpacked",
+            wav_dir.parent / "unpacked",
             args.test_root,
             valid_speakers,
-            args.speakers,
         )
     record = prepare_sets(sets, args.output, wav_dir, args.nj, args.skip_bad == "true")
-    official = args.corpus == "voicebank_demand" and args.speakers == 28
-    for line in describe(record["counts"], official):
+    for line in describe(record["counts"], official=args.corpus == "voicebank_demand"):
         print(line)
 
 

@@ -36,9 +36,9 @@ def main(argv: Sequence[str]) -> None:
     print(results_text(experiments))
     print(f"\nwritten: {args.output}")
     if args.html:
-        from featnorm_se.report.page import write_page
+        from featnorm_se.report.page import build_page
 
-        write_page(experiments, args.html, args.datadir, args.title)
+        write_text(args.html, build_page(experiments, args.datadir, args.title))
         print(f"written: {args.html}")
 
 

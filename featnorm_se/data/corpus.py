@@ -209,9 +209,9 @@ def find_kaldi(db_root: Path, allow_pipes: bool = False) -> dict[str, CorpusSet]
 
     Args:
         db_root: holds ``train``, ``valid`` and ``test``, each with wav.scp (noisy), spk1.scp
-            (clean) and, perhaps, utt2spk, utt2cond, segments and reco2file_and_channel. A value
-            may be a path (relative ones count from where the command runs), a place in a Kaldi
-            archive (``file.ark:123``) or a command (``command |``).
+            (clean) and, perhaps, utt2spk, utt2cond and segments. A value may be a path
+            (relative ones count from where the command runs), a place in a Kaldi archive
+            (``file.ark:123``) or a command (``command |``).
         allow_pipes: the commands may be run; they can do anything that you can.
 
     Raises:
@@ -238,14 +238,7 @@ def find_kaldi(db_root: Path, allow_pipes: bool = False) -> dict[str, CorpusSet]
 
 
 def _cut_up(folder: Path, recordings: dict[str, Utterance]) -> list[Utterance]:
-    """Make utterances of recordings, as Kaldi's ``segments`` and ``reco2file_and_channel`` say."""
-    if (channels := folder / "reco2file_and_channel").is_file():
-        for name, value in read_scp(channels).items():
-            side = {"A": 0, "1": 0, "B": 1, "2": 1}.get(value.split()[-1])
-            if side is None:
-                raise FeatnormError(f"{channels}: '{name} {value}' is not 'recording file A' or B")
-            if name in recordings:
-                recordings[name] = replace(recordings[name], channel=side)
+    """Make utterances of recordings, as Kaldi's ``segments`` say."""
     if not (segments := folder / "segments").is_file():
         return list(recordings.values())
     pairs = []

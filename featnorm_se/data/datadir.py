@@ -28,7 +28,6 @@ class Utterance:
         condition: noise and SNR in dB, when known.
         cut: samples left out at the end of the longer twin.
         span: its begin and end in the files, in seconds; an end below 0 is the files'.
-        channel: which one to take of files that have several.
     """
 
     name: str
@@ -39,7 +38,6 @@ class Utterance:
     condition: tuple[str, float] | None = None
     cut: int = 0
     span: tuple[float, float] = (0.0, -1.0)
-    channel: int | None = None
 
 
 def write_data_dir(folder: Path, utterances: Sequence[Utterance]) -> None:

@@ -156,7 +156,7 @@ def prepare_pair(pair: Utterance, wav_dir: Path) -> tuple[Utterance, str]:
         samples, rate = loaded[kind]
         if length > frames or rate != SAMPLE_RATE or not _is_plain(path, frames):
             target = wav_dir / kind / f"{pair.name}.wav"
-            whole = (pair.span, pair.channel, length) == (Utterance.span, None, frames)
+            whole = (pair.span, length) == (Utterance.span, frames)
             made_of = os.stat(path).st_mtime_ns if whole and os.path.isfile(path) else None
             _write_converted(target, samples, rate, frames, made_of)
             sides[kind] = str(target)
@@ -170,8 +170,6 @@ def _read_side(pair: Utterance, kind: str) -> tuple[FloatArray, int]:
     if not path:
         raise FeatnormError(f"{pair.noisy or pair.clean} has no {kind} twin")
     samples, rate = read_any_audio(path, allow_pipes=True, span=pair.span)
-    if pair.channel is not None and samples.shape[1] > 1:
-        samples = samples[:, pair.channel :][:, :1]
     if rate < SAMPLE_RATE:
         raise FeatnormError(
             f"{path} is sampled at {rate} Hz: the band up to 8000 Hz that is wanted is not in it"

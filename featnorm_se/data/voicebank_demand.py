@@ -33,7 +33,6 @@ def find_voicebank_demand(
     unpack_dir: Path,
     test_root: Path | None = None,
     valid_speakers: Sequence[str] = VALID_SPEAKERS,
-    speakers: int = 28,
 ) -> dict[str, CorpusSet]:
     """List train, valid and test of a folder in VoiceBank-DEMAND's layout.
 
@@ -44,18 +43,16 @@ def find_voicebank_demand(
         unpack_dir: where zip files are unpacked.
         test_root: a folder with ``noisy`` and ``clean`` to test on in place of the corpus's own.
         valid_speakers: training speakers to validate with.
-        speakers: 28, or 56 for the training set of that many, ``*_trainset_56spk_wav``.
 
     Raises:
         FeatnormError: a folder or twin is missing, a zip is cut, a name cannot be carried, or a
             validation speaker is not there.
     """
     logs = db_root
-    names = [name.replace("28", str(speakers)) for name in (*TRAIN_FOLDERS, TRAIN_LOG)]
-    unpacked = any((db_root / log).is_file() for log in (names[2], TEST_LOG))
+    unpacked = any((db_root / log).is_file() for log in (TRAIN_LOG, TEST_LOG))
     if not unpacked and (db_root / LOGS_ZIP).is_file():
         logs = unpack(db_root / LOGS_ZIP, unpack_dir / Path(LOGS_ZIP).stem, (".txt",))
-    pairs = find_pairs(*(_folder(db_root, name, unpack_dir) for name in names[:2]))
+    pairs = find_pairs(*(_folder(db_root, name, unpack_dir) for name in TRAIN_FOLDERS))
     train, valid = split_valid(pairs, valid_speakers)
     if test_root:
         test, test_log = find_pairs(test_root / "noisy", test_root / "clean"), test_root / TEST_LOG
@@ -65,8 +62,8 @@ def find_voicebank_demand(
     people = db_root / "utt2spk"  # the mini corpus's: who is behind its names
     tested = name_speakers(test, (test_root or db_root) / people.name)
     return {
-        "train": CorpusSet(name_speakers(train, people), logs / names[2], "trainset"),
-        "valid": CorpusSet(name_speakers(valid, people), logs / names[2], "trainset"),
+        "train": CorpusSet(name_speakers(train, people), logs / TRAIN_LOG, "trainset"),
+        "valid": CorpusSet(name_speakers(valid, people), logs / TRAIN_LOG, "trainset"),
         "test": CorpusSet(tested, test_log, "testset"),
     }
 

@@ -141,7 +141,6 @@ class Enhancer:
         x: NDArray[Any],
         sample_rate: int = SAMPLE_RATE,
         windowing: Windowing | None = None,
-        channels_first: bool = False,
     ) -> NDArray[np.float32]:
         """Enhance a signal of any rate and length.
 
@@ -150,7 +149,6 @@ class Enhancer:
             sample_rate: of x, in Hz; other rates than 16 kHz are resampled there and back.
             windowing: how a long signal is cut; ``None``: 20 s windows, statistics of the
                 whole signal. A signal of up to one window is done whole.
-            channels_first: x is (channels, N), as torchaudio has it.
 
         Returns:
             The enhanced signal, float32, x's shape and rate, without a constant offset.
@@ -165,14 +163,12 @@ class Enhancer:
         if isinstance(sample_rate, str) or sample_rate < 1000:
             raise FeatnormError(f"a sampling rate of {sample_rate!r}: a number of Hz is wanted")
         signal = np.asarray(x.detach() if isinstance(x, torch.Tensor) else x, dtype=np.float32)
-        if channels_first:
-            return np.ascontiguousarray(self(signal.T, sample_rate, windowing).T)
         if signal.ndim not in (1, 2) or not signal.size:
             raise FeatnormError(f"a signal (N,) or (N, channels) is wanted, not {signal.shape}")
         if signal.ndim == 2 and signal.shape[1] > signal.shape[0]:
             raise FeatnormError(
                 f"a signal (N, channels) is wanted, not {signal.shape[1]} channels of"
-                f" {signal.shape[0]} samples: for (channels, N), give channels_first=True"
+                f" {signal.shape[0]} samples: give x.T of (channels, N), as torchaudio has it"
             )
         if not np.isfinite(signal).all():
             raise FeatnormError("the signal holds NaN or infinite samples")
@@ -207,12 +203,8 @@ def choose_device(name: str) -> torch.device:
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise FeatnormError(f"--device is auto, cpu or cuda, not {name!r}") from error
-    if device.type not in ("cpu", "cuda"):
+    if (kind := name.partition(":")[0]) not in ("cpu", "cuda"):
         raise FeatnormError(f"--device is auto, cpu or cuda, not {name!r}")
-    if device.type == "cuda" and not torch.cuda.is_available():
+    if kind == "cuda" and not torch.cuda.is_available():
         raise FeatnormError(f"--device {name}: torch finds no GPU here; try auto or cpu")
-    return device
+    return torch.device(name)

@@ -166,17 +166,16 @@ def enhance_set(
     Raises:
         FeatnormError: the model or an utterance cannot be read; the set is not gone on with.
     """
-    entries, how = read_scp(wav_scp), settings.request()
-    versions = deciding_versions()
-    mixed = 0
+    entries = read_scp(wav_scp)
+    # A set is of one environment: what another one has enhanced is enhanced again.
+    how = {**settings.request(), "versions": deciding_versions()}
     index, shards = shard
     todo: list[tuple[Job, dict[str, object]]] = []
     for key in sorted(entries)[index - 1 :: shards]:
         job = Job(Path(entries[key]), output / "wav" / f"{key}.wav")
         request = {**how, "source": stamp([job.source])}
-        if not _is_done(job, {**request, "versions": versions}):
-            mixed += _is_done(job, request)
-            todo.append((job, {**request, "versions": versions}))
+        if not _is_done(job, request):
+            todo.append((job, request))
     signals = [Signal(audio_info(job.source).frames, 1, partial(_read, job)) for job, _ in todo]
     done = enhance_signals(load_once(settings), signals, settings) if todo else iter(())
     label = f"enhancing, shard {index}/{shards}"
@@ -184,11 +183,6 @@ def enhance_set(
         job, request = todo[number]
         write_audio(job.target, np.concatenate([*pieces])[:, 0], SAMPLE_RATE)
         mark_done(job.target, request)
-    if mixed:
-        say(
-            f"note: {output}: {mixed} utterances that other versions of torch, ESPnet or s3prl had"
-            " enhanced were enhanced again: a set is of one environment"
-        )
     if shards == 1:
         list_enhanced(entries, output)
 

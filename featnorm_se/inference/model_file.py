@@ -15,6 +15,7 @@ from featnorm_se.errors import FeatnormError
 from featnorm_se.fetch import fetch_hub_folder, is_hub_name
 
 WEIGHTS, CONFIG = "model.safetensors", "config.yaml"
+# Of a packed model; the statistics only of one that version 0.2 or before has packed.
 MEMBERS = (WEIGHTS, CONFIG, "clean_stats.npz", "results.json", "README.md")
 # The packed model that comes with the package, used when none is named.
 SHIPPED = Path(__file__).resolve().parents[1] / "models" / "default.zip"

@@ -1,4 +1,4 @@
-"""Make one file of a trained model: weights, configuration, statistics, results, model card."""
+"""Make one file of a trained model: weights, configuration, results, model card."""
 
 from __future__ import annotations
 
@@ -82,10 +82,6 @@ def pack(
         CONFIG: yaml.safe_dump(kept, sort_keys=False).encode(),
         "results.json": json.dumps(results, indent=2).encode(),
     }
-    statistics = _find_statistics(experiment, config)
-    if statistics is not None:
-        FeatureStats.load(statistics)
-        members["clean_stats.npz"] = statistics.read_bytes()
     trained = (v for k, v in plain.items() if v.is_floating_point() and ".norms." not in k)
     parameters = sum(value.numel() for value in trained)
     card = model_card(kept["separator_conf"], results, parameters, notes, licence)
@@ -227,14 +223,3 @@ def _only(found: Mapping[str, Any], keys: Iterable[str]) -> dict[str, Any]:
 
 def _read_if_there(path: Path) -> dict[str, Any]:
     return dict(read_json(path)) if path.is_file() else {}
-
-
-def _find_statistics(experiment: Path, config: Mapping[str, Any]) -> Path | None:
-    """Return the clean statistics' file, if it is still where training had it.
-
-    What the model needs of it is in its weights. The path is relative to the recipe, which is
-    one of the folders above the experiment.
-    """
-    named = str(config.get("clean_stats") or "")
-    folders = (Path(), *experiment.resolve().parents) if named else ()
-    return next((f / named for f in folders if (f / named).is_file()), None)

@@ -57,7 +57,7 @@ def summarize(
     Returns:
         ``utterances``, ``failures`` (utterance and reason), ``cut_to_shorter`` (samples by
         utterance), ``metrics`` (unit and ``describe`` of each); with ``conditions``, the
-        means by ``snr``, by ``noise`` and by both; where files were ``resampled``, how many
+        means by ``snr`` and by ``noise``; where files were ``resampled``, how many
         utterances, from which rates and how.
     """
     result: dict[str, Any] = {
@@ -80,8 +80,8 @@ def summarize(
 def _by_condition(
     rows: Sequence[Row], metrics: Sequence[str], conditions: Conditions
 ) -> dict[str, Any]:
-    """Group rows by SNR, by noise and by both; an utterance without a line is ``unknown``."""
-    groups: dict[str, dict[str, list[Row]]] = {"snr": {}, "noise": {}, "noise_snr": {}}
+    """Group rows by SNR and by noise; an utterance without a line is ``unknown``."""
+    groups: dict[str, dict[str, list[Row]]] = {"snr": {}, "noise": {}}
 
     def order(row: Row) -> tuple[float, str]:
         noise, snr = conditions.get(row.utt_id, ("unknown", math.inf))
@@ -92,9 +92,7 @@ def _by_condition(
         level = "unknown" if snr is None else f"{snr:g}"
         groups["snr"].setdefault(level, []).append(row)
         groups["noise"].setdefault(noise, []).append(row)
-        groups["noise_snr"].setdefault(f"{noise} {level}", []).append(row)
-    for kind in ("noise", "noise_snr"):  # within a noise the levels keep their order
-        groups[kind] = dict(sorted(groups[kind].items(), key=lambda item: item[0].split()[0]))
+    groups["noise"] = dict(sorted(groups["noise"].items()))
 
     def means(group: Sequence[Row]) -> dict[str, Any]:
         found = {name: describe(_values(group, name))["mean"] for name in metrics}

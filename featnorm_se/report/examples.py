@@ -7,7 +7,6 @@ import io
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,11 +20,6 @@ from featnorm_se.report import plots
 from featnorm_se.report.experiments import Experiment, Scores
 
 SHOWN_SCORES = ("PESQ_WB", "STOI", "SI_SDR")
-# By a page's kind of audio: its MIME type, and how soundfile writes it.
-FORMATS: dict[str, tuple[str, dict[str, Any]]] = {
-    "flac": ("audio/flac", {"format": "FLAC", "subtype": "PCM_16"}),
-    "mp3": ("audio/mpeg", {"format": "MP3", "compression_level": 0.5}),
-}
 
 
 def choose(noisy: Scores, judged: Scores, metric: str = "PESQ_WB") -> list[tuple[str, str, float]]:
@@ -49,14 +43,13 @@ def choose(noisy: Scores, judged: Scores, metric: str = "PESQ_WB") -> list[tuple
     return [(which, name, gains[name]) for name, which in chosen.items()]
 
 
-def data_uri(signal: NDArray[np.float32], sample_rate: int, kind: str) -> str:
-    """Encode a signal in [-1, 1], shape (N,), as ``flac`` or ``mp3`` for a player's ``src``."""
+def data_uri(signal: NDArray[np.float32], sample_rate: int) -> str:
+    """Encode a signal in [-1, 1], shape (N,), as FLAC for a player's ``src``."""
     import soundfile
 
-    mime, options = FORMATS[kind]
     content = io.BytesIO()
-    soundfile.write(content, np.clip(signal, -1.0, 1.0), sample_rate, **options)
-    return f"data:{mime};base64,{base64.b64encode(content.getvalue()).decode()}"
+    soundfile.write(content, np.clip(signal, -1.0, 1.0), sample_rate, format="FLAC")
+    return f"data:audio/flac;base64,{base64.b64encode(content.getvalue()).decode()}"
 
 
 def read_audio_sets(
@@ -82,7 +75,6 @@ def make_clips(
     utt_id: str,
     files: Mapping[str, Mapping[str, str]],
     scores: Mapping[str, Scores],
-    kind: str,
 ) -> list[dict[str, str]]:
     """Return the players of an utterance, noisy first and clean last, on one level scale.
 
@@ -92,7 +84,6 @@ def make_clips(
         utt_id: the utterance.
         files: as from ``read_audio_sets``.
         scores: the scores by label and utterance.
-        kind: ``flac`` or ``mp3``.
 
     Returns:
         Of each, ``label``, ``name`` (the same for a screen reader), ``scores`` in a line,
@@ -109,7 +100,7 @@ def make_clips(
             "label": label,
             "name": f"{utt_id}, {label}",
             "scores": format_scores(scores.get(label, {}).get(utt_id, {})),
-            "audio": data_uri(signal, rate, kind),
+            "audio": data_uri(signal, rate),
             "spectrogram": plots.spectrogram(
                 signal, rate, full_scale, f"Spectrogram of {utt_id}, {label}"
             ),

@@ -24,7 +24,7 @@ from featnorm_se.upstream.base import Upstream
 
 Frames = NDArray[np.float32]
 Float64 = NDArray[np.float64]
-MOST_FRAMES = 20000  # a distance's worth; covariances of 1024 channels are well estimated
+MOST_FRAMES = 20000  # of a site that are looked at
 
 
 @dataclass
@@ -133,7 +133,6 @@ def _distance_row(site: str, name: str, clean: Frames, other: Frames) -> dict[st
         "features": name,
         "mean_gap": float(np.abs(gap).mean()),
         "std_log2_ratio": float(np.abs(ratio).mean()),
-        "frechet": frechet_distance(clean, other),
     }
 
 
@@ -167,21 +166,6 @@ def mean_cosine(x: NDArray[Any], y: NDArray[Any]) -> float:
     norms = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
     kept = norms > 0
     return float(((a * b).sum(axis=1)[kept] / norms[kept]).mean()) if kept.any() else float("nan")
-
-
-def frechet_distance(x: NDArray[Any], y: NDArray[Any]) -> float:
-    """Frechet distance of the Gaussians fitted to two sets of frames, (T1, D) and (T2, D).
-
-    |m1 - m2|^2 + tr(C1 + C2 - 2 (C1^1/2 C2 C1^1/2)^1/2): Dowson and Landau, "The Frechet distance
-    between multivariate normal distributions", 1982.
-    """
-    a, b = np.asarray(x, np.float64), np.asarray(y, np.float64)
-    c1, c2 = np.cov(a, rowvar=False), np.cov(b, rowvar=False)
-    values, vectors = np.linalg.eigh(c1)
-    root = (vectors * np.sqrt(np.maximum(values, 0))) @ vectors.T
-    cross = np.linalg.eigvalsh(root @ c2 @ root)
-    mean = np.square(a.mean(axis=0) - b.mean(axis=0)).sum()
-    return float(mean + np.trace(c1 + c2) - 2 * np.sqrt(np.maximum(cross, 0)).sum())
 
 
 def channel_gaps(clean: NDArray[Any], other: NDArray[Any]) -> tuple[Float64, Float64]:

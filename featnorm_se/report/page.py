@@ -6,14 +6,12 @@ What it says and how it looks stands in ``templates/``; here is what it is made 
 from __future__ import annotations
 
 import base64
-import os
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
 from featnorm_se.errors import FeatnormError
-from featnorm_se.files import write_text
 from featnorm_se.metrics.names import METRICS
 from featnorm_se.metrics.summary import format_value
 from featnorm_se.report import plots
@@ -32,53 +30,17 @@ from featnorm_se.report.results import details, results_table, shown_metrics
 Found = TypeVar("Found")
 
 PLOTTED = ("PESQ_WB", "STOI", "SI_SDR")
-LARGEST_BYTES = 10_000_000
-# Tried in this order until the page is small enough: the audio's format, and how many models
-# can be heard.
-_ATTEMPTS = (("flac", 8), ("mp3", 8), ("mp3", 3), ("mp3", 0))
+MOST_MODELS = 8  # that can be heard, the best
 
 
-def write_page(
-    experiments: Sequence[Experiment],
-    path: str | os.PathLike[str],
-    datadir: str | os.PathLike[str],
-    title: str = "Results",
-) -> None:
-    """Write the page, under 10 MB.
-
-    The audio is lossless when there is room, else MP3, else of fewer models.
+def build_page(experiments: Sequence[Experiment], datadir: str, title: str = "Results") -> str:
+    """Return the page's HTML.
 
     Args:
         experiments: as from ``read_experiments``.
-        path: the file to write, such as ``report/index.html``.
         datadir: folder of ``<testset>/{wav,spk1}.scp`` for the noisy and clean audio; what is
             not there is left out of the page.
         title: the page's heading.
-
-    Raises:
-        FeatnormError: the page cannot be written, or is too large even without audio.
-    """
-    for kind, limit in _ATTEMPTS:
-        page = build_page(experiments, os.fspath(datadir), title, kind, limit)
-        if len(page.encode()) < LARGEST_BYTES:
-            write_text(path, page)
-            return
-    raise FeatnormError(
-        f"{path} would be over {LARGEST_BYTES // 10**6} MB even without audio: report on fewer"
-        " experiments"
-    )
-
-
-def build_page(
-    experiments: Sequence[Experiment],
-    datadir: str,
-    title: str,
-    kind: str = "flac",
-    limit: int = 8,
-) -> str:
-    """Return the page's HTML, with audio of a ``kind`` of at most ``limit`` models.
-
-    The other arguments are those of ``write_page``.
     """
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -94,7 +56,8 @@ def build_page(
         # A model has the same colour and marker in every plot.
         numbers={model.label: number for number, model in enumerate(models)},
         testsets=[TestSet(name, experiments) for name in names_of_testsets(experiments)],
-        audio={"datadir": datadir, "kind": kind, "limit": limit},
+        datadir=datadir,
+        most_models=MOST_MODELS,
         curves=_by_upstream(experiments, read_curves),
         drifts=_by_upstream(experiments, read_drift),
         png=_png,
@@ -165,21 +128,16 @@ class TestSet:
         columns = {i: [row[i] for row in rows if row[i]] for i in range(5, 5 + len(self.units))}
         return {i: max(cells, key=float) for i, cells in columns.items() if len(cells) > 1}
 
-    def examples(
-        self, datadir: str, kind: str, limit: int
-    ) -> list[tuple[str, list[dict[str, str]]]]:
-        """Headings and players of the best, median and worst gain of the best model.
-
-        The arguments are those of ``build_page``.
-        """
-        models = self.models[:limit]
+    def examples(self, datadir: str) -> list[tuple[str, list[dict[str, str]]]]:
+        """Headings and players of the best, median and worst gain of the best model."""
+        models = self.models[:MOST_MODELS]
         if not models or NOISY not in self.scores:
             return []
         files = read_audio_sets(datadir, self.name, models)
         judged, metric = self.scores[models[0].label], self.best_by
         found = []
         for which, name, gain in choose(self.scores[NOISY], judged, metric):
-            clips = make_clips(name, files, self.scores, kind)
+            clips = make_clips(name, files, self.scores)
             if clips:
                 number = f"{gain:+.{METRICS[metric].decimals}f}"
                 found.append((f"{which.capitalize()}: {name} ({metric} {number})", clips))

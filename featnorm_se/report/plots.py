@@ -185,15 +185,14 @@ def magnitudes(signal: NDArray[np.float32], sample_rate: int) -> NDArray[np.floa
 
 
 def plot_distance(look: FeatureLook, path: str | os.PathLike[str], title: str) -> None:
-    """Draw the gap in mean, in deviation and the Frechet distance of every site."""
+    """Draw the gap in mean and in deviation of every site."""
     sites = list(look.frames)
     figures = {
         "mean_gap": "gap in mean (clean deviations)",
         "std_log2_ratio": "|log2 ratio| of deviations",
-        "frechet": "Frechet distance",
     }
-    with new_figure(12, 3.8) as figure:
-        axes = figure.subplots(1, 3)
+    with new_figure(9, 3.8) as figure:
+        axes = figure.subplots(1, 2)
         for axis, (key, label) in zip(axes, figures.items(), strict=True):
             for name, sign in (("noisy", "o"), ("normalized", "s")):
                 rows = {r["site"]: r[key] for r in look.distance if r["features"] == name}
@@ -202,8 +201,6 @@ def plot_distance(look: FeatureLook, path: str | os.PathLike[str], title: str) -
                 axis.plot(at, list(rows.values()), label=_LABELS[name], **style)
             _layer_axis(axis, sites, label)
             axis.set_ylim(bottom=0)
-        if max(r["frechet"] for r in look.distance) > 0:
-            axes[2].set_yscale("symlog", linthresh=1.0)
         axes[0].legend()
         figure.suptitle(f"{title}: noisy against clean features before fine-tuning")
         to_png(figure, path)

@@ -171,6 +171,21 @@ def one_more(estimate: Estimate | None, seeds: int) -> tuple[float, float] | Non
     return mean - wide * (mean - estimate.low), mean + wide * (estimate.high - mean)
 
 
+def format_difference(estimate: Estimate | None, decimals: int) -> str:
+    """Write a difference with its interval, one decimal more than its metric has."""
+    if estimate is None:
+        return ""
+    values = (estimate.mean, estimate.low, estimate.high)
+    mean, low, high = (_signed(value, decimals + 1) for value in values)
+    return f"{mean} [{low}, {high}]"
+
+
+def _signed(value: float | None, decimals: int) -> str:
+    """Write a difference with its sign; a zero has none, whichever side it was rounded from."""
+    text = f"{value or 0.0:+.{decimals}f}"
+    return text if text.strip("+-0.") else text[1:]
+
+
 def _differences(baseline: Runs, judged: Runs, testset: str) -> dict[str, Estimate]:
     # Seeds that only one side has would pass for a difference of the two.
     common = [seed for seed in judged if seed in baseline]

@@ -1,7 +1,4 @@
-"""Hugging Face's folders (``config.json`` and weights), read without transformers.
-
-torchaudio's state dicts have nearly the same names, so they are read here, too.
-"""
+"""Hugging Face's folders (``config.json`` and weights), read without transformers."""
 
 from __future__ import annotations
 
@@ -26,10 +23,8 @@ FAMILIES = {
     "wav2vec2": ("model_cfg", "task_cfg"),
 }
 
-# Patterns of their names, with torchaudio's two prefixes first, and what s3prl has there.
+# Patterns of their names, and what s3prl has there.
 _NAMES = (
-    (r"^encoder\.feature_projection\.", "feature_projection."),
-    (r"^encoder\.transformer\.", "encoder."),
     (r"^masked_spec_embed$", "mask_emb"),
     (r"^feature_projection\.layer_norm\.", "layer_norm."),
     (r"^feature_projection\.projection\.", "post_extract_proj."),
@@ -39,7 +34,6 @@ _NAMES = (
     (r"(\.layers\.\d+)\.layer_norm\.", r"\1.self_attn_layer_norm."),
     (r"\.feed_forward\.intermediate_dense\.", ".fc1."),
     (r"\.feed_forward\.output_dense\.", ".fc2."),
-    (r"\.attention\.attention\.", ".attention."),
     (r"\.attention\.", ".self_attn."),
     (r"\.gru_rel_pos_const$", ".grep_a"),
     (r"\.gru_rel_pos_linear\.", ".grep_linear."),
@@ -145,26 +139,18 @@ def _check(key: str, value: Any, kind: type) -> None:
 
 
 def rename(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return weights of Hugging Face's or torchaudio's names by s3prl's names.
+    """Return weights of Hugging Face's names by s3prl's names; s3prl's own names stay.
 
-    Heads go; so does what only follows the last layer. torchaudio's WavLM holds queries, keys and
-    values in one array. s3prl's own names stay.
+    What only follows the last layer goes.
     """
     renamed: dict[str, Tensor] = {}
     for theirs, value in weights.items():
         name = str(theirs)
-        if name.startswith(("adapter.", "aux.")):
+        if name.startswith("adapter."):
             continue
         for pattern, replacement in _NAMES:
             name = re.sub(pattern, replacement, name)
-        stem, packed, end = name.partition("in_proj_")
-        if packed and isinstance(value, Tensor):
-            if not value.dim() or len(value) % 3:
-                raise FeatnormError(f"{theirs} has the shape {tuple(value.shape)}")
-            for part, rows in zip("qkv", value.chunk(3), strict=True):
-                renamed[f"{stem}{part}_proj.{end}"] = rows
-        else:
-            renamed[name] = value
+        renamed[name] = value
     if "feature_extractor.conv_layers.1.2.weight" not in renamed:
         return renamed
     each = r"(\.conv_layers\.\d+\.2)\.(?=weight|bias)"

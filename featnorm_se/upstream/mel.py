@@ -24,7 +24,6 @@ def keep_out_of_state(module: nn.Module) -> None:
 class LogMel(nn.Module):
     """Scale each utterance to the target level and take its features, by s3prl's preprocessor.
 
-    Where the configuration has a part ``kaldi``: Kaldi's, without scaling, by s3prl's extracter.
     Utterance by utterance, since the last frames reflect the utterance's own end: in a padded
     batch they would see the padding.
 
@@ -34,21 +33,17 @@ class LogMel(nn.Module):
     Attributes:
         cmvn: normalize the log-mels of each utterance to mean 0 and deviation 1.
         plain: they are log-mels without deltas, which this project takes by itself.
-        window: samples of Kaldi's first frame; 0: frames are centred on 0, ``hop``, ...
 
     Raises:
-        FeatnormError: the features are not of s3prl's on-the-fly kind.
+        FeatnormError: the features are not of s3prl's on-the-fly kind (but Kaldi's, say).
     """
 
     def __init__(self, audio: dict[str, Any]) -> None:
         super().__init__()
-        self.window, self.plain = 0, False
-        if "kaldi" in audio:
-            self._use_kaldi(audio)
-            return
         from s3prl.upstream.baseline.preprocessor import get_preprocessor
 
-        kind = audio.get("input", {}).get("feat_type")
+        options = audio.get("input", {})
+        kind = "kaldi" if "kaldi" in audio else options.get("feat_type")
         if kind not in ("mel", "linear", "mfcc"):
             raise FeatnormError(f"mel upstreams with feat_type {kind!r} are not supported")
         # s3prl writes into the configuration it is given.
@@ -59,22 +54,8 @@ class LogMel(nn.Module):
         self.target_level = float(audio["target_level"])
         self.hop = self.extracter._win_args["hop_length"]
         self.shortest = self.extracter._win_args["n_fft"] // 2 + 1
-        options = audio["input"]
         self.cmvn = bool(options.get("cmvn", False))
         self.plain = kind == "mel" and bool(options.get("log")) and not options.get("delta")
-
-    def _use_kaldi(self, audio: dict[str, Any]) -> None:
-        from s3prl.upstream.baseline.extracter import get_extracter
-
-        kind = audio["kaldi"].get("feat_type", "fbank")
-        if kind not in ("fbank", "mfcc"):  # s3prl evaluates the name as Python
-            raise FeatnormError(f"mel upstreams with Kaldi's {kind!r} are not supported")
-        self.extracter, self.width, _ = get_extracter(copy.deepcopy(audio))
-        options = audio["kaldi"][kind]
-        self.hop = round(options.get("frame_shift", 10.0) * 16)
-        self.window = round(options.get("frame_length", 25.0) * 16)
-        self.shortest = self.window + self.hop  # two frames have a deviation
-        self.cmvn = bool(audio["cmvn"]["use_cmvn"])
 
     def forward(self, wav: Tensor, counts: list[int]) -> Tensor:
         """Return (B, T, D) for wav (B, N) with ``counts`` valid samples."""
@@ -85,14 +66,12 @@ class LogMel(nn.Module):
     def _one(self, row: Tensor) -> Tensor:
         """Features (T, D) of one utterance (N,)."""
         extracter = self.extracter
-        if not self.window:
-            level = row.pow(2).mean().pow(0.5)
-            row = row * (10 ** (self.target_level / 20) / (level + 1e-10))
+        level = row.pow(2).mean().pow(0.5)
+        row = row * (10 ** (self.target_level / 20) / (level + 1e-10))
         row = nn.functional.pad(row, (0, max(0, self.shortest - len(row))))
         if not self.plain:
-            waves = (row,) if self.window else (row[None, None], None, [len(row)])
-            whole: Tensor = extracter(*waves)
-            return whole if self.window else whole[0][0]
+            whole: list[Tensor] = extracter(row[None, None], None, [len(row)])
+            return whole[0][0]
         # The preprocessor's own pieces; calling it whole computes MFCCs for nothing too.
         power = extracter._stft(row[None], window=extracter._window)[0].abs().pow(2)
         mel = (extracter._melscale(power) + extracter.eps).log().contiguous()

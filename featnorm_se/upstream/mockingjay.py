@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from featnorm_se.errors import FeatnormError
 from featnorm_se.names import site_names
-from featnorm_se.upstream.base import Count, Steps, Upstream
+from featnorm_se.upstream.base import Steps, Upstream
 from featnorm_se.upstream.batching import (
     Pieces,
     check_batch,
@@ -54,17 +54,13 @@ class MelUpstream(Upstream):
     def __init__(self, model: Any, config: dict[str, Any], mel: LogMel) -> None:
         super().__init__(model, config)
         self.mel = mel
-        self.hop, self.offset, self.shortest = mel.hop, mel.window // 2, mel.shortest
+        self.hop, self.shortest = mel.hop, mel.shortest
         self.width = model.config.hidden_size
         self.num_layers = model.config.num_hidden_layers
         self.longest = int(config["task"]["sequence_length"])
         self.sites = dict.fromkeys(site_names(self.num_layers), self.width)
         self.sites["frontend"] = mel.width
         self.lowest_site = "projection" if mel.cmvn else "frontend"
-
-    def count_frames(self, samples: Count) -> Count:
-        """Frames of at least ``shortest`` samples; Kaldi's lie within the signal."""
-        return (samples - self.mel.window) // self.hop + 1
 
     def piece(self, samples: int) -> int:
         """Samples of the pieces that an utterance goes through in; 0: it goes as a whole."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import subprocess
 import sys
@@ -13,7 +14,10 @@ import numpy as np
 import pytest
 import soundfile
 
+from featnorm_se.data import parallel
 from featnorm_se.data.audio import (
+    audio_info,
+    read_any_audio,
     read_audio,
     resample,
     resample_blocks,
@@ -23,6 +27,7 @@ from featnorm_se.data.audio import (
 from featnorm_se.data.parallel import parallel_map
 from featnorm_se.errors import FeatnormError
 from featnorm_se.files import is_done, locked, mark_done, replaced_folder, stamp
+from featnorm_se.inference.audio_stream import AudioInput
 
 
 def test_audio_round_trip_and_clipping(tmp_path: Path) -> None:
@@ -31,37 +36,6 @@ def test_audio_round_trip_and_clipping(tmp_path: Path) -> None:
     back = read_audio(tmp_path / "deep" / "x.wav")
     assert np.abs(back - np.clip(samples, -1, 1)).max() < 2 / 32768
     assert [path.name for path in (tmp_path / "deep").iterdir()] == ["x.wav"]
-
-
-@pytest.mark.parametrize(
-    ("samples", "rate", "said"),
-    [
-        (np.zeros(0), 16000, "no samples"),
-        (np.eye(2), 16000, "2 channels"),
-        (np.zeros(10), 8000, "8000 Hz, 16000 Hz is wanted"),
-        (np.full(10, np.inf), 16000, "NaN or infinite"),
-    ],
-)
-def test_audio_that_cannot_be_used_is_told(tmp_path: Path, samples, rate, said) -> None:
-    soundfile.write(tmp_path / "x.wav", samples, rate, subtype="FLOAT")
-    with pytest.raises(FeatnormError, match=said):
-        read_audio(tmp_path / "x.wav")
-
-
-@pytest.mark.parametrize("ending", ["wav", "aiff", "flac"])
-def test_audio_that_was_cut_is_told(tmp_path: Path, ending: str) -> None:
-    path = tmp_path / f"x.{ending}"
-    soundfile.write(path, np.random.default_rng(0).uniform(-0.5, 0.5, 8000), 16000)
-    path.write_bytes(path.read_bytes()[:-6000])
-    with pytest.raises(FeatnormError, match="cut short|cannot be read to its end"):
-        read_audio(path)
-
-
-@pytest.mark.parametrize(("rate", "frames"), [(48000, 4800), (44100, 4411), (22050, 1), (8000, 7)])
-def test_resampling_gives_the_length_foretold(rate: int, frames: int) -> None:
-    samples = np.ones(frames, np.float32)
-    assert len(resample(samples, rate, 16000)) == resampled_length(frames, rate, 16000)
-    assert resample(samples, rate, rate) is samples
 
 
 @pytest.mark.parametrize("rate", [8000, 15999, 44100, 48000])
@@ -181,3 +155,109 @@ def test_done_is_what_the_same_files_were_made_into(tmp_path: Path) -> None:
     assert not is_done(output, {"option": 1, "files": stamp([source])})
     output.unlink()
     assert not is_done(output, {"option": 1})
+
+
+@pytest.mark.parametrize(
+    ("users", "limit", "processes", "threads"),
+    [(None, "", 1, "8"), (None, "", 3, "2"), (None, "", 99, "1"), (None, "4", 2, "2")]
+    + [("6", "", 4, "6"), (None, "odd", 8, "1")],
+)
+def test_the_cores_are_shared_and_the_users_own_number_wins(
+    monkeypatch, users, limit, processes, threads
+):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)))
+    monkeypatch.setenv("OMP_THREAD_LIMIT", limit)
+    monkeypatch.setenv("OMP_NUM_THREADS", users or "")
+    if users is None:
+        monkeypatch.delenv("OMP_NUM_THREADS")
+    parallel.set_threads(processes)
+    assert os.environ["OMP_NUM_THREADS"] == threads
+
+
+# What a worker process is: its number, and the threads that torch will have in it.
+PROGRAM = """
+import os
+from featnorm_se.data.parallel import parallel_map, set_threads
+def who(_):
+    return os.getpid(), int(os.environ["OMP_NUM_THREADS"]), os.environ["OMP_WAIT_POLICY"]
+def main(_):
+    found = parallel_map(who, range(8), 8, "test")
+    print(len({pid for pid, *_ in found}), *{row[1:] for row in found})
+if __name__ == "__main__":
+    from featnorm_se.bin import run
+    raise SystemExit(run(main))
+"""
+
+
+@pytest.mark.parametrize(("users", "threads"), [(None, 1), ("2", 2)])
+def test_workers_are_no_more_than_cores_and_wait_asleep(tmp_path, users, threads):
+    script = tmp_path / "program.py"
+    script.write_text(PROGRAM)
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("OMP_", "MKL_"))}
+    environment |= {"OMP_NUM_THREADS": users} if users else {}
+    done = subprocess.run(
+        [sys.executable, str(script)], capture_output=True, text=True, env=environment, check=True
+    )
+    workers, *rest = done.stdout.split(maxsplit=1)
+    assert 1 <= int(workers) <= parallel.count_cores()
+    assert rest == [f"({threads}, 'PASSIVE')\n"]
+
+
+# ---- headers that say less or more than there is: a pipe, a byte too many, a cut
+
+Mend = Callable[[bytes, int], bytes]
+SAMPLES = np.random.default_rng(0).integers(-9000, 9000, 8000).astype(np.int16)
+
+
+def sized(size: int, riff: int | None = None, more: bytes = b"") -> Mend:
+    """Say that the samples have so many bytes."""
+
+    def mend(data: bytes, at: int) -> bytes:
+        head = data[:4] + (riff or 0).to_bytes(4, "little") if riff is not None else data[:8]
+        return head + data[8:at] + size.to_bytes(4, "little") + data[at + 4 :] + more
+
+    return mend
+
+
+def written(path: Path, mend: Mend, container: str = "WAV") -> Path:
+    buffer = io.BytesIO()
+    soundfile.write(buffer, SAMPLES, 16000, format=container)
+    data = buffer.getvalue()
+    path.write_bytes(mend(data, data.index(b"data") + 4 if b"data" in data[:200] else 0))
+    return path
+
+
+HEADERS = {
+    "written to a pipe.wav": sized(0xFFFFFFFF, riff=0xFFFFFFFF),
+    "one byte too many.wav": sized(16001),
+    "and it is there.wav": sized(16001, more=b"\0"),
+}
+
+
+@pytest.mark.parametrize("name", HEADERS)
+def test_all_samples_are_read_whatever_the_header_says(tmp_path: Path, name: str) -> None:
+    path = written(tmp_path / name, HEADERS[name])
+    expected = SAMPLES[:, None] / np.float32(32768)
+    assert np.array_equal(read_any_audio(path)[0], expected)
+    assert audio_info(path).frames == AudioInput(path).header.frames == 8000
+    assert np.array_equal(np.concatenate(list(AudioInput(path).blocks())), expected)
+
+
+def test_what_is_empty_or_cut_stays_so(tmp_path: Path) -> None:
+    tail = b"LIST" + (12).to_bytes(4, "little") + b"INFOISFT\0\0\0\0"
+    empty = tmp_path / "empty.wav"
+    soundfile.write(empty, SAMPLES[:0], 16000)
+    for more in (b"", tail):
+        empty.write_bytes(empty.read_bytes() + more)
+        with pytest.raises(FeatnormError, match="no samples"):
+            read_any_audio(empty)
+        with pytest.raises(FeatnormError, match="no samples"):
+            AudioInput(empty)
+    cut = written(tmp_path / "cut.wav", lambda data, at: data[:-2])
+    with pytest.raises(FeatnormError, match="cut short: its header promises 16000 bytes"):
+        read_any_audio(cut)
+    # Written to a pipe: no length in the header.
+    flac = written(tmp_path / "x.flac", lambda d, at: d[:21] + b"\xf0" + bytes(4) + d[26:], "FLAC")
+    for read in (read_any_audio, AudioInput):
+        with pytest.raises(FeatnormError, match="does not say how long it is"):
+            read(flac)

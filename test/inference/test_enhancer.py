@@ -1,16 +1,20 @@
-"""Enhancer: strict loading, and an attenuation limit."""
+"""Enhancer: strict loading, an attenuation limit; the model inside the package."""
 
 from __future__ import annotations
 
+import re
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
 from featnorm_se import Enhancer
-from featnorm_se.data.audio import resample_blocks
+from featnorm_se.data.audio import read_audio, resample_blocks
 from featnorm_se.errors import FeatnormError
+from featnorm_se.inference.model_file import SHIPPED, read_member
+from featnorm_se.metrics import score_pair
 
 
 @pytest.mark.parametrize("rate", [16000, 48000])
@@ -27,11 +31,6 @@ def test_an_attenuation_limit_leaves_so_much_of_the_input_in(tiny_experiment, ra
         np.testing.assert_allclose(limited(x, rate), 0.9 * kept + 0.1 * low, atol=1e-5)
 
 
-def test_it_says_what_it_is(tiny_experiment):
-    said = repr(Enhancer.from_pretrained(tiny_experiment))
-    assert said == "Enhancer(tera_tiny, norm utterance at projection, on cpu)"
-
-
 def test_renamed_weights_do_not_load_in_silence(tiny_experiment, tmp_path):
     folder = shutil.copytree(tiny_experiment, tmp_path / "exp")
     path = folder / "valid.loss.best.pth"
@@ -42,10 +41,45 @@ def test_renamed_weights_do_not_load_in_silence(tiny_experiment, tmp_path):
             Enhancer.from_pretrained(folder)
 
 
-def test_channels_first_is_said_and_never_guessed(tiny_experiment):
+def test_channels_before_samples_are_refused_and_never_guessed(tiny_experiment):
     enhance = Enhancer.from_pretrained(tiny_experiment)
+    assert repr(enhance) == "Enhancer(tera_tiny, norm utterance at projection, on cpu)"
     x = torch.randn(2, 9000) * 0.1
-    with pytest.raises(FeatnormError, match="9000 channels of 2 samples: .* channels_first=True"):
+    with pytest.raises(FeatnormError, match=r"9000 channels of 2 samples: give x\.T"):
         enhance(x)
-    np.testing.assert_array_equal(enhance(x, channels_first=True), enhance(x.T).T)
-    np.testing.assert_array_equal(enhance(x[0], channels_first=True), enhance(x[0]))
+    assert enhance(x.T).shape == (9000, 2)
+
+
+# ---- the model inside the package
+
+PAIRS = Path(__file__).parents[3] / "shared" / "data" / "voicebank_demand_p257_16k"
+shipped = pytest.mark.skipif(not SHIPPED.is_file(), reason="no model is shipped yet")
+
+
+@shipped
+def test_the_shipped_model_is_small_and_has_its_papers():
+    assert SHIPPED.stat().st_size < 15e6
+    card = read_member(SHIPPED, "README.md").decode()
+    for wanted in ("pretrain.py", "run.sh", "LibriSpeech", "CC BY 4.0"):
+        assert wanted in card, f"its card says nothing of {wanted}"
+    assert "| PESQ_WB |" in card, "its card has no scores"
+    assert "\nlicense: " in card and "not stated" not in card
+    assert "TODO" not in card and "/home/" not in card
+    assert not re.search(r"(?<![\w./])/\w", card), "its card names a path of some machine"
+
+
+@shipped
+@pytest.mark.skipif(not PAIRS.is_dir(), reason="no recordings here")
+def test_the_shipped_model_makes_real_recordings_better():
+    enhance = Enhancer.from_pretrained()
+    gains = []
+    # Conditions come round by fours: a step that four divides would meet one SNR only.
+    for path in sorted((PAIRS / "noisy").iterdir())[::46]:
+        clean, noisy = read_audio(PAIRS / "clean" / path.name), read_audio(path)
+        before, after = (
+            score_pair(clean, x, metrics=["PESQ_WB", "SI_SDR"]) for x in (noisy, enhance(noisy))
+        )
+        gains.append([after[name] - before[name] for name in ("PESQ_WB", "SI_SDR")])
+    assert len(gains) >= 8
+    pesq, si_sdr = np.mean(gains, axis=0)
+    assert pesq > 0.2 and si_sdr > 2, f"PESQ_WB {pesq:+.3f}, SI_SDR {si_sdr:+.2f} dB"

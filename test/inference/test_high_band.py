@@ -9,7 +9,6 @@ from tiny_models import save_tiny
 
 from featnorm_se import Enhancer
 from featnorm_se.bin import enhance
-from featnorm_se.data.audio import resample_blocks
 from featnorm_se.inference.windows import Windowing
 
 
@@ -65,12 +64,3 @@ def test_a_long_file_by_the_command_is_as_in_memory(tmp_path):
     assert band(soundfile.read(tmp_path / "c.wav")[0], 44100, 9000, 22050) < 1e-3 * band(
         y, 44100, 9000, 22050
     )
-
-
-def test_at_16_khz_there_is_nothing_above(tiny_experiment):
-    x = np.concatenate([*resample_blocks([noisy(48000)], 48000, 16000)])
-    kept, dropped = (
-        Enhancer.from_pretrained(tiny_experiment, high_band=how)(x, 16000)
-        for how in ("keep", "drop")
-    )
-    np.testing.assert_array_equal(kept, dropped)

@@ -15,11 +15,11 @@ from bad_inputs_world import noise
 from tiny_models import save_tiny
 
 from featnorm_se import Enhancer
+from featnorm_se.bin.main import main
 from featnorm_se.errors import FeatnormError
 from featnorm_se.inference.model_file import read_member
 from featnorm_se.inference.pack import halve, pack
 from featnorm_se.inference.windows import Windowing
-from featnorm_se.statistics import FeatureStats, SiteStats
 
 
 @pytest.fixture(scope="module")
@@ -68,11 +68,9 @@ def test_stock_espnet_takes_the_packed_configuration(packed, tmp_path):
     np.testing.assert_array_equal(ours, Enhancer.from_pretrained(packed)(x))
 
 
-def test_paths_of_the_machine_are_left_out_and_scores_and_statistics_are_in(tmp_path):
+def test_paths_of_the_machine_are_left_out_and_scores_are_in(tmp_path):
     folder = save_tiny(tmp_path / "exp" / "mine")
     config = yaml.safe_load((folder / "config.yaml").read_text())
-    stats = tmp_path / "dump" / "stats" / "clean.npz"
-    FeatureStats({"frontend": SiteStats.of(np.eye(4))}, {"kind": "clean"}).save(stats)
     config |= {"output_dir": "/home/me/exp", "clean_stats": "dump/stats/clean.npz"}
     config |= {"train_data_path_and_name_and_type": [["/home/me/x"]]}
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
@@ -92,9 +90,31 @@ def test_paths_of_the_machine_are_left_out_and_scores_and_statistics_are_in(tmp_
     assert "| PESQ_WB | 1.970 | 2.500 |" in card
     assert "train: 7 pairs, 0.5 hours" in card
     assert "trained further from default.zip, sha256:4eca: what that model was trained on" in card
-    assert read_member(tmp_path / "model.zip", "clean_stats.npz") == stats.read_bytes()
     for wanted in ("2306.08406", "Not causal", "0 to 8 kHz", "Licence", "featnorm_se, version"):
         assert wanted in card
+
+
+def test_notes_and_licence_go_into_the_card(tmp_path, capsys):
+    folder, notes = save_tiny(tmp_path / "exp"), tmp_path / "notes.md"
+    notes.write_text("## How it was made\n\n    ./run.sh --stage 3\n", encoding="utf-8")
+    output = tmp_path / "m.zip"
+    options = ["--half", "--notes", str(notes), "--licence", "cc-by-sa-4.0"]
+    assert main(["pack", str(folder), str(output), *options]) == 0
+    assert "model.safetensors" in capsys.readouterr().out
+    with zipfile.ZipFile(output) as archive:
+        card = archive.read("README.md").decode()
+    assert "\nlicense: cc-by-sa-4.0\n" in card.split("---")[1]
+    assert "\n## How it was made\n\n    ./run.sh --stage 3\n\n## Scores" in card
+    assert "- these weights: cc-by-sa-4.0" in card and "rounded to float16" in card
+    (tmp_path / "empty").mkdir()
+    for odd in (
+        [str(folder), "--licence", "mine: all"],
+        [str(folder), "--notes", str(tmp_path / "gone.md")],
+        [str(tmp_path / "empty")],
+    ):
+        assert main(["pack", odd[0], str(tmp_path / "n.zip"), *odd[1:]]) == 1
+        assert capsys.readouterr().err.count("\n") == 1
+        assert not (tmp_path / "n.zip").exists()
 
 
 def test_halved_weights_come_back_as_float32_and_near(tmp_path):

@@ -12,9 +12,8 @@ import zipfile
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-import pytest
 import soundfile
-from rows import Setting, read_rows
+from rows import Setting, plan_runs, read_rows
 
 from featnorm_se.data.scp import read_scp
 from featnorm_se.report.experiments import read_curves
@@ -153,48 +152,6 @@ def check_init(options, exp):
     name = f"init_{TAG}_finetune_seed0_num_iters_per_epoch=8"
     record = json.loads((exp.parent / name / "run.json").read_text())
     assert record["init"]["model"] == str(exp) and not record["statistics"]
-    contrary = run(*options, "--norm", "none", "--stage", "3", "--tag", "other")
-    assert contrary.returncode == 1
-    assert "norm 'none' (there 'utterance'): leave these out" in contrary.stderr
-
-
-@pytest.mark.parametrize(
-    ("options", "told"),
-    [
-        (["--foo", "1"], "unknown option --foo; ./run.sh --help lists them all"),
-        (["--stage"], "--stage needs a value"),
-        (["--stage", "two"], "--stage is 'two', a whole number is wanted"),
-        (["3"], "unexpected argument '3'"),
-        (["--upstream", "bert"], "there is no upstream 'bert'; there are fbank"),
-        (["--norm", "batch"], "no such norm: 'batch'; there are none, utterance"),
-        (["--upstream", "tera_tiny", "--norm_site", "layer.9"], "no such site: 'layer.9'"),
-        (["--upstream_ckpt", "/no/such.pt"], "/no/such.pt: there is no such file"),
-        (["--init", "/no/model.zip"], "/no/model.zip: there is no such experiment"),
-        (["--config", "conf/none.yaml"], "conf/none.yaml: there is no such file"),
-        (["--tag", "../up"], "'../up' cannot be the name of a folder"),
-        (["--python", "/no/python"], "/no/python: there is no such program"),
-        (["--nj", "0"], "--nj and --inference_nj must be at least 1"),
-        (["--stage", "2"], "data/train/spk1.scp: run stage 1 first"),
-        (["--stage", "3"], "data/train/wav.scp: run stage 1 first"),
-        (["--stage", "3", "--upstream_ckpt", "owner/name"], "train/wav.scp: run stage 1 first"),
-        (["--stage", "3", "--upstream_ckpt", "../../../test"], "train/wav.scp: run stage 1 first"),
-        (["--stage", "4"], "data/test/wav.scp: run stage 1 first"),
-        (["--stage", "5"], "summary.json: run stage 4 first"),
-        (["--prepare", "timit", "--stop_stage", "1"], "there are mini, voicebank_demand"),
-        (["--speech_root", "/no/speech", "--stop_stage", "1"], "/no/speech"),
-    ],
-)
-def test_what_cannot_run_says_so_in_one_line(options, told, tmp_path):
-    places = []
-    for name in ("expdir", "datadir", "dumpdir"):
-        places += [f"--{name}", str(tmp_path / name[:-3])]
-    done = run("--upstream", "tera_tiny", *places, *options)
-    assert done.returncode != 0
-    lines = [line for line in done.stderr.splitlines() if "error:" in line]
-    assert len(lines) == 1, done.stderr
-    assert told in lines[0]
-    assert "Traceback" not in done.stderr
-    assert not (tmp_path / "exp").exists()
 
 
 def test_help_lists_every_option_with_its_default():
@@ -242,9 +199,19 @@ def test_the_grid_tells_what_it_would_run_and_touches_nothing(tmp_path):
     assert done.stderr.splitlines() == [told]
 
 
-def test_every_row_of_the_grid_is_a_model():
-    for folder in sorted((RECIPE / "conf" / "tables").iterdir()):
-        if folder.is_dir():
-            setting = Setting(conf_dir=str(RECIPE / "conf" / "upstream"))
-            for row in read_rows(folder, setting):
-                assert not row.config or (RECIPE / row.config).is_file()
+def test_every_row_of_the_grid_is_a_model_and_can_be_planned(tmp_path):
+    setting = Setting(
+        config="conf/mini_grid.yaml",
+        conf_dir=str(RECIPE / "conf" / "upstream"),
+        ckpt_dir="/some",
+    )
+    for folder in sorted((RECIPE / "conf" / "tables").glob("*/")):
+        rows = read_rows(folder, setting)
+        assert all((RECIPE / row.config).is_file() for row in rows if row.config)
+        assert len({row.name for row in rows}) == len(rows) and any(row.baseline for row in rows)
+        plan = plan_runs(rows, [0, 1], tmp_path)
+        trained = [row for row in rows if not row.is_noisy]
+        assert len(plan) == len({job["tag"] for job in plan}) == 2 * len(trained)
+        if folder.name == "sites":  # the control of every site: without clean statistics
+            pairs = {(r.norm, r.norm_site) for r in rows if r.norm in ("utterance", "instance")}
+            assert len({site for _, site in pairs}) == 4 and len(pairs) == 8

@@ -41,7 +41,7 @@ def queue(tmp_path: Path):
 
     def make(backend: str) -> str:
         folder = tmp_path / "bin"
-        folder.mkdir()
+        folder.mkdir(exist_ok=True)
         (folder / "qsub").write_text(QSUB.format(folder=folder, answer=ANSWERS[backend]))
         (folder / "qstat").write_text("#!/bin/sh\nexit 0\n")
         for script in folder.iterdir():
@@ -54,8 +54,12 @@ def queue(tmp_path: Path):
 def run(folder: Path, *options: str, **environment: str) -> subprocess.CompletedProcess[str]:
     places = [f"--{name}" for name in ("expdir", "datadir", "dumpdir")]
     told = [part for name in places for part in (name, str(folder / name[2:-3]))]
+    return call("run.sh", *told, *UPSTREAM, *options, **environment)
+
+
+def call(script: str, *options: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        ["./run.sh", *told, *UPSTREAM, *options],
+        [f"./{script}", *options],
         cwd=RECIPE,
         env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
         capture_output=True,
@@ -66,33 +70,54 @@ def run(folder: Path, *options: str, **environment: str) -> subprocess.Completed
 
 @pytest.mark.slow
 @pytest.mark.skipif(not CORPUS.is_dir(), reason="needs ../shared/data")
-@pytest.mark.parametrize(
-    ("backend", "array", "line", "last"),
-    [
-        ("pbs", "-J 1-2", "-V -v PATH -S /bin/bash", "2"),
-        ("sge", "-t 1:2", "-v PATH -cwd -S /bin/bash -j y -l arch=*64*", "4"),
-    ],
-)
-def test_stages_2_to_4_through_a_queue(tmp_path, queue, backend, array, line, last) -> None:
-    corpus = ["--db_root", str(CORPUS), "--valid_speakers", "p287", "--stop_stage", "1"]
-    first = run(tmp_path, *corpus)
-    assert first.returncode == 0, first.stderr
-    exp = tmp_path / "exp" / "mine"
+def test_all_stages_through_a_queue_and_a_table_of_them(tmp_path: Path, queue) -> None:
+    """One row by SGE; stage 2 by PBS too, which goes the same way; tables.sh finds the row."""
+    exp = tmp_path / "exp" / "tera_tiny_scratch_utterance_auto_tiny_seed0"
+    stats = next_stats(tmp_path)
+    elsewhere = tmp_path / "pbs" / stats.relative_to(tmp_path)
     # The scripts of Kaldi wait five seconds for each of these that they make themselves.
-    for place in (exp, exp / "enhanced_test", next_stats(tmp_path)):
+    for place in (exp, exp / "enhanced_test", stats, elsewhere):
         (place / "q" / "sync").mkdir(parents=True)
-    options = ["--stage", "2", "--stop_stage", last, "--tag", "mine", "--metrics", "STOI"]
-    environment = {"cmd_backend": backend, "PATH": queue(backend)}
-    done = run(tmp_path, *options, "--inference_nj", "2", **environment)
+    corpus = ["--db_root", str(CORPUS), "--valid_speakers", "p287", "--metrics", "STOI"]
+    stages = ["--stop_stage", "4", "--inference_nj", "2"]
+    done = run(tmp_path, *corpus, *stages, cmd_backend="sge", PATH=queue("sge"))
     assert done.returncode == 0, done.stdout + done.stderr
-    submitted = (tmp_path / "bin" / "submitted").read_text().splitlines()
-    assert all(line in command for command in submitted)
-    # Both queues go the same way, so one goes all of it.
-    arrays = [True] if last == "2" else [True, False, True]
-    assert [array in command for command in submitted] == arrays
-    if last == "4":
-        summary = json.loads((exp / "scores_test" / "summary.json").read_text())
-        assert summary["metrics"]["STOI"]["count"] == 24
+    assert "16 of 11,572 training pairs, 24 of 824 test pairs" in done.stdout
+    submitted = take_submitted(tmp_path, "-v PATH -cwd -S /bin/bash -j y -l arch=*64*")
+    # Statistics and enhancing are arrays, training is none.
+    assert ["-t 1:2" in command for command in submitted] == [True, False, True]
+    summary = exp / "scores_test" / "summary.json"
+    assert json.loads(summary.read_text())["metrics"]["STOI"]["count"] == 24
+
+    stage = ["--stage", "2", "--stop_stage", "2", "--dumpdir", str(tmp_path / "pbs" / "dump")]
+    done = run(tmp_path, *stage, cmd_backend="pbs", PATH=queue("pbs"))
+    assert done.returncode == 0, done.stdout + done.stderr
+    (command,) = take_submitted(tmp_path, "-V -v PATH -S /bin/bash")
+    assert "-J 1-2" in command
+
+    (tmp_path / "tables" / "one").mkdir(parents=True)
+    (tmp_path / "tables" / "one" / "00_fn.yaml").write_text(
+        "upstream: tera_tiny\nweights: scratch\nnorm: utterance\nnorm_site: auto\n"
+    )
+    words = ["--rows", str(tmp_path / "tables"), "--table", "one", "--config", "conf/tiny.yaml"]
+    words += ["--expdir", str(tmp_path / "exp"), "--datadir", str(tmp_path / "data")]
+    words += ["--output", str(tmp_path / "out"), "--", "--dumpdir", str(tmp_path / "dump")]
+    weights = (exp / "1epoch.pth").stat().st_mtime_ns
+    summary.unlink()  # what a row lacks is all that is done
+    first = call("tables.sh", *words, "--metrics", "STOI")
+    assert first.returncode == 0 and "./run.sh --stage 4" in first.stdout, first.stderr
+    assert "| fn | tera_tiny | scratch | utterance | projection | 1 | 0." in first.stdout
+    again = call("tables.sh", *words)
+    assert again.returncode == 0 and "./run.sh" not in again.stdout
+    assert (exp / "1epoch.pth").stat().st_mtime_ns == weights
+
+
+def take_submitted(folder: Path, words: str) -> list[str]:
+    """Return the command lines that the queue got, all of which hold some words."""
+    submitted = (folder / "bin" / "submitted").read_text().splitlines()
+    assert all(words in command for command in submitted)
+    (folder / "bin" / "submitted").unlink()
+    return submitted
 
 
 def next_stats(folder: Path) -> Path:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -85,25 +83,3 @@ def test_two_nodes_through_the_launcher_of_espnet(tmp_path: Path, data: Path) ->
     other = slurm("./run.sh", *options(tmp_path, data), *stage, *more, "--seed", "1", **nodes)
     assert other.returncode == 1
     assert "of a run with seed 0" in other.stderr.splitlines()[-1], other.stderr
-
-
-def test_fine_tuning_with_two_processes_under_srun(tmp_path: Path, data: Path) -> None:
-    """Data-parallel training on one machine's processor: srun starts both, ESPnet joins them."""
-    python = os.environ.get("FEATNORM_SE_PYTHON", sys.executable)
-    # ESPnet's own launcher takes one task a node only, so these ranks come by environment.
-    ranks = "RANK=$SLURM_PROCID LOCAL_RANK=$SLURM_LOCALID WORLD_SIZE=$SLURM_NTASKS"
-    command = ["srun", "-n2", "bash", "-c", f'{ranks} exec "$@"', "rank"]
-    command += [python, "-m", "featnorm_se.bin.train", *TRAINING, "--norm", "none"]
-    command += ["--expdir", str(tmp_path / "exp")]
-    for name in ("train", "valid"):
-        command += [f"--{name}_dir", str(data / name)]
-    settings = ("dist_backend=gloo", "multiprocessing_distributed=false", "valid_batch_size=2")
-    command += [part for setting in settings for part in ("--set", setting)]
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-    places = {"MASTER_PORT": str(port), "MASTER_ADDR": "127.0.0.1", "PYTHONPATH": str(ROOT)}
-    done = slurm(*command, **places)
-    told = done.stdout + done.stderr
-    assert done.returncode == 0, told
-    assert ":0/2]" in told and "The training was finished at 1 epochs" in told, told
-    assert (tmp_path / "exp" / "1epoch.pth").is_file() and finished(tmp_path / "exp")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import subprocess
 from pathlib import Path
@@ -12,18 +11,14 @@ import pytest
 import torch
 from rows import Setting, read_rows
 
-from featnorm_se.bin import train
 from featnorm_se.config import override_config
-from featnorm_se.errors import FeatnormError
 from featnorm_se.files import locked
 from featnorm_se.training.experiment import read_training_config
 
 ROOT = Path(__file__).parents[2]
 RECIPE = ROOT / "egs" / "voicebank_demand" / "enh1"
-CORPUS = ROOT.parent / "shared" / "data" / "voicebank_demand"
 CONFIGS = ("train", "train_large", "tiny")
 TABLES = ("upstreams", "sites", "norms", "drift")
-needs_corpus = pytest.mark.skipif(not CORPUS.is_dir(), reason="needs ../shared/data")
 
 
 def run(script: str, *options: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -115,41 +110,6 @@ def test_every_training_configuration_builds_and_takes_a_step(name: str, tmp_pat
     assert any("upstream" in key for key in moved) and any("head" in key for key in moved)
 
 
-@needs_corpus
-def test_data_from_folders_and_the_gate_on_a_part(tmp_path: Path) -> None:
-    options = [*places(tmp_path), "--db_root", str(CORPUS), "--valid_speakers", "p287"]
-    done = run("run.sh", *options, "--upstream", "tera_tiny", "--stop_stage", "1", "--nj", "1")
-    assert done.returncode == 0, done.stderr
-    assert "16 of 11,572 training pairs, 24 of 824 test pairs" in done.stdout
-    record = json.loads((tmp_path / "data" / "prepare.json").read_text())
-    assert "torchaudio" in record["resampler"]
-    assert record["counts"]["test"]["resampled_pairs"] == 24
-    assert record["counts"]["test"]["with_condition"] == 24
-
-
-@needs_corpus
-@pytest.mark.slow
-def test_a_table_from_nothing(tmp_path: Path) -> None:
-    """One row of the sites table, through tables.sh, then again with nothing left to do."""
-    rows = tmp_path / "conf" / "tables" / "one"
-    rows.mkdir(parents=True)
-    (rows / "00_fn.yaml").write_text(
-        "upstream: tera_tiny\nweights: scratch\nnorm: utterance\nnorm_site: auto\n"
-    )
-    options = ["--rows", str(rows.parent), "--table", "one", "--config", "conf/tiny.yaml"]
-    options += ["--expdir", str(tmp_path / "exp"), "--datadir", str(tmp_path / "data")]
-    options += ["--output", str(tmp_path / "tables"), "--", "--dumpdir", str(tmp_path / "dump")]
-    options += ["--db_root", str(CORPUS), "--valid_speakers", "p287", "--metrics", "STOI"]
-    first = run("tables.sh", *options)
-    assert first.returncode == 0, first.stdout + first.stderr
-    assert "| fn | tera_tiny | scratch | utterance | projection | 1 | 0." in first.stdout
-    weights = tmp_path / "exp" / "tera_tiny_scratch_utterance_auto_tiny_seed0" / "1epoch.pth"
-    before = weights.stat().st_mtime_ns
-    again = run("tables.sh", *options)
-    assert again.returncode == 0 and "./run.sh" not in again.stdout
-    assert weights.stat().st_mtime_ns == before
-
-
 def test_a_dry_run_only_tells(tmp_path: Path) -> None:
     options = ["--expdir", str(tmp_path / "exp"), "--dry_run", "true", "--seeds", "0 1"]
     done = run("tables.sh", *options, "--table", "norms")
@@ -157,26 +117,6 @@ def test_a_dry_run_only_tells(tmp_path: Path) -> None:
     assert len(done.stdout.splitlines()) == 10
     assert "--norm corpus" in done.stdout and "wavlm_pretrained_mix_auto_train_seed1" in done.stdout
     assert not (tmp_path / "exp").exists()
-
-
-@pytest.mark.parametrize(
-    ("script", "options", "said"),
-    [
-        ("tables.sh", ("--table", "odd", "--dry_run", "true"), "no such table: odd; there are"),
-        ("tables.sh", ("--seeds", "a", "--dry_run", "true"), "whole numbers"),
-        ("tables.sh", ("--speed", "1"), "unknown option --speed"),
-        ("tables.sh", ("--jobs", "0"), "--jobs is '0'"),
-        ("tables.sh", ("--upstream", "tera", "--dry_run", "true"), "of several upstreams"),
-        ("run.sh", ("--skip_gate", "yes"), "true or false is wanted"),
-        ("run.sh", ("--prepare", "kaldi"), "stage 1 needs --db_root"),
-        ("run.sh", ("--db_root", "/none"), "no such folder: /none"),
-    ],
-)
-def test_bad_options_are_told(tmp_path: Path, script, options, said) -> None:
-    more = [*places(tmp_path), "--upstream", "tera_tiny"] if script == "run.sh" else []
-    done = run(script, *more, *options)
-    assert done.returncode == 1
-    assert said in done.stderr and "Traceback" not in done.stderr
 
 
 def snapshot(folder: Path) -> dict[str, tuple[int, int]]:
@@ -200,16 +140,3 @@ def test_a_second_run_in_one_folder_touches_nothing(tmp_path: Path) -> None:
     assert second.returncode == 1
     (line,) = [line for line in second.stderr.splitlines() if "error:" in line]
     assert f"another run is at work in {exp}: wait for it" in line
-
-
-def test_two_trainings_in_one_folder_are_not_let_in(tmp_path: Path) -> None:
-    """Without run.sh too: the command itself holds the folder."""
-    exp = tmp_path / "exp"
-    exp.mkdir()
-    told = ["--expdir", str(exp), "--config", str(RECIPE / "conf" / "tiny.yaml")]
-    told += ["--train_dir", str(tmp_path / "none"), "--valid_dir", str(tmp_path / "none")]
-    with locked(exp), pytest.raises(FeatnormError) as caught:
-        train.main(told)
-    assert f"another run is writing {exp}" in str(caught.value)
-    with pytest.raises(FeatnormError, match=str(tmp_path / "none")):
-        train.main(told)

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import base64
 import html
+import io
 import json
 import os
 import re
 import shutil
 import subprocess
 from pathlib import Path
+from xml.etree import ElementTree
 
+import numpy as np
 import pytest
+import soundfile
 
-from featnorm_se.report import page
+from featnorm_se.report import plots
+from featnorm_se.report.examples import choose, data_uri
 from featnorm_se.report.experiments import read_experiments
-from featnorm_se.report.page import build_page, write_page
+from featnorm_se.report.figure import INK
+from featnorm_se.report.page import build_page
 
 NAMES = (os.environ.get("CHROMIUM", ""), "chromium", "chromium-browser")
 CHROMIUM = next(filter(None, map(shutil.which, NAMES)), None)
@@ -64,20 +71,26 @@ def test_what_is_missing_is_left_out(expdir: Path, tmp_path: Path) -> None:
     assert "test: paired differences" in text
 
 
-def test_a_page_too_large_goes_down_in_quality(
-    expdir: Path, with_audio: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    asked: list[tuple[str, int]] = []
+def test_best_median_worst() -> None:
+    noisy = {f"u{i}": {"PESQ_WB": 1.0} for i in range(5)}
+    judged = {f"u{i}": {"PESQ_WB": 1.0 + 0.1 * i} for i in range(5)}
+    found = choose(noisy, judged)
+    assert [(which, name) for which, name, _ in found] == [
+        ("best gain", "u4"),
+        ("median gain", "u2"),
+        ("worst gain", "u0"),
+    ]
+    assert found[0][2] == pytest.approx(0.4)
+    assert [n for _, n, _ in choose({"a": {"PESQ_WB": 1}}, {"a": {"PESQ_WB": 2}})] == ["a"]
 
-    def fake(_e: object, _d: str, _t: str, kind: str, limit: int) -> str:
-        asked.append((kind, limit))
-        return "x" * (9 if kind == "flac" else 7)
 
-    monkeypatch.setattr(page, "build_page", fake)
-    monkeypatch.setattr(page, "LARGEST_BYTES", 8)
-    write_page(read_experiments(expdir), tmp_path / "r/index.html", with_audio)
-    assert (tmp_path / "r/index.html").read_text() == "x" * 7
-    assert asked == [("flac", 8), ("mp3", 8)]
+def test_audio_survives_its_encoding() -> None:
+    tone = (0.5 * np.sin(2 * np.pi * 440 * np.arange(16000) / 16000)).astype(np.float32)
+    head, content = data_uri(tone, 16000).split(",")
+    assert head == "data:audio/flac;base64"
+    decoded, rate = soundfile.read(io.BytesIO(base64.b64decode(content)))
+    assert rate == 16000
+    np.testing.assert_allclose(decoded, tone, atol=1e-4)
 
 
 # Added to a copy of the page: it asks the browser what became of everything, once all is loaded.
@@ -105,7 +118,7 @@ Promise.all(players.map((player) => new Promise((done) => {
 
 @pytest.mark.skipif(CHROMIUM is None, reason="needs chromium")
 def test_a_browser_takes_it(expdir: Path, with_audio: Path, tmp_path: Path) -> None:
-    text = build_page(read_experiments(expdir), str(with_audio), "T", "mp3")
+    text = build_page(read_experiments(expdir), str(with_audio), "T")
     (tmp_path / "index.html").write_text(text.replace("</body>", PROBE + "</body>"))
     options = ["--headless", "--no-sandbox", "--disable-gpu", "--window-size=500,800"]
     options += [f"--user-data-dir={tmp_path / 'profile'}", "--timeout=8000", "--dump-dom"]
@@ -123,3 +136,32 @@ def test_a_browser_takes_it(expdir: Path, with_audio: Path, tmp_path: Path) -> N
     assert len(state["durations"]) == 12 and all(0.4 < d < 1.2 for d in state["durations"])
     assert state["overflow"] <= 0
     assert "CONSOLE" not in done.stderr
+
+
+# ---- plots
+
+NUMBERS = {"tera none": 0, "tera utterance": 1}
+
+
+def texts(svg: str) -> list[str]:
+    ElementTree.fromstring(svg)
+    return re.findall(r"<text[^>]*>([^<]*)</text>", svg)
+
+
+def test_curves_are_labelled_and_take_the_pages_colour() -> None:
+    curves = {"tera none": {"train": [(1, 0.5), (2, 0.4)], "valid": [(1, 0.6), (2, 0.5)]}}
+    svg = plots.training_curves(curves, NUMBERS, 'Curves of "tera" & <more>')
+    assert {"epoch", "loss", "tera none, train", "tera none, valid"} <= set(texts(svg))
+    assert "currentColor" in svg and INK not in svg
+    assert 'aria-label="Curves of &quot;tera&quot; &amp; &lt;more&gt;"' in svg
+    assert "<metadata" not in svg and "<?xml" not in svg
+
+
+def test_a_spectrogram_of_a_tone_is_where_and_as_loud_as_it_should_be() -> None:
+    tone = np.sin(2 * np.pi * 1000 * np.arange(16000) / 16000).astype(np.float32)
+    magnitudes = plots.magnitudes(tone, 16000)
+    assert magnitudes.shape == ((16000 - 512) // 128 + 1, 257)
+    assert (magnitudes.argmax(axis=1) == 32).all()
+    svg = plots.spectrogram(tone, 16000, float(magnitudes.max()), "Tone")
+    assert {"time (s)", "frequency (kHz)", "level (dB)"} <= set(texts(svg))
+    assert plots.magnitudes(tone[:10], 16000).shape == (1, 257)

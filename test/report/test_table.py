@@ -5,17 +5,24 @@ from __future__ import annotations
 import csv
 import io
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+import tables
 from made_experiments import run_record, write_scores
 from rows import Setting, arguments, plan_runs, read_rows
+from table_text import cells, to_csv, to_latex, to_markdown
+from tables import main
 
+from featnorm_se.bin import run
+from featnorm_se.errors import FeatnormError
+from featnorm_se.report import paired
 from featnorm_se.report.experiments import drift_file, read_scores
-from featnorm_se.report.paired import contrast
+from featnorm_se.report.paired import compare, contrast, crossed_interval
 from featnorm_se.report.table import Estimate, Line, gather, one_more
-from featnorm_se.report.table_text import cells, to_csv, to_latex, to_markdown
 
 SETTING = Setting(config="conf/tiny.yaml", conf_dir="")
 
@@ -175,3 +182,113 @@ def test_drift_is_read_when_every_run_has_it(rows_dir, exp) -> None:
     assert drift["cka"].mean == pytest.approx(0.8)
     assert drift["last_cosine"].mean == pytest.approx(0.6)
     assert "cka" not in lines["01_none"].values
+
+
+# ---- differences over utterances and seeds
+
+
+def test_only_common_utterances_count() -> None:
+    first = {"a": {"STOI": 0.5}, "b": {"STOI": 0.6}, "c": {"STOI": 0.7}, "x": {"STOI": 0.0}}
+    second = {"a": {"STOI": 0.7}, "b": {"STOI": 0.6}, "c": {"STOI": 0.6}, "y": {}, "x": {}}
+    found = compare(first, second, "STOI")
+    assert found.utterances == ["a", "b", "c"]
+    assert found.values[0] == pytest.approx([0.2, 0.0, -0.1])
+    assert found.wins_ties_losses == (1, 1, 1)
+    assert found.mean == pytest.approx(0.1 / 3)
+    with pytest.raises(FeatnormError, match="no utterance has STOI"):
+        compare({"a": {"STOI": 1.0}}, {"b": {"STOI": 1.0}}, "STOI")
+
+
+def test_the_interval_is_that_of_the_mean_and_repeats() -> None:
+    values = np.random.default_rng(0).normal(0.3, 1.0, 400)
+    first = {str(i): {"SSNR": 0.0} for i in range(400)}
+    second = {str(i): {"SSNR": value} for i, value in enumerate(values)}
+    low, high = compare(first, second, "SSNR").interval()
+    assert high - low == pytest.approx(2 * 1.96 * values.std() / 20, rel=0.1)
+    assert (low, high) == compare(first, second, "SSNR").interval()
+
+
+def simulate(rng: np.random.Generator, seeds: int, of_seed: float, utterances: int = 60):
+    """Differences whose true mean is 0: a part of the seed, one of the utterance, and a rest."""
+    return (
+        rng.normal(0.0, of_seed, (seeds, 1))
+        + rng.normal(0.0, 0.30, (1, utterances))
+        + rng.normal(0.0, 0.10, (seeds, utterances))
+    )
+
+
+def test_an_interval_over_seeds_and_utterances_covers_the_truth(monkeypatch) -> None:
+    monkeypatch.setattr(paired, "RESAMPLES", 400)
+    rng = np.random.default_rng(2)
+    hits = 0
+    for _ in range(120):
+        low, high = crossed_interval(simulate(rng, 3, 0.1))
+        hits += low <= 0.0 <= high
+    assert 0.90 <= hits / 120 <= 0.995
+
+
+def test_seeds_that_differ_widen_the_interval_and_equal_ones_do_not() -> None:
+    values = simulate(np.random.default_rng(4), 5, 0.1)
+    low, high = crossed_interval(values)
+    over_utterances = crossed_interval(values.mean(axis=0, keepdims=True))
+    assert high - low > 1.5 * (over_utterances[1] - over_utterances[0])
+    same = np.repeat(values[:1], 5, axis=0)
+    assert crossed_interval(same) == pytest.approx(crossed_interval(values[:1]), abs=1e-12)
+    assert (low, high) == crossed_interval(values)
+
+
+def test_a_contrast_is_paired_by_seed_and_utterance() -> None:
+    def table(**values):
+        return {name: {"STOI": value} for name, value in values.items()}
+
+    fn = {0: table(a=0.5, b=0.7, x=1.0), 1: table(a=0.6, b=0.9), 7: table(a=0.0, b=0.0)}
+    none = {1: table(a=0.5, b=0.6), 0: table(b=0.6, a=0.5)}
+    found = contrast([(1, fn), (-1, none)], "STOI")
+    assert (found.seeds, found.utterances) == ([0, 1], ["a", "b"])
+    assert found.values == pytest.approx(np.array([[0.0, 0.1], [0.1, 0.3]]))
+    assert found.mean == pytest.approx(0.125)
+    twice = contrast([(1, fn), (-1, none), (-1, fn), (1, none)], "STOI")
+    assert twice.values == pytest.approx(np.zeros((2, 2)))
+
+
+# ---- the command of the tables: plan, one run, tables
+
+ROW = "upstream: tera_tiny\nweights: scratch\nnorm: {norm}\n"
+
+
+@pytest.fixture
+def rows(tmp_path: Path) -> Path:
+    folder = tmp_path / "rows" / "some"
+    folder.mkdir(parents=True)
+    for number, norm in enumerate(("none", "utterance")):
+        (folder / f"0{number}_{norm}.yaml").write_text(ROW.format(norm=norm))
+    return folder.parent
+
+
+def options(rows: Path, *more: str) -> list[str]:
+    table = ["--rows", str(rows), "--table", "some", "--upstream_conf_dir", ""]
+    return [*table, "--expdir", str(rows.parent / "exp"), *more]
+
+
+def test_a_plan_is_printed_and_its_runs_become_run_sh(rows: Path, tmp_path: Path, capsys) -> None:
+    plan = str(tmp_path / "plan.json")
+    assert run(main, options(rows, "--seeds", "0 3", "--plan", plan)) == 0
+    printed = capsys.readouterr().out.splitlines()
+    assert len(printed) == 4 and printed[0].startswith("1 of 4: ./run.sh --stage 2 ")
+    script = tmp_path / "run.sh"
+    script.write_text('#!/bin/sh\nprintf "<%s>" "$@"\n')
+    script.chmod(0o755)
+    command = [sys.executable, tables.__file__, "--plan", plan, "--run", "4", "--"]
+    command += ["--metrics", "PESQ_WB STOI", "--stage", "1"]
+    line = subprocess.check_output(command, cwd=tmp_path, text=True).splitlines()[-1]
+    assert line.startswith("<--metrics><PESQ_WB STOI><--stage><1><--stage><2><--stop_stage><4>")
+    assert "<--norm><utterance>" in line and "<--upstream_ckpt><scratch>" in line
+    assert "<--tag><tera_tiny_scratch_utterance_auto_train_seed3>" in line
+    assert "row 4 of 4: tera_tiny_scratch" in (tmp_path / "progress").read_text()
+
+
+def test_the_three_files_are_written_when_nothing_was_run(rows: Path, capsys) -> None:
+    output = rows.parent / "out"
+    assert run(main, options(rows, "--output", str(output))) == 0
+    assert sorted(p.name for p in output.iterdir()) == ["some.csv", "some.md", "some.tex"]
+    assert "| none | tera_tiny | scratch | none |" in capsys.readouterr().out

@@ -282,3 +282,21 @@ def test_a_wheel_in_a_clean_environment_enhances_a_file(tmp_path: Path) -> None:
     assert soundfile.info(tmp_path / "clean.wav").frames == 16000
     for cards in ("wavlm", "tera_tiny"):
         assert site.joinpath(f"featnorm_se/upstream/conf/{cards}.yaml").is_file()
+
+
+# ---- the audit
+
+
+def test_without_an_index_it_is_no_audit() -> None:
+    """Where there is nothing to ask it says so, and never that all is well."""
+    done = subprocess.run(
+        [str(TOOLS / "audit.sh"), "requirements.txt"],
+        env={**os.environ, "PIP_ARGS": "--no-index"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 3
+    assert done.stderr.startswith("audit: error: ") and done.stderr.count("\n") == 1
+    assert "this is no audit" in done.stderr and "vulnerabilities" not in done.stdout

@@ -19,7 +19,6 @@ from featnorm_se.bin import run as run_command
 from featnorm_se.bin.train import main
 from featnorm_se.errors import FeatnormError
 from featnorm_se.files import sha256_file
-from featnorm_se.inference.model_file import read_model
 from featnorm_se.inference.pack import pack
 from featnorm_se.training.initial import read_initial
 
@@ -157,19 +156,3 @@ def test_what_does_not_fit_is_listed_at_once(place, tmp_path):
     with pytest.raises(FeatnormError, match="no such experiment or packed model"):
         main(words(place, tmp_path / "none", tmp_path / "other"))
     assert not (tmp_path / "other").exists()
-
-
-class Code:
-    """Runs a command where a pickle is trusted."""
-
-    def __reduce__(self):
-        return (os.system, ("false",))
-
-
-def test_weights_that_run_code_or_do_not_fit_are_refused(tmp_path):
-    init = save_tiny(tmp_path / "old")
-    state = read_model(init)[1]
-    for odd, told in (({"x": Code()}, "no whole file of weights"), ({"x": state}, "do not fit")):
-        torch.save(odd, init / "valid.loss.best.pth")
-        with pytest.raises(FeatnormError, match=told):
-            read_initial(init)

@@ -18,19 +18,12 @@ LARGE: dict[str, Any] = {
     "conv_bias": True,
     "normalize": True,
 }
-# What s3prl pre-trains Mockingjay on at present.
-KALDI: dict[str, Any] = {
-    "kaldi": {"feat_type": "fbank", "fbank": {"num_mel_bins": 16, "frame_shift": 10.0}},
-    "delta": {"order": 2, "win_length": 5},
-    "cmvn": {"use_cmvn": True},
-}
 # Every family, with every option that changes how padding or normalization go.
 VARIANTS = [
     *[(family, {}) for family in FAMILIES],
     *[(family, LARGE) for family in WAVEFORM],
     ("tera", {"cmvn": False}),
     ("mockingjay", {"delta": 1}),
-    ("mockingjay", {"audio": KALDI}),
 ]
 
 

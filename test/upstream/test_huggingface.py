@@ -1,4 +1,7 @@
-"""Folders of Hugging Face's, written by transformers' own classes (huggingface/make_fixture.py)."""
+"""Folders of Hugging Face's, as transformers' own classes wrote them.
+
+What wrote them is in this repository's history: test/upstream/huggingface/make_fixture.py.
+"""
 
 from __future__ import annotations
 

@@ -1,12 +1,16 @@
-"""The walk gives the very numbers of s3prl's experts; our own arithmetic (fast), to rounding."""
+"""The numbers and gradients of s3prl's experts, with FN too; our own arithmetic to rounding."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 import torch
-from signals import VARIANTS, batch, noise
+import torch.nn.functional as F
+from signals import FAMILIES, LARGE, MEL, VARIANTS, WAVEFORM, batch, noise
 
+from featnorm_se.normalization import FeatureNorm
+from featnorm_se.statistics import SiteStats
+from featnorm_se.upstream import load_upstream
 from featnorm_se.upstream.batching import piece_sizes
 from featnorm_se.upstream.mockingjay import sinusoids
 
@@ -60,3 +64,109 @@ def test_positions():
         angle = [row / np.power(10000, 2 * (i // 2) / 48) for i in range(48)]
         theirs = [np.cos(a) if i % 2 else np.sin(a) for i, a in enumerate(angle)]
         assert torch.equal(ours[row], torch.FloatTensor(theirs))
+
+
+# ---- gradients, and less kept
+
+GRADED = [(family, changes) for family in WAVEFORM for changes in ({}, LARGE)]
+SIZES = {"alone": (12345,), "together": (16000, 9001, 801)}
+
+
+def gradients(model, features: list[torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Gradients by name of a loss, of features (T, D), that no layer norm makes constant."""
+    model.zero_grad(set_to_none=True)
+    weights = torch.randn(60, features[0].shape[-1], generator=torch.Generator().manual_seed(7))
+    sum((x * weights[: len(x)]).sum() for x in features).backward()
+    return {n: p.grad for n, p in model.named_parameters() if p.grad is not None}
+
+
+def valid(features, lengths) -> list[torch.Tensor]:
+    return [row[:n] for row, n in zip(features, lengths.tolist(), strict=True)]
+
+
+def assert_same(ours, theirs) -> None:
+    """To a millionth or so of the largest gradient; a bias of keys, say, has none but noise."""
+    largest = max(value.abs().max() for value in theirs.values())
+    assert ours.keys() == theirs.keys() and largest > 0
+    for name, value in theirs.items():
+        allowed = 2e-5 * value.abs().max() + 1e-7 * largest
+        assert (ours[name] - value).abs().max() <= allowed, name
+
+
+@pytest.mark.parametrize("fast", [True, False])
+@pytest.mark.parametrize("sizes", SIZES.values(), ids=SIZES)
+@pytest.mark.parametrize("family,changes", GRADED)
+def test_outputs_and_gradients_of_the_genuine_expert(pair, family, changes, sizes, fast):
+    """In a batch as s3prl's expert gives them for each utterance alone."""
+    upstream, expert = pair(family, **changes)
+    upstream.configure(fast=fast)
+    expert.model.feature_grad_mult = 1.0
+    waves = noise(*sizes)
+    ours = valid(*upstream(*batch(waves)))
+    theirs = [expert([wave])["hidden_states"][-1][0] for wave in waves]
+    theirs = [other[: len(mine)] for mine, other in zip(ours, theirs, strict=True)]
+    torch.testing.assert_close(ours, theirs, atol=2e-5, rtol=0)
+    assert_same(gradients(upstream.model, ours), gradients(expert.model, theirs))
+
+
+@pytest.mark.parametrize("family", WAVEFORM)
+def test_gradients_in_bfloat16_point_the_same_way(make_checkpoint, family):
+    upstream = load_upstream(f"{family}_tiny", make_checkpoint(family))
+    upstream.configure(dropout=0.0)
+    upstream.train()
+    flat = []
+    for half in (False, True):
+        with torch.autocast("cpu", torch.bfloat16, enabled=half):
+            feats, lengths = upstream(*batch(noise(16000, 9001)))
+        found = gradients(upstream.model, valid(feats.float(), lengths))
+        flat.append(torch.cat([value.flatten().float() for value in found.values()]))
+    assert F.cosine_similarity(flat[0], flat[1], dim=0) > 0.99
+
+
+# ---- FN in our walk against FN put by hand, with hooks, into s3prl's own expert
+
+
+def by_hand(x: np.ndarray, stats: SiteStats) -> np.ndarray:
+    """FN of features (T, D) in float64, written from the equation."""
+    x = x.astype(np.float64)
+    return stats.std * (x - x.mean(0)) / np.maximum(x.std(0), 1e-5) + stats.mean
+
+
+def statistics(width: int) -> SiteStats:
+    rng = np.random.default_rng(width)
+    return SiteStats.of(rng.normal(size=(99, width)) * rng.uniform(0.2, 2, width) + 0.3)
+
+
+def hooked(stats: SiteStats, channels_first: bool, first_of: bool):
+    """Return a forward hook that puts FN on an output (1, T, D), (T, 1, D) or (1, D, T)."""
+
+    def hook(module, inputs, output):
+        x = output[0] if first_of else output
+        flat = x[0].T if channels_first else x.reshape(-1, x.shape[-1])
+        y = torch.tensor(by_hand(flat.numpy(), stats), dtype=x.dtype)
+        y = y.T[None] if channels_first else y.reshape(x.shape)
+        return (y, *output[1:]) if first_of else y
+
+    return hook
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_two_sites(pair, family):
+    upstream, expert = pair(family)
+    sites = ("projection" if family in MEL else "frontend", "layer.1")
+    stats = [statistics(upstream.sites[site]) for site in sites]
+    for site, value in zip(sites, stats, strict=True):
+        upstream.set_norm(site, FeatureNorm(value))
+    if family in MEL:
+        model = expert.transformer.model
+        below, layer = model.input_representations, model.encoder.layer[0]
+    else:
+        below, layer = expert.model.feature_extractor, expert.model.encoder.layers[0]
+    below.register_forward_hook(hooked(stats[0], family not in MEL, False))
+    layer.register_forward_hook(hooked(stats[1], False, family not in MEL))
+    # 38 frames: s3prl pads an odd number in HuBERT and wav2vec 2.0, which the hook would count.
+    wave = noise(400 + 37 * 320)[0]
+    with torch.no_grad():
+        ours, lengths = upstream(*batch([wave]))
+        theirs = expert([wave])["hidden_states"][-1]
+    torch.testing.assert_close(ours[:, : int(lengths[0])], theirs, atol=2e-5, rtol=1e-4)

@@ -29,7 +29,6 @@ tag=                            # name of the experiment; empty: made from the o
 python=                         # python to use; empty: the one set up by make
 prepare=mini                    # how stage 1 makes its data: mini, voicebank_demand, folders or kaldi
 db_root=                        # the corpus. voicebank_demand: the four official folders or zips, fetched if empty; folders, kaldi: train, valid and test
-speakers=28                     # voicebank_demand: 28, or 56 for the training set of that many (with --db_root)
 allow_pipes=false               # kaldi: true runs the commands that an scp holds
 skip_bad=false                  # true leaves bad pairs of the corpus out, and says how many
 skip_gate=false                 # voicebank_demand: true trains although the noisy scores are not the published ones
@@ -162,7 +161,7 @@ trap 'ended interrupted 130' INT
 if runs 1; then
     log "stage 1: preparing data in ${datadir}"
     prepare_options=(--output "${datadir}" --wav_dir "${dumpdir}/wav16k" --nj "${nj}"
-        --valid_speakers "${valid_speakers}" --skip_bad "${skip_bad}" --speakers "${speakers}")
+        --valid_speakers "${valid_speakers}" --skip_bad "${skip_bad}")
     [ -z "${test_root}" ] || prepare_options+=(--test_root "${test_root}")
     case "${prepare}" in
         mini)
@@ -174,7 +173,6 @@ if runs 1; then
             ;;
         voicebank_demand)
             if [ -z "${db_root}" ]; then
-                [ "${speakers}" = 28 ] || die "--speakers ${speakers}: that set is not fetched, give it with --db_root"
                 db_root=downloads
                 local/download.sh "${db_root}"
             fi

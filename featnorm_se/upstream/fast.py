@@ -1,15 +1,24 @@
-"""The convolutional encoder as matrix products over (frames, channels), in s3prl's own weights.
+"""Our own arithmetic on s3prl's weights: the waveform models' numbers, to rounding, in less time.
 
-A convolution of stride s reads its input in rows of s frames: output t is row t times the first
-s taps, plus row t + 1 times the next s taps, and so on. So with frames before channels it is one
-or two plain matrix products over all utterances at once, and so are its gradients, without a
-copy of the windows. The group norm of the first convolution is folded into its weights: the mean
-and deviation of its output follow from those of the windows of the signal, which are ten numbers
-each, so the widest tensor of the model is made once and never read for statistics.
+The plain path is s3prl's own modules; ``Upstream.configure(fast=...)`` chooses, and
+``waveform.py`` asks here for two things only: the output of the convolutions (``encode``) and of
+a transformer layer (``run_layer``). Here is also known what precisions a device computes in.
+
+Convolutions are matrix products over (frames, channels). One of stride s reads its input in rows
+of s frames: output t is row t times the first s taps, plus row t + 1 times the next s taps, and so
+on. So with frames before channels it is one or two plain matrix products over all utterances at
+once, and so are its gradients, without a copy of the windows. The group norm of the first
+convolution is folded into its weights: the mean and deviation of its output follow from those of
+the windows of the signal, which are ten numbers each, so the widest tensor of the model is made
+once and never read for statistics.
+
+s3prl's layers go through ``F.multi_head_attention_forward`` with the position bias once for each
+utterance; here torch's kernel gets it gated, and it is kept once for all layers.
 """
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -17,6 +26,28 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from featnorm_se.upstream.batching import padding_mask
+
+
+def has_bf16(device: torch.device) -> bool:
+    """Whether the device computes in bfloat16 by itself, so that it is faster than float32."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return device.type == "cpu" and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
+def computing(device: torch.device, precision: str) -> AbstractContextManager[object]:
+    """Return the context to compute in, by the name of a precision.
+
+    ``float32`` is exact; ``tf32`` has 10 bits of mantissa in a GPU's products, a thousandth or so,
+    and ``auto`` is that; ``bf16`` is autocast. What the device has not is float32. Torch keeps the
+    choice of TF32 for the process, and so it holds for the gradients too.
+    """
+    if device.type == "cuda":
+        torch.set_float32_matmul_precision("highest" if precision == "float32" else "high")
+        torch.backends.cudnn.allow_tf32 = precision != "float32"
+    if precision == "bf16" and has_bf16(device):
+        return torch.autocast(device.type, torch.bfloat16)
+    return nullcontext()
 
 
 def encode(extractor: nn.Module, wav: Tensor, sizes: list[int]) -> Tensor:
@@ -158,3 +189,79 @@ class _StridedProduct(torch.autograd.Function):
             of_x = wide.view_as(x)
             torch.ops.aten.gelu_backward.grad_input(of_x, x, grad_input=of_x)
         return of_x, of_weight, of_bias, None
+
+
+def run_layer(
+    layer: Any, x: Tensor, mask: Tensor | None, position: Tensor | None
+) -> tuple[Tensor, Tensor | None]:
+    """Run one of s3prl's transformer layers.
+
+    Args:
+        layer: s3prl's ``TransformerSentenceEncoderLayer`` of wav2vec 2.0, HuBERT or WavLM.
+        x: (B, T, D).
+        mask: (B, T) booleans, true in the padding, or ``None``.
+        position: WavLM's bias by relative position (H, T, T); ``None``: there is none yet.
+
+    Returns:
+        (B, T, D), and the position bias for the next layer.
+    """
+    attention, x = layer.self_attn, x.transpose(0, 1).contiguous()
+    if position is None and getattr(attention, "has_relative_attention_bias", False):
+        with x.device:  # s3prl's would make it on the processor, and wait for its copy
+            position = attention.compute_bias(len(x), len(x))
+    first = layer.layer_norm_first
+    y = layer.self_attn_layer_norm(x) if first else x
+    y = _attend(attention, y, mask, position, layer.training)
+    x = x + layer.dropout1(y)
+    x = x if first else layer.self_attn_layer_norm(x)
+    y = layer.final_layer_norm(x) if first else x
+    y = layer.fc2(layer.dropout2(_activate(layer, layer.fc1(y))))
+    x = x + layer.dropout3(y)
+    x = x if first else layer.final_layer_norm(x)
+    return x.transpose(0, 1), position
+
+
+def _activate(layer: Any, x: Tensor) -> Tensor:
+    name = getattr(layer, "activation_name", "")  # WavLM's
+    if name == "gelu":  # s3prl's converts to float32 and back; torch's computes in it anyway
+        return F.gelu(x)
+    if name == "glu":  # is in fc1 already
+        return x
+    activated: Tensor = layer.activation_fn(x)
+    return activated
+
+
+def _attend(
+    attention: Any, x: Tensor, mask: Tensor | None, position: Tensor | None, training: bool
+) -> Tensor:
+    """Self-attention on x (T, B, D), with its projections, by torch's own kernel."""
+    size, batch, width = x.shape
+    q, k, v = (
+        projection(x).view(size, batch, attention.num_heads, -1).permute(1, 2, 0, 3)
+        for projection in (attention.q_proj, attention.k_proj, attention.v_proj)
+    )
+    bias = None  # what is added to the scores, (B, H, T, T)
+    if position is not None:
+        bias = _gate(attention, x) * position if attention.gru_rel_pos else position[None]
+    if mask is not None:
+        bias = q.new_zeros(1) if bias is None else bias
+        bias = bias.masked_fill(mask[:, None, None, :], -torch.inf)
+    bias = None if bias is None else bias.to(q.dtype)
+    dropout = float(attention.dropout_module.p) if training else 0.0
+    y = F.scaled_dot_product_attention(q, k, v, bias, dropout)
+    return attention.out_proj(y.permute(2, 0, 1, 3).reshape(size, batch, width))
+
+
+def _gate(attention: Any, x: Tensor) -> Tensor:
+    """WavLM's gate of the position bias, (B, H, T, 1) float32, from x (T, B, D).
+
+    s3prl adds up the outputs of ``grep_linear`` by fours; here its weights are added up first.
+    """
+    linear = attention.grep_linear
+    size, batch, _ = x.shape
+    with torch.autocast(x.device.type, enabled=False):
+        weight = linear.weight.view(2, 4, -1).sum(1)
+        heads = x.float().view(size, batch * attention.num_heads, -1)
+        a, b = F.linear(heads, weight, linear.bias.view(2, 4).sum(1)).sigmoid().chunk(2, -1)
+        scale = attention.grep_a.view(1, -1, 1).repeat(1, batch, 1)
+        return (a * (b * scale - 1.0) + 2.0).transpose(0, 1).unflatten(0, (batch, -1))

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from featnorm_se.metrics.names import METRICS
 from featnorm_se.metrics.summary import format_value
 from featnorm_se.report.results import INTERNAL, format_count, format_duration, markdown_table
-from featnorm_se.report.table import DELTAS, Estimate, Line, one_more
+from featnorm_se.report.table import DELTAS, Estimate, Line, format_difference, one_more
 
 _DRIFT = {
     "cka": "CKA",
@@ -98,21 +98,6 @@ def _value(estimate: Estimate | None, decimals: int) -> str:
 def _one_more(estimate: Estimate | None, seeds: int, metric: str) -> str:
     ends = one_more(estimate, seeds)
     return " to ".join(format_value(metric, end) for end in ends) if ends else ""
-
-
-def format_difference(estimate: Estimate | None, decimals: int) -> str:
-    """Write a difference with its interval, one decimal more than its metric has."""
-    if estimate is None:
-        return ""
-    values = (estimate.mean, estimate.low, estimate.high)
-    mean, low, high = (_signed(value, decimals + 1) for value in values)
-    return f"{mean} [{low}, {high}]"
-
-
-def _signed(value: float | None, decimals: int) -> str:
-    """Write a difference with its sign; a zero has none, whichever side it was rounded from."""
-    text = f"{value or 0.0:+.{decimals}f}"
-    return text if text.strip("+-0.") else text[1:]
 
 
 def to_markdown(lines: Sequence[Line], title: str, drift: bool = False) -> str:
