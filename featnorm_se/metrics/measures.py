@@ -1,11 +1,15 @@
-"""The measures that have a package, PESQ, STOI, SDR and DNSMOS, and SI_SDR: one call each.
+"""The measures that have a package, from PESQ to DNSMOS, and SI_SDR: one call each.
 
 ``ref`` is the clean speech and ``inf`` the speech to judge, shape (N,), ``sample_rate`` in Hz.
 """
 
 from __future__ import annotations
 
+import sys
 import warnings
+from contextlib import redirect_stdout
+from functools import cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -85,6 +89,32 @@ def sdr(ref: Array, inf: Array) -> float:
 
     # Resampled speech has bands with no energy: a trace of white noise keeps the matrix regular.
     return float(measure(ref[None], inf[None], clamp_db=LIMIT_DB, load_diag=1e-12)[0])
+
+
+def distillmos(inf: Array, sample_rate: int) -> float:
+    """Overall quality as DistillMOS predicts it, by the package distillmos; no reference is used.
+
+    B. Stahl and H. Gamper, "Distillation and Pruning for Scalable Self-Supervised
+    Representation-Based Speech Quality Assessment", ICASSP 2025.
+
+    Raises:
+        CannotScore: the rate is not 16 kHz.
+    """
+    import torch
+
+    if sample_rate != 16000:
+        raise CannotScore(f"needs 16000 Hz, not {sample_rate} Hz")
+    with torch.inference_mode():
+        return float(_distillmos()(torch.from_numpy(inf).float()[None]))
+
+
+@cache
+def _distillmos() -> Any:
+    """Load the model that the package carries, once a process."""
+    from distillmos import ConvTransformerSQAModel
+
+    with redirect_stdout(sys.stderr):  # it tells where its weights are
+        return ConvTransformerSQAModel().eval()
 
 
 def dnsmos(inf: Array, sample_rate: int) -> dict[str, float]:

@@ -27,6 +27,7 @@ MEASURES: dict[str, Callable[[Array, Array, int], float]] = {
     "SSNR": composite.ssnr,
     "LLR": composite.llr,
     "WSS": composite.wss,
+    "DISTILLMOS": lambda ref, inf, rate: measures.distillmos(inf, rate),
 }
 COMPOSITES = ("CSIG", "CBAK", "COVL")
 COMPOSITE_OF = ("PESQ_WB", "LLR", "WSS", "SSNR")
