@@ -124,6 +124,7 @@ def test_markdown_says_what_the_rows_stand_on(expdir: Path) -> None:
         "- machine: cpu some \\| cpu, cores 2",
         "12 utterances; pesq 0.0.4, pystoi 0.4.1",
         "Means over 12 utterances: PESQ_WB (MOS-LQO)",
+        "PESQ, in CSIG, CBAK and COVL too, is P.862 without Corrigendum 2 (package pesq).",
     ):
         assert line in text
 
