@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 class Enhancer:
     """A trained model.
 
+    Attributes:
+        talkers: how many it parts; 1: it enhances.
+
     Args:
         config: what ESPnet wrote as ``config.yaml``.
         weights: the state of ESPnet's model.
@@ -72,6 +75,7 @@ class Enhancer:
         except RuntimeError as error:
             reason = " ".join(str(error).split())
             raise FeatnormError(f"the weights do not fit the configuration: {reason}") from error
+        self.talkers = self.separator.num_spk
         for module in (self.encoder, self.separator, self.decoder):
             module.to(self.device).eval()
 
@@ -116,7 +120,7 @@ class Enhancer:
     def enhance(self, waves: Sequence[torch.Tensor]) -> list[torch.Tensor]:
         """Enhance whole 16 kHz waveforms together, (N,) float32 each in and out.
 
-        Each is as it would be alone: the STFT, which reflects the ends, takes it by itself.
+        Of ``talkers`` that are more than one, (talkers, N) comes out. Each is as it would be alone: the STFT, which reflects the ends, takes it by itself.
         """
         # That needs half a window to reflect.
         short = [max(0, self.encoder.n_fft - len(wav)) for wav in waves]
@@ -128,13 +132,17 @@ class Enhancer:
         frames = torch.tensor([len(spectrum) for spectrum in spectra])
         with self.computing():
             enhanced, _, _ = self.separator(pad_sequence(spectra, batch_first=True), frames)
-        found = []
-        for x, n, wav, samples in zip(enhanced[0], frames.tolist(), padded, lengths, strict=True):
-            y = self.decoder(x[None, :n], samples)[0]
-            found.append((torch.lerp(y, wav, self.left_in) if self.left_in else y)[0])
+        found, talkers = [], zip(*enhanced, strict=True)
+        for each, n, wav, samples in zip(talkers, frames.tolist(), padded, lengths, strict=True):
+            for x in each:
+                y = self.decoder(x[None, :n], samples)[0]
+                found.append((torch.lerp(y, wav, self.left_in) if self.left_in else y)[0])
         sizes = [len(y) for y in found]
         parts = torch.cat(found).cpu().split(sizes)
-        return [y[: len(wav)] for y, wav in zip(parts, waves, strict=True)]
+        if self.talkers > 1:
+            several = zip(*[iter(parts)] * self.talkers, strict=True)
+            parts = [torch.stack(one) for one in several]
+        return [y[..., : len(wav)] for y, wav in zip(parts, waves, strict=True)]
 
     def __call__(
         self,
@@ -153,7 +161,8 @@ class Enhancer:
             channels_first: x is (channels, N), as torchaudio has it.
 
         Returns:
-            The enhanced signal, float32, x's shape and rate, without a constant offset.
+            The enhanced signal, float32, x's shape and rate, without a constant offset; of
+            several talkers (talkers, N) or (talkers, N, channels).
 
         Raises:
             FeatnormError: x is empty, has another number of axes or more channels than samples,
@@ -166,7 +175,8 @@ class Enhancer:
             raise FeatnormError(f"a sampling rate of {sample_rate!r}: a number of Hz is wanted")
         signal = np.asarray(x.detach() if isinstance(x, torch.Tensor) else x, dtype=np.float32)
         if channels_first:
-            return np.ascontiguousarray(self(signal.T, sample_rate, windowing).T)
+            y = self(signal.T, sample_rate, windowing)
+            return np.ascontiguousarray(y.swapaxes(-1, -2) if signal.ndim > 1 else y)
         if signal.ndim not in (1, 2) or not signal.size:
             raise FeatnormError(f"a signal (N,) or (N, channels) is wanted, not {signal.shape}")
         if signal.ndim == 2 and signal.shape[1] > signal.shape[0]:
@@ -183,7 +193,8 @@ class Enhancer:
         whole = to_own_rate(pieces, noisy, lambda: iter(blocks), rate, frames, self.high_band)
         y = np.concatenate(list(whole))
         y = np.pad(y, ((0, max(0, len(signal) - len(y))), (0, 0)))[: len(signal)]
-        return np.ascontiguousarray(y.reshape(signal.shape))
+        each = [one.reshape(signal.shape) for one in np.split(y, self.talkers, axis=1)]
+        return np.stack(each) if self.talkers > 1 else np.ascontiguousarray(each[0])
 
 
 def _build(config: dict[str, Any]) -> tuple[Any, FeatNormSeparator, Any]:

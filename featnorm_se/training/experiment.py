@@ -142,11 +142,18 @@ def resolve_config(
         path = getattr(experiment, key)
         # ESPnet's own `init` is how random weights are drawn.
         config["init_model" if key == "init" else key] = None if path is None else str(path)
+    talkers = config["separator_conf"].get("num_spk", 1)
     for name, folder in (("train", experiment.train_dir), ("valid", experiment.valid_dir)):
         config[f"{name}_data_path_and_name_and_type"] = [
             [str(folder / "wav.scp"), "speech_mix", "sound"],
-            [str(folder / "spk1.scp"), "speech_ref1", "sound"],
+            *([str(p), f"speech_ref{n}", "sound"] for n, p in list_talkers(folder, talkers)),
         ]
+    wrappers = {one.get("wrapper", "fixed_order") for one in config.get("criterions") or [{}]}
+    if talkers > 1 and "fixed_order" in wrappers:
+        raise FeatnormError(
+            f"{experiment.config}: criterions with the wrapper fixed_order would hold a talker"
+            " against another: take the wrapper pit"
+        )
     config |= {"output_dir": str(experiment.expdir), "resume": True}
     config["valid_shape_file"] = [str(experiment.expdir / "valid_shape")]
     if config.get("iterator_type", "sequence") == "sequence":
@@ -155,9 +162,26 @@ def resolve_config(
     # ESPnet's own default chooses by figures, too, that enhancement does not have.
     criteria = config.setdefault("best_model_criterion", [["valid", "loss", "min"]])
     if ["valid", "si_snr", "max"] in criteria and config.get("criterions"):
-        figure = {"name": "valid_si_snr", "conf": {}, "wrapper": "fixed_order"}
+        wrapper = "fixed_order" if talkers == 1 else "pit"
+        figure = {"name": "valid_si_snr", "conf": {}, "wrapper": wrapper}
         config["criterions"] = [*config["criterions"], {**figure, "wrapper_conf": {"weight": 0.0}}]
     return config
+
+
+def list_talkers(folder: Path, talkers: int) -> list[tuple[int, Path]]:
+    """Return the numbers and lists of a data directory's clean talkers.
+
+    Raises:
+        FeatnormError: it has more or fewer than ``separator_conf.num_spk`` says.
+    """
+    there = [n for n in (1, 2) if n == 1 or (folder / f"spk{n}.scp").is_file()]
+    if len(there) != talkers:
+        raise FeatnormError(
+            f"{folder} has clean speech of {len(there)} talkers (spk1.scp, spk2.scp), and"
+            f" separator_conf.num_spk is {talkers}: prepare it with --num_spk {talkers}, or take"
+            " another --config"
+        )
+    return [(n, folder / f"spk{n}.scp") for n in there]
 
 
 def read_training_config(path: Path, readers: tuple[Path, ...] = ()) -> dict[str, Any]:
