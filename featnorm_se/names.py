@@ -18,7 +18,7 @@ PRECISIONS = ("auto", "float32", "tf32", "bf16")  # that a network is computed i
 
 
 def talker_paths(path: Path, talkers: int) -> list[Path]:
-    """Return the files of a recording's talkers: ``x_spk1.wav``, ``x_spk2.wav``; of one, ``x.wav``."""
+    """Return a file for each talker in ``x.wav``: ``x_spk1.wav``, ``x_spk2.wav``; of one itself."""
     if talkers == 1:
         return [path]
     return [path.with_name(f"{path.stem}_spk{n + 1}{path.suffix}") for n in range(talkers)]

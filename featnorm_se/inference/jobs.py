@@ -155,8 +155,9 @@ def enhance_set(
 ) -> None:
     """Enhance every n-th utterance of an scp into ``output/wav/<utterance>.wav`` (int16).
 
-    Of two talkers there are ``<utterance>_spk1.wav`` and ``_spk2.wav``, and ``spk2.scp``. What is done is not done again. With one shard, or by ``list_enhanced`` after all,
-    ``output/spk1.scp`` lists the files.
+    What is done is not done again. With one shard, or by ``list_enhanced`` after all,
+    ``output/spk1.scp`` lists the files. Of two talkers there are ``<utterance>_spk1.wav`` and
+    ``<utterance>_spk2.wav``, and ``spk2.scp``.
 
     Args:
         settings: the model and how.

@@ -31,17 +31,19 @@ from featnorm_se.metrics.worker import Row, Task, score_tasks
 from featnorm_se.progress import progress
 
 CACHE_NAME = "scores.cache.jsonl"
+PATHS = (str, os.PathLike)
 PathLike = str | os.PathLike[str]
 Listing = Mapping[str, str]
 
 
 def score_set(
-    ref: PathLike,
-    inf: PathLike,
+    ref: PathLike | Sequence[PathLike],
+    inf: PathLike | Sequence[PathLike],
     output: PathLike,
     metrics: Sequence[str] = DEFAULT_METRICS,
     nj: int = 1,
     utt2cond: PathLike | None = None,
+    mix: PathLike | None = None,
 ) -> dict[str, Any]:
     """Score every utterance of two sets and write ``scores.csv`` and ``summary.json``.
 
@@ -50,13 +52,15 @@ def score_set(
     ``locked(output)``.
 
     Args:
-        ref: clean speech, a folder or an scp file.
+        ref: clean speech, a folder or an scp file, or one a talker.
         inf: the speech to judge, a folder or an scp file, with the same utterance names, or all
-            with one suffix. ``x.noise`` beside ``x`` is left out.
+            with one suffix. ``x.noise`` beside ``x`` is left out. As many as ``ref``, whose order
+            is found for each utterance, or one that is judged against each.
         output: the folder to write to.
         metrics: names of metrics.
         nj: processes.
         utt2cond: a file of ``<utt> <noise> <snr>`` lines, for means by condition.
+        mix: what ``inf`` was made of; SI_SDRi is over it.
 
     Returns:
         What ``summary.json`` holds.
@@ -69,24 +73,28 @@ def score_set(
         raise FeatnormError(f"--nj is {nj}, at least 1 is wanted")
     names = resolve(metrics)
     check_packages(names)
-    refs, infs, matched = _list_both(ref, inf)
-    if not refs.keys() & infs.keys():
-        raise FeatnormError(
-            f"{ref} and {inf} have no utterance in common (such as {min(refs)} and"
-            f" {min(infs)}): name folders or scp files with the same names"
-        )
+    if "SI_SDRi" in names and not mix:
+        raise FeatnormError("SI_SDRi is over the input: name that with --mix")
+    both = [[place] if isinstance(place, PATHS) else [*place] for place in (ref, inf)]
+    sides = [both[0], both[1] * len(both[0]) if len(both[1]) == 1 else both[1]]
+    if len(sides[0]) != len(sides[1]):
+        raise FeatnormError(f"--ref names {len(sides[0])} talkers and --inf {len(sides[1])}")
+    listed = [_list_both(*pair) for pair in zip(*sides, strict=True)]
+    refs, infs, matched = [one[0] for one in listed], [one[1] for one in listed], listed[0][2]
+    mixes = [read_listing(mix)] if mix else []
     conditions = read_log(Path(utt2cond)) if utt2cond else None
     if conditions == {}:
         raise FeatnormError(f"{utt2cond} names no utterance: <utt> <noise> <snr> a line is wanted")
     versions = {"featnorm_se": __version__, **package_versions(names)}
     table, summary_file = Path(output) / "scores.csv", Path(output) / "summary.json"
-    inputs = {"ref": os.fspath(ref), "inf": os.fspath(inf)}
-    lists = _hash([names, refs, infs, conditions])
-    files = stamp([*refs.values(), *infs.values()])
+    inputs = {"ref": " ".join(map(os.fspath, both[0])), "inf": " ".join(map(os.fspath, both[1]))}
+    inputs |= {"mix": os.fspath(mix)} if mix else {}
+    lists = _hash([names, *refs, *infs, *mixes, conditions])
+    files = stamp([file for listing in (*refs, *infs, *mixes) for file in listing.values()])
     request = {**inputs, "versions": versions, "lists": lists, "files": files}
     if table.is_file() and is_done(summary_file, request):
         return dict(read_json(summary_file))
-    rows = _score_all(refs, infs, Path(output), names, nj)
+    rows = _score_all(refs, infs, mixes, Path(output), names, nj)
     summary = {**inputs, **summarize(rows, names, conditions), **matched, "versions": versions}
     write_text(table, to_csv(rows, names))
     write_json(summary_file, summary)
@@ -103,6 +111,11 @@ def _list_both(ref: PathLike, inf: PathLike) -> tuple[Listing, Listing, dict[str
     twins, rule = match_names(infs, refs)
     done = {"names_matched_by": rule, "noise_files_left_out": len(noise)}
     named = {twins[name]: path for name, path in infs.items()}
+    if not refs.keys() & named.keys():
+        raise FeatnormError(
+            f"{ref} and {inf} have no utterance in common (such as {min(refs)} and"
+            f" {min(named)}): name folders or scp files with the same names"
+        )
     return refs, named, {key: value for key, value in done.items() if value}
 
 
@@ -111,7 +124,12 @@ def _hash(value: object) -> str:
 
 
 def _score_all(
-    refs: Listing, infs: Listing, output: Path, metrics: tuple[str, ...], nj: int
+    refs: Sequence[Listing],
+    infs: Sequence[Listing],
+    mixes: Sequence[Listing],
+    output: Path,
+    metrics: tuple[str, ...],
+    nj: int,
 ) -> list[Row]:
     """Return one row an utterance, sorted by name, from the cache or by scoring."""
     rows: dict[str, Row] = {}
@@ -119,17 +137,19 @@ def _score_all(
     cache = output / CACHE_NAME
     known = _read_cache(cache)
     made_by = _hash([metrics, package_versions(metrics)])
-    for name in sorted(refs.keys() | infs.keys()):
-        fault = _find_fault(name, refs, infs)
+    for name in sorted(set().union(*refs, *infs)):
+        pairs = [*zip(refs, infs, strict=True), *zip(refs, mixes, strict=False)]
+        fault = next(filter(None, (_find_fault(name, *pair) for pair in pairs)), "")
         if fault:
             rows[name] = Row(name, fault=fault)
             continue
-        key = _hash([name, sha256_file(refs[name]), sha256_file(infs[name]), made_by])
+        ref, inf, mix = (tuple(one[name] for one in side) for side in (refs, infs, mixes))
+        key = _hash([name, *map(sha256_file, (*ref, *inf, *mix)), made_by])
         if key in known:
             rows[name] = known[key]
         else:
-            tasks.append(Task(name, refs[name], infs[name], metrics, key))
-    tasks.sort(key=lambda task: os.path.getsize(task.inf), reverse=True)
+            tasks.append(Task(name, ref, inf, metrics, key, *mix))
+    tasks.sort(key=lambda task: os.path.getsize(task.inf[0]), reverse=True)
     done = progress(score_tasks(tasks, nj), "scoring", len(tasks), "utterance") if tasks else ()
     for task, row in done:
         rows[task.utt_id] = row

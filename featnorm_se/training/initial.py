@@ -55,7 +55,8 @@ class InitialModel:
             f"{group}.{key} {value!r} (there {fixed[group].get(key)!r})"
             for group, values in given.items()
             for key, value in values.items()
-            if (key in (*_SEPARATOR, "num_spk") or group != "separator_conf") and value != fixed[group].get(key)
+            if (key in (*_SEPARATOR, "num_spk") or group != "separator_conf")
+            and value != fixed[group].get(key)
         ]
         if wrong:
             raise FeatnormError(
