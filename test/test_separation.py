@@ -21,7 +21,11 @@ from featnorm_se.inference.windows import Windowing
 from featnorm_se.metrics.worker import Task, score_files
 from featnorm_se.statistics import FeatureStats
 
-NAMES = {"train-100": ("103-1_1034-1", "1034-2_103-2"), "dev": ("84-1_174-1",), "test": ("61-1_1089-1",)}
+NAMES = {
+    "train-100": ("103-1_1034-1", "1034-2_103-2"),
+    "dev": ("84-1_174-1",),
+    "test": ("61-1_1089-1",),
+}
 
 
 @pytest.fixture
@@ -65,8 +69,8 @@ def test_libri2mix_becomes_data_directories_with_two_talkers(libri2mix, mix, cap
     more = ["--corpus", "kaldi", "--db_root", str(data), "--output", str(data.parent / "again")]
     prepare.main([*more, "--nj", "1"])
     assert read_scp(data.parent / "again" / "valid" / "spk2.scp")
-    (libri2mix / "wav16k" / "min" / "dev" / "s2" / "84-1_174-1.wav").rename(data / "gone.wav")
-    with pytest.raises(FeatnormError, match="dev/s2 holds no audio"):
+    (libri2mix / "wav16k" / "min" / "train-100" / "s2" / "103-1_1034-1.wav").unlink()
+    with pytest.raises(FeatnormError, match="train-100/s2/103-1_1034-1 .*1 pairs are bad"):
         prepared(libri2mix, mix)
 
 
@@ -85,7 +89,7 @@ def test_two_talkers_from_the_folders_to_the_table(libri2mix, tmp_path, capsys):
     (tmp_path / "train.yaml").write_text(yaml.safe_dump(config))
     for wrong, told in (
         ("separator_conf.num_spk=1", "clean speech of 2 talkers"),
-        ("criterions=[{name: si_snr, wrapper: fixed_order}]", "take the wrapper pit"),
+        ("criterions=[{name: si_snr, wrapper: fixed_order}]", "know no order of talkers"),
     ):
         with pytest.raises(FeatnormError, match=told):
             train.main([*options, "--set", wrong])
@@ -109,7 +113,7 @@ def test_two_talkers_from_the_folders_to_the_table(libri2mix, tmp_path, capsys):
     )
     noisy, model = [line.split() for line in capsys.readouterr().out.splitlines()[2:4]]
     assert (noisy[0], float(noisy[3]), model[0]) == ("noisy", 0.0, "sep")
-    assert float(model[-3]) == pytest.approx(0, abs=99) and "second talker" in page.read_text()
+    assert model[6] != "0.00" and "second talker" in page.read_text()
 
     mixture = read_scp(lists[0])["61-1_1089-1"]
     enhance.main([mixture, "-o", str(tmp_path / "y.wav"), "--model", str(exp), "--save_noise"])
@@ -127,7 +131,9 @@ def test_talkers_stay_in_one_order_through_windows_channels_and_rates(tmp_path, 
     noisy = np.stack([voice(3 * rate, n)[1] for n in (1, 2)], axis=1).astype(np.float32)
     whole = enhancer(noisy, rate)
     assert whole.shape == (2, 3 * rate, 2)
-    np.testing.assert_array_equal(enhancer(noisy.T, rate, channels_first=True).swapaxes(1, 2), whole)
+    np.testing.assert_array_equal(
+        enhancer(noisy.T, rate, channels_first=True).swapaxes(1, 2), whole
+    )
     plain = enhancer.enhance
 
     def swapping(waves):
@@ -159,5 +165,6 @@ def test_the_order_of_best_si_sdr_counts_and_scores_are_means(tmp_path):
 
     assert scored("a", "b") == scored("b", "a") and scored("a", "b")["SI_SDRi"] > 10
     assert scored("mix", "mix")["SI_SDRi"] == 0
-    alone = [score_files(Task("u", (path[s],), (path[i],), metrics[:1])).scores for s, i in (("s1", "b"), ("s2", "a"))]
-    assert scored("a", "b")["SI_SDR"] == sum(one["SI_SDR"] for one in alone) / 2
+    pairs = [((path[s],), (path[i],)) for s, i in (("s1", "b"), ("s2", "a"))]
+    alone = [score_files(Task("u", *pair, metrics[:1])).scores["SI_SDR"] for pair in pairs]
+    assert scored("a", "b")["SI_SDR"] == sum(alone) / 2

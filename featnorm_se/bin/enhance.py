@@ -97,8 +97,7 @@ def main(argv: Sequence[str]) -> None:
     piped = "-" in (*args.inputs, args.output)
     into_folder = is_folder(inputs, args.output)
     talkers = count_talkers(args.model)
-    plan = (inputs, output, args.save_noise, into_folder, talkers)
-    jobs = [] if piped else plan_jobs(*plan)
+    jobs = [] if piped else plan_jobs(inputs, output, args.save_noise, into_folder, talkers)
     # Once the files are known to be good to begin with.
     if shipped:
         print(f"model: {args.model}, shipped with featnorm_se", file=sys.stderr, flush=True)
@@ -133,8 +132,7 @@ def _enhance_piped(args: argparse.Namespace, settings: Settings, talkers: int) -
                 shutil.copyfileobj(sys.stdin.buffer, handle)
         if args.output == "-":
             target = Path(folder) / f"stdout.{AudioInput(source).header.format.lower()}"
-        job = Job.of(source, target, talkers, args.save_noise)
-        outcome = _enhance_alone(job, settings)
+        outcome = _enhance_alone(Job.of(source, target, talkers, args.save_noise), settings)
         if args.output == "-":
             with open(target, "rb") as handle:
                 shutil.copyfileobj(handle, sys.stdout.buffer)

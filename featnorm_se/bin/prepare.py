@@ -34,7 +34,8 @@ def get_parser() -> argparse.ArgumentParser:
     add("--test_root", type=Path, help="holds noisy/ and clean/ to test on instead of the corpus's")
     add("--valid_speakers", default="p226 p287", help="training speakers to validate with")
     add("--speakers", type=int, default=28, choices=(28, 56), help="of its training set")
-    add("--mix", default="both", help="libri2mix: both talkers with noise, or clean: without")
+    mixes = ("both", "clean")
+    add("--mix", default="both", choices=mixes, help="libri2mix: two talkers and noise, or without")
     add("--wav_dir", type=Path, help="of resampled files; by default dump/wav16k beside the output")
     add("--unpack_dir", type=Path, help="of zip files; by default unpacked beside wav_dir")
     for name, text in (
@@ -56,10 +57,9 @@ def main(argv: Sequence[str]) -> None:
 
     wav_dir = args.wav_dir or args.output.absolute().parent / "dump" / "wav16k"
     valid_speakers = args.valid_speakers.replace(",", " ").split()
-    if args.test_root and args.corpus in ("kaldi", "libri2mix"):
-        raise FeatnormError(
-            f"--test_root is not for {args.corpus}: {args.db_root}/test has the pairs"
-        )
+    corpus, root = args.corpus, args.db_root
+    if args.test_root and corpus in ("kaldi", "libri2mix"):
+        raise FeatnormError(f"--test_root is not for {corpus}: {root}/test has the pairs")
     if args.corpus == "libri2mix":
         sets = find_libri2mix(args.db_root, args.mix)
     elif args.corpus == "kaldi":

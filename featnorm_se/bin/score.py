@@ -23,19 +23,14 @@ def get_parser() -> argparse.ArgumentParser:
         " says where); more is a failure.",
     )
     add = parser.add_argument
-    add(
-        "--ref",
-        required=True,
-        nargs="+",
-        help="clean speech: a folder or a Kaldi scp file; of two talkers, two of them",
-    )
+    add("--ref", required=True, nargs="+", help="clean speech: a folder or scp file, one a talker")
     add(
         "--inf",
         required=True,
         nargs="+",
-        help="speech to score: a folder or a Kaldi scp file; the clean names, or all with one"
-        " suffix (u1_enhanced.wav); what enhance --save_noise has put beside is left out. Of talkers as many as"
-        " --ref: each utterance gets the order that has the best mean SI_SDR",
+        help="speech to score: a folder or a Kaldi scp file, one a talker in any order; the clean"
+        " names, or all with one suffix (u1_enhanced.wav); what enhance --save_noise has put beside"
+        " is left out",
     )
     add("--output", required=True, help="folder for the results")
     add(
@@ -66,9 +61,8 @@ def main(argv: Sequence[str]) -> None:
 
     # Runs that share the noisy scores ask for them at once: the others wait and find them done.
     with locked(args.output, wait=True):
-        summary = score_set(
-            args.ref, args.inf, args.output, args.metrics, args.nj, args.utt2cond, args.mix
-        )
+        how = (args.metrics, args.nj, args.utt2cond, args.mix)
+        summary = score_set(args.ref, args.inf, args.output, *how)
     print(format_summary(summary))
     for name, samples in summary["cut_to_shorter"].items():
         print(f"{name}: {samples} samples of the longer file's end were left out")

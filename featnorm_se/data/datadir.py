@@ -49,16 +49,11 @@ class Utterance:
         second = {"clean2": self.clean2} if self.clean2 else {}
         return {"noisy": self.noisy, "clean": self.clean, **second}
 
-    @property
-    def talkers(self) -> list[str]:
-        """Everybody who speaks."""
-        return self.speaker.split("+") if self.clean2 else [self.speaker]
-
 
 def write_data_dir(folder: Path, utterances: Sequence[Utterance]) -> None:
     """Write wav.scp (noisy), spk1.scp (clean), utt2spk, spk2utt and, when known, utt2cond.
 
-    Of two talkers ``spk2.scp`` has the second. ``utt2cond`` is tab-separated: utterance, noise, SNR in dB.
+    ``utt2cond`` is tab-separated: utterance, noise, SNR in dB. A second talker is in spk2.scp.
 
     Args:
         folder: made when missing.

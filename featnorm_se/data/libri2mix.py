@@ -1,7 +1,7 @@
 """Libri2Mix as its official scripts write it: two talkers of LibriSpeech, with noise and without.
 
-J. Cosentino, M. Pariente, S. Cornell, A. Deleforge and E. Vincent, "LibriMix: An open-source dataset
-for generalizable speech separation", arXiv 2005.11262.
+J. Cosentino et al., "LibriMix: An open-source dataset for generalizable speech separation", 2020,
+arXiv 2005.11262.
 """
 
 from __future__ import annotations
@@ -10,10 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from featnorm_se.data.corpus import SETS, CorpusSet, find_pairs
-from featnorm_se.errors import FeatnormError
 
 FOLDERS = ("train-100", "dev", "test")
-MIXES = {"both": "mix_both", "clean": "mix_clean"}  # with noise and without
 
 
 def find_libri2mix(db_root: Path, mix: str = "both") -> dict[str, CorpusSet]:
@@ -29,18 +27,16 @@ def find_libri2mix(db_root: Path, mix: str = "both") -> dict[str, CorpusSet]:
     Raises:
         FeatnormError: a folder is missing, or no recording has its talkers' files.
     """
-    if mix not in MIXES:
-        raise FeatnormError(f"--mix is {' or '.join(MIXES)}, not {mix!r}")
     root = db_root / "wav16k" / "min"
     root = root if root.is_dir() else db_root
     sets = {}
     for name, folder in zip(SETS, (root / folder for folder in FOLDERS), strict=True):
-        first, second = (find_pairs(folder / MIXES[mix], folder / s) for s in ("s1", "s2"))
+        first, second = (find_pairs(folder / f"mix_{mix}", folder / s) for s in ("s1", "s2"))
         files = {pair.name: pair.clean for pair in second}
         pairs = [
             replace(
                 pair,
-                clean2=files.get(pair.name, ""),
+                clean2=files.get(pair.name, f"{folder}/s2/{pair.name}"),
                 speaker="+".join(one.split("-")[0] for one in pair.name.split("_")),
             )
             for pair in first

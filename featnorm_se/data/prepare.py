@@ -223,7 +223,7 @@ def _check_overlap(sets: Mapping[str, CorpusSet]) -> None:
                 raise FeatnormError(
                     f"the utterance {pair.name} is both in {other} and in {name}: rename it"
                 )
-            speakers.setdefault(name, set()).update(pair.talkers)
+            speakers.setdefault(name, set()).update(pair.speaker.split("+"))
     both = sorted((speakers["train"] | speakers["valid"]) & speakers["test"])
     if both:
         say(f"prepare: warning: trained and tested on the same speaker: {' '.join(both)}")
@@ -242,7 +242,7 @@ def _counts(pairs: list[Utterance], utterances: list[Utterance]) -> dict[str, An
     return {
         "pairs": len(utterances),
         "hours": round(sum(utt.seconds for utt in utterances) / 3600, 4),
-        "speakers": sorted({who for utt in utterances for who in utt.talkers}),
+        "speakers": sorted({who for utt in utterances for who in utt.speaker.split("+")}),
         "left_out": len(pairs) - len(utterances),
         "resampled_pairs": sum(utt.noisy != given[utt.name] for utt in utterances),
         "cut_pairs": sum(utt.cut > 0 for utt in utterances),

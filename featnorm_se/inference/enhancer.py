@@ -27,9 +27,6 @@ if TYPE_CHECKING:
 class Enhancer:
     """A trained model.
 
-    Attributes:
-        talkers: how many it parts; 1: it enhances.
-
     Args:
         config: what ESPnet wrote as ``config.yaml``.
         weights: the state of ESPnet's model.
@@ -75,7 +72,7 @@ class Enhancer:
         except RuntimeError as error:
             reason = " ".join(str(error).split())
             raise FeatnormError(f"the weights do not fit the configuration: {reason}") from error
-        self.talkers = self.separator.num_spk
+        self.talkers = self.separator.num_spk  # that it parts; 1: it enhances
         for module in (self.encoder, self.separator, self.decoder):
             module.to(self.device).eval()
 
@@ -120,7 +117,8 @@ class Enhancer:
     def enhance(self, waves: Sequence[torch.Tensor]) -> list[torch.Tensor]:
         """Enhance whole 16 kHz waveforms together, (N,) float32 each in and out.
 
-        Of ``talkers`` that are more than one, (talkers, N) comes out. Each is as it would be alone: the STFT, which reflects the ends, takes it by itself.
+        Each is as it would be alone: the STFT, which reflects the ends, takes it by itself. Of
+        several talkers (talkers, N) comes out.
         """
         # That needs half a window to reflect.
         short = [max(0, self.encoder.n_fft - len(wav)) for wav in waves]
@@ -140,8 +138,7 @@ class Enhancer:
         sizes = [len(y) for y in found]
         parts = torch.cat(found).cpu().split(sizes)
         if self.talkers > 1:
-            several = zip(*[iter(parts)] * self.talkers, strict=True)
-            parts = [torch.stack(one) for one in several]
+            parts = [*map(torch.stack, zip(*[iter(parts)] * self.talkers, strict=True))]
         return [y[..., : len(wav)] for y, wav in zip(parts, waves, strict=True)]
 
     def __call__(

@@ -184,7 +184,7 @@ def enhance_set(
     label = f"enhancing, shard {index}/{shards}"
     for number, pieces in progress(done, label, len(todo), unit="utterance"):
         job, request = todo[number]
-        for path, y in zip(job.speech, np.concatenate([*pieces]).T, strict=True):
+        for path, y in zip(job.outputs, np.concatenate([*pieces]).T, strict=True):
             write_audio(path, y, SAMPLE_RATE)
         mark_done(job.target, request)
     if mixed:

@@ -33,14 +33,9 @@ class Job:
         return cls(source, first, noise_path(target) if save_noise else None, tuple(others))
 
     @property
-    def speech(self) -> list[Path]:
-        """The talkers' files."""
-        return [self.target, *self.others]
-
-    @property
     def outputs(self) -> list[Path]:
         """The files that are written."""
-        return self.speech if self.noise is None else [*self.speech, self.noise]
+        return [self.target, *self.others, *([] if self.noise is None else [self.noise])]
 
 
 def plan_jobs(

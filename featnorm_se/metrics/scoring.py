@@ -31,7 +31,6 @@ from featnorm_se.metrics.worker import Row, Task, score_tasks
 from featnorm_se.progress import progress
 
 CACHE_NAME = "scores.cache.jsonl"
-PATHS = (str, os.PathLike)
 PathLike = str | os.PathLike[str]
 Listing = Mapping[str, str]
 
@@ -75,26 +74,25 @@ def score_set(
     check_packages(names)
     if "SI_SDRi" in names and not mix:
         raise FeatnormError("SI_SDRi is over the input: name that with --mix")
-    both = [[place] if isinstance(place, PATHS) else [*place] for place in (ref, inf)]
-    sides = [both[0], both[1] * len(both[0]) if len(both[1]) == 1 else both[1]]
-    if len(sides[0]) != len(sides[1]):
-        raise FeatnormError(f"--ref names {len(sides[0])} talkers and --inf {len(sides[1])}")
-    listed = [_list_both(*pair) for pair in zip(*sides, strict=True)]
-    refs, infs, matched = [one[0] for one in listed], [one[1] for one in listed], listed[0][2]
+    clean, judged = ([x] if isinstance(x, str | os.PathLike) else [*x] for x in (ref, inf))
+    inputs = {"ref": " ".join(map(os.fspath, clean)), "inf": " ".join(map(os.fspath, judged))}
+    inputs |= {"mix": os.fspath(mix)} if mix else {}
+    judged *= len(clean) if len(judged) == 1 else 1
+    if len(clean) != len(judged):
+        raise FeatnormError(f"--ref names {len(clean)} talkers and --inf {len(judged)}")
+    refs, infs, (matched, *_) = zip(*map(_list_both, clean, judged), strict=True)
     mixes = [read_listing(mix)] if mix else []
     conditions = read_log(Path(utt2cond)) if utt2cond else None
     if conditions == {}:
         raise FeatnormError(f"{utt2cond} names no utterance: <utt> <noise> <snr> a line is wanted")
     versions = {"featnorm_se": __version__, **package_versions(names)}
     table, summary_file = Path(output) / "scores.csv", Path(output) / "summary.json"
-    inputs = {"ref": " ".join(map(os.fspath, both[0])), "inf": " ".join(map(os.fspath, both[1]))}
-    inputs |= {"mix": os.fspath(mix)} if mix else {}
     lists = _hash([names, *refs, *infs, *mixes, conditions])
     files = stamp([file for listing in (*refs, *infs, *mixes) for file in listing.values()])
     request = {**inputs, "versions": versions, "lists": lists, "files": files}
     if table.is_file() and is_done(summary_file, request):
         return dict(read_json(summary_file))
-    rows = _score_all(refs, infs, mixes, Path(output), names, nj)
+    rows = _score_all((refs, infs, mixes), Path(output), names, nj)
     summary = {**inputs, **summarize(rows, names, conditions), **matched, "versions": versions}
     write_text(table, to_csv(rows, names))
     write_json(summary_file, summary)
@@ -124,12 +122,7 @@ def _hash(value: object) -> str:
 
 
 def _score_all(
-    refs: Sequence[Listing],
-    infs: Sequence[Listing],
-    mixes: Sequence[Listing],
-    output: Path,
-    metrics: tuple[str, ...],
-    nj: int,
+    sides: Sequence[Sequence[Listing]], output: Path, metrics: tuple[str, ...], nj: int
 ) -> list[Row]:
     """Return one row an utterance, sorted by name, from the cache or by scoring."""
     rows: dict[str, Row] = {}
@@ -137,13 +130,14 @@ def _score_all(
     cache = output / CACHE_NAME
     known = _read_cache(cache)
     made_by = _hash([metrics, package_versions(metrics)])
+    refs, infs, mixes = sides
+    pairs = [*zip(refs, infs, strict=True), *zip(refs, mixes, strict=False)]
     for name in sorted(set().union(*refs, *infs)):
-        pairs = [*zip(refs, infs, strict=True), *zip(refs, mixes, strict=False)]
         fault = next(filter(None, (_find_fault(name, *pair) for pair in pairs)), "")
         if fault:
             rows[name] = Row(name, fault=fault)
             continue
-        ref, inf, mix = (tuple(one[name] for one in side) for side in (refs, infs, mixes))
+        ref, inf, mix = (tuple(one[name] for one in side) for side in sides)
         key = _hash([name, *map(sha256_file, (*ref, *inf, *mix)), made_by])
         if key in known:
             rows[name] = known[key]

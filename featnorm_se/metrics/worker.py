@@ -72,19 +72,17 @@ def score_files(task: Task) -> Row:
         for file, rate in zip(files, rates, strict=True):
             if rate != rates[0]:
                 raise FeatnormError(f"other rate: {files[0]} has {rates[0]} Hz, {file} {rate} Hz")
-        lengths = [len(signal) for signal in signals]
-        size = check_lengths(files, lengths)
-        row.cut = max(lengths) - size
-        signals = [signal[:size] for signal in signals]
-        talkers = len(task.ref)
-        refs, infs, rest = signals[:talkers], signals[talkers : 2 * talkers], signals[2 * talkers :]
-        found = [
-            score_measures(ref, inf, rates[0], task.metrics, *rest)
-            for ref, inf in zip(refs, best_order(refs, infs), strict=True)
-        ]
-        row.reasons = {name: why for _, reasons in reversed(found) for name, why in reasons.items()}
-        kept = [name for name in task.metrics if name not in row.reasons]
-        row.scores = {name: sum(one[name] for one, _ in found) / talkers for name in kept}
+        size = check_lengths(files, [*map(len, signals)])
+        row.cut = max(map(len, signals)) - size
+        signals, count = [signal[:size] for signal in signals], len(task.ref)
+        refs, infs, mix = signals[:count], signals[count : 2 * count], signals[2 * count :]
+        if count > 1:
+            infs = max(permutations(infs), key=lambda order: sum(map(_si_sdr, refs, order)))
+        for pair in zip(refs, infs, strict=True):
+            scores, reasons = score_measures(*pair, rates[0], task.metrics, *mix)
+            row.reasons |= reasons
+            row.scores |= {n: row.scores.get(n, 0.0) + x / count for n, x in scores.items()}
+        row.scores = {n: x for n, x in row.scores.items() if n not in row.reasons}
     except FeatnormError as error:
         row.fault = str(error)
     except Exception as error:  # noqa: BLE001 (one bad utterance must not end the others)
@@ -92,14 +90,8 @@ def score_files(task: Task) -> Row:
     return row
 
 
-def best_order(refs: Sequence[Any], infs: Sequence[Any]) -> Sequence[Any]:
-    """Return signals in the order that has the best mean SI_SDR with the clean ones, (N,) each."""
-    if len(refs) == 1:
-        return infs
-    pairs = [[si_sdr(*np.float64((ref, inf))) for inf in infs] for ref in refs]
-    orders = permutations(range(len(refs)))
-    best = max(orders, key=lambda order: sum(row[n] for row, n in zip(pairs, order, strict=True)))
-    return [infs[n] for n in best]
+def _si_sdr(ref: Any, inf: Any) -> float:
+    return si_sdr(*np.float64((ref, inf)))
 
 
 def _read(path: str, row: Row) -> tuple[Any, int]:

@@ -144,16 +144,18 @@ def resolve_config(
         config["init_model" if key == "init" else key] = None if path is None else str(path)
     talkers = config["separator_conf"].get("num_spk", 1)
     for name, folder in (("train", experiment.train_dir), ("valid", experiment.valid_dir)):
+        clean = [p for p in (folder / "spk1.scp", folder / "spk2.scp") if p.is_file()]
+        if len(clean) != talkers:
+            told = f"{folder} has clean speech of {len(clean)} talkers, not {talkers}"
+            raise FeatnormError(f"{told}: --num_spk and separator_conf.num_spk must be the same")
         config[f"{name}_data_path_and_name_and_type"] = [
             [str(folder / "wav.scp"), "speech_mix", "sound"],
-            *([str(p), f"speech_ref{n}", "sound"] for n, p in list_talkers(folder, talkers)),
+            *([str(scp), f"speech_ref{n}", "sound"] for n, scp in enumerate(clean, start=1)),
         ]
     wrappers = {one.get("wrapper", "fixed_order") for one in config.get("criterions") or [{}]}
     if talkers > 1 and "fixed_order" in wrappers:
-        raise FeatnormError(
-            f"{experiment.config}: criterions with the wrapper fixed_order would hold a talker"
-            " against another: take the wrapper pit"
-        )
+        told = "criterions with the wrapper fixed_order know no order of talkers, pit does"
+        raise FeatnormError(f"{experiment.config}: {told}")
     config |= {"output_dir": str(experiment.expdir), "resume": True}
     config["valid_shape_file"] = [str(experiment.expdir / "valid_shape")]
     if config.get("iterator_type", "sequence") == "sequence":
@@ -162,26 +164,10 @@ def resolve_config(
     # ESPnet's own default chooses by figures, too, that enhancement does not have.
     criteria = config.setdefault("best_model_criterion", [["valid", "loss", "min"]])
     if ["valid", "si_snr", "max"] in criteria and config.get("criterions"):
-        wrapper = "fixed_order" if talkers == 1 else "pit"
-        figure = {"name": "valid_si_snr", "conf": {}, "wrapper": wrapper}
+        figure = {"name": "valid_si_snr", "conf": {}, "wrapper": "fixed_order"}
+        figure |= {"wrapper": "pit"} if talkers > 1 else {}
         config["criterions"] = [*config["criterions"], {**figure, "wrapper_conf": {"weight": 0.0}}]
     return config
-
-
-def list_talkers(folder: Path, talkers: int) -> list[tuple[int, Path]]:
-    """Return the numbers and lists of a data directory's clean talkers.
-
-    Raises:
-        FeatnormError: it has more or fewer than ``separator_conf.num_spk`` says.
-    """
-    there = [n for n in (1, 2) if n == 1 or (folder / f"spk{n}.scp").is_file()]
-    if len(there) != talkers:
-        raise FeatnormError(
-            f"{folder} has clean speech of {len(there)} talkers (spk1.scp, spk2.scp), and"
-            f" separator_conf.num_spk is {talkers}: prepare it with --num_spk {talkers}, or take"
-            " another --config"
-        )
-    return [(n, folder / f"spk{n}.scp") for n in there]
 
 
 def read_training_config(path: Path, readers: tuple[Path, ...] = ()) -> dict[str, Any]:
