@@ -167,7 +167,8 @@ def prepare_pair(pair: Utterance, wav_dir: Path) -> tuple[Utterance, str]:
             made_of = os.stat(path).st_mtime_ns if whole and os.path.isfile(path) else None
             _write_converted(target, samples, rate, frames, made_of)
             sides[kind] = str(target)
-    pair = replace(pair, **sides)
+    second = sides.get("clean2", "")
+    pair = replace(pair, noisy=sides["noisy"], clean=sides["clean"], clean2=second)
     return replace(pair, seconds=frames / SAMPLE_RATE, cut=max(lengths) - frames), ""
 
 

@@ -135,8 +135,8 @@ def _enhance_together(enhancer: Enhancer, signals: list[Signal]) -> list[FloatAr
     finally:
         upstream.silence = SILENCE
     channels = iter(np.atleast_2d(y.numpy()) for y in done)
-    whole = [np.stack([next(channels) for _ in range(s.channels)], axis=1) for s in signals]
-    return [next(follow_talkers([y], [])) for y in whole]
+    found = [np.stack([next(channels) for _ in range(s.channels)], axis=1) for s in signals]
+    return [next(follow_talkers([y], [])) for y in found]
 
 
 def without_offset(signal: Signal) -> Signal:

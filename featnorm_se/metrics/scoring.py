@@ -52,9 +52,8 @@ def score_set(
 
     Args:
         ref: clean speech, a folder or an scp file, or one a talker.
-        inf: the speech to judge, a folder or an scp file, with the same utterance names, or all
-            with one suffix. ``x.noise`` beside ``x`` is left out. As many as ``ref``, whose order
-            is found for each utterance, or one that is judged against each.
+        inf: the speech to judge, likewise (talkers in any order, or one that is judged against each),
+            with the same utterance names or one suffix. ``x.noise`` beside ``x`` is left out.
         output: the folder to write to.
         metrics: names of metrics.
         nj: processes.
@@ -74,19 +73,16 @@ def score_set(
     check_packages(names)
     if "SI_SDRi" in names and not mix:
         raise FeatnormError("SI_SDRi is over the input: name that with --mix")
-    clean, judged = ([x] if isinstance(x, str | os.PathLike) else [*x] for x in (ref, inf))
-    inputs = {"ref": " ".join(map(os.fspath, clean)), "inf": " ".join(map(os.fspath, judged))}
-    inputs |= {"mix": os.fspath(mix)} if mix else {}
-    judged *= len(clean) if len(judged) == 1 else 1
-    if len(clean) != len(judged):
-        raise FeatnormError(f"--ref names {len(clean)} talkers and --inf {len(judged)}")
-    refs, infs, (matched, *_) = zip(*map(_list_both, clean, judged), strict=True)
-    mixes = [read_listing(mix)] if mix else []
+    sides = [[x] if isinstance(x, str | os.PathLike) else list(x) for x in (ref, inf)]
+    (refs, infs, matched), mixes = _list_talkers(*sides), [read_listing(mix)] if mix else []
     conditions = read_log(Path(utt2cond)) if utt2cond else None
     if conditions == {}:
         raise FeatnormError(f"{utt2cond} names no utterance: <utt> <noise> <snr> a line is wanted")
     versions = {"featnorm_se": __version__, **package_versions(names)}
     table, summary_file = Path(output) / "scores.csv", Path(output) / "summary.json"
+    inputs = {
+        key: " ".join(map(str, side)) for key, side in zip(("ref", "inf"), sides, strict=True)
+    }
     lists = _hash([names, *refs, *infs, *mixes, conditions])
     files = stamp([file for listing in (*refs, *infs, *mixes) for file in listing.values()])
     request = {**inputs, "versions": versions, "lists": lists, "files": files}
@@ -99,6 +95,17 @@ def score_set(
     if not summary["failures"]:
         mark_done(summary_file, request)
     return summary
+
+
+def _list_talkers(
+    refs: list[PathLike], infs: list[PathLike]
+) -> tuple[list[Listing], list[Listing], dict[str, Any]]:
+    """List both sets of each talker, see ``_list_both``."""
+    infs = infs * len(refs) if len(infs) == 1 else infs
+    if len(refs) != len(infs):
+        raise FeatnormError(f"--ref names {len(refs)} talkers and --inf {len(infs)}")
+    found = [_list_both(*pair) for pair in zip(refs, infs, strict=True)]
+    return [one[0] for one in found], [one[1] for one in found], found[0][2]
 
 
 def _list_both(ref: PathLike, inf: PathLike) -> tuple[Listing, Listing, dict[str, Any]]:

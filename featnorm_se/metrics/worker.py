@@ -10,8 +10,6 @@ from itertools import permutations
 from queue import SimpleQueue
 from typing import Any
 
-import numpy as np
-
 from featnorm_se.data.audio import check_lengths, read_any_audio, to_mono
 from featnorm_se.data.parallel import count_cores, start_pool
 from featnorm_se.errors import FeatnormError
@@ -74,10 +72,12 @@ def score_files(task: Task) -> Row:
                 raise FeatnormError(f"other rate: {files[0]} has {rates[0]} Hz, {file} {rate} Hz")
         size = check_lengths(files, [*map(len, signals)])
         row.cut = max(map(len, signals)) - size
-        signals, count = [signal[:size] for signal in signals], len(task.ref)
-        refs, infs, mix = signals[:count], signals[count : 2 * count], signals[2 * count :]
+        cut, count = [signal[:size] for signal in signals], len(task.ref)
+        refs, infs, mix = cut[:count], cut[count : 2 * count], cut[2 * count :]
         if count > 1:
-            infs = max(permutations(infs), key=lambda order: sum(map(_si_sdr, refs, order)))
+            infs = max(
+                map(list, permutations(infs)), key=lambda order: sum(map(_si_sdr, refs, order))
+            )
         for pair in zip(refs, infs, strict=True):
             scores, reasons = score_measures(*pair, rates[0], task.metrics, *mix)
             row.reasons |= reasons
@@ -91,7 +91,7 @@ def score_files(task: Task) -> Row:
 
 
 def _si_sdr(ref: Any, inf: Any) -> float:
-    return si_sdr(*np.float64((ref, inf)))
+    return si_sdr(ref.astype("float64"), inf.astype("float64"))
 
 
 def _read(path: str, row: Row) -> tuple[Any, int]:
