@@ -52,7 +52,7 @@ def score_set(
 
     Args:
         ref: clean speech, a folder or an scp file, or one a talker.
-        inf: the speech to judge, likewise (talkers in any order, or one that is judged against each),
+        inf: the speech to judge, likewise (in any order, or one set that is judged against each),
             with the same utterance names or one suffix. ``x.noise`` beside ``x`` is left out.
         output: the folder to write to.
         metrics: names of metrics.
