@@ -43,12 +43,6 @@ class Utterance:
     channel: int | None = None
     clean2: str = field(default="", repr=False)  # fingerprints of pairs stay what they were
 
-    @property
-    def files(self) -> dict[str, str]:
-        """The files by kind."""
-        second = {"clean2": self.clean2} if self.clean2 else {}
-        return {"noisy": self.noisy, "clean": self.clean, **second}
-
 
 def write_data_dir(folder: Path, utterances: Sequence[Utterance]) -> None:
     """Write wav.scp (noisy), spk1.scp (clean), utt2spk, spk2utt and, when known, utt2cond.
@@ -98,10 +92,9 @@ def validate_data_dir(folder: Path) -> dict[str, dict[str, str]]:
     """
     if not (folder / "wav.scp").is_file():
         raise FeatnormError(f"{folder} has no wav.scp: run stage 1, which writes it")
-    names = ["wav.scp", "spk1.scp"]
-    names += [name for name in ("spk2.scp", "utt2spk") if (folder / name).exists()]
+    further = (name for name in ("spk2.scp", "utt2spk") if (folder / name).exists())
+    names = ["wav.scp", "spk1.scp", *further]
     lists = {name: read_scp(folder / name) for name in names}
-    clean = [entries for name, entries in lists.items() if name in ("spk1.scp", "spk2.scp")]
     for name, entries in lists.items():
         if odd := sorted(lists["wav.scp"].keys() ^ entries.keys()):
             there, other = (name, "wav.scp") if odd[0] in entries else ("wav.scp", name)
@@ -109,8 +102,9 @@ def validate_data_dir(folder: Path) -> dict[str, dict[str, str]]:
                 f"the utterance {odd[0]} is in {folder}/{there} only ({len(odd)} such): add its"
                 f" twin to {folder}/{other} or remove it"
             )
-    for name, noisy in lists["wav.scp"].items():
-        infos = [(file, audio_info(file)) for file in (noisy, *(one[name] for one in clean))]
+    for name in lists["wav.scp"]:
+        files = [entries[name] for key, entries in lists.items() if key != "utt2spk"]
+        infos = [(file, audio_info(file)) for file in files]
         for path, h in infos:
             if (h.channels, h.sample_rate) != (1, SAMPLE_RATE) or not h.frames:
                 raise FeatnormError(

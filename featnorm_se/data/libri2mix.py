@@ -27,10 +27,9 @@ def find_libri2mix(db_root: Path, mix: str = "both") -> dict[str, CorpusSet]:
     Raises:
         FeatnormError: a folder is missing, or no recording has its talkers' files.
     """
-    root = db_root / "wav16k" / "min"
-    root = root if root.is_dir() else db_root
-    sets = {}
-    for name, folder in zip(SETS, (root / folder for folder in FOLDERS), strict=True):
+    whole, sets = db_root / "wav16k" / "min", {}
+    for name, part in zip(SETS, FOLDERS, strict=True):
+        folder = (whole if whole.is_dir() else db_root) / part
         first, second = (find_pairs(folder / f"mix_{mix}", folder / s) for s in ("s1", "s2"))
         files = {pair.name: pair.clean for pair in second}
         pairs = [
@@ -41,6 +40,6 @@ def find_libri2mix(db_root: Path, mix: str = "both") -> dict[str, CorpusSet]:
             )
             for pair in first
         ]
-        log = folder / "utt2cond" if mix == "both" else folder / "no_noise"
-        sets[name] = CorpusSet(pairs, log, f"{folder.name}_{mix}")
+        log = folder / ("utt2cond" if mix == "both" else "no_noise")
+        sets[name] = CorpusSet(pairs, log, f"{part}_{mix}")
     return sets

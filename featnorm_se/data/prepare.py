@@ -152,7 +152,8 @@ def prepare_pair(pair: Utterance, wav_dir: Path) -> tuple[Utterance, str]:
         The pair as it is to be listed, and what is wrong with it: a file is missing, no audio,
         silent, of a lower rate, holds NaN or channels that differ, or is too long beside its twin.
     """
-    sides = pair.files
+    sides = {"noisy": pair.noisy, "clean": pair.clean}
+    sides |= {"clean2": pair.clean2} if pair.clean2 else {}
     try:
         loaded = {kind: _read_side(pair, kind) for kind in sides}
         lengths = [resampled_length(len(x), rate, SAMPLE_RATE) for x, rate in loaded.values()]
@@ -174,7 +175,7 @@ def prepare_pair(pair: Utterance, wav_dir: Path) -> tuple[Utterance, str]:
 
 def _read_side(pair: Utterance, kind: str) -> tuple[FloatArray, int]:
     """Read and check one of twins."""
-    path = pair.files[kind]
+    path: str = getattr(pair, kind)
     if not path:
         raise FeatnormError(f"{pair.noisy or pair.clean} has no {kind} twin")
     samples, rate = read_any_audio(path, allow_pipes=True, span=pair.span)
@@ -232,7 +233,8 @@ def _check_overlap(sets: Mapping[str, CorpusSet]) -> None:
 
 def _fingerprint(corpus: CorpusSet) -> str:
     """Hash all that is known of a set's pairs, and the sizes and times of its files."""
-    values = [value for pair in corpus.pairs for value in pair.files.values()]
+    values = [value for pair in corpus.pairs for value in (pair.noisy, pair.clean)]
+    values += [pair.clean2 for pair in corpus.pairs if pair.clean2]
     files = [place[0] if (place := split_archive(value)) else value for value in values]
     return stamp([corpus.log, *files, *map(repr, corpus.pairs)])
 

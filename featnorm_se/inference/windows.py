@@ -136,7 +136,7 @@ def follow_talkers(outputs: Iterable[FloatArray], plan: list[Window]) -> Iterato
     """Keep the talkers of all windows (and channels) in one order, by what neighbours share.
 
     Args:
-        outputs: (talkers, channels, samples) of each window of the plan, in order.
+        outputs: (talkers, channels, samples) of each window of ``plan``, in order.
         plan: from ``plan_windows``.
 
     Yields:

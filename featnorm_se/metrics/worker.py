@@ -76,7 +76,7 @@ def score_files(task: Task) -> Row:
         refs, infs, mix = cut[:count], cut[count : 2 * count], cut[2 * count :]
         if count > 1:
             infs = max(
-                map(list, permutations(infs)), key=lambda order: sum(map(_si_sdr, refs, order))
+                map(list, permutations(infs)), key=lambda order: sum(map(si_sdr, refs, order))
             )
         for pair in zip(refs, infs, strict=True):
             scores, reasons = score_measures(*pair, rates[0], task.metrics, *mix)
@@ -88,10 +88,6 @@ def score_files(task: Task) -> Row:
     except Exception as error:  # noqa: BLE001 (one bad utterance must not end the others)
         row.fault = f"{type(error).__name__}: {error}"
     return row
-
-
-def _si_sdr(ref: Any, inf: Any) -> float:
-    return si_sdr(ref.astype("float64"), inf.astype("float64"))
 
 
 def _read(path: str, row: Row) -> tuple[Any, int]:
