@@ -74,7 +74,7 @@ def score_set(
     if "SI_SDRi" in names and not mix:
         raise FeatnormError("SI_SDRi is over the input: name that with --mix")
     sides = [[x] if isinstance(x, str | os.PathLike) else list(x) for x in (ref, inf)]
-    (refs, infs, matched), mixes = _list_talkers(*sides), [read_listing(mix)] if mix else []
+    (refs, infs, matched), mixes = _list_both(*sides), [read_listing(mix)] if mix else []
     conditions = read_log(Path(utt2cond)) if utt2cond else None
     if conditions == {}:
         raise FeatnormError(f"{utt2cond} names no utterance: <utt> <noise> <snr> a line is wanted")
@@ -97,31 +97,29 @@ def score_set(
     return summary
 
 
-def _list_talkers(
-    refs: list[PathLike], infs: list[PathLike]
+def _list_both(
+    clean: list[PathLike], judged: list[PathLike]
 ) -> tuple[list[Listing], list[Listing], dict[str, Any]]:
-    """List both sets of each talker, see ``_list_both``."""
-    infs = infs * len(refs) if len(infs) == 1 else infs
-    if len(refs) != len(infs):
-        raise FeatnormError(f"--ref names {len(refs)} talkers and --inf {len(infs)}")
-    found = [_list_both(*pair) for pair in zip(refs, infs, strict=True)]
+    """List both sets of each talker under the clean names, and what made the first's meet."""
+    if len(judged) == 1:
+        judged = judged * len(clean)
+    if len(clean) != len(judged):
+        raise FeatnormError(f"--ref names {len(clean)} talkers and --inf {len(judged)}")
+    found = []
+    for ref, inf in zip(clean, judged, strict=True):
+        refs, infs = read_listing(ref), read_listing(inf)
+        noise = {name + NOISE_SUFFIX for name in infs} & infs.keys() - refs.keys()
+        infs = {name: path for name, path in infs.items() if name not in noise}
+        twins, rule = match_names(infs, refs)
+        done = {"names_matched_by": rule, "noise_files_left_out": len(noise)}
+        named = {twins[name]: path for name, path in infs.items()}
+        if not refs.keys() & named.keys():
+            raise FeatnormError(
+                f"{ref} and {inf} have no utterance in common (such as {min(refs)} and"
+                f" {min(named)}): name folders or scp files with the same names"
+            )
+        found.append((refs, named, {key: value for key, value in done.items() if value}))
     return [one[0] for one in found], [one[1] for one in found], found[0][2]
-
-
-def _list_both(ref: PathLike, inf: PathLike) -> tuple[Listing, Listing, dict[str, Any]]:
-    """List both sets under the clean names, and what was done to make them meet."""
-    refs, infs = read_listing(ref), read_listing(inf)
-    noise = {name + NOISE_SUFFIX for name in infs} & infs.keys() - refs.keys()
-    infs = {name: path for name, path in infs.items() if name not in noise}
-    twins, rule = match_names(infs, refs)
-    done = {"names_matched_by": rule, "noise_files_left_out": len(noise)}
-    named = {twins[name]: path for name, path in infs.items()}
-    if not refs.keys() & named.keys():
-        raise FeatnormError(
-            f"{ref} and {inf} have no utterance in common (such as {min(refs)} and"
-            f" {min(named)}): name folders or scp files with the same names"
-        )
-    return refs, named, {key: value for key, value in done.items() if value}
 
 
 def _hash(value: object) -> str:
