@@ -142,7 +142,7 @@ def test_talkers_stay_in_one_order_through_windows_channels_and_rates(tmp_path, 
         turn += 1
         return [y.flip(0) if turn % 2 else y for y in plain(waves)]
 
-    turn, how = 0, Windowing(window=1.0, overlap=0.6)
+    turn, how = 0, Windowing(window=2.0, overlap=0.6)
     cut = enhancer(noisy[:, 0], rate, how)
     enhancer.enhance = swapping
     np.testing.assert_array_equal(enhancer(noisy[:, 0], rate, how), cut[::-1])

@@ -35,7 +35,7 @@ def find_libri2mix(db_root: Path, mix: str = "both") -> dict[str, CorpusSet]:
         pairs = [
             replace(
                 pair,
-                clean2=files.get(pair.name, f"{folder}/s2/{pair.name}"),
+                clean2=files.get(pair.name) or f"{folder}/s2/{pair.name}",
                 speaker="+".join(one.split("-")[0] for one in pair.name.split("_")),
             )
             for pair in first
