@@ -262,7 +262,7 @@ def _write(
         if job.noise is not None:
             original = stack.enter_context(open_audio(job.source))
         for speech in whole:
-            each = np.split(speech, enhancer.talkers, axis=1)
+            each = np.split(speech, speech.shape[1] // source.header.channels, axis=1)
             if job.noise is not None:
                 noisy = original.read(len(speech), dtype="float32", always_2d=True)
                 each.append(noisy - sum(each))
