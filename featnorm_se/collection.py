@@ -197,7 +197,7 @@ def say_sites(stats: FeatureStats, output: Path) -> None:
 def collect_shards(
     *,
     output: Path,
-    wav_scp: Path,
+    wav_scp: Sequence[Path],
     source: Mapping[str, Any],
     norm_site: str,
     kind: str,
@@ -210,14 +210,16 @@ def collect_shards(
 
     Args:
         output: the ``.npz`` to write.
-        wav_scp: the utterances.
+        wav_scp: the utterances; of several lists, the second may name the same ones again.
         source: what ``load_upstream`` takes.
         norm_site: sites, comma-separated.
         kind: ``clean`` or ``noisy``.
         shards: (k, n) each.
         device: where the upstream runs.
     """
-    entries = read_scp(wav_scp)
+    entries = read_scp(wav_scp[0])
+    for number, scp in enumerate(wav_scp[1:], start=2):
+        entries |= {f"{key}-spk{number}": path for key, path in read_scp(scp).items()}
     files = {key: entries[key] for shard in shards for key in _shard_keys(entries, shard)}
     missing = next((path for path in files.values() if not os.path.isfile(path)), None)
     if missing is not None:  # said before hours of work

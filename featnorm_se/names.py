@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from featnorm_se.errors import FeatnormError
 
@@ -14,6 +15,13 @@ LEVEL_SITE = "level"  # not a layer: RMS of each waveform in dB relative to full
 HIGH_BAND = ("keep", "drop")  # what enhancing does with what lies above 8 kHz
 
 PRECISIONS = ("auto", "float32", "tf32", "bf16")  # that a network is computed in
+
+
+def talker_paths(path: Path, talkers: int) -> list[Path]:
+    """Return a file for each talker in ``x.wav``: ``x_spk1.wav``, ``x_spk2.wav``; of one itself."""
+    if talkers == 1:
+        return [path]
+    return [path.with_name(f"{path.stem}_spk{n + 1}{path.suffix}") for n in range(talkers)]
 
 
 def check_precision(precision: str, bf16: bool | None = None) -> str:

@@ -87,7 +87,7 @@ def _models() -> None:
     make(Path("ckpt"), "tera_tiny")
     collect_shards(
         output=Path("stats/clean.npz"),
-        wav_scp=Path("data/train/spk1.scp"),
+        wav_scp=[Path("data/train/spk1.scp")],
         source={"name": "tera_tiny", "checkpoint": "scratch"},
         norm_site="auto",
         kind="clean",

@@ -42,7 +42,8 @@ def main(argv: Sequence[str]) -> None:
         from featnorm_se.inference.model_file import SHIPPED
 
         settings = Settings(model=args.model or str(SHIPPED))
-        load_once(settings)
+        if load_once(settings).talkers > 1:
+            raise FeatnormError("the page plays one talker: this model is for featnorm-se enhance")
 
         def enhance(name: str | None) -> tuple[str | None, str, str]:
             if name is None:

@@ -21,7 +21,7 @@ def get_parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("--output", type=Path, required=True, help="the .npz file to write")
-    add("--wav_scp", type=Path, help="the utterances, a Kaldi scp of 16 kHz audio")
+    add("--wav_scp", type=Path, nargs="+", help="the utterances, Kaldi scps of 16 kHz audio")
     add_upstream_options(parser)
     add("--kind", default="clean", choices=("clean", "noisy"), help="of speech")
     add("--nj", type=int, default=1, help="processes")

@@ -30,7 +30,8 @@ def get_parser() -> argparse.ArgumentParser:
         prog="featnorm-se enhance",
         description="Enhance speech in audio files of any rate, channels, length and format that"
         " libsndfile reads, or ffmpeg where installed; each comes back at its own rate,"
-        " length, channels and sample format. The model hears 0 to 8 kHz. It is not"
+        " length, channels and sample format. A model of two talkers writes two files, x_spk1.wav"
+        " and x_spk2.wav for x.wav. The model hears 0 to 8 kHz. It is not"
         " causal: no live use.",
     )
     add = parser.add_argument
@@ -84,7 +85,7 @@ def main(argv: Sequence[str]) -> None:
     args = get_parser().parse_args(argv)
     set_threads(max(1, args.nj))
     from featnorm_se.inference.jobs import Settings, enhance_into_folder
-    from featnorm_se.inference.model_file import SHIPPED
+    from featnorm_se.inference.model_file import SHIPPED, count_talkers
     from featnorm_se.inference.plan import is_folder, plan_jobs
 
     shipped = args.model is None
@@ -95,13 +96,14 @@ def main(argv: Sequence[str]) -> None:
     inputs, output = [Path(name) for name in args.inputs], Path(args.output)
     piped = "-" in (*args.inputs, args.output)
     into_folder = is_folder(inputs, args.output)
-    jobs = [] if piped else plan_jobs(inputs, output, args.save_noise, into_folder)
+    talkers = count_talkers(args.model)
+    jobs = [] if piped else plan_jobs(inputs, output, args.save_noise, into_folder, talkers)
     # Once the files are known to be good to begin with.
     if shipped:
         print(f"model: {args.model}, shipped with featnorm_se", file=sys.stderr, flush=True)
     began = time.monotonic()
     if piped:
-        outcomes = [_enhance_piped(args, settings)]
+        outcomes = [_enhance_piped(args, settings, talkers)]
     elif into_folder:
         outcomes = enhance_into_folder(jobs, output, settings, args.nj, args.overwrite)
     else:
@@ -115,13 +117,13 @@ def _enhance_alone(job: Job, settings: Settings) -> Outcome:
     return enhance_file(load_once(settings), job, settings, job.source.name)
 
 
-def _enhance_piped(args: argparse.Namespace, settings: Settings) -> Outcome:
+def _enhance_piped(args: argparse.Namespace, settings: Settings, talkers: int) -> Outcome:
     """Standard input and output by way of files: both may need seeking."""
     from featnorm_se.inference.audio_stream import AudioInput
-    from featnorm_se.inference.plan import Job, noise_path
+    from featnorm_se.inference.plan import Job
 
-    if len(args.inputs) > 1 or (args.output == "-" and args.save_noise):
-        raise FeatnormError("- is for one file, and has no place for --save_noise")
+    if len(args.inputs) > 1 or (args.output == "-" and (args.save_noise or talkers > 1)):
+        raise FeatnormError("- is for one file, and has no place for --save_noise or two talkers")
     with tempfile.TemporaryDirectory() as folder:
         source, target = Path(args.inputs[0]), Path(args.output)
         if args.inputs[0] == "-":
@@ -130,8 +132,7 @@ def _enhance_piped(args: argparse.Namespace, settings: Settings) -> Outcome:
                 shutil.copyfileobj(sys.stdin.buffer, handle)
         if args.output == "-":
             target = Path(folder) / f"stdout.{AudioInput(source).header.format.lower()}"
-        noise = noise_path(target) if args.save_noise else None
-        outcome = _enhance_alone(Job(source, target, noise), settings)
+        outcome = _enhance_alone(Job.of(source, target, talkers, args.save_noise), settings)
         if args.output == "-":
             with open(target, "rb") as handle:
                 shutil.copyfileobj(handle, sys.stdout.buffer)

@@ -19,7 +19,7 @@ def get_parser() -> argparse.ArgumentParser:
     parser = Parser(
         prog="python -m featnorm_se.bin.enhance_set",
         description="Enhance the utterances of a Kaldi scp. Shards run apart (--shard K/N) and"
-        " --list writes spk1.scp when all are there.",
+        " --list writes spk1.scp (and spk2.scp, of a model of two talkers) when all are there.",
     )
     add = parser.add_argument
     add("--model", required=True, help="folder of the experiment")
@@ -47,7 +47,9 @@ def main(argv: Sequence[str]) -> None:
     from featnorm_se.data.scp import list_enhanced, read_scp
 
     if args.list:
-        list_enhanced(read_scp(args.wav_scp), Path(args.output))
+        from featnorm_se.inference.model_file import count_talkers
+
+        list_enhanced(read_scp(args.wav_scp), Path(args.output), count_talkers(args.model))
         return
     from featnorm_se.inference.jobs import enhance_set
 

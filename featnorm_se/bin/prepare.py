@@ -18,9 +18,10 @@ def get_parser() -> argparse.ArgumentParser:
     add(
         "--corpus",
         default="voicebank_demand",
-        choices=("voicebank_demand", "mini", "folders", "kaldi"),
+        choices=("voicebank_demand", "libri2mix", "mini", "folders", "kaldi"),
         help="voicebank_demand: its four folders or zip files; mini: folders of these names;"
-        " folders: noisy and clean in each of train, valid and test; kaldi: data directories",
+        " folders: noisy and clean in each of train, valid and test; kaldi: data directories;"
+        " libri2mix: train-100, dev and test, as in its wav16k/min",
     )
     add(
         "--db_root",
@@ -32,6 +33,8 @@ def get_parser() -> argparse.ArgumentParser:
     add("--output", type=Path, default="data", help="gets train, valid, test and prepare.json")
     add("--test_root", type=Path, help="holds noisy/ and clean/ to test on instead of the corpus's")
     add("--valid_speakers", default="p226 p287", help="training speakers to validate with")
+    mixes = ("both", "clean")
+    add("--mix", default="both", choices=mixes, help="libri2mix: two talkers and noise, or without")
     add("--wav_dir", type=Path, help="of resampled files; else dump/wav16k beside the output")
     for name, text in (
         ("--allow_pipes", "kaldi: run the commands that an scp holds"),
@@ -46,16 +49,20 @@ def main(argv: Sequence[str]) -> None:
     """Prepare the corpus and print the counts of its sets."""
     args = get_parser().parse_args(argv)
     from featnorm_se.data.corpus import find_folders, find_kaldi
+    from featnorm_se.data.libri2mix import find_libri2mix
     from featnorm_se.data.prepare import prepare_sets
     from featnorm_se.data.voicebank_demand import find_voicebank_demand
 
     wav_dir = args.wav_dir or args.output.absolute().parent / "dump" / "wav16k"
     valid_speakers = args.valid_speakers.replace(",", " ").split()
-    if args.corpus == "kaldi":
+    corpus, root = args.corpus, args.db_root
+    if args.test_root and corpus in ("kaldi", "libri2mix"):
+        raise FeatnormError(f"--test_root is not for {corpus}: {root}/test has the pairs")
+    if args.corpus == "libri2mix":
+        sets = find_libri2mix(args.db_root, args.mix)
+    elif args.corpus == "kaldi":
         if args.db_root.absolute() == args.output.absolute():
             raise FeatnormError(f"--db_root and the output are the same folder, {args.output}")
-        if args.test_root:
-            raise FeatnormError(f"--test_root is not for kaldi: {args.db_root}/test has the pairs")
         sets = find_kaldi(args.db_root, args.allow_pipes == "true")
     elif args.corpus == "folders":
         sets = find_folders(args.db_root, valid_speakers, args.test_root)

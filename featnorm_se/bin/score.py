@@ -23,12 +23,14 @@ def get_parser() -> argparse.ArgumentParser:
         " says where); more is a failure.",
     )
     add = parser.add_argument
-    add("--ref", required=True, help="clean speech: a folder or a Kaldi scp file")
+    add("--ref", required=True, nargs="+", help="clean speech: a folder or scp file, one a talker")
     add(
         "--inf",
         required=True,
-        help="speech to score: a folder or a Kaldi scp file; the clean names, or all with one"
-        " suffix (u1_enhanced.wav); what enhance --save_noise has put beside is left out",
+        nargs="+",
+        help="speech to score: a folder or a Kaldi scp file, one a talker in any order; the clean"
+        " names, or all with one suffix (u1_enhanced.wav); what enhance --save_noise has put beside"
+        " is left out",
     )
     add("--output", required=True, help="folder for the results")
     add(
@@ -38,6 +40,7 @@ def get_parser() -> argparse.ArgumentParser:
         metavar="NAME",
         help=f"of {' '.join(METRICS)}; DNSMOS stands for its four",
     )
+    add("--mix", help="the input, noisy or mixed, which SI_SDRi is over: a folder or an scp file")
     add("--nj", type=int, default=count_cores(), help="processes, one thread each")
     add(
         "--allow_failures",
@@ -58,7 +61,8 @@ def main(argv: Sequence[str]) -> None:
 
     # Runs that share the noisy scores ask for them at once: the others wait and find them done.
     with locked(args.output, wait=True):
-        summary = score_set(args.ref, args.inf, args.output, args.metrics, args.nj, args.utt2cond)
+        how = (args.metrics, args.nj, args.utt2cond, args.mix)
+        summary = score_set(args.ref, args.inf, args.output, *how)
     print(format_summary(summary))
     for name, samples in summary["cut_to_shorter"].items():
         print(f"{name}: {samples} samples of the longer file's end were left out")

@@ -209,8 +209,8 @@ def find_kaldi(db_root: Path, allow_pipes: bool = False) -> dict[str, CorpusSet]
 
     Args:
         db_root: holds ``train``, ``valid`` and ``test``, each with wav.scp (noisy), spk1.scp
-            (clean) and, perhaps, utt2spk, utt2cond and segments. A value may be a path
-            (relative ones count from where the command runs), a place in a Kaldi archive
+            (clean) and, perhaps, spk2.scp, utt2spk, utt2cond and segments. A value may be a
+            path (relative ones count from where the command runs), a place in a Kaldi archive
             (``file.ark:123``) or a command (``command |``).
         allow_pipes: the commands may be run; they can do anything that you can.
 
@@ -221,7 +221,8 @@ def find_kaldi(db_root: Path, allow_pipes: bool = False) -> dict[str, CorpusSet]
     sets = {}
     for folder in (db_root / name for name in SETS):
         noisy, clean = read_scp(folder / "wav.scp"), read_scp(folder / "spk1.scp")
-        for entries in (noisy, clean):
+        second = read_scp(folder / "spk2.scp") if (folder / "spk2.scp").is_file() else {}
+        for entries in (noisy, clean, second):
             for name, value in entries.items():
                 if not is_command(value):
                     entries[name] = os.path.abspath(value)
@@ -231,6 +232,7 @@ def find_kaldi(db_root: Path, allow_pipes: bool = False) -> dict[str, CorpusSet]
                         " scp, 'command |', run only with --allow_pipes true"
                     )
         recordings = _pair_up(noisy, clean, folder / "wav.scp", folder / "spk1.scp")
+        recordings = [replace(pair, clean2=second.get(pair.name, "")) for pair in recordings]
         pairs = _cut_up(folder, {pair.name: pair for pair in recordings})
         pairs = name_speakers(pairs, folder / "utt2spk")
         sets[folder.name] = CorpusSet(pairs, folder / "utt2cond", folder.name)

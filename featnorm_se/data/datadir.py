@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from featnorm_se.data.audio import audio_info
@@ -17,17 +17,18 @@ LISTS = ("wav.scp", "spk1.scp", "utt2spk", "spk2utt")
 
 @dataclass(frozen=True)
 class Utterance:
-    """One pair of a noisy file and its clean twin.
+    """One pair of a noisy file and its clean twin, or of a mixture and its two talkers.
 
     Attributes:
         name: of the utterance.
         noisy, clean: files, in a Kaldi scp's words (``file.ark:123``, ``command |``); empty for a
             twin that is missing.
-        speaker: who speaks.
+        speaker: who speaks; ``one+other`` where two do.
         seconds: its length, when it has been read.
         condition: noise and SNR in dB, when known.
         cut: samples left out at the end of the longer twin.
         span: its begin and end in the files, in seconds; an end below 0 is the files'.
+        clean2: the second talker's clean file; empty where one speaks.
     """
 
     name: str
@@ -38,12 +39,13 @@ class Utterance:
     condition: tuple[str, float] | None = None
     cut: int = 0
     span: tuple[float, float] = (0.0, -1.0)
+    clean2: str = field(default="", repr=False)  # fingerprints of pairs stay what they were
 
 
 def write_data_dir(folder: Path, utterances: Sequence[Utterance]) -> None:
     """Write wav.scp (noisy), spk1.scp (clean), utt2spk, spk2utt and, when known, utt2cond.
 
-    ``utt2cond`` is tab-separated: utterance, noise, SNR in dB.
+    ``utt2cond`` is tab-separated: utterance, noise, SNR in dB. A second talker is in spk2.scp.
 
     Args:
         folder: made when missing.
@@ -57,6 +59,9 @@ def write_data_dir(folder: Path, utterances: Sequence[Utterance]) -> None:
         by_speaker.setdefault(utt.speaker, []).append(utt.name)
     write_scp(folder / "wav.scp", {utt.name: utt.noisy for utt in utterances})
     write_scp(folder / "spk1.scp", {utt.name: utt.clean for utt in utterances})
+    (folder / "spk2.scp").unlink(missing_ok=True)
+    if second := {utt.name: utt.clean2 for utt in utterances if utt.clean2}:
+        write_scp(folder / "spk2.scp", second)
     write_scp(folder / "utt2spk", {utt.name: utt.speaker for utt in utterances})
     write_scp(folder / "spk2utt", {who: " ".join(names) for who, names in by_speaker.items()})
     lines = [
@@ -74,7 +79,7 @@ def validate_data_dir(folder: Path) -> dict[str, dict[str, str]]:
     """Check a data directory from its lists and the files' headers.
 
     Args:
-        folder: holds wav.scp, spk1.scp and, perhaps, utt2spk.
+        folder: holds wav.scp, spk1.scp and, perhaps, spk2.scp and utt2spk.
 
     Returns:
         What each of these lists holds, by its name.
@@ -85,7 +90,8 @@ def validate_data_dir(folder: Path) -> dict[str, dict[str, str]]:
     """
     if not (folder / "wav.scp").is_file():
         raise FeatnormError(f"{folder} has no wav.scp: run stage 1, which writes it")
-    names = ["wav.scp", "spk1.scp", *(["utt2spk"] if (folder / "utt2spk").exists() else [])]
+    further = (name for name in ("spk2.scp", "utt2spk") if (folder / name).exists())
+    names = ["wav.scp", "spk1.scp", *further]
     lists = {name: read_scp(folder / name) for name in names}
     for name, entries in lists.items():
         if odd := sorted(lists["wav.scp"].keys() ^ entries.keys()):
@@ -94,15 +100,16 @@ def validate_data_dir(folder: Path) -> dict[str, dict[str, str]]:
                 f"the utterance {odd[0]} is in {folder}/{there} only ({len(odd)} such): add its"
                 f" twin to {folder}/{other} or remove it"
             )
-    for name, noisy in lists["wav.scp"].items():
-        infos = [(file, audio_info(file)) for file in (noisy, lists["spk1.scp"][name])]
+    for name in lists["wav.scp"]:
+        files = [entries[name] for key, entries in lists.items() if key != "utt2spk"]
+        infos = [(file, audio_info(file)) for file in files]
         for path, h in infos:
             if (h.channels, h.sample_rate) != (1, SAMPLE_RATE) or not h.frames:
                 raise FeatnormError(
                     f"{path} has {h.channels} channels of {h.frames} samples at {h.sample_rate} Hz;"
                     f" one, with samples, at {SAMPLE_RATE} Hz is wanted: run stage 1"
                 )
-        if infos[0][1] != infos[1][1]:
+        if len({h for _, h in infos}) > 1:
             twins = ", ".join(f"{path} ({h.frames} samples)" for path, h in infos)
             raise FeatnormError(f"{name}: noisy file and clean twin differ: {twins}")
     return lists

@@ -88,7 +88,8 @@ def prepare_sets(
         for name, utterances in good.items():
             write_data_dir(output / name, utterances)
             record["counts"][name] = _counts(sets[name].pairs, utterances)
-            record["sha256"][name] = {file: sha256_file(output / name / file) for file in LISTS}
+            lists = _lists(output / name, sets[name])
+            record["sha256"][name] = {path.name: sha256_file(path) for path in lists}
         write_json(output / RECORD, record)
         mark_done(output, request)
     return record
@@ -104,13 +105,19 @@ def _warn_of_others(output: Path, sources: Mapping[str, str]) -> None:
         )
 
 
-def _written(output: Path, sets: Iterable[str]) -> Iterator[Path]:
+def _written(output: Path, sets: Mapping[str, CorpusSet]) -> Iterator[Path]:
     """Yield the record, the lists, and the files that they name."""
     yield output / RECORD
-    for folder in (output / name for name in sets):
-        yield from (folder / file for file in LISTS)
-        for scp in ("wav.scp", "spk1.scp"):
-            yield from map(Path, read_scp(folder / scp).values())
+    for name, corpus in sets.items():
+        lists = _lists(output / name, corpus)
+        yield from lists
+        for scp in (path for path in lists if path.suffix == ".scp"):
+            yield from map(Path, read_scp(scp).values())
+
+
+def _lists(folder: Path, corpus: CorpusSet) -> list[Path]:
+    second = ["spk2.scp"] if any(pair.clean2 for pair in corpus.pairs) else []
+    return [folder / name for name in (*LISTS, *second)]
 
 
 def _clear_stale(wav_dir: Path, sets: Iterable[CorpusSet], made_by: Mapping[str, object]) -> None:
@@ -146,6 +153,7 @@ def prepare_pair(pair: Utterance, wav_dir: Path) -> tuple[Utterance, str]:
         silent, of a lower rate, holds NaN or channels that differ, or is too long beside its twin.
     """
     sides = {"noisy": pair.noisy, "clean": pair.clean}
+    sides |= {"clean2": pair.clean2} if pair.clean2 else {}
     try:
         loaded = {kind: _read_side(pair, kind) for kind in sides}
         lengths = [resampled_length(len(x), rate, SAMPLE_RATE) for x, rate in loaded.values()]
@@ -160,13 +168,14 @@ def prepare_pair(pair: Utterance, wav_dir: Path) -> tuple[Utterance, str]:
             made_of = os.stat(path).st_mtime_ns if whole and os.path.isfile(path) else None
             _write_converted(target, samples, rate, frames, made_of)
             sides[kind] = str(target)
-    pair = replace(pair, noisy=sides["noisy"], clean=sides["clean"])
+    second = sides.get("clean2", "")
+    pair = replace(pair, noisy=sides["noisy"], clean=sides["clean"], clean2=second)
     return replace(pair, seconds=frames / SAMPLE_RATE, cut=max(lengths) - frames), ""
 
 
 def _read_side(pair: Utterance, kind: str) -> tuple[FloatArray, int]:
     """Read and check one of twins."""
-    path = pair.noisy if kind == "noisy" else pair.clean
+    path: str = getattr(pair, kind)
     if not path:
         raise FeatnormError(f"{pair.noisy or pair.clean} has no {kind} twin")
     samples, rate = read_any_audio(path, allow_pipes=True, span=pair.span)
@@ -214,7 +223,7 @@ def _check_overlap(sets: Mapping[str, CorpusSet]) -> None:
                 raise FeatnormError(
                     f"the utterance {pair.name} is both in {other} and in {name}: rename it"
                 )
-            speakers.setdefault(name, set()).add(pair.speaker)
+            speakers.setdefault(name, set()).update(pair.speaker.split("+"))
     both = sorted((speakers["train"] | speakers["valid"]) & speakers["test"])
     if both:
         say(f"prepare: warning: trained and tested on the same speaker: {' '.join(both)}")
@@ -223,6 +232,7 @@ def _check_overlap(sets: Mapping[str, CorpusSet]) -> None:
 def _fingerprint(corpus: CorpusSet) -> str:
     """Hash all that is known of a set's pairs, and the sizes and times of its files."""
     values = [value for pair in corpus.pairs for value in (pair.noisy, pair.clean)]
+    values += [pair.clean2 for pair in corpus.pairs if pair.clean2]
     files = [place[0] if (place := split_archive(value)) else value for value in values]
     return stamp([corpus.log, *files, *map(repr, corpus.pairs)])
 
@@ -233,7 +243,7 @@ def _counts(pairs: list[Utterance], utterances: list[Utterance]) -> dict[str, An
     return {
         "pairs": len(utterances),
         "hours": round(sum(utt.seconds for utt in utterances) / 3600, 4),
-        "speakers": sorted({utt.speaker for utt in utterances}),
+        "speakers": sorted({who for utt in utterances for who in utt.speaker.split("+")}),
         "left_out": len(pairs) - len(utterances),
         "resampled_pairs": sum(utt.noisy != given[utt.name] for utt in utterances),
         "cut_pairs": sum(utt.cut > 0 for utt in utterances),

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from featnorm_se.errors import FeatnormError
 from featnorm_se.files import read_text, reading, write_text
+from featnorm_se.names import talker_paths
 
 
 def read_scp(path: str | os.PathLike[str]) -> dict[str, str]:
@@ -160,17 +161,19 @@ def _output(value: str) -> bytes:
     return done.stdout
 
 
-def list_enhanced(keys: Iterable[str], output: Path) -> None:
-    """Write ``output/spk1.scp`` with every enhanced utterance.
+def list_enhanced(keys: Iterable[str], output: Path, talkers: int = 1) -> None:
+    """Write ``output/spk1.scp`` with every enhanced utterance; ``spk2.scp`` has second talkers.
 
     Raises:
         FeatnormError: one is missing; the message says how many are.
     """
-    files = {key: output / "wav" / f"{key}.wav" for key in keys}
-    missing = [key for key, path in files.items() if not path.is_file()]
+    files = {key: talker_paths(output / "wav" / f"{key}.wav", talkers) for key in keys}
+    missing = [key for key, paths in files.items() if not all(map(Path.is_file, paths))]
     if missing:
         raise FeatnormError(
             f"{len(missing)} of {len(files)} utterances were not enhanced, {missing[0]} first:"
             " run stage 4 again"
         )
-    write_scp(output / "spk1.scp", {key: os.path.abspath(path) for key, path in files.items()})
+    for n in range(talkers):
+        entries = {key: os.path.abspath(paths[n]) for key, paths in files.items()}
+        write_scp(output / f"spk{n + 1}.scp", entries)

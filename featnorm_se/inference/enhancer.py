@@ -72,6 +72,7 @@ class Enhancer:
         except RuntimeError as error:
             reason = " ".join(str(error).split())
             raise FeatnormError(f"the weights do not fit the configuration: {reason}") from error
+        self.talkers = self.separator.num_spk  # that it parts; 1: it enhances
         for module in (self.encoder, self.separator, self.decoder):
             module.to(self.device).eval()
 
@@ -116,7 +117,8 @@ class Enhancer:
     def enhance(self, waves: Sequence[torch.Tensor]) -> list[torch.Tensor]:
         """Enhance whole 16 kHz waveforms together, (N,) float32 each in and out.
 
-        Each is as it would be alone: the STFT, which reflects the ends, takes it by itself.
+        Each is as it would be alone: the STFT, which reflects the ends, takes it by itself. Of
+        several talkers (talkers, N) comes out.
         """
         # That needs half a window to reflect.
         short = [max(0, self.encoder.n_fft - len(wav)) for wav in waves]
@@ -128,13 +130,16 @@ class Enhancer:
         frames = torch.tensor([len(spectrum) for spectrum in spectra])
         with self.computing():
             enhanced, _, _ = self.separator(pad_sequence(spectra, batch_first=True), frames)
-        found = []
-        for x, n, wav, samples in zip(enhanced[0], frames.tolist(), padded, lengths, strict=True):
-            y = self.decoder(x[None, :n], samples)[0]
-            found.append((torch.lerp(y, wav, self.left_in) if self.left_in else y)[0])
+        found, talkers = [], zip(*enhanced, strict=True)
+        for each, n, wav, samples in zip(talkers, frames.tolist(), padded, lengths, strict=True):
+            for x in each:
+                y = self.decoder(x[None, :n], samples)[0]
+                found.append((torch.lerp(y, wav, self.left_in) if self.left_in else y)[0])
         sizes = [len(y) for y in found]
         parts = torch.cat(found).cpu().split(sizes)
-        return [y[: len(wav)] for y, wav in zip(parts, waves, strict=True)]
+        if self.talkers > 1:
+            parts = [*map(torch.stack, zip(*[iter(parts)] * self.talkers, strict=True))]
+        return [y[..., : len(wav)] for y, wav in zip(parts, waves, strict=True)]
 
     def __call__(
         self,
@@ -151,7 +156,8 @@ class Enhancer:
                 whole signal. A signal of up to one window is done whole.
 
         Returns:
-            The enhanced signal, float32, x's shape and rate, without a constant offset.
+            The enhanced signal, float32, x's shape and rate, without a constant offset; of
+            several talkers (talkers, N) or (talkers, N, channels).
 
         Raises:
             FeatnormError: x is empty, has another number of axes or more channels than samples,
@@ -179,7 +185,8 @@ class Enhancer:
         whole = to_own_rate(pieces, noisy, lambda: iter(blocks), rate, frames, self.high_band)
         y = np.concatenate(list(whole))
         y = np.pad(y, ((0, max(0, len(signal) - len(y))), (0, 0)))[: len(signal)]
-        return np.ascontiguousarray(y.reshape(signal.shape))
+        each = [one.reshape(signal.shape) for one in np.split(y, self.talkers, axis=1)]
+        return np.stack(each) if self.talkers > 1 else np.ascontiguousarray(each[0])
 
 
 def _build(config: dict[str, Any]) -> tuple[Any, FeatNormSeparator, Any]:

@@ -26,7 +26,7 @@ def to_own_rate(
     """Bring an enhanced signal back to the rate that it came with.
 
     Args:
-        pieces: the enhanced signal, (n, channels) at 16 kHz.
+        pieces: the enhanced signal, (n, channels) at 16 kHz, or that of several talkers.
         signal: the noisy one at 16 kHz.
         original: starts the noisy signal anew, blocks (n, channels) at its own rate.
         rate: that rate, in Hz.
@@ -44,17 +44,19 @@ def to_own_rate(
             left -= len(piece[:left])
         return
     noisy, source = _Reader(signal.blocks()), _Reader(original())
-    gain = _Gain(signal.channels)
 
     def together() -> Iterator[FloatArray]:
+        gain: _Gain | None = None
         for piece in pieces:
-            x = noisy.take(len(piece))
+            gain = gain or _Gain(piece.shape[1])
+            x = np.tile(noisy.take(len(piece)), piece.shape[1] // signal.channels)
             yield np.concatenate([piece, x, gain(piece, x)], axis=1)
 
     # One resampler for all three keeps them together to the sample.
     for block in resample_blocks(together(), SAMPLE_RATE, rate):
         whole = source.take(len(block))
         low, heard, factor = np.split(block[: len(whole)], 3, axis=1)
+        whole = np.tile(whole, low.shape[1] // signal.channels)
         yield low + factor.clip(0.0, 1.0) * (whole - heard)
 
 

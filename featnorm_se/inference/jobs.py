@@ -32,7 +32,7 @@ from featnorm_se.inference.audio_stream import AudioInput, audio_output
 from featnorm_se.inference.enhancer import Enhancer, choose_device
 from featnorm_se.inference.high_band import to_own_rate
 from featnorm_se.inference.long_signal import Signal, enhance_signal, enhance_signals
-from featnorm_se.inference.model_file import find_weights
+from featnorm_se.inference.model_file import count_talkers, find_weights
 from featnorm_se.inference.plan import Job
 from featnorm_se.inference.windows import Windowing
 from featnorm_se.names import SAMPLE_RATE
@@ -101,7 +101,8 @@ def enhance_into_folder(
         for folder in {job.target.parent for job in jobs}:
             remove_temporary(folder)
         for job in [] if overwrite else jobs:
-            for path, made in zip(job.outputs, (request, {**request, "noise": True}), strict=False):
+            for path in job.outputs:
+                made = {**request, "noise": True} if path == job.noise else request
                 if path.exists() and not is_done(job.target, made):
                     raise FeatnormError(
                         f"{path} was not made by this command with this model and these options:"
@@ -155,7 +156,8 @@ def enhance_set(
     """Enhance every n-th utterance of an scp into ``output/wav/<utterance>.wav`` (int16).
 
     What is done is not done again. With one shard, or by ``list_enhanced`` after all,
-    ``output/spk1.scp`` lists the files.
+    ``output/spk1.scp`` lists the files. Of two talkers there are ``<utterance>_spk1.wav`` and
+    ``<utterance>_spk2.wav``, and ``spk2.scp``.
 
     Args:
         settings: the model and how.
@@ -166,13 +168,13 @@ def enhance_set(
     Raises:
         FeatnormError: the model or an utterance cannot be read; the set is not gone on with.
     """
-    entries = read_scp(wav_scp)
+    entries, talkers = read_scp(wav_scp), count_talkers(settings.model)
     # A set is of one environment: what another one has enhanced is enhanced again.
     how = {**settings.request(), "versions": deciding_versions()}
     index, shards = shard
     todo: list[tuple[Job, dict[str, object]]] = []
     for key in sorted(entries)[index - 1 :: shards]:
-        job = Job(Path(entries[key]), output / "wav" / f"{key}.wav")
+        job = Job.of(Path(entries[key]), output / "wav" / f"{key}.wav", talkers)
         request = {**how, "source": stamp([job.source])}
         if not _is_done(job, request):
             todo.append((job, request))
@@ -181,10 +183,11 @@ def enhance_set(
     label = f"enhancing, shard {index}/{shards}"
     for number, pieces in progress(done, label, len(todo), unit="utterance"):
         job, request = todo[number]
-        write_audio(job.target, np.concatenate([*pieces])[:, 0], SAMPLE_RATE)
+        for path, y in zip(job.outputs, np.concatenate([*pieces]).T, strict=True):
+            write_audio(path, y, SAMPLE_RATE)
         mark_done(job.target, request)
     if shards == 1:
-        list_enhanced(entries, output)
+        list_enhanced(entries, output, talkers)
 
 
 def _read(job: Job) -> Iterator[FloatArray]:
@@ -218,8 +221,8 @@ def enhance_file(
 
     Args:
         enhancer: the model.
-        job: the noisy file, and the file to write: same rate, length, channels and sample
-            format, whole or not at all. The noise is what was taken away, noisy minus enhanced.
+        job: the noisy file, and the file to write (one a talker): same rate, length, channels and
+            sample format, whole or not at all. The noise is what was taken away from all of it.
         windowing: how a long file is cut; ``None``: the defaults.
         label: show how far a long file is, under this name.
 
@@ -249,15 +252,16 @@ def _write(
     high_band = enhancer.high_band
     whole = to_own_rate(pieces, _signal(source), source.blocks, rate, frames, high_band)
     with ExitStack() as stack:
-        outputs = [stack.enter_context(audio_output(job.target, source))]
+        outputs = [stack.enter_context(audio_output(path, source)) for path in job.outputs]
         if job.noise is not None:
-            outputs.append(stack.enter_context(audio_output(job.noise, source)))
             original = stack.enter_context(open_audio(job.source))
         for speech in whole:
-            outputs[0].write(speech)
+            each = np.split(speech, speech.shape[1] // source.header.channels, axis=1)
             if job.noise is not None:
                 noisy = original.read(len(speech), dtype="float32", always_2d=True)
-                outputs[1].write(noisy - speech)
+                each.append(noisy - sum(each))
+            for file, y in zip(outputs, each, strict=True):
+                file.write(y)
     clipped = sum(output.clipped for output in outputs)
     if clipped:
         say(f"warning: {job.target}: {clipped} samples beyond full scale were clipped")

@@ -17,6 +17,7 @@ from featnorm_se.inference.windows import (
     Window,
     Windowing,
     cut_windows,
+    follow_talkers,
     join_windows,
     plan_windows,
 )
@@ -86,7 +87,8 @@ def enhance_signal(
         label: show on stderr how far a long signal is, under this name.
 
     Yields:
-        (n, channels) float32 pieces, together as long as the signal.
+        (n, channels) float32 pieces, together as long as the signal; of several talkers
+        (n, talkers * channels), the first one's channels first.
     """
     how = windowing or Windowing()
     signal = without_offset(signal)
@@ -94,7 +96,8 @@ def enhance_signal(
     if len(plan) == 1:
         # A window that is the whole signal has the whole signal's statistics by itself.
         how, label = replace(how, stats="window"), ""
-    yield from join_windows(enhance_windows(enhancer, signal, plan, how, label), plan)
+    done = enhance_windows(enhancer, signal, plan, how, label)
+    yield from join_windows(follow_talkers(done, plan), plan)
 
 
 def enhance_signals(
@@ -131,8 +134,9 @@ def _enhance_together(enhancer: Enhancer, signals: list[Signal]) -> list[FloatAr
         done = enhancer.enhance([row for x in whole for row in x.unbind(dim=1)])
     finally:
         upstream.silence = SILENCE
-    channels = iter(y.numpy() for y in done)
-    return [np.stack([next(channels) for _ in range(s.channels)], axis=1) for s in signals]
+    channels = iter(np.atleast_2d(y.numpy()) for y in done)
+    found = [np.stack([next(channels) for _ in range(s.channels)], axis=1) for s in signals]
+    return [next(follow_talkers([y], [])) for y in found]
 
 
 def without_offset(signal: Signal) -> Signal:
@@ -166,7 +170,7 @@ def enhance_windows(
     windowing: Windowing,
     label: str = "",
 ) -> Iterator[FloatArray]:
-    """Yield the output of every window of a plan, (samples, channels); see ``enhance_signal``."""
+    """Yield every window's output, (talkers, channels, samples); see ``enhance_signal``."""
     upstream = enhancer.separator.upstream
 
     def batches(task: str) -> Iterator[list[Row]]:
@@ -197,7 +201,7 @@ def enhance_windows(
     done: list[FloatArray] = []
     for rows in batches("enhancing"):
         with _given(upstream, signal, rows, known):
-            done += [y.numpy() for y in enhancer.enhance(list(_stack(rows)))]
+            done += [np.atleast_2d(y.numpy()) for y in enhancer.enhance(list(_stack(rows)))]
         while len(done) >= signal.channels:
             yield np.stack(done[: signal.channels], axis=1)
             del done[: signal.channels]

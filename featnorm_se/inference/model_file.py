@@ -40,6 +40,17 @@ def read_model(
     return read_folder(path, model_file)
 
 
+def count_talkers(source: str | os.PathLike[str]) -> int:
+    """Return how many talkers a model parts, from its configuration alone; 1: it enhances."""
+    path = Path(source)
+    if path.is_file():
+        config = parse_config(read_member(path, CONFIG), f"{CONFIG} in {path}")
+    else:
+        path = fetch_hub_folder(str(source), CONFIG, WEIGHTS) if is_hub_name(str(source)) else path
+        config = read_config(path / CONFIG) if (path / CONFIG).is_file() else {}
+    return int((config.get("separator_conf") or {}).get("num_spk", 1))
+
+
 def read_folder(folder: Path, model_file: str | None = None) -> tuple[dict[str, Any], Weights]:
     """Read a folder's ``config.yaml`` and weights; see ``read_model``."""
     if not (folder / CONFIG).is_file():

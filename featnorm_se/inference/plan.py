@@ -11,23 +11,36 @@ from featnorm_se.data.corpus import NOISE_SUFFIX
 from featnorm_se.data.decoding import DECODED_SUFFIXES, walk_audio
 from featnorm_se.errors import FeatnormError
 from featnorm_se.inference.audio_stream import AUDIO_ENDINGS
+from featnorm_se.names import talker_paths
 
 
 @dataclass(frozen=True)
 class Job:
-    """One file: what to read and write, and where the noise goes, if anywhere."""
+    """One file: what to read and write, and where the noise goes, if anywhere.
+
+    ``target`` is the first talker's, ``others`` are those of the others, if the model parts any.
+    """
 
     source: Path
     target: Path
     noise: Path | None = None
+    others: tuple[Path, ...] = ()
+
+    @classmethod
+    def of(cls, source: Path, target: Path, talkers: int = 1, save_noise: bool = False) -> Job:
+        """Name the files of talkers and noise after ``target``."""
+        first, *others = talker_paths(target, talkers)
+        return cls(source, first, noise_path(target) if save_noise else None, tuple(others))
 
     @property
     def outputs(self) -> list[Path]:
         """The files that are written."""
-        return [self.target] if self.noise is None else [self.target, self.noise]
+        return [self.target, *self.others, *([] if self.noise is None else [self.noise])]
 
 
-def plan_jobs(inputs: Sequence[Path], output: Path, save_noise: bool, folder: bool) -> list[Job]:
+def plan_jobs(
+    inputs: Sequence[Path], output: Path, save_noise: bool, folder: bool, talkers: int = 1
+) -> list[Job]:
     """Return what is to be done; ``output`` is a file for one file, else a ``folder``.
 
     A folder's tree is kept below ``output``; of several folders each keeps its name. A format that
@@ -51,7 +64,7 @@ def plan_jobs(inputs: Sequence[Path], output: Path, save_noise: bool, folder: bo
             raise FeatnormError(f"no such file or folder: {path}")
         else:
             pairs.append((path, output / _written_as(Path(path.name)) if folder else output))
-    jobs = [Job(s, t, noise_path(t) if save_noise else None) for s, t in pairs]
+    jobs = [Job.of(source, target, talkers, save_noise) for source, target in pairs]
     sources = {os.path.realpath(job.source) for job in jobs}
     targets: dict[Path, Path] = {}
     for job in jobs:

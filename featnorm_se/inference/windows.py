@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import pairwise, permutations
 
 import numpy as np
 
@@ -130,6 +130,33 @@ def cut_windows(blocks: Iterable[FloatArray], plan: list[Window]) -> Iterator[Fl
             have += len(parts[-1])
         held, at = np.concatenate(parts), window.start
         yield held[: window.stop - window.start]
+
+
+def follow_talkers(outputs: Iterable[FloatArray], plan: list[Window]) -> Iterator[FloatArray]:
+    """Keep the talkers of all windows (and channels) in one order, by what neighbours share.
+
+    Args:
+        outputs: (talkers, channels, samples) of each window of ``plan``, in order.
+        plan: from ``plan_windows``.
+
+    Yields:
+        (samples, talkers * channels) of each, a talker's channels together.
+    """
+    before: FloatArray | None = None
+    for number, y in enumerate(outputs):
+        if len(y) > 1:
+            y = np.stack([one[_order(one, y[:, 0])] for one in y.swapaxes(0, 1)], axis=1)
+            if before is not None:
+                shared = plan[number - 1].stop - plan[number].start
+                y = y[_order(y[..., :shared], before[..., -shared:])]
+            before = y
+        yield np.ascontiguousarray(y.reshape(-1, y.shape[-1]).T)
+
+
+def _order(talkers: FloatArray, like: FloatArray) -> list[int]:
+    """Return the order of talkers, (talkers, ...), in which they correlate best with others."""
+    orders = map(list, permutations(range(len(talkers))))
+    return max(orders, key=lambda order: float(np.sum(talkers[order] * like)))
 
 
 def join_windows(outputs: Iterable[FloatArray], plan: list[Window]) -> Iterator[FloatArray]:

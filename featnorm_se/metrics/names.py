@@ -29,6 +29,7 @@ METRICS: dict[str, Metric] = {
     "STOI": Metric("0..1", "pystoi", 3),
     "ESTOI": Metric("0..1", "pystoi", 3),
     "SI_SDR": Metric("dB", ""),
+    "SI_SDRi": Metric("dB", ""),
     "SDR": Metric("dB", "fast_bss_eval"),
     "CSIG": Metric("1..5", "pesq", 3),
     "CBAK": Metric("1..5", "pesq", 3),

@@ -211,12 +211,14 @@ def score_measures(
     inf: NDArray[np.floating[Any]],
     sample_rate: int,
     metrics: Sequence[str],
+    mix: NDArray[np.floating[Any]] | None = None,
 ) -> tuple[dict[str, float], dict[str, str]]:
     """Score at the rate that is given; one measure that fails does not take others with it.
 
     Args:
         ref, inf, sample_rate: see ``score_pair``.
         metrics: full names, as from ``resolve``.
+        mix: what ``inf`` was made of, (N,); SI_SDRi is over it.
 
     Returns:
         The scores by name, and the reasons by name of those that have no value.
@@ -230,6 +232,7 @@ def score_measures(
     known: dict[str, float] = {}
     reasons: dict[str, str] = {}
     needed = {*metrics, *(COMPOSITE_OF if set(COMPOSITES) & set(metrics) else ())}
+    needed |= {"SI_SDR"} if "SI_SDRi" in metrics else set()
     for name in (name for name in MEASURES if name in needed):
         try:
             value = MEASURES[name](clean, judged, sample_rate)
@@ -244,6 +247,10 @@ def score_measures(
     elif set(COMPOSITES) & needed:
         reason = "; ".join(f"{name} {reasons[name]}" for name in missing)
         reasons |= dict.fromkeys(COMPOSITES, reason)
+    if "SI_SDRi" in needed and mix is None:
+        reasons["SI_SDRi"] = "needs the input, --mix"
+    elif "SI_SDRi" in needed and "SI_SDR" in known:
+        known["SI_SDRi"] = known["SI_SDR"] - si_sdr(clean, np.asarray(mix, np.float64))
     if set(DNSMOS) & needed:  # one run of its models gives all four
         try:
             known |= dnsmos(judged, sample_rate)

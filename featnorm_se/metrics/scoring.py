@@ -36,12 +36,13 @@ Listing = Mapping[str, str]
 
 
 def score_set(
-    ref: PathLike,
-    inf: PathLike,
+    ref: PathLike | Sequence[PathLike],
+    inf: PathLike | Sequence[PathLike],
     output: PathLike,
     metrics: Sequence[str] = DEFAULT_METRICS,
     nj: int = 1,
     utt2cond: PathLike | None = None,
+    mix: PathLike | None = None,
 ) -> dict[str, Any]:
     """Score every utterance of two sets and write ``scores.csv`` and ``summary.json``.
 
@@ -50,13 +51,14 @@ def score_set(
     ``locked(output)``.
 
     Args:
-        ref: clean speech, a folder or an scp file.
-        inf: the speech to judge, a folder or an scp file, with the same utterance names, or all
-            with one suffix. ``x.noise`` beside ``x`` is left out.
+        ref: clean speech, a folder or an scp file, or one a talker.
+        inf: the speech to judge, likewise (in any order, or one set that is judged against each),
+            with the same utterance names or one suffix. ``x.noise`` beside ``x`` is left out.
         output: the folder to write to.
         metrics: names of metrics.
         nj: processes.
         utt2cond: a file of ``<utt> <noise> <snr>`` lines, for means by condition.
+        mix: what ``inf`` was made of; SI_SDRi is over it.
 
     Returns:
         What ``summary.json`` holds.
@@ -69,24 +71,24 @@ def score_set(
         raise FeatnormError(f"--nj is {nj}, at least 1 is wanted")
     names = resolve(metrics)
     check_packages(names)
-    refs, infs, matched = _list_both(ref, inf)
-    if not refs.keys() & infs.keys():
-        raise FeatnormError(
-            f"{ref} and {inf} have no utterance in common (such as {min(refs)} and"
-            f" {min(infs)}): name folders or scp files with the same names"
-        )
+    if "SI_SDRi" in names and not mix:
+        raise FeatnormError("SI_SDRi is over the input: name that with --mix")
+    sides = [[x] if isinstance(x, str | os.PathLike) else list(x) for x in (ref, inf)]
+    (refs, infs, matched), mixes = _list_both(*sides), [read_listing(mix)] if mix else []
     conditions = read_log(Path(utt2cond)) if utt2cond else None
     if conditions == {}:
         raise FeatnormError(f"{utt2cond} names no utterance: <utt> <noise> <snr> a line is wanted")
     versions = {"featnorm_se": __version__, **package_versions(names)}
     table, summary_file = Path(output) / "scores.csv", Path(output) / "summary.json"
-    inputs = {"ref": os.fspath(ref), "inf": os.fspath(inf)}
-    lists = _hash([names, refs, infs, conditions])
-    files = stamp([*refs.values(), *infs.values()])
+    inputs = {
+        key: " ".join(map(str, side)) for key, side in zip(("ref", "inf"), sides, strict=True)
+    }
+    lists = _hash([names, *refs, *infs, *mixes, conditions])
+    files = stamp([file for listing in (*refs, *infs, *mixes) for file in listing.values()])
     request = {**inputs, "versions": versions, "lists": lists, "files": files}
     if table.is_file() and is_done(summary_file, request):
         return dict(read_json(summary_file))
-    rows = _score_all(refs, infs, Path(output), names, nj)
+    rows = _score_all((refs, infs, mixes), Path(output), names, nj)
     summary = {**inputs, **summarize(rows, names, conditions), **matched, "versions": versions}
     write_text(table, to_csv(rows, names))
     write_json(summary_file, summary)
@@ -95,15 +97,29 @@ def score_set(
     return summary
 
 
-def _list_both(ref: PathLike, inf: PathLike) -> tuple[Listing, Listing, dict[str, Any]]:
-    """List both sets under the clean names, and what was done to make them meet."""
-    refs, infs = read_listing(ref), read_listing(inf)
-    noise = {name + NOISE_SUFFIX for name in infs} & infs.keys() - refs.keys()
-    infs = {name: path for name, path in infs.items() if name not in noise}
-    twins, rule = match_names(infs, refs)
-    done = {"names_matched_by": rule, "noise_files_left_out": len(noise)}
-    named = {twins[name]: path for name, path in infs.items()}
-    return refs, named, {key: value for key, value in done.items() if value}
+def _list_both(
+    clean: list[PathLike], judged: list[PathLike]
+) -> tuple[list[Listing], list[Listing], dict[str, Any]]:
+    """List both sets of each talker under the clean names, and what made the first's meet."""
+    if len(judged) == 1:
+        judged = judged * len(clean)
+    if len(clean) != len(judged):
+        raise FeatnormError(f"--ref names {len(clean)} talkers and --inf {len(judged)}")
+    found = []
+    for ref, inf in zip(clean, judged, strict=True):
+        refs, infs = read_listing(ref), read_listing(inf)
+        noise = {name + NOISE_SUFFIX for name in infs} & infs.keys() - refs.keys()
+        infs = {name: path for name, path in infs.items() if name not in noise}
+        twins, rule = match_names(infs, refs)
+        done = {"names_matched_by": rule, "noise_files_left_out": len(noise)}
+        named = {twins[name]: path for name, path in infs.items()}
+        if not refs.keys() & named.keys():
+            raise FeatnormError(
+                f"{ref} and {inf} have no utterance in common (such as {min(refs)} and"
+                f" {min(named)}): name folders or scp files with the same names"
+            )
+        found.append((refs, named, {key: value for key, value in done.items() if value}))
+    return [one[0] for one in found], [one[1] for one in found], found[0][2]
 
 
 def _hash(value: object) -> str:
@@ -111,7 +127,7 @@ def _hash(value: object) -> str:
 
 
 def _score_all(
-    refs: Listing, infs: Listing, output: Path, metrics: tuple[str, ...], nj: int
+    sides: Sequence[Sequence[Listing]], output: Path, metrics: tuple[str, ...], nj: int
 ) -> list[Row]:
     """Return one row an utterance, sorted by name, from the cache or by scoring."""
     rows: dict[str, Row] = {}
@@ -119,17 +135,20 @@ def _score_all(
     cache = output / CACHE_NAME
     known = _read_cache(cache)
     made_by = _hash([metrics, package_versions(metrics)])
-    for name in sorted(refs.keys() | infs.keys()):
-        fault = _find_fault(name, refs, infs)
+    refs, infs, mixes = sides
+    pairs = [*zip(refs, infs, strict=True), *zip(refs, mixes, strict=False)]
+    for name in sorted(set().union(*refs, *infs)):
+        fault = next(filter(None, (_find_fault(name, *pair) for pair in pairs)), "")
         if fault:
             rows[name] = Row(name, fault=fault)
             continue
-        key = _hash([name, sha256_file(refs[name]), sha256_file(infs[name]), made_by])
+        ref, inf, mix = (tuple(one[name] for one in side) for side in sides)
+        key = _hash([name, *map(sha256_file, (*ref, *inf, *mix)), made_by])
         if key in known:
             rows[name] = known[key]
         else:
-            tasks.append(Task(name, refs[name], infs[name], metrics, key))
-    tasks.sort(key=lambda task: os.path.getsize(task.inf), reverse=True)
+            tasks.append(Task(name, ref, inf, metrics, key, *mix))
+    tasks.sort(key=lambda task: os.path.getsize(task.inf[0]), reverse=True)
     done = progress(score_tasks(tasks, nj), "scoring", len(tasks), "utterance") if tasks else ()
     for task, row in done:
         rows[task.utt_id] = row

@@ -6,24 +6,30 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
+from itertools import permutations
 from queue import SimpleQueue
 from typing import Any
 
 from featnorm_se.data.audio import check_lengths, read_any_audio, to_mono
 from featnorm_se.data.parallel import count_cores, start_pool
 from featnorm_se.errors import FeatnormError
+from featnorm_se.metrics.measures import si_sdr
 from featnorm_se.metrics.pair import at_scoring_rate, join_reasons, score_measures
 
 
 @dataclass(frozen=True)
 class Task:
-    """One utterance to score: its name, its files, the metrics, and its key in the cache."""
+    """One utterance to score: its name, its files, the metrics, and its key in the cache.
+
+    ``ref`` and ``inf`` have a file a talker; ``mix`` is what they were parted from, if it is known.
+    """
 
     utt_id: str
-    ref: str
-    inf: str
+    ref: tuple[str, ...]
+    inf: tuple[str, ...]
     metrics: tuple[str, ...]
     key: str = ""
+    mix: str = ""
 
 
 @dataclass
@@ -53,15 +59,30 @@ class Row:
 
 
 def score_files(task: Task) -> Row:
-    """Score one utterance's two files. It does not raise: what is wrong becomes the reason."""
+    """Score one utterance's files. It does not raise: what is wrong becomes the reason.
+
+    Several talkers are judged in the order that has the best mean SI_SDR; a score is their mean.
+    """
     row = Row(task.utt_id)
     try:
-        (ref, rate), (inf, inf_rate) = _read(task.ref, row), _read(task.inf, row)
-        if rate != inf_rate:
-            raise FeatnormError(f"other rate: {task.ref} has {rate} Hz, {task.inf} {inf_rate} Hz")
-        size = check_lengths((task.ref, task.inf), (len(ref), len(inf)))
-        row.cut = max(len(ref), len(inf)) - size
-        row.scores, row.reasons = score_measures(ref[:size], inf[:size], rate, task.metrics)
+        files = [*task.ref, *task.inf, *([task.mix] if task.mix else [])]
+        signals, rates = zip(*(_read(file, row) for file in files), strict=True)
+        for file, rate in zip(files, rates, strict=True):
+            if rate != rates[0]:
+                raise FeatnormError(f"other rate: {files[0]} has {rates[0]} Hz, {file} {rate} Hz")
+        size = check_lengths(files, [*map(len, signals)])
+        row.cut = max(map(len, signals)) - size
+        cut, count = [signal[:size] for signal in signals], len(task.ref)
+        refs, infs, mix = cut[:count], cut[count : 2 * count], cut[2 * count :]
+        if count > 1:
+            infs = max(
+                map(list, permutations(infs)), key=lambda order: sum(map(si_sdr, refs, order))
+            )
+        for pair in zip(refs, infs, strict=True):
+            scores, reasons = score_measures(*pair, rates[0], task.metrics, *mix)
+            row.reasons |= reasons
+            row.scores |= {n: row.scores.get(n, 0.0) + x / count for n, x in scores.items()}
+        row.scores = {n: x for n, x in row.scores.items() if n not in row.reasons}
     except FeatnormError as error:
         row.fault = str(error)
     except Exception as error:  # noqa: BLE001 (one bad utterance must not end the others)

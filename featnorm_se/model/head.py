@@ -74,6 +74,7 @@ class MaskHead(nn.Module):
         layers: BLSTM layers.
         units: BLSTM units in each direction.
         dropout: between BLSTM layers.
+        masks: how many to estimate, one a talker.
     """
 
     def __init__(
@@ -84,6 +85,7 @@ class MaskHead(nn.Module):
         layers: int = 2,
         units: int = 256,
         dropout: float = 0.0,
+        masks: int = 1,
     ) -> None:
         super().__init__()
         self.use_spectrum = use_spectrum
@@ -98,7 +100,7 @@ class MaskHead(nn.Module):
             bidirectional=True,
             dropout=dropout if layers > 1 else 0.0,
         )
-        self.mask = nn.Linear(2 * units, bins)
+        self.mask = nn.Linear(2 * units, masks * bins)
 
     def forward(self, features: Tensor, magnitude: Tensor, lengths: Tensor) -> Tensor:
         """Estimate the mask.
@@ -109,7 +111,7 @@ class MaskHead(nn.Module):
             lengths: valid frames (B,), on the processor.
 
         Returns:
-            The mask in [0, 1], (B, T, F).
+            The masks in [0, 1] one after the other, (B, T, masks * F).
         """
         x = self.feature_norm(features)
         if self.spectrum_norm is not None:

@@ -51,7 +51,7 @@ class FeatNormSeparator(AbsSeparator):
         fast: waveform models by our own arithmetic on s3prl's weights; ``False``: its modules.
         precision: of upstream and head while training, one of ``PRECISIONS``.
         bf16: what older configurations say in its place.
-        num_spk: 1; enhancement has one target.
+        num_spk: 1, or so many talkers, each of whom gets a mask of his own.
 
     Attributes:
         has_silence: ``False``: whoever calls knows that every 10 ms of the batch hold a signal, and
@@ -91,8 +91,9 @@ class FeatNormSeparator(AbsSeparator):
         num_spk: int = 1,
     ) -> None:
         super().__init__()
-        if num_spk != 1:
-            raise FeatnormError(f"num_spk is {num_spk}: speech enhancement has one target")
+        if num_spk < 1:
+            raise FeatnormError(f"num_spk is {num_spk}: at least one talker is wanted")
+        self._num_spk = num_spk
         if feature not in ("last", "weighted_sum"):
             raise FeatnormError(f"no such feature: {feature!r}; there are last and weighted_sum")
         if head not in HEADS:
@@ -118,7 +119,8 @@ class FeatNormSeparator(AbsSeparator):
         if feature == "weighted_sum":
             count = len(self.feature_sites)
             self.weighted_sum = WeightedSum(count, upstream.width, feature_layer_norm)
-        self.head = HEADS[head](upstream.width, input_dim, use_spectrum, layers, units, dropout)
+        sizes = (upstream.width, input_dim, use_spectrum, layers, units, dropout, num_spk)
+        self.head = HEADS[head](*sizes)
         self.freeze_steps = freeze_steps
         self.has_silence = True
         self.precision = check_precision(precision, bf16)
@@ -126,7 +128,7 @@ class FeatNormSeparator(AbsSeparator):
 
     @property
     def num_spk(self) -> int:
-        return 1
+        return self._num_spk
 
     def start_from(
         self,
@@ -168,7 +170,8 @@ class FeatNormSeparator(AbsSeparator):
             additional: ignored; ESPnet hands it to every separator.
 
         Returns:
-            One enhanced spectrum in a list, ``ilens``, and the mask as ``mask_spk1``.
+            A list of the talkers' spectra (of one, where noise is all that is taken away),
+            ``ilens``, and their masks as ``mask_spk1``, ``mask_spk2`` and so on.
         """
         spectrum = torch.complex(input.real.float(), input.imag.float())
         lengths = ilens.cpu()
@@ -190,9 +193,12 @@ class FeatNormSeparator(AbsSeparator):
                 left = kept.sum(dim=1).cpu()
                 found = self._mask(pad_sequence(rows, batch_first=True), left, wav, samples)
                 found = found[~padding_mask(left, found.shape[1], found.device)]
-                mask = found.new_zeros(spectrum.shape).masked_scatter(kept[..., None], found)
+                mask = found.new_zeros(*spectrum.shape[:2], found.shape[-1])
+                mask = mask.masked_scatter(kept[..., None], found)
                 mask = mask * speaks[:, None, None]
-        return [input * mask.to(input.real.dtype)], ilens, OrderedDict(mask_spk1=mask)
+        masks = mask.to(input.real.dtype).chunk(self.num_spk, dim=-1)
+        named = OrderedDict((f"mask_spk{n}", one) for n, one in enumerate(masks, start=1))
+        return [input * one for one in masks], ilens, named
 
     def _signal_frames(
         self, wav: Tensor, samples: Tensor, lengths: Tensor, size: int

@@ -58,12 +58,13 @@ def read_audio_sets(
     """Return files by utterance, by label: the noisy input, each model, and the clean speech.
 
     They are listed in ``<datadir>/<testset>/{wav,spk1}.scp`` and in each model's
-    ``enhanced_<testset>/spk1.scp``.
+    ``enhanced_<testset>/spk1.scp``; where two talk, ``spk2.scp`` has a second file.
     """
     folder = Path(datadir) / testset
     lists = {"noisy": folder / "wav.scp"}
-    lists |= {model.label: model.folder / f"enhanced_{testset}" / "spk1.scp" for model in models}
-    lists["clean"] = folder / "spk1.scp"
+    places = {model.label: model.folder / f"enhanced_{testset}" for model in models}
+    for label, place in (places | {"clean": folder}).items():
+        lists |= {label: place / "spk1.scp", f"{label}, second talker": place / "spk2.scp"}
     found = {}
     for label, scp in lists.items():
         with suppress(FeatnormError):  # the page then has no audio of it

@@ -142,11 +142,20 @@ def resolve_config(
         path = getattr(experiment, key)
         # ESPnet's own `init` is how random weights are drawn.
         config["init_model" if key == "init" else key] = None if path is None else str(path)
+    talkers = config["separator_conf"].get("num_spk", 1)
     for name, folder in (("train", experiment.train_dir), ("valid", experiment.valid_dir)):
+        clean = [p for p in (folder / "spk1.scp", folder / "spk2.scp") if p.is_file()]
+        if len(clean) != talkers:
+            told = f"{folder} has clean speech of {len(clean)} talkers, not {talkers}"
+            raise FeatnormError(f"{told}: --num_spk and separator_conf.num_spk must be the same")
         config[f"{name}_data_path_and_name_and_type"] = [
             [str(folder / "wav.scp"), "speech_mix", "sound"],
-            [str(folder / "spk1.scp"), "speech_ref1", "sound"],
+            *([str(scp), f"speech_ref{n}", "sound"] for n, scp in enumerate(clean, start=1)),
         ]
+    wrappers = {one.get("wrapper", "fixed_order") for one in config.get("criterions") or [{}]}
+    if talkers > 1 and "fixed_order" in wrappers:
+        told = "criterions with the wrapper fixed_order know no order of talkers, pit does"
+        raise FeatnormError(f"{experiment.config}: {told}")
     config |= {"output_dir": str(experiment.expdir), "resume": True}
     config["valid_shape_file"] = [str(experiment.expdir / "valid_shape")]
     if config.get("iterator_type", "sequence") == "sequence":
@@ -156,6 +165,7 @@ def resolve_config(
     criteria = config.setdefault("best_model_criterion", [["valid", "loss", "min"]])
     if ["valid", "si_snr", "max"] in criteria and config.get("criterions"):
         figure = {"name": "valid_si_snr", "conf": {}, "wrapper": "fixed_order"}
+        figure |= {"wrapper": "pit"} if talkers > 1 else {}
         config["criterions"] = [*config["criterions"], {**figure, "wrapper_conf": {"weight": 0.0}}]
     return config
 

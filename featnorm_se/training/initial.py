@@ -49,12 +49,14 @@ class InitialModel:
         fixed: dict[str, dict[str, Any]] = {group: dict(self.config[group]) for group in _GROUPS}
         own = {**fixed["separator_conf"], "norm_site": self.separator.norm_sites}
         fixed["separator_conf"] = {key: own.get(key, known[key].default) for key in _SEPARATOR}
+        fixed["separator_conf"] |= {"num_spk": own["num_spk"]} if "num_spk" in own else {}
         given = {group: dict(config.get(group) or {}) for group in _GROUPS}
         wrong = [
             f"{group}.{key} {value!r} (there {fixed[group].get(key)!r})"
             for group, values in given.items()
             for key, value in values.items()
-            if (key in _SEPARATOR or group != "separator_conf") and value != fixed[group].get(key)
+            if (key in (*_SEPARATOR, "num_spk") or group != "separator_conf")
+            and value != fixed[group].get(key)
         ]
         if wrong:
             raise FeatnormError(

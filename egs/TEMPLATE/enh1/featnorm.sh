@@ -27,7 +27,9 @@ datadir=data                    # where data directories go
 dumpdir=dump                    # where statistics and converted audio go
 tag=                            # name of the experiment; empty: made from the options
 python=                         # python to use; empty: the one set up by make
-prepare=mini                    # how stage 1 makes its data: mini, voicebank_demand, folders or kaldi
+prepare=mini                    # how stage 1 makes its data: mini, voicebank_demand, libri2mix, folders or kaldi
+num_spk=1                       # talkers in a recording; 2 parts them: mini, libri2mix, or kaldi with spk2.scp
+mix=both                        # of two talkers: both with noise, or clean, without
 db_root=                        # the corpus. voicebank_demand: the four official folders or zips, fetched if empty; folders, kaldi: train, valid and test
 allow_pipes=false               # kaldi: true runs the commands that an scp holds
 skip_bad=false                  # true leaves bad pairs of the corpus out, and says how many
@@ -42,13 +44,15 @@ copies=1                        # mini: how often each training utterance is mix
 prog=./run.sh
 printf -v command_line ' %q' "$@"
 command_line="${prog}${command_line% \'\'}"
-. ./path.sh
+shared=. # a recipe's own links, or the template itself
+[ -e path.sh ] || shared="$(dirname "$(readlink -f "$0")")"
+. "${shared}/path.sh"
 help_end="stages: 1 data, 2 clean statistics, 3 fine-tuning, 4 enhancing and scoring, 5 tables"
-. ./options.sh
-. ./cmd.sh
+. "${shared}/options.sh"
+. "${shared}/cmd.sh"
 python="${python:-${FEATNORM_SE_PYTHON:-python3}}"
 
-for number in stage stop_stage seed ngpu num_nodes nj inference_nj copies allow_failures; do
+for number in stage stop_stage seed ngpu num_nodes nj inference_nj copies allow_failures num_spk; do
     [[ "${!number}" =~ ^(0|[1-9][0-9]{0,9})$ ]] || die "--${number} is '${!number}', a whole number is wanted"
 done
 check_stages 5
@@ -72,6 +76,8 @@ card="conf/upstream/${upstream}.yaml"
 [ -f "${card}" ] || card="${MAIN_ROOT}/featnorm_se/upstream/conf/${upstream}.yaml"
 # A card without a source has random weights only.
 [ -n "${init}${upstream_ckpt}" ] || ! grep -qs '^source: null' "${card}" || upstream_ckpt=scratch
+[ "${num_spk}" = 1 ] || [ "${num_spk}" = 2 ] || die "--num_spk ${num_spk}: there are 1 and 2"
+[ "${num_spk}" = 1 ] || [ -n "${metrics}" ] || metrics="STOI SI_SDR SI_SDRi"
 command -v "${python}" > /dev/null || die "--python ${python}: there is no such program"
 [ -r "${config}" ] || die "--config ${config}: there is no such file"
 [ -r "${inference_config}" ] || die "--inference_config ${inference_config}: there is no such file"
@@ -165,11 +171,13 @@ if runs 1; then
     [ -z "${test_root}" ] || prepare_options+=(--test_root "${test_root}")
     case "${prepare}" in
         mini)
-            mini_options=(--output "${dumpdir}/mini" --seed 0 --nj "${nj}" --copies "${copies}")
+            mini_options=(--output "${dumpdir}/mini" --seed 0 --nj "${nj}" --copies "${copies}"
+                --num_spk "${num_spk}")
             [ -z "${speech_root}" ] || mini_options+=(--speech_root "${speech_root}")
             [ -z "${noise_root}" ] || mini_options+=(--noise_root "${noise_root}")
             "${python}" local/make_mini.py "${mini_options[@]}"
             db_root="${dumpdir}/mini"
+            [ "${num_spk}" = 1 ] || { prepare=libri2mix; prepare_options+=(--mix "${mix}"); }
             ;;
         voicebank_demand)
             if [ -z "${db_root}" ]; then
@@ -181,12 +189,22 @@ if runs 1; then
             [ -n "${db_root}" ] || die "stage 1 needs --db_root, the folder of train, valid and test"
             prepare_options+=(--allow_pipes "${allow_pipes}")
             ;;
-        *) die "--prepare ${prepare}: there are mini, voicebank_demand, folders and kaldi" ;;
+        libri2mix)
+            [ -n "${db_root}" ] || die "stage 1 needs --db_root, the folder of Libri2Mix, which its own scripts make"
+            prepare_options+=(--mix "${mix}")
+            ;;
+        *) die "--prepare ${prepare}: there are mini, voicebank_demand, libri2mix, folders and kaldi" ;;
     esac
     "${python}" -m featnorm_se.bin.prepare --corpus "${prepare}" --db_root "${db_root}" "${prepare_options[@]}"
 fi
 
-collect() { # kind scp
+list_talkers() { # folder: talkers becomes its lists of what each of them says
+    local number
+    talkers=()
+    for number in $(seq "${num_spk}"); do talkers+=("$1/spk${number}.scp"); done
+}
+
+collect() { # kind scp...
     local shards="${nj}" cmd="${train_cmd}" files=() shard
     # One process keeps a GPU busy.
     [ "${ngpu}" -eq 0 ] || { shards=1 cmd="${cuda_cmd}"; }
@@ -194,7 +212,7 @@ collect() { # kind scp
     log "stage 2: $1 statistics of ${upstream} at ${norm_site} (${stats}/log)"
     run_jobs 2 "${cmd}" "${shards}" "${stats}/log/$1.JOB.log" \
         "${python}" -m featnorm_se.bin.collect_stats "${upstream_options[@]}" --device "${device}" \
-        --kind "$1" --wav_scp "$2" --shard %j%/"${shards}" --output "${stats}/$1.%j%.npz"
+        --kind "$1" --wav_scp "${@:2}" --shard %j%/"${shards}" --output "${stats}/$1.%j%.npz"
     "${python}" -m featnorm_se.bin.collect_stats --merge "${files[@]}" --output "${stats}/$1.npz"
 }
 
@@ -203,14 +221,17 @@ if runs 2; then
     if [ -n "${init}" ] || [ "${norm}" = none ]; then
         log "stage 2: no statistics are needed, ${init:---norm none}${init:+ has them}"
     else
-        collect clean "${datadir}/train/spk1.scp"
+        list_talkers "${datadir}/train"
+        collect clean "${talkers[@]}"
         [ "${norm}" != corpus ] || collect noisy "${datadir}/train/wav.scp"
     fi
 fi
 
-score() { # enhanced-scp output
-    local options=(--ref "${datadir}/test/spk1.scp" --inf "$1" --output "$2" --nj "${nj}"
+score() { # output enhanced-scp...
+    list_talkers "${datadir}/test"
+    local options=(--ref "${talkers[@]}" --inf "${@:2}" --output "$1" --nj "${nj}"
         --allow_failures "${allow_failures}") names
+    [ "${num_spk}" = 1 ] || options+=(--mix "${datadir}/test/wav.scp")
     read -r -a names <<< "${metrics//$'\n'/ }"
     [ -z "${metrics}" ] || options+=(--metrics "${names[@]}")
     [ ! -f "${datadir}/test/utt2cond" ] || options+=(--utt2cond "${datadir}/test/utt2cond")
@@ -218,7 +239,7 @@ score() { # enhanced-scp output
 }
 
 score_noisy() { # without its tables: RESULTS.md has the means, and the enhanced ones are shown
-    score "${datadir}/test/wav.scp" "${expdir}/noisy/scores_test" > /dev/null
+    score "${expdir}/noisy/scores_test" "${datadir}/test/wav.scp" > /dev/null
 }
 
 if runs 3 || runs 4; then
@@ -326,7 +347,8 @@ if runs 4; then
     "${enhance[@]}" --list
     log "stage 4: scoring the noisy and the enhanced speech"
     score_noisy
-    score "${exp}/enhanced_test/spk1.scp" "${exp}/scores_test"
+    list_talkers "${exp}/enhanced_test"
+    score "${exp}/scores_test" "${talkers[@]}"
 fi
 
 if runs 5; then

@@ -46,6 +46,7 @@ def build_parser() -> argparse.ArgumentParser:
         help="test utterances, mixed if both roots are given, else from egs/mini/corpus; 0: none",
     )
     add("--copies", type=int, default=1, help="noisy versions of each clean training utterance")
+    add("--num_spk", type=int, default=1, help="2: two talkers at once, in Libri2Mix's folders")
     add("--seed", type=int, default=0, help="the source of all chance")
     add("--nj", type=int, default=2, help="processes; the result does not depend on it")
     return parser

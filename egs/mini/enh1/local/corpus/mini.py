@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 import sys
 import tempfile
 from dataclasses import asdict, dataclass
@@ -13,11 +14,12 @@ from typing import Any
 import numpy as np
 
 from corpus.box import BOX, copy_test_pairs, unpack
-from corpus.mix import SILENCE_RMS, mix_at_snr, rms
+from corpus.mix import SILENCE_RMS, mix_at_snr, mix_talkers, rms
 from corpus.plan import (
     PARTS,
     TRAIN_SPEAKERS,
     Pair,
+    add_talkers,
     make_pairs,
     name_clips,
     plain_name,
@@ -28,6 +30,7 @@ from corpus.plan import (
 from corpus.sources import Clip, find_audio, read_clip
 from featnorm_se.data import voicebank_demand as names
 from featnorm_se.data.audio import audio_info, write_audio
+from featnorm_se.data.libri2mix import FOLDERS
 from featnorm_se.data.parallel import parallel_map
 from featnorm_se.data.scp import write_scp
 from featnorm_se.errors import FeatnormError
@@ -54,6 +57,7 @@ class MiniOptions:
             else they are pairs of VoiceBank-DEMAND that lie in ``egs/mini/corpus``.
         copies: noisy versions of each clean training utterance.
         seed: the source of all chance.
+        num_spk: 2: two talkers at once, in Libri2Mix's folders and with a test set always.
     """
 
     speech_root: str | None = None
@@ -64,6 +68,7 @@ class MiniOptions:
     test_utts: int | None = None
     copies: int = 1
     seed: int = 0
+    num_spk: int = 1
 
     @property
     def roots(self) -> dict[str, str | None]:
@@ -73,7 +78,7 @@ class MiniOptions:
     @property
     def mixes_test(self) -> bool:
         """Whether test pairs are mixed."""
-        return self.test_utts != 0 and all(self.roots.values())
+        return self.test_utts != 0 and (self.num_spk == 2 or all(self.roots.values()))
 
     def limit(self, part: str) -> int | None:
         """Return how many clean utterances a part may have; ``None`` for all there are."""
@@ -84,6 +89,8 @@ class MiniOptions:
         most = len(TRAIN_SPEAKERS)
         if self.train_speakers is not None and not 2 <= self.train_speakers <= most:
             raise FeatnormError(f"--train_speakers {self.train_speakers}: 2 to {most} are possible")
+        if self.num_spk not in (1, 2):
+            raise FeatnormError(f"--num_spk {self.num_spk}: there are 1 and 2")
         if self.copies < 1:
             raise FeatnormError(f"--copies {self.copies}: at least 1 is needed")
         if self.seed < 0:
@@ -103,7 +110,8 @@ def make_mini(output: str, options: MiniOptions, nj: int = 1) -> dict[str, Any]:
 
     Args:
         output: the folder that gets the four ``*_wav`` folders, the two logs, ``utt2spk`` (the
-            recordings' own speakers) and ``mini.json``.
+            recordings' own speakers) and ``mini.json``; of two talkers, Libri2Mix's folders with
+            ``utt2cond`` in each.
         options: what to make it from.
         nj: processes.
 
@@ -119,7 +127,10 @@ def make_mini(output: str, options: MiniOptions, nj: int = 1) -> dict[str, Any]:
     sources = {root: _fingerprint(root) for root in options.roots.values() if root}
     if not all(options.roots.values()):
         sources[BOX.name] = sha256_file(BOX)
-    stamp = {"generator": GENERATOR, "options": asdict(options), "sources": sources}
+    chosen = asdict(options)
+    if options.num_spk == 1:
+        del chosen["num_spk"]  # as in the stamps of corpora made before it was there
+    stamp = {"generator": GENERATOR, "options": chosen, "sources": sources}
     with locked(target):
         known = _read_stamp(target)
         if known and all(known.get(key) == value for key, value in stamp.items()):
@@ -159,12 +170,16 @@ def _fingerprint(root: str) -> str:
 def _fill(folder: Path, raw: Path, options: MiniOptions, nj: int) -> dict[str, Any]:
     """Plan and render all pairs into ``folder``; return the counts."""
     pairs, counts, speakers = _plan(raw, options)
-    render = partial(render_pair, folder=folder)
+    render = partial(render_pair if options.num_spk == 1 else render_talkers, folder=folder)
     kept = parallel_map(render, pairs, nj, "make_mini: mixing")
-    for log, parts, form in (
+    logs = [
         (names.TRAIN_LOG, ("train", "valid"), "{:g}"),
         (names.TEST_LOG, ("test",), "{:e}"),
-    ):
+    ]
+    if options.num_spk == 2:
+        both = zip(FOLDERS, PARTS, strict=True)
+        logs = [(f"{place}/utt2cond", (part,), "{:g}") for place, part in both]
+    for log, parts, form in logs:
         lines = sorted(
             f"{pair.name} {pair.noise_name} {form.format(pair.snr)}\n"
             for pair, seconds in zip(pairs, kept, strict=True)
@@ -175,7 +190,10 @@ def _fill(folder: Path, raw: Path, options: MiniOptions, nj: int) -> dict[str, A
     for part in PARTS:
         seconds = [s for p, s in zip(pairs, kept, strict=True) if p.part == part and s]
         counts[part] |= {"pairs": len(seconds), "minutes": round(sum(seconds) / 60, 2)}
-    people = {pair.name: speakers[pair.speech.path] for pair in pairs}
+    people = {
+        pair.name: "+".join(speakers[clip.path] for clip in (pair.speech, pair.other) if clip)
+        for pair in pairs
+    }
     if not options.mixes_test and options.limit("test") != 0:
         taken = copy_test_pairs(raw / "test", folder, options.limit("test"))
         people |= {name: name.partition("_")[0] for name, _, _ in taken}
@@ -202,6 +220,8 @@ def _plan(raw: Path, options: MiniOptions) -> tuple[list[Pair], dict[str, Any], 
     rng = np.random.default_rng([options.seed, 0])
     if not all(options.roots.values()):
         unpack(raw)
+        if options.num_spk == 2:
+            share_valid(raw)
     roots = {kind: Path(root or raw / kind) for kind, root in options.roots.items()}
     noises = split_noises(roots["noise"], find_audio(roots["noise"]), rng, test)
     speakers = split_speakers(roots["speech"], find_audio(roots["speech"]), rng, test)
@@ -223,7 +243,13 @@ def _plan(raw: Path, options: MiniOptions) -> tuple[list[Pair], dict[str, Any], 
             "speakers": behind,
         }
         copies = options.copies if part == "train" else 1
-        pairs += make_pairs(part, clips, noises[part], copies, rng)
+        if clips and options.num_spk == 2:
+            if part != "train":  # few talkers still make 30 mixtures
+                copies = max(1, min(len(clips) - 1, 30 // len(clips)))
+            made = make_pairs(part, clips, noises[part], copies, rng)
+            pairs += add_talkers(made, len(clips), people, rng)
+        else:
+            pairs += make_pairs(part, clips, noises[part], copies, rng)
     return pairs, counts, people
 
 
@@ -242,6 +268,30 @@ def _choose(
     # The speakers' first draws come before anybody's second.
     drawn.sort(key=lambda draw: draw[0])
     return [clips[index] for index in sorted(index for _, index in drawn[:limit])]
+
+
+def share_valid(raw: Path) -> None:
+    """Take every other one of the validation recordings in the box to test: it has one talker."""
+    for kind in ("speech", "noise"):
+        (raw / kind / "test").mkdir()
+        for path in sorted((raw / kind / "valid").iterdir())[1::2]:
+            shutil.move(path, raw / kind / "test")
+
+
+def render_talkers(pair: Pair, folder: Path) -> float:
+    """Mix and write two talkers as Libri2Mix has them, as long as the shorter one; see below."""
+    assert pair.other is not None
+    both = [read_clip(clip, SAMPLE_RATE) for clip in (pair.speech, pair.other)]
+    size = min(map(len, both))
+    first, second = (samples[:size] for samples in both)
+    if min(rms(first), rms(second)) < SILENCE_RMS:
+        return 0.0
+    noise = _read_noise(pair, size)
+    mixed = mix_talkers((first, second), noise, pair.ratio, pair.snr, SAMPLE_RATE)
+    for name, samples in mixed.items():
+        place = folder / FOLDERS[PARTS.index(pair.part)] / name
+        write_audio(place / f"{pair.name}.wav", samples, SAMPLE_RATE)
+    return size / SAMPLE_RATE
 
 
 def render_pair(pair: Pair, folder: Path) -> float:

@@ -92,3 +92,40 @@ def mix_at_snr(
     peak = max(float(np.abs(clean).max()), float(np.abs(noisy).max()))
     scale = np.float32(min(1.0, _PEAK / peak))
     return scale * clean, scale * noisy
+
+
+def mix_talkers(
+    talkers: tuple[FloatArray, FloatArray],
+    noise: FloatArray,
+    ratio: float,
+    snr: float,
+    sample_rate: int,
+) -> dict[str, FloatArray]:
+    """Mix two talkers and noise as Libri2Mix has them, by its folders.
+
+    Args:
+        talkers: the two, shape (N,).
+        noise: shape (N,).
+        ratio: active level of the first talker over that of the second, in dB.
+        snr: active level of both together over the RMS of the noise, in dB.
+        sample_rate: in Hz.
+
+    Returns:
+        ``s1``, ``s2``, ``noise``, ``mix_clean`` and ``mix_both``, (N,) float32 under one gain with
+        peaks of at most 0.99.
+
+    Raises:
+        FeatnormError: a talker or the noise is silent.
+    """
+    first, second = talkers
+    levels = [active_level(x, sample_rate) for x in talkers]
+    if 0.0 in (*levels, rms(noise)):
+        raise FeatnormError("silence cannot be mixed at a ratio of levels")
+    second = np.float32(levels[0] / levels[1] * 10.0 ** (-ratio / 20.0)) * second
+    both = first + second
+    noise = np.float32(active_level(both, sample_rate) / rms(noise) * 10.0 ** (-snr / 20.0)) * noise
+    mixed = {"s1": first, "s2": second, "noise": noise, "mix_clean": both}
+    mixed["mix_both"] = both + noise
+    peak = max(float(np.abs(x).max()) for x in mixed.values())
+    scale = np.float32(min(1.0, _PEAK / peak))
+    return {name: scale * x for name, x in mixed.items()}

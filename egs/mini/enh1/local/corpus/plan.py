@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -31,7 +32,10 @@ Speakers = dict[str, dict[str, list[Path]]]
 
 @dataclass(frozen=True)
 class Pair:
-    """One pair to make: its name, its pieces, and where in the noise (0 to 1) to begin."""
+    """One pair to make: its name, its pieces, and where in the noise (0 to 1) to begin.
+
+    Of two talkers it has the ``other`` one, too, and the ``ratio`` of their levels in dB.
+    """
 
     name: str
     part: str
@@ -40,6 +44,8 @@ class Pair:
     noise_name: str
     snr: float
     place: float
+    other: Clip | None = None
+    ratio: float = 0.0
 
 
 def named_parts(root: Path, paths: list[Path], test: bool) -> Files | None:
@@ -191,3 +197,41 @@ def make_pairs(
                 Pair(f"{name}_{counters[name]:0{width}d}", part, clip, noise, label, snr, place)
             )
     return pairs
+
+
+def add_talkers(
+    pairs: list[Pair], clips: int, people: dict[str, str], rng: np.random.Generator
+) -> list[Pair]:
+    """Give every pair another talker of its part, at -5 to 5 dB, each as often as the others.
+
+    Args:
+        pairs: as ``make_pairs`` gives them, so many ``clips`` a copy.
+        clips: how many.
+        people: who speaks in a file.
+        rng: orders the clips and draws the levels.
+
+    Returns:
+        The pairs, called as in Libri2Mix: ``<talker>-<number>_<talker>-<number>``.
+
+    Raises:
+        FeatnormError: but one speaks in all of them.
+    """
+    order = [int(place) for place in rng.permutation(clips)]
+    mixed = []
+    for number, place in enumerate(order * (len(pairs) // clips)):
+        copy, turn = divmod(number, clips)
+        pair = pairs[copy * clips + place]
+        who = people[pair.speech.path]
+        behind = [order[(turn + 1 + step) % clips] for step in range(clips - 1)]
+        others = [pairs[copy * clips + one] for one in behind]
+        others = [one for one in others if people[one.speech.path] != who]
+        if not others:
+            raise FeatnormError(f"only one talker is there to {pair.part}: two are needed")
+        other = others[copy % len(others)]
+        name = "_".join(
+            f"{re.sub(r'[-_/]', '.', people[one.speech.path])}-{one.name.split('_')[1]}"
+            for one in (pair, other)
+        )
+        ratio = float(rng.uniform(-5.0, 5.0))
+        mixed.append(replace(pair, name=name, other=other.speech, ratio=ratio))
+    return mixed

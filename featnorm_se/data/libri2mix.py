@@ -1,0 +1,45 @@
+"""Libri2Mix as its official scripts write it: two talkers of LibriSpeech, with noise and without.
+
+J. Cosentino et al., "LibriMix: An open-source dataset for generalizable speech separation", 2020,
+arXiv 2005.11262.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from featnorm_se.data.corpus import SETS, CorpusSet, find_pairs
+
+FOLDERS = ("train-100", "dev", "test")
+
+
+def find_libri2mix(db_root: Path, mix: str = "both") -> dict[str, CorpusSet]:
+    """List train, valid and test of a folder in Libri2Mix's layout.
+
+    A recording is called ``<one>_<other>``, where a talker's name ends at the first ``-``.
+
+    Args:
+        db_root: holds ``wav16k/min``, or is that folder: ``train-100``, ``dev`` and ``test`` with
+            ``mix_both`` or ``mix_clean``, ``s1`` and ``s2`` in each and, perhaps, ``utt2cond``.
+        mix: ``both`` talkers and noise, or ``clean``, without.
+
+    Raises:
+        FeatnormError: a folder is missing, or no recording has its talkers' files.
+    """
+    whole, sets = db_root / "wav16k" / "min", {}
+    for name, part in zip(SETS, FOLDERS, strict=True):
+        folder = (whole if whole.is_dir() else db_root) / part
+        first, second = (find_pairs(folder / f"mix_{mix}", folder / s) for s in ("s1", "s2"))
+        files = {pair.name: pair.clean for pair in second}
+        pairs = [
+            replace(
+                pair,
+                clean2=files.get(pair.name) or f"{folder}/s2/{pair.name}",
+                speaker="+".join(one.split("-")[0] for one in pair.name.split("_")),
+            )
+            for pair in first
+        ]
+        log = folder / ("utt2cond" if mix == "both" else "no_noise")
+        sets[name] = CorpusSet(pairs, log, f"{part}_{mix}")
+    return sets
