@@ -13,8 +13,7 @@ from typing import Any
 from featnorm_se.data.audio import check_lengths, read_any_audio, to_mono
 from featnorm_se.data.parallel import count_cores, start_pool
 from featnorm_se.errors import FeatnormError
-from featnorm_se.metrics.measures import si_sdr
-from featnorm_se.metrics.pair import at_scoring_rate, join_reasons, score_measures
+from featnorm_se.metrics.pair import at_scoring_rate, join_reasons, score_measures, si_sdr
 
 
 @dataclass(frozen=True)
