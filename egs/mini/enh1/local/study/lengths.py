@@ -153,7 +153,8 @@ def enhance_pieces(
         wav = torch.from_numpy(np.ascontiguousarray(noisy))
         return torch.cat([enhancer.enhance([wav[w.start : w.stop]])[0] for w in plan]).numpy()
     signal = Signal.of(noisy[:, None])
-    return np.concatenate(list(enhance_windows(enhancer, signal, plan, Windowing())))[:, 0]
+    windows = enhance_windows(enhancer, signal, plan, Windowing())
+    return np.concatenate([y[0, 0] for y in windows])
 
 
 def score_utterances(joined: Joined, signal: FloatArray) -> Scores:
