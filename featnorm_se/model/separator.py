@@ -196,7 +196,8 @@ class FeatNormSeparator(AbsSeparator):
                 mask = found.new_zeros(*spectrum.shape[:2], found.shape[-1])
                 mask = mask.masked_scatter(kept[..., None], found)
                 mask = mask * speaks[:, None, None]
-        masks = mask.to(input.real.dtype).chunk(self.num_spk, dim=-1)
+        mask = mask.to(input.real.dtype)
+        masks = mask.chunk(self.num_spk, dim=-1) if self.num_spk > 1 else (mask,)
         named = OrderedDict((f"mask_spk{n}", one) for n, one in enumerate(masks, start=1))
         return [input * one for one in masks], ilens, named
 
