@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import warnings
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
@@ -210,8 +211,8 @@ def choose_device(name: str) -> torch.device:
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if (kind := name.partition(":")[0]) not in ("cpu", "cuda"):
+    if not re.fullmatch(r"cpu|cuda(:\d+)?", name):
         raise FeatnormError(f"--device is auto, cpu or cuda, not {name!r}")
-    if kind == "cuda" and not torch.cuda.is_available():
+    if name != "cpu" and not torch.cuda.is_available():
         raise FeatnormError(f"--device {name}: torch finds no GPU here; try auto or cpu")
     return torch.device(name)

@@ -17,6 +17,7 @@ from featnorm_se.fetch import fetch_hub_folder, is_hub_name
 WEIGHTS, CONFIG = "model.safetensors", "config.yaml"
 # Of a packed model; the statistics only of one that version 0.2 or before has packed.
 MEMBERS = (WEIGHTS, CONFIG, "clean_stats.npz", "results.json", "README.md")
+MOST_TALKERS = 8  # their orders are all tried
 # The packed model that comes with the package, used when none is named.
 SHIPPED = Path(__file__).resolve().parents[1] / "models" / "default.zip"
 
@@ -48,7 +49,12 @@ def count_talkers(source: str | os.PathLike[str]) -> int:
     else:
         path = fetch_hub_folder(str(source), CONFIG, WEIGHTS) if is_hub_name(str(source)) else path
         config = read_config(path / CONFIG) if (path / CONFIG).is_file() else {}
-    return int((config.get("separator_conf") or {}).get("num_spk", 1))
+    model = config.get("separator_conf") or {}
+    talkers = model.get("num_spk", 1) if isinstance(model, dict) else model
+    if not isinstance(talkers, int) or not 0 < talkers <= MOST_TALKERS:
+        told = f"separator_conf.num_spk is {talkers!r}, 1 to {MOST_TALKERS} is wanted"
+        raise FeatnormError(f"{CONFIG} of {source}: {told}")
+    return talkers
 
 
 def read_folder(folder: Path, model_file: str | None = None) -> tuple[dict[str, Any], Weights]:

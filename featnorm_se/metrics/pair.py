@@ -80,8 +80,8 @@ def si_sdr(ref: Array, inf: Array) -> float:
     ``ref`` must not be constant.
     """
     ref, inf = ref - ref.mean(), inf - inf.mean()
-    target = (np.dot(inf, ref) / np.dot(ref, ref)) * ref
-    with np.errstate(divide="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore"):
+        target = (np.dot(inf, ref) / np.dot(ref, ref)) * ref
         ratio = np.sum(target**2) / np.sum((inf - target) ** 2)
         return float(np.clip(10.0 * np.log10(ratio), -LIMIT_DB, LIMIT_DB))
 
@@ -249,7 +249,9 @@ def score_measures(
         reasons |= dict.fromkeys(COMPOSITES, reason)
     if "SI_SDRi" in needed and mix is None:
         reasons["SI_SDRi"] = "needs the input, --mix"
-    elif "SI_SDRi" in needed and "SI_SDR" in known:
+    elif "SI_SDRi" in needed and ("SI_SDR" not in known or np.ptp(np.asarray(mix)) == 0.0):
+        reasons["SI_SDRi"] = reasons.get("SI_SDR", "the input, --mix, is silent")
+    elif "SI_SDRi" in needed:
         known["SI_SDRi"] = known["SI_SDR"] - si_sdr(clean, np.asarray(mix, np.float64))
     if set(DNSMOS) & needed:  # one run of its models gives all four
         try:

@@ -77,11 +77,15 @@ def score_files(task: Task) -> Row:
             infs = max(
                 map(list, permutations(infs)), key=lambda order: sum(map(si_sdr, refs, order))
             )
-        for pair in zip(refs, infs, strict=True):
-            scores, reasons = score_measures(*pair, rates[0], task.metrics, *mix)
+        # All talkers before the row gets any of them: half of a mean is none.
+        judged = [
+            score_measures(*pair, rates[0], task.metrics, *mix)
+            for pair in zip(refs, infs, strict=True)
+        ]
+        for _, reasons in judged:
             row.reasons |= reasons
-            row.scores |= {n: row.scores.get(n, 0.0) + x / count for n, x in scores.items()}
-        row.scores = {n: x for n, x in row.scores.items() if n not in row.reasons}
+        for name in (name for name in task.metrics if name not in row.reasons):
+            row.scores[name] = sum(scores[name] / count for scores, _ in judged)
     except FeatnormError as error:
         row.fault = str(error)
     except Exception as error:  # noqa: BLE001 (one bad utterance must not end the others)

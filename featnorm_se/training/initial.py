@@ -56,7 +56,7 @@ class InitialModel:
             for group, values in given.items()
             for key, value in values.items()
             if (key in (*_SEPARATOR, "num_spk") or group != "separator_conf")
-            and value != fixed[group].get(key)
+            and value != fixed[group].get(key, 1 if key == "num_spk" else None)
         ]
         if wrong:
             raise FeatnormError(

@@ -187,6 +187,7 @@ def test_clipping_is_warned_of(model, tmp_path, capsys, monkeypatch):
         (["empty", "-o", "y"], "holds no audio files"),
         (["x.wav", "--window", "2", "-o", "y.wav"], "overlap must be longer"),
         (["x.wav", "--device", "tpu", "-o", "y.wav"], "--device is auto, cpu or cuda"),
+        (["x.wav", "--device", "cpu:x", "-o", "y.wav"], "--device is auto, cpu or cuda"),
         (["x.wav", "--atten_lim", "0", "-o", "y.wav"], "attenuation limit"),
         (["x.wav", "--model_file", "gone.pth", "-o", "y.wav"], "holds no gone.pth"),
         (["x.wav", "x.wav", "-o", "y"], "x.wav and x.wav would both go to y/x.wav"),

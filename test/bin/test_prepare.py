@@ -14,8 +14,11 @@ import soundfile
 from featnorm_se.bin import run
 from featnorm_se.bin.prepare import main
 from featnorm_se.data.audio import read_audio, resample
-from featnorm_se.data.datadir import validate_data_dir
+from featnorm_se.data.corpus import CorpusSet
+from featnorm_se.data.datadir import Utterance, validate_data_dir
+from featnorm_se.data.prepare import _fingerprint
 from featnorm_se.data.scp import read_scp
+from featnorm_se.files import stamp
 
 SHARED = Path(__file__).parents[2].parent / "shared" / "data"
 NAMES = {
@@ -440,6 +443,17 @@ def test_a_command_runs_only_when_allowed(root: Path, capsys) -> None:
     assert (root / "ran").exists()
     path = read_scp(root.parent / "data" / "train" / "wav.scp")["p227_001"]
     assert np.array_equal(read_audio(path), read_audio(sound))
+
+
+def test_one_talkers_pairs_have_the_fingerprint_that_they_had(tmp_path: Path) -> None:
+    # Of 0.2.0: an experiment that was trained there goes on, and is not taken for another's.
+    pairs = [Utterance("a", str(tmp_path / "a.wav"), "/none/b.wav", "p1", span=(0.5, 1.0))]
+    told = (
+        f"Utterance(name='a', noisy='{tmp_path}/a.wav', clean='/none/b.wav', speaker='p1',"
+        " seconds=0.0, condition=None, cut=0, span=(0.5, 1.0), channel=None)"
+    )
+    want = stamp([Path("/none/log"), str(tmp_path / "a.wav"), "/none/b.wav", told])
+    assert _fingerprint(CorpusSet(pairs, Path("/none/log"), "test")) == want
 
 
 def test_other_recordings_in_the_same_place_are_told(root: Path, capsys) -> None:

@@ -71,7 +71,8 @@ def test_all_of_the_model_is_taken_over(tmp_path, packed, norm, conf):
         pack(init, tmp_path / "old.zip")
         init = tmp_path / "old.zip"
     model = read_initial(init)
-    config = model.complete({"separator_conf": {"freeze": "all", "upstream": "tera_tiny"}})
+    given = {"freeze": "all", "upstream": "tera_tiny", "num_spk": 1}  # the model leaves 1 unsaid
+    config = model.complete({"separator_conf": given})
     assert config["criterions"][0]["name"] == "log1p_l1"
     given = {"output_dir": str(tmp_path), "resume": True, "seed": 1, "loss_wrapper": None}
     given |= {"upstream_ckpt": "/no/such.pt", "init_model": str(init), "init": "xavier_uniform"}
