@@ -184,3 +184,12 @@ def test_the_order_of_best_si_sdr_counts_and_scores_are_means(tmp_path):
     pairs = [((path[s],), (path[i],)) for s, i in (("s1", "b"), ("s2", "a"))]
     alone = [score_files(Task("u", *pair, metrics[:1])).scores["SI_SDR"] for pair in pairs]
     assert scored("a", "b")["SI_SDR"] == sum(alone) / 2
+    # One folder with what enhance writes of both is judged talker by talker.
+    for name in ("s1/u", "s2/u", "all/u_spk1", "all/u_spk2"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+    for name, wave in {"s1/u": "s1", "s2/u": "s2", "all/u_spk1": "a", "all/u_spk2": "b"}.items():
+        (tmp_path / f"{name}.wav").write_bytes(Path(path[wave]).read_bytes())
+    both = [str(tmp_path / "s1"), str(tmp_path / "s2")]
+    summary = scoring.score_set(both, str(tmp_path / "all"), tmp_path / "out", ("SI_SDR",), nj=1)
+    found = summary["metrics"]["SI_SDR"]["mean"]
+    assert found == pytest.approx(scored("a", "b")["SI_SDR"], abs=1e-4)

@@ -106,8 +106,11 @@ def _list_both(
     if len(clean) != len(judged):
         raise FeatnormError(f"--ref names {len(clean)} talkers and --inf {len(judged)}")
     found = []
-    for ref, inf in zip(clean, judged, strict=True):
+    for number, (ref, inf) in enumerate(zip(clean, judged, strict=True), start=1):
         refs, infs = read_listing(ref), read_listing(inf)
+        if len(clean) > 1:  # enhance writes all talkers to one folder
+            own = {name: path for name, path in infs.items() if name.endswith(f"_spk{number}")}
+            infs = own or infs
         noise = {name + NOISE_SUFFIX for name in infs} & infs.keys() - refs.keys()
         infs = {name: path for name, path in infs.items() if name not in noise}
         twins, rule = match_names(infs, refs)
