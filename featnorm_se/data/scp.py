@@ -174,6 +174,8 @@ def list_enhanced(keys: Iterable[str], output: Path, talkers: int = 1) -> None:
             f"{len(missing)} of {len(files)} utterances were not enhanced, {missing[0]} first:"
             " run stage 4 again"
         )
+    if talkers == 1:  # of an earlier model that parted two
+        (output / "spk2.scp").unlink(missing_ok=True)
     for n in range(talkers):
         entries = {key: os.path.abspath(paths[n]) for key, paths in files.items()}
         write_scp(output / f"spk{n + 1}.scp", entries)
