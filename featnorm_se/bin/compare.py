@@ -29,11 +29,13 @@ def main(argv: Sequence[str]) -> None:
     """Compare, print the table and draw the picture."""
     args = get_parser().parse_args(argv)
     from featnorm_se.metrics.summary import align
+    from featnorm_se.report.figure import axis_label
     from featnorm_se.report.paired import compare_folders, comparison_table
     from featnorm_se.report.plots import write_differences
 
     comparisons = compare_folders(args.baseline, args.others, args.metric, args.testset)
     output = args.output or f"{args.others[0]}/compare.png"
+    print(f"differences in {axis_label(args.metric)}")
     print(align(comparison_table(comparisons, args.metric)))
     write_differences(comparisons, args.metric, output)
     print(f"\nwritten: {output}")

@@ -53,6 +53,12 @@ def marker(index: int) -> str:
     return MARKERS[(index + index // len(MARKERS)) % len(MARKERS)]
 
 
+def folded(label: str, width: int) -> str:
+    """Break what is longer than so many characters into lines, at underscores and blanks."""
+    piece = re.compile(rf".{{1,{width}}}$|.{{0,{width - 1}}}[_ ]|.{{{width}}}")
+    return "\n".join(part for line in label.split("\n") for part in piece.findall(line))
+
+
 def axis_label(metric: str) -> str:
     """Return a metric's name with its unit."""
     return f"{metric} ({METRICS[metric].unit})"

@@ -7,7 +7,7 @@ the same in all plots; what has none, the noisy input, is grey.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,6 +20,7 @@ from featnorm_se.report.figure import (
     PALETTE,
     axis_label,
     color,
+    folded,
     marker,
     new_figure,
     to_png,
@@ -36,6 +37,7 @@ Numbers = Mapping[str, int]
 
 WIDTH = 6.4
 MOST_DOTS = 1500
+_ROW, _LEGEND = 28, 60  # characters in a line of a row's name and of a legend
 _COLOURS = {"clean": PALETTE[2], "noisy": PALETTE[1], "normalized": PALETTE[0]}
 _LABELS = {"clean": "clean", "noisy": "noisy", "normalized": "noisy, after FN"}
 
@@ -50,7 +52,8 @@ def training_curves(curves: Mapping[str, Curves], numbers: Numbers, title: str) 
                 style: dict[str, Any] = {"color": color(number), "markersize": 4}
                 style["marker"] = marker(number) if len(points) < 30 else None
                 line = "-" if phase == "valid" else "--"
-                axes.plot(*zip(*points, strict=True), line, label=f"{label}, {phase}", **style)
+                name = folded(f"{label}, {phase}", _LEGEND)
+                axes.plot(*zip(*points, strict=True), line, label=name, **style)
         axes.set(xlabel="epoch", ylabel="loss")
         axes.locator_params(axis="x", integer=True)
         axes.grid(True)
@@ -62,12 +65,18 @@ def distributions(
     scores: Mapping[str, Sequence[float]], numbers: Numbers, metric: str, title: str
 ) -> str:
     """Draw the scores of every utterance by label, a row each, with quartiles and the mean."""
-    with new_figure(WIDTH, 0.9 + 0.42 * len(scores)) as figure:
+    with new_figure(WIDTH, 0.9 + _rows_height(scores)) as figure:
         axes = figure.subplots()
         shades = [color(numbers[label]) if label in numbers else GREY for label in scores]
         _boxes(axes, [np.asarray(values) for values in scores.values()], list(scores), shades)
         axes.set(xlabel=axis_label(metric))
         return to_svg(figure, title)
+
+
+def _rows_height(labels: Collection[str]) -> float:
+    """Return the inches that rows with these names need."""
+    lines = 1 + max((folded(label, _ROW).count("\n") for label in labels), default=0)
+    return max(0.42, 0.17 * lines) * len(labels)
 
 
 def _boxes(
@@ -88,14 +97,14 @@ def _boxes(
         )
         axes.boxplot(values, positions=[i], **style)
         axes.scatter(float(values.mean()), i, marker="D", s=26, color=INK, zorder=4)
-    axes.set_yticks(range(len(labels)), labels)
+    axes.set_yticks(range(len(labels)), [folded(label, _ROW) for label in labels])
     axes.set_ylim(len(labels) - 0.45, -0.55)
     axes.grid(True, axis="x")
 
 
 def differences(comparisons: Mapping[str, Contrast], metric: str, title: str) -> str:
     """Draw paired differences of every utterance, a row a comparison, as an ``<svg>``."""
-    with new_figure(WIDTH, 0.9 + 0.42 * len(comparisons)) as figure:
+    with new_figure(WIDTH, 0.9 + _rows_height(comparisons)) as figure:
         _draw_differences(figure.subplots(), comparisons, metric)
         return to_svg(figure, title)
 
@@ -104,7 +113,7 @@ def write_differences(
     comparisons: Mapping[str, Contrast], metric: str, path: str | os.PathLike[str]
 ) -> None:
     """Draw paired differences of every utterance, a row a comparison, as a PNG file."""
-    with new_figure(8.0, 1.2 + 0.6 * len(comparisons)) as figure:
+    with new_figure(8.0, 1.2 + max(0.6 * len(comparisons), _rows_height(comparisons))) as figure:
         _draw_differences(figure.subplots(), comparisons, metric)
         to_png(figure, path)
 
@@ -131,7 +140,7 @@ def by_snr(
                 number = numbers[label]
                 style = {"color": color(number), "marker": marker(number), "linestyle": "-"}
             heights = [values[level] for level in levels]
-            axes.plot(levels, heights, markersize=5, label=label, **style)
+            axes.plot(levels, heights, markersize=5, label=folded(label, _LEGEND), **style)
         levels = sorted({level for values in means.values() for level in values})
         axes.set_xticks(levels, [f"{level:g}" for level in levels])
         axes.set(xlabel="SNR of the noisy input (dB)", ylabel=axis_label(metric))

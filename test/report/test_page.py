@@ -20,8 +20,9 @@ import soundfile
 from featnorm_se.report import plots
 from featnorm_se.report.examples import choose, data_uri
 from featnorm_se.report.experiments import read_experiments
-from featnorm_se.report.figure import INK
+from featnorm_se.report.figure import INK, folded
 from featnorm_se.report.page import build_page
+from featnorm_se.report.paired import compare
 
 NAMES = (os.environ.get("CHROMIUM", ""), "chromium", "chromium-browser")
 CHROMIUM = next(filter(None, map(shutil.which, NAMES)), None)
@@ -155,6 +156,24 @@ def test_curves_are_labelled_and_take_the_pages_colour() -> None:
     assert "currentColor" in svg and INK not in svg
     assert 'aria-label="Curves of &quot;tera&quot; &amp; &lt;more&gt;"' in svg
     assert "<metadata" not in svg and "<?xml" not in svg
+
+
+@pytest.mark.filterwarnings("error")
+def test_long_names_leave_room_for_the_picture() -> None:
+    name = "tera_small_pretrained_utterance_auto_train_seed0_num_iters_per_epoch=3_batch_size=2"
+    numbers, scores = {name: 0}, {name: [1.0, 2.0, 3.0], "noisy": [1.0, 1.5]}
+    pair = compare(*({str(i): {"STOI": float(i)} for i in range(3)} for _ in range(2)), "STOI")
+    pictures = [
+        plots.distributions(scores, numbers, "STOI", "a"),
+        plots.differences({f"{name}\n less {name}": pair}, "STOI", "b"),
+        plots.by_snr({name: {0.0: 1.0, 5.0: 2.0}}, numbers, "STOI", "c"),
+        plots.training_curves({name: {"valid": [(1, 0.5), (2, 0.4)]}}, numbers, "d"),
+    ]
+    for picture in pictures:
+        texts = re.findall(r"<text[^>]*>([^<]*)</text>", picture)
+        assert max(map(len, texts)) <= 60 and "_batch_size=2" in "".join(texts)
+    label = "tera_small utterance layer.2 seed 1"
+    assert folded(label, 40) == label and folded("x" * 70, 28).count("\n") == 2
 
 
 def test_a_spectrogram_of_a_tone_is_where_and_as_loud_as_it_should_be() -> None:

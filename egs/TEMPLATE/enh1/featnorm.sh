@@ -177,6 +177,8 @@ if runs 1; then
             [ -z "${noise_root}" ] || mini_options+=(--noise_root "${noise_root}")
             "${python}" local/make_mini.py "${mini_options[@]}"
             db_root="${dumpdir}/mini"
+            # One who validates alone is p226.
+            [ "${num_spk}" = 2 ] || compgen -G "${db_root}/clean_trainset_28spk_wav/p287_*" > /dev/null || prepare_options+=(--valid_speakers p226)
             [ "${num_spk}" = 1 ] || { prepare=libri2mix; prepare_options+=(--mix "${mix}"); }
             ;;
         voicebank_demand)

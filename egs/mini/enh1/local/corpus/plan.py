@@ -69,13 +69,20 @@ def split_speakers(root: Path, paths: list[Path], rng: np.random.Generator, test
         Files by speaker, for each part.
 
     Raises:
-        FeatnormError: there are too few speakers: 2 to train, 2 to validate, 1 to test.
+        FeatnormError: there are too few speakers: 2 to train, 2 to validate, 1 to test; or of the
+            folders one has no speaker of its own.
     """
     if named := named_parts(root, paths, test):
         people = {part: by_speaker(files, root) for part, files in named.items()}
         for part, others in (("valid", ["train"]), ("test", ["train", "valid"])):
             heard = set().union(*(people[other] for other in others))
             people[part] = {who: files for who, files in people[part].items() if who not in heard}
+            if not people[part] and named[part]:
+                raise FeatnormError(
+                    f"{root / part} has no speaker of its own: all are heard in"
+                    f" {' or '.join(others)} too; a speaker is told by a LibriSpeech name, a VCTK"
+                    " name, or the folder"
+                )
         return people
     folders = split_by_folder(root, paths)
     if folders:
