@@ -16,8 +16,11 @@ _HUB_FILE = re.compile(r"https://huggingface\.co/([^/]+/[^/]+)/resolve/([^/]+)/(
 
 
 def is_hub_name(source: str) -> bool:
-    """Whether it reads like ``owner/name`` or ``owner/name@revision``, and is no path here."""
-    return bool(_HUB_NAME.fullmatch(source)) and not Path(source).exists()
+    """Whether it reads like ``owner/name`` or ``owner/name@revision``, and is no path here.
+
+    What lies in a folder that is here, as a mistyped ``exp/name``, is no name either.
+    """
+    return bool(_HUB_NAME.fullmatch(source)) and not Path(source).parent.is_dir()
 
 
 def split_hub_file(url: str) -> tuple[str, str] | None:

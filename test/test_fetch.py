@@ -93,6 +93,7 @@ def test_what_is_a_name_on_the_hub_and_what_a_path(tmp_path, monkeypatch) -> Non
     assert not any(map(is_hub_name, paths))
     Path("microsoft/wavlm-base-plus").mkdir(parents=True)
     assert not is_hub_name(names[0])
+    assert not is_hub_name("microsoft/mistyped")
     address = "https://huggingface.co/s3prl/mockingjay/resolve/main/x/states.ckpt?download=true"
     assert split_hub_file(address) == ("s3prl/mockingjay@main", "x/states.ckpt")
     assert split_hub_file("https://example.org/a/b/resolve/main/x") is None
