@@ -158,9 +158,9 @@ class WatchedBatches:
                 )
         if not self.step:
             raise FeatnormError(
-                f"the {self.reporter.key} set gives no batch: are there fewer pieces than"
-                " batch_size, or are all utterances shorter than chunk_length (then set"
-                " chunk_discard_short_samples: false)?"
+                f"the {self.reporter.key} set gives no batch: it has fewer pieces than batch_size"
+                " (try --set batch_size=2), or all its utterances are shorter than chunk_length"
+                " (then set chunk_discard_short_samples: false)"
             )
 
     def place(self) -> str:
