@@ -44,7 +44,8 @@ def test_it_prints_and_draws_and_refuses_in_one_line(
     picture = tmp_path / "out/compare.png"
     command = [str(tmp_path / "a"), str(tmp_path / "b"), "--output", str(picture)]
     assert run(compare.main, command) == 0
-    line = capsys.readouterr().out.splitlines()[1]
+    told, _, line = capsys.readouterr().out.splitlines()[:3]
+    assert told == "differences in PESQ_WB (MOS-LQO)"
     assert line.split() == ["b", "less", "a", "6", "+0.250", "0.250", "..", "0.250", "6", "0", "0"]
     assert picture.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
     # Else in the folder of what is judged, not where one stands.
