@@ -58,23 +58,19 @@ def main(argv: Sequence[str]) -> None:
     corpus, root = args.corpus, args.db_root
     if args.test_root and corpus in ("kaldi", "libri2mix"):
         raise FeatnormError(f"--test_root is not for {corpus}: {root}/test has the pairs")
-    if args.corpus == "libri2mix":
-        sets = find_libri2mix(args.db_root, args.mix)
-    elif args.corpus == "kaldi":
-        if args.db_root.absolute() == args.output.absolute():
+    if corpus == "libri2mix":
+        sets = find_libri2mix(root, args.mix)
+    elif corpus == "kaldi":
+        if root.absolute() == args.output.absolute():
             raise FeatnormError(f"--db_root and the output are the same folder, {args.output}")
-        sets = find_kaldi(args.db_root, args.allow_pipes == "true")
-    elif args.corpus == "folders":
-        sets = find_folders(args.db_root, valid_speakers, args.test_root)
+        sets = find_kaldi(root, args.allow_pipes == "true")
+    elif corpus == "folders":
+        sets = find_folders(root, valid_speakers, args.test_root)
     else:
-        sets = find_voicebank_demand(
-            args.db_root,
-            wav_dir.parent / "unpacked",
-            args.test_root,
-            valid_speakers,
-        )
+        unpacked = wav_dir.parent / "unpacked"
+        sets = find_voicebank_demand(root, unpacked, args.test_root, valid_speakers)
     record = prepare_sets(sets, args.output, wav_dir, args.nj, args.skip_bad == "true")
-    for line in describe(record["counts"], official=args.corpus == "voicebank_demand"):
+    for line in describe(record["counts"], official=corpus == "voicebank_demand"):
         print(line)
 
 

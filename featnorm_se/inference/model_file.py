@@ -28,14 +28,11 @@ def read_model(
     source: str | os.PathLike[str], model_file: str | None = None
 ) -> tuple[dict[str, Any], Weights]:
     """Return the configuration and the weights; see ``Enhancer.from_pretrained``."""
-    path = Path(source)
+    path = _find(source)
     if path.is_file():
         if model_file:
             raise FeatnormError(f"{path} is a packed model: --model_file is for folders")
-        config = parse_config(read_member(path, CONFIG), f"{CONFIG} in {path}")
-        return config, parse_weights(read_member(path, WEIGHTS), f"{WEIGHTS} in {path}")
-    if is_hub_name(str(source)):
-        path = fetch_hub_folder(str(source), CONFIG, WEIGHTS)
+        return _config(path), parse_weights(read_member(path, WEIGHTS), f"{WEIGHTS} in {path}")
     if not path.is_dir():
         raise FeatnormError(f"{path}: there is no such experiment's folder or packed model")
     return read_folder(path, model_file)
@@ -43,18 +40,25 @@ def read_model(
 
 def count_talkers(source: str | os.PathLike[str]) -> int:
     """Return how many talkers a model parts, from its configuration alone; 1: it enhances."""
-    path = Path(source)
-    if path.is_file():
-        config = parse_config(read_member(path, CONFIG), f"{CONFIG} in {path}")
-    else:
-        path = fetch_hub_folder(str(source), CONFIG, WEIGHTS) if is_hub_name(str(source)) else path
-        config = read_config(path / CONFIG) if (path / CONFIG).is_file() else {}
-    model = config.get("separator_conf") or {}
+    model = _config(_find(source)).get("separator_conf") or {}
     talkers = model.get("num_spk", 1) if isinstance(model, dict) else model
     if not isinstance(talkers, int) or not 0 < talkers <= MOST_TALKERS:
         told = f"separator_conf.num_spk is {talkers!r}, 1 to {MOST_TALKERS} is wanted"
         raise FeatnormError(f"{CONFIG} of {source}: {told}")
     return talkers
+
+
+def _find(source: str | os.PathLike[str]) -> Path:
+    """Return where a model lies; what has a name of Hugging Face's is fetched."""
+    hub = is_hub_name(str(source))
+    return fetch_hub_folder(str(source), CONFIG, WEIGHTS) if hub else Path(source)
+
+
+def _config(path: Path) -> dict[str, Any]:
+    """Return the configuration of a packed model or a folder; empty where a folder has none."""
+    if path.is_file():
+        return parse_config(read_member(path, CONFIG), f"{CONFIG} in {path}")
+    return read_config(path / CONFIG) if (path / CONFIG).is_file() else {}
 
 
 def read_folder(folder: Path, model_file: str | None = None) -> tuple[dict[str, Any], Weights]:
@@ -81,8 +85,7 @@ def find_weights(folder: Path, model_file: str | None = None) -> Path:
     if model_file:
         names = [model_file]
     else:
-        config = read_config(folder / CONFIG) if (folder / CONFIG).is_file() else {}
-        criteria = config.get("best_model_criterion") or [["valid", "loss", "min"]]
+        criteria = _config(folder).get("best_model_criterion") or [["valid", "loss", "min"]]
         best = [".".join(map(str, words[:2])) for words in criteria]
         names = [f"{name}.{kind}.pth" for name in best for kind in ("best", "ave")] + [WEIGHTS]
     found = [folder / name for name in names if (folder / name).is_file()]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import zipfile
 import zlib
 from pathlib import Path
@@ -26,6 +27,14 @@ def unpack(target: Path) -> None:
             zipped.extractall(target)
     except (OSError, zipfile.BadZipFile, zlib.error) as error:
         raise FeatnormError(f"{BOX} is not whole ({error}): git checkout it again") from error
+
+
+def share_valid(raw: Path) -> None:
+    """Take every other one of the validation recordings in the box to test: it has one talker."""
+    for kind in ("speech", "noise"):
+        (raw / kind / "test").mkdir()
+        for path in sorted((raw / kind / "valid").iterdir())[1::2]:
+            shutil.move(path, raw / kind / "test")
 
 
 def copy_test_pairs(raw: Path, folder: Path, limit: int | None) -> list[tuple[str, str, float]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import shutil
 import sys
 import tempfile
 from dataclasses import asdict, dataclass
@@ -13,8 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from corpus.box import BOX, copy_test_pairs, unpack
-from corpus.mix import SILENCE_RMS, mix_at_snr, mix_talkers, rms
+from corpus.box import BOX, copy_test_pairs, share_valid, unpack
 from corpus.plan import (
     PARTS,
     TRAIN_SPEAKERS,
@@ -27,20 +25,18 @@ from corpus.plan import (
     split_noises,
     split_speakers,
 )
-from corpus.sources import Clip, find_audio, read_clip
+from corpus.render import render_pair, render_talkers
+from corpus.sources import Clip, find_audio
 from featnorm_se.data import voicebank_demand as names
-from featnorm_se.data.audio import audio_info, write_audio
 from featnorm_se.data.libri2mix import FOLDERS
 from featnorm_se.data.parallel import parallel_map
 from featnorm_se.data.scp import write_scp
 from featnorm_se.errors import FeatnormError
 from featnorm_se.files import locked, replaced_folder, sha256_file, write_json, write_text
 
-SAMPLE_RATE = 16000
 # Raise it when the same arguments come to give other bytes.
 GENERATOR = 1
 STAMP = "mini.json"
-_TRIES = 8
 
 
 @dataclass(frozen=True)
@@ -268,64 +264,3 @@ def _choose(
     # The speakers' first draws come before anybody's second.
     drawn.sort(key=lambda draw: draw[0])
     return [clips[index] for index in sorted(index for _, index in drawn[:limit])]
-
-
-def share_valid(raw: Path) -> None:
-    """Take every other one of the validation recordings in the box to test: it has one talker."""
-    for kind in ("speech", "noise"):
-        (raw / kind / "test").mkdir()
-        for path in sorted((raw / kind / "valid").iterdir())[1::2]:
-            shutil.move(path, raw / kind / "test")
-
-
-def render_talkers(pair: Pair, folder: Path) -> float:
-    """Mix and write two talkers as Libri2Mix has them, as long as the shorter one; see below."""
-    assert pair.other is not None
-    both = [read_clip(clip, SAMPLE_RATE) for clip in (pair.speech, pair.other)]
-    size = min(map(len, both))
-    first, second = (samples[:size] for samples in both)
-    if min(rms(first), rms(second)) < SILENCE_RMS:
-        return 0.0
-    noise = _read_noise(pair, size)
-    mixed = mix_talkers((first, second), noise, pair.ratio, pair.snr, SAMPLE_RATE)
-    for name, samples in mixed.items():
-        place = folder / FOLDERS[PARTS.index(pair.part)] / name
-        write_audio(place / f"{pair.name}.wav", samples, SAMPLE_RATE)
-    return size / SAMPLE_RATE
-
-
-def render_pair(pair: Pair, folder: Path) -> float:
-    """Mix and write one pair.
-
-    Returns:
-        Its length in seconds; 0 when the speech is silent, and nothing is written.
-
-    Raises:
-        FeatnormError: a source cannot be read, or the noise is silent wherever it was tried.
-    """
-    clean = read_clip(pair.speech, SAMPLE_RATE)
-    if rms(clean) < SILENCE_RMS:
-        return 0.0
-    noise = _read_noise(pair, len(clean))
-    clean, noisy = mix_at_snr(clean, noise, pair.snr, SAMPLE_RATE)
-    folders = names.TEST_FOLDERS if pair.part == "test" else names.TRAIN_FOLDERS
-    for samples, name in zip((noisy, clean), folders, strict=True):
-        write_audio(folder / name / f"{pair.name}.wav", samples, SAMPLE_RATE)
-    return len(clean) / SAMPLE_RATE
-
-
-def _read_noise(pair: Pair, length: int) -> np.ndarray[Any, np.dtype[np.float32]]:
-    """Read ``length`` samples of noise from the pair's place on, repeated when it is shorter."""
-    header = audio_info(pair.noise)
-    wanted = int(np.ceil(length / SAMPLE_RATE * header.sample_rate)) + 1
-    room = max(0, header.frames - wanted)
-    for attempt in range(_TRIES):
-        start = round((pair.place + attempt / _TRIES) % 1.0 * room)
-        frames = min(wanted, header.frames)
-        clip = Clip(str(pair.noise), start, frames, header.sample_rate)
-        noise = read_clip(clip, SAMPLE_RATE)
-        if not room:
-            noise = np.roll(noise, -round(pair.place * len(noise)))
-        if rms(noise) >= SILENCE_RMS:
-            return np.resize(noise, length)
-    raise FeatnormError(f"the noise {pair.noise} is silent: take it out of the noise folder")
