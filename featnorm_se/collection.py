@@ -18,7 +18,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from featnorm_se import __version__
 from featnorm_se.data.audio import FloatArray, audio_info, read_audio
-from featnorm_se.data.parallel import parallel_map
+from featnorm_se.data.parallel import beside, parallel_map
 from featnorm_se.data.scp import read_scp
 from featnorm_se.errors import FeatnormError
 from featnorm_se.files import is_done, locked, mark_done, stamp
@@ -114,20 +114,28 @@ def collect(
     spread: dict[str, SiteStats] = {}
     corpus = samples = 0
     label = f"{kind} statistics" + (f" {shard[0]}/{shard[1]}" if shard[1] > 1 else "")
-    lengths = [0 if device == "cpu" else audio_info(entries[key]).frames for key in keys]
-    batches = like_lengths(lengths, torch.device(device))
-    for batch in progress(batches, label, unit="utterance" if device == "cpu" else "batch"):
-        waves = []
-        for key in (keys[number] for number in batch):
-            wav = read_audio(entries[key], SAMPLE_RATE)
-            waves.append(_without_silence(wav, f"utterance {key} ({entries[key]})"))
-            corpus += int(hashlib.sha256(key.encode() + wav.tobytes()).hexdigest(), 16)
-            samples += len(wav)
-        for found in _of_utterances(upstream, waves, sites, device):
-            for site, value in found.items():
-                own = SiteStats.of(np.concatenate([value.mean, value.std])[None])
-                for known, new in ((totals, value), (spread, own)):
-                    known[site] = known[site].merge(new) if site in known else new
+
+    def read(key: str) -> tuple[Tensor, int, int]:
+        wav = read_audio(entries[key], SAMPLE_RATE)
+        digest = int(hashlib.sha256(key.encode() + wav.tobytes()).hexdigest(), 16)
+        return _without_silence(wav, f"utterance {key} ({entries[key]})"), len(wav), digest
+
+    def frames(key: str) -> int:
+        return 0 if device == "cpu" else audio_info(entries[key]).frames
+
+    with beside(device) as run:
+        alike = like_lengths(list(run(frames, keys)), torch.device(device))
+        batches = [[keys[number] for number in batch] for batch in alike]
+        reading, following = run(read, batches[0]), iter(batches[1:])
+        for _ in progress(batches, label, unit="utterance" if device == "cpu" else "batch"):
+            waves, sizes, digests = zip(*reading, strict=True)
+            reading = run(read, next(following, []))
+            corpus, samples = corpus + sum(digests), samples + sum(sizes)
+            for found in _of_utterances(upstream, waves, sites, device):
+                for site, value in found.items():
+                    own = SiteStats.of(np.concatenate([value.mean, value.std])[None])
+                    for known, new in ((totals, value), (spread, own)):
+                        known[site] = known[site].merge(new) if site in known else new
     meta = {
         "kind": kind,
         "upstream": upstream.name,
@@ -160,14 +168,14 @@ def _without_silence(wav: FloatArray, name: str) -> Tensor:
 
 
 def _of_utterances(
-    upstream: Upstream, waves: list[Tensor], sites: Sequence[str], device: str
+    upstream: Upstream, waves: Sequence[Tensor], sites: Sequence[str], device: str
 ) -> list[dict[str, SiteStats]]:
     """Return each utterance's own statistics, of waves (N,) that go through the model at once."""
     levels = [20 * np.log10(float(wav.double().square().mean().sqrt())) for wav in waves]
     found = [{LEVEL_SITE: SiteStats.of(np.array([[level]]))} for level in levels]
     lengths = torch.tensor([len(wav) for wav in waves])
     with torch.inference_mode():
-        batch = pad_sequence(waves, batch_first=True).to(device)
+        batch = pad_sequence([*waves], batch_first=True).to(device)
         features, frames = upstream.extract(batch, lengths, sites, apply_norms=False)
         for site in sites:
             x = features[site].double()

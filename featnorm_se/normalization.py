@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from featnorm_se.errors import FeatnormError
 from featnorm_se.names import FEATURE_NORMS
 from featnorm_se.statistics import SiteStats
-from featnorm_se.upstream.batching import padding_mask
+from featnorm_se.upstream.batching import on_device, padding_mask
 
 
 class FeatureNorm(nn.Module):
@@ -104,7 +104,7 @@ class FeatureNorm(nn.Module):
         mask = count = None
         if lengths is not None:
             mask = (~padding_mask(lengths, h.shape[1], h.device))[..., None].to(h.dtype)
-            count = lengths.to(h, non_blocking=True).clamp_min(1)[:, None, None]
+            count = on_device(lengths, h.device).clamp_min(1)[:, None, None]
         centred, deviation = self._centre(h, mask, count)
         y = centred * (self.std.to(h.dtype) / deviation) + self.mean.to(h.dtype)
         if self.weight is not None:
@@ -150,6 +150,6 @@ class LevelNorm(nn.Module):
     def forward(self, wav: Tensor, lengths: Tensor) -> Tensor:
         """Scale wav (B, N), of ``lengths`` (B,) valid samples; silence stays silence."""
         valid = ~padding_mask(lengths, wav.shape[1], wav.device)
-        count = lengths.to(wav, non_blocking=True).clamp_min(1)[:, None]
+        count = on_device(lengths, wav.device).clamp_min(1)[:, None]
         rms = ((wav * valid).square().sum(dim=1, keepdim=True) / count).sqrt()
         return wav * (10 ** (self.level_db / 20)).to(wav.dtype) / rms.clamp_min(1e-8)

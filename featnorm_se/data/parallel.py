@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from multiprocessing import get_context, parent_process
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from featnorm_se.errors import FeatnormError
 from featnorm_se.progress import progress
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+Beside = Callable[[Callable[[Any], Any], Iterable[Any]], Iterable[Any]]
 
 
 def parallel_map(
@@ -22,6 +24,7 @@ def parallel_map(
     items: Sequence[Item],
     nj: int,
     label: str,
+    unit: str = "file",
 ) -> list[Result]:
     """Apply ``function`` to every item and keep the order; report progress on stderr.
 
@@ -30,6 +33,7 @@ def parallel_map(
         items: what to work on.
         nj: processes, at most one a core; with 1 the work is done in this process.
         label: what the progress bar begins with.
+        unit: what it calls an item.
 
     Returns:
         One result an item, in the items' order.
@@ -42,17 +46,31 @@ def parallel_map(
         raise FeatnormError(f"--nj {nj}: at least one job is needed")
     workers = min(nj, len(items), count_cores())
     if workers <= 1:
-        return list(progress(map(function, items), label, len(items)))
+        return list(progress(map(function, items), label, len(items), unit))
     chunk = max(1, min(32, len(items) // (4 * workers)))
     pool = start_pool(workers)
     try:
-        return list(progress(pool.map(function, items, chunksize=chunk), label, len(items)))
+        done = pool.map(function, items, chunksize=chunk)
+        return list(progress(done, label, len(items), unit))
     except BrokenProcessPool as error:
         raise FeatnormError(
             f"{label}: a worker process died (out of memory?): try a smaller --nj than {nj}"
         ) from error
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def beside(device: str) -> Iterator[Beside]:
+    """Yield what applies a function to items at once: in threads while a GPU computes.
+
+    A processor has no time to spare, so there it is done right away, in this thread.
+    """
+    if device == "cpu":
+        yield lambda function, items: list(map(function, items))
+    else:
+        with ThreadPoolExecutor(min(8, count_cores())) as pool:
+            yield pool.map
 
 
 def count_cores() -> int:

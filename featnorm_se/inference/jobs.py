@@ -6,7 +6,7 @@ scp and lists them only when all are there.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from functools import lru_cache, partial
@@ -24,7 +24,7 @@ from featnorm_se.data.audio import (
     resampled_length,
     write_audio,
 )
-from featnorm_se.data.parallel import parallel_map
+from featnorm_se.data.parallel import Beside, Result, beside, parallel_map
 from featnorm_se.data.scp import list_enhanced, read_scp
 from featnorm_se.errors import FeatnormError, say
 from featnorm_se.files import is_done, locked, mark_done, remove_temporary, sha256_file, stamp
@@ -38,6 +38,8 @@ from featnorm_se.inference.windows import Windowing
 from featnorm_se.names import SAMPLE_RATE
 from featnorm_se.progress import progress
 from featnorm_se.upstream.fast import has_bf16
+
+Found = tuple[int, Iterable[FloatArray]]  # a file's number, and what the model made of it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,7 +114,7 @@ def enhance_into_folder(
         # On a GPU a process gets many at a time, to take several of like length at once.
         many = 1 if choose_device(settings.device).type == "cpu" else 64
         groups = [jobs[start : start + many] for start in range(0, len(jobs), many)]
-        found = parallel_map(work, groups, nj, "enhancing")
+        found = parallel_map(work, groups, nj, "enhancing", "file" if many == 1 else "batch")
         return [outcome for outcomes in found for outcome in outcomes]
 
 
@@ -120,11 +122,6 @@ def _enhance_unless_done(
     settings: Settings, how: dict[str, object], alone: bool, overwrite: bool, jobs: list[Job]
 ) -> list[Outcome]:
     outcomes: list[Outcome] = []
-
-    def failed(error: FeatnormError) -> None:
-        say(f"failed: {error}")
-        outcomes.append(Outcome("failed", reason=str(error)))
-
     todo: list[tuple[Job, dict[str, object], AudioInput]] = []
     for job in jobs:
         request = {**how, "source": stamp([job.source])}
@@ -134,20 +131,37 @@ def _enhance_unless_done(
         try:
             todo.append((job, request | {"noise": job.noise is not None}, AudioInput(job.source)))
         except FeatnormError as error:
-            failed(error)
+            outcomes.append(_failed(error))
     if not todo:
         return outcomes
     enhancer, signals = load_once(settings), [_signal(source) for _, _, source in todo]
     label = jobs[0].source.name if alone and len(jobs) == 1 else ""  # lines would mix
-    for number, pieces in enhance_signals(enhancer, signals, settings, label):
-        job, request, source = todo[number]
+
+    def write(found: Found) -> Outcome:
+        job, request, source = todo[found[0]]
         try:
-            outcomes.append(_write(enhancer, job, source, pieces))
+            outcome = _write(enhancer, job, source, found[1])
         except FeatnormError as error:
-            failed(error)
-        else:
-            mark_done(job.target, request)
-    return outcomes
+            return _failed(error)
+        mark_done(job.target, request)
+        return outcome
+
+    with beside(enhancer.device.type) as run:
+        done = enhance_signals(enhancer, signals, settings, label, run)
+        return outcomes + _finish(run, write, done)
+
+
+def _failed(error: FeatnormError) -> Outcome:
+    say(f"failed: {error}")
+    return Outcome("failed", reason=str(error))
+
+
+def _finish(run: Beside, write: Callable[[Found], Result], done: Iterable[Found]) -> list[Result]:
+    """Write what is enhanced while the next is; what still needs the model, right here."""
+    writing = [
+        run(write, [found]) if isinstance(found[1], list) else [write(found)] for found in done
+    ]
+    return [outcome for outcomes in writing for outcome in outcomes]
 
 
 def enhance_set(
@@ -179,13 +193,18 @@ def enhance_set(
         if not _is_done(job, request):
             todo.append((job, request))
     signals = [Signal(audio_info(job.source).frames, 1, partial(_read, job)) for job, _ in todo]
-    done = enhance_signals(load_once(settings), signals, settings) if todo else iter(())
-    label = f"enhancing, shard {index}/{shards}"
-    for number, pieces in progress(done, label, len(todo), unit="utterance"):
-        job, request = todo[number]
-        for path, y in zip(job.outputs, np.concatenate([*pieces]).T, strict=True):
+
+    def write(found: Found) -> None:
+        job, request = todo[found[0]]
+        for path, y in zip(job.outputs, np.concatenate([*found[1]]).T, strict=True):
             write_audio(path, y, SAMPLE_RATE)
         mark_done(job.target, request)
+
+    if todo:
+        enhancer, label = load_once(settings), f"enhancing, shard {index}/{shards}"
+        with beside(enhancer.device.type) as run:
+            done = enhance_signals(enhancer, signals, settings, run=run)
+            _finish(run, write, progress(done, label, len(todo), unit="utterance"))
     if shards == 1:
         list_enhanced(entries, output, talkers)
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from featnorm_se.data.audio import FloatArray
+from featnorm_se.data.parallel import Beside
 from featnorm_se.errors import FeatnormError
 from featnorm_se.inference.windows import (
     Window,
@@ -105,11 +106,20 @@ def enhance_signals(
     signals: Sequence[Signal],
     windowing: Windowing | None = None,
     label: str = "",
+    run: Beside = map,
 ) -> Iterator[tuple[int, Iterable[FloatArray]]]:
     """Enhance many signals; on a GPU those of like length and up to a window at once.
 
+    Args:
+        enhancer: the model.
+        signals: the noisy signals.
+        windowing: how a long one is cut; ``None``: the defaults.
+        label: see ``enhance_signal``.
+        run: what reads the signals of a batch, as of ``beside``.
+
     Yields:
-        A signal's number and what ``enhance_signal`` yields of it, an error where it is bad.
+        A signal's number and what ``enhance_signal`` yields of it, an error where it is bad; a
+        list is done already, and needs the model no more.
     """
     how = windowing or Windowing()
     for batch in like_lengths([s.samples * s.channels for s in signals], enhancer.device):
@@ -119,14 +129,19 @@ def enhance_signals(
         ]
         if len(batch) > 1 and max(s.samples for s in several) <= how.window * SAMPLE_RATE:
             with suppress(FeatnormError):  # one by one they say which of them is bad
-                pieces = [[y] for y in _enhance_together(enhancer, several)]
+                pieces = [[y] for y in _enhance_together(enhancer, list(run(_loaded, several)))]
         yield from zip(batch, pieces, strict=True)
 
 
+def _loaded(signal: Signal) -> Signal:
+    """Return a signal in memory, without its offset."""
+    whole = np.concatenate([*signal.blocks()])
+    return without_offset(replace(signal, blocks=lambda: iter([whole])))
+
+
 def _enhance_together(enhancer: Enhancer, signals: list[Signal]) -> list[FloatArray]:
-    """Enhance whole signals at once, to (samples, channels) each."""
-    signals = [without_offset(signal) for signal in signals]
-    whole = [torch.from_numpy(np.concatenate([*signal.blocks()])) for signal in signals]
+    """Enhance whole signals that are in memory at once, to (samples, channels) each."""
+    whole = [torch.from_numpy(next(signal.blocks())) for signal in signals]
     limits = [signal.silence for signal in signals for _ in range(signal.channels)]
     upstream = enhancer.separator.upstream
     try:

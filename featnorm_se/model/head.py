@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
+from featnorm_se.upstream.batching import on_device
+
 
 def to_stft_rate(
     features: Tensor, lengths: Tensor, hop: int, offset: int, stft_hop: int, frames: int
@@ -31,7 +33,7 @@ def to_stft_rate(
     if hop == stft_hop and offset == 0 and features.shape[1] >= frames:
         return features[:, :frames]
     at = (torch.arange(frames, device=features.device) * stft_hop - offset) / hop
-    last = (lengths.to(features.device, non_blocking=True) - 1).clamp_min(0)[:, None]
+    last = (on_device(lengths, features.device) - 1).clamp_min(0)[:, None]
     at = torch.minimum(at.clamp_min(0)[None, :], last.to(at.dtype))
     low = at.floor().long()
     high = torch.minimum(low + 1, last)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
+from functools import partial
 from typing import Any
 
 import torch
@@ -15,6 +16,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from featnorm_se.errors import FeatnormError
 from featnorm_se.model.head import HEADS, WeightedSum, to_stft_rate
+from featnorm_se.model.recorded import Recorder
 from featnorm_se.names import DEFAULT_NORM, LEVEL_SITE, check_norm, check_precision
 from featnorm_se.normalization import FeatureNorm, LevelNorm
 from featnorm_se.statistics import FeatureStats
@@ -123,6 +125,7 @@ class FeatNormSeparator(AbsSeparator):
         self.head = HEADS[head](*sizes)
         self.freeze_steps = freeze_steps
         self.has_silence = True
+        self.recorder: Recorder | None = None
         self.precision = check_precision(precision, bf16)
         self.register_buffer("steps", torch.zeros((), dtype=torch.long))
 
@@ -175,6 +178,26 @@ class FeatNormSeparator(AbsSeparator):
         """
         spectrum = torch.complex(input.real.float(), input.imag.float())
         lengths = ilens.cpu()
+        compute = partial(self._masks, lengths=lengths)
+        if self.recorder is not None and self._always_the_same(lengths, spectrum):
+            trained = [p for p in self.parameters() if p.requires_grad]
+            mask = self.recorder(compute, spectrum, trained)
+        else:
+            mask = compute(spectrum)
+        mask = mask.to(input.real.dtype)
+        masks = mask.chunk(self.num_spk, dim=-1) if self.num_spk > 1 else (mask,)
+        named = OrderedDict((f"mask_spk{n}", one) for n, one in enumerate(masks, start=1))
+        return [input * one for one in masks], ilens, named
+
+    def _always_the_same(self, lengths: Tensor, spectrum: Tensor) -> bool:
+        """Whether a step of this shape does the same as the last, whatever the signals are."""
+        whole = int(lengths.min()) == spectrum.shape[1]
+        by_itself = not torch.is_autocast_enabled(spectrum.device.type)
+        once = not self.upstream.gradient_checkpointing
+        return self.training and whole and not self.has_silence and by_itself and once
+
+    def _masks(self, spectrum: Tensor, lengths: Tensor) -> Tensor:
+        """Return the talkers' masks of spectra (B, T, F), (B, T, talkers * F)."""
         with torch.no_grad():
             wav, samples = invert_stft(spectrum, lengths, *self.stft)
             kept = None
@@ -182,24 +205,19 @@ class FeatNormSeparator(AbsSeparator):
                 kept = self._signal_frames(wav, samples, lengths, spectrum.shape[1])
         with computing(spectrum.device, self.precision) if self.training else nullcontext():
             if kept is None:
-                mask = self._mask(spectrum, lengths, wav, samples)
-            else:
-                # Only what holds a signal goes through the model: so the rest counts in no
-                # statistics, no level and no context. It gets the mask 0.
-                speaks = kept.any(dim=1)
-                kept[~speaks, :2] = True  # a model wants a frame to look at
-                wav, samples = keep_blocks(wav, samples, kept[:, :-1], self.stft[1])
-                rows = [frames[row] for frames, row in zip(spectrum, kept, strict=True)]
-                left = kept.sum(dim=1).cpu()
-                found = self._mask(pad_sequence(rows, batch_first=True), left, wav, samples)
-                found = found[~padding_mask(left, found.shape[1], found.device)]
-                mask = found.new_zeros(*spectrum.shape[:2], found.shape[-1])
-                mask = mask.masked_scatter(kept[..., None], found)
-                mask = mask * speaks[:, None, None]
-        mask = mask.to(input.real.dtype)
-        masks = mask.chunk(self.num_spk, dim=-1) if self.num_spk > 1 else (mask,)
-        named = OrderedDict((f"mask_spk{n}", one) for n, one in enumerate(masks, start=1))
-        return [input * one for one in masks], ilens, named
+                return self._mask(spectrum, lengths, wav, samples)
+            # Only what holds a signal goes through the model: so the rest counts in no
+            # statistics, no level and no context. It gets the mask 0.
+            speaks = kept.any(dim=1)
+            kept[~speaks, :2] = True  # a model wants a frame to look at
+            wav, samples = keep_blocks(wav, samples, kept[:, :-1], self.stft[1])
+            rows = [frames[row] for frames, row in zip(spectrum, kept, strict=True)]
+            left = kept.sum(dim=1).cpu()
+            found = self._mask(pad_sequence(rows, batch_first=True), left, wav, samples)
+            found = found[~padding_mask(left, found.shape[1], found.device)]
+            mask = found.new_zeros(*spectrum.shape[:2], found.shape[-1])
+            mask = mask.masked_scatter(kept[..., None], found)
+            return mask * speaks[:, None, None]
 
     def _signal_frames(
         self, wav: Tensor, samples: Tensor, lengths: Tensor, size: int

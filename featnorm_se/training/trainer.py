@@ -15,6 +15,7 @@ from espnet2.train.trainer import Trainer, TrainerOptions
 from espnet2.utils.build_dataclass import build_dataclass
 
 from featnorm_se.errors import FeatnormError
+from featnorm_se.model.recorded import Recorder
 from featnorm_se.training.record import begin_saving, end_saving, read_checkpoint
 from featnorm_se.upstream.batching import may_hold_silence
 
@@ -69,7 +70,12 @@ class FeatNormTrainer(Trainer):
 
     @classmethod
     def run(cls, *, trainer_options: FeatNormOptions, **parts: Any) -> None:
-        """Train to the end."""
+        """Train to the end; on one GPU, steps of one shape are recorded."""
+        model = parts["model"]
+        if trainer_options.ngpu == 1 and model.separator.upstream.fast:
+            torch.cuda.synchronize()
+            torch.cuda.set_stream(torch.cuda.Stream())
+            model.separator.recorder = Recorder()
         super().run(trainer_options=trainer_options, **parts)
         if _is_first(parts["distributed_option"]):
             end_saving(Path(trainer_options.output_dir))

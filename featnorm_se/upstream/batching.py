@@ -16,12 +16,20 @@ from featnorm_se.errors import FeatnormError
 
 
 def padding_mask(lengths: Tensor, size: int, device: torch.device | None = None) -> Tensor:
-    """Return (B, size) booleans, true in the padding, for valid lengths (B,).
-
-    Lengths stay on the processor, where reading them waits for no GPU, nor does this copy of them.
-    """
-    there = lengths.to(device, non_blocking=True)
+    """Return (B, size) booleans, true in the padding, for valid lengths (B,)."""
+    there = lengths if device is None else on_device(lengths, device)
     return torch.arange(size, device=there.device) >= there.unsqueeze(1)
+
+
+def on_device(lengths: Tensor, device: torch.device) -> Tensor:
+    """Return lengths (B,) where they are needed.
+
+    They live on the processor, where reading them waits for no GPU, nor does this copy of them.
+    Equal ones are written there anew, for a recording could not hold a copy.
+    """
+    if lengths.device.type == "cpu" != device.type and bool((lengths == lengths[0]).all()):
+        return torch.full_like(lengths, int(lengths[0]), device=device)
+    return lengths.to(device, non_blocking=True)
 
 
 def zero_padding(x: Tensor, lengths: Tensor) -> Tensor:
@@ -96,6 +104,8 @@ def keep_blocks(
         kept: (B, T) booleans, as of ``signal_blocks``; each row keeps one at least.
         block: samples in a block.
     """
+    if bool(kept.all()) and int(wav_lengths.min()) == wav.size(1):
+        return wav, wav_lengths
     masks = kept.repeat_interleave(block, dim=1)
     rows = [
         row[:n][mask[:n]] for row, mask, n in zip(wav, masks, wav_lengths.tolist(), strict=True)

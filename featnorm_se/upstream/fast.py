@@ -1,8 +1,9 @@
 """Our own arithmetic on s3prl's weights: the waveform models' numbers, to rounding, in less time.
 
 The plain path is s3prl's own modules; ``Upstream.configure(fast=...)`` chooses, and
-``waveform.py`` asks here for two things only: the output of the convolutions (``encode``) and of
-a transformer layer (``run_layer``). Here is also known what precisions a device computes in.
+``waveform.py`` asks here for three things only: the output of the convolutions (``encode``), of
+the positional one (``convolve``) and of a transformer layer (``run_layer``). Here is also known
+what precisions a device computes in.
 
 Convolutions are matrix products over (frames, channels). One of stride s reads its input in rows
 of s frames: output t is row t times the first s taps, plus row t + 1 times the next s taps, and so
@@ -19,13 +20,14 @@ utterance; here torch's kernel gets it gated, and it is kept once for all layers
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
+from functools import lru_cache
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from featnorm_se.upstream.batching import padding_mask
+from featnorm_se.upstream.batching import on_device, padding_mask
 
 
 def has_bf16(device: torch.device) -> bool:
@@ -124,7 +126,7 @@ def _moments(windows: Tensor, counts: list[int]) -> tuple[Tensor, Tensor]:
     x = windows[:, : max(counts)].double()
     lengths = torch.tensor(counts)
     inside = ~padding_mask(lengths, x.size(1), x.device).unsqueeze(-1)
-    total = lengths.to(x, non_blocking=True).view(-1, 1, 1)
+    total = on_device(lengths, x.device).to(x.dtype).view(-1, 1, 1)
     mean = (x * inside).sum(1, keepdim=True) / total
     x = (x - mean) * inside
     return mean.squeeze(1), x.transpose(1, 2) @ x / total
@@ -189,6 +191,37 @@ class _StridedProduct(torch.autograd.Function):
             of_x = wide.view_as(x)
             torch.ops.aten.gelu_backward.grad_input(of_x, x, grad_input=of_x)
         return of_x, of_weight, of_bias, None
+
+
+def convolve(conv: nn.Conv1d, x: Tensor) -> Tensor:
+    """Run a grouped convolution of stride 1 as a product of Fourier transforms.
+
+    Args:
+        conv: its hooks, such as weight norm's, are called.
+        x: (B, C, T) float32.
+
+    Returns:
+        (B, C', T + 2 P - K + 1) for kernels of K and a padding of P on either side.
+    """
+    for hook in conv._forward_pre_hooks.values():
+        hook(conv, (x,))
+    kernel, padding = conv.kernel_size[0], int(conv.padding[0])
+    size = fft_size(x.size(-1) + kernel - 1)
+    signal = torch.fft.rfft(x, size).unflatten(1, (conv.groups, -1))
+    taps = torch.fft.rfft(conv.weight, size).unflatten(0, (conv.groups, -1)).conj()
+    # For each frequency and group a matrix product over the group's channels.
+    product = torch.einsum("bgif,goif->bgof", signal, taps).flatten(1, 2)
+    y = torch.fft.irfft(product, size).roll(padding, -1)
+    y = y[..., : x.size(-1) + 2 * padding - kernel + 1]
+    return y if conv.bias is None else y + conv.bias[:, None]
+
+
+@lru_cache
+def fft_size(least: int) -> int:
+    """Return a size of at least ``least`` that a Fourier transform takes fast."""
+    from scipy.fft import next_fast_len
+
+    return int(next_fast_len(least, real=True))
 
 
 def run_layer(

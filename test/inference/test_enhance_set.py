@@ -78,10 +78,10 @@ def test_every_key_of_the_decoding_yaml_does_something(tiny_experiment, scp, tmp
     asked = []
     called = jobs.enhance_signals
 
-    def listening(model, signals, how):
+    def listening(model, signals, how, **rest):
         cut = (how.window, how.overlap, how.stats, model.precision, model.left_in)
         asked.extend([cut] * len(signals))
-        return called(model, signals, how)
+        return called(model, signals, how, **rest)
 
     monkeypatch.setattr(jobs, "enhance_signals", listening)
     jobs.load_once.cache_clear()

@@ -157,7 +157,8 @@ def stage_3(args: argparse.Namespace, folder: Path) -> None:
     ]
     command += ["--upstream", args.upstream, "--upstream_ckpt", "scratch"]
     command += ["--ngpu", str(int(args.device == "cuda"))]
-    sets = [f"max_epoch={epochs}", "chunk_length=64000", "use_matplotlib=false"]
+    sets = [f"max_epoch={epochs}", "keep_nbest_models=10", "chunk_length=64000"]
+    sets += ["use_matplotlib=false"]
     sets += ["batch_size=1", "num_workers=0"] if args.quick else ["batch_size=16", "num_workers=8"]
     busy: list[tuple[float, float]] = []
     watch = None
