@@ -19,6 +19,8 @@ from featnorm_se import Enhancer
 from featnorm_se.collection import collect
 from featnorm_se.data.datadir import Utterance, write_data_dir
 from featnorm_se.data.scp import read_scp
+from featnorm_se.model.recorded import Recorder
+from featnorm_se.model.separator import FeatNormSeparator
 from featnorm_se.training.experiment import Experiment, train
 from featnorm_se.upstream import load_upstream
 
@@ -126,6 +128,47 @@ def test_features_and_gradients(upstream: str, fast: bool) -> None:
         assert off <= 5e-3 * wanted.abs().max() + 1e-4 * largest, name
 
 
+@pytest.mark.parametrize("norm", ["none", "utterance", "mix", "level"])
+@pytest.mark.parametrize("upstream", UPSTREAMS)
+def test_a_recorded_step_is_the_step(upstream: str, norm: str) -> None:
+    """Losses and gradients, dropout's draws included, and gradients that are added up."""
+    torch.manual_seed(0)
+    separator = FeatNormSeparator(257, upstream, norm=norm, precision="float32", units=8)
+    separator.cuda().train().has_silence = False
+    spectra = [
+        torch.stft(torch.from_numpy(speech(16000, n))[None], 512, 160, 400, return_complex=True)
+        for n in range(4)
+    ]
+    spectra = [spectrum.transpose(1, 2).cuda().expand(2, -1, -1) for spectrum in spectra]
+    lengths = torch.full((2,), spectra[0].shape[1])
+    found: dict[bool, list[torch.Tensor]] = {}
+    torch.cuda.synchronize()
+    with torch.cuda.stream(torch.cuda.Stream()):
+        for recorded in (False, True):
+            separator.recorder = Recorder() if recorded else None
+            torch.manual_seed(1)
+            found[recorded] = []
+            for number, spectrum in enumerate(spectra):
+                if number != len(spectra) - 1:  # the last two steps are one update
+                    separator.zero_grad(set_to_none=True)
+                loss = separator(spectrum, lengths)[0][0].abs().mean()
+                loss.backward()
+                found[recorded].append(loss.detach())
+            found[recorded] += [p.grad for p in separator.parameters() if p.grad is not None]
+            assert recorded == bool(separator.recorder and separator.recorder.recording)
+    assert len(found[True]) == len(found[False]) > len(spectra)
+    for one, other in zip(found[True], found[False], strict=True):
+        torch.testing.assert_close(one, other, atol=1e-5 * float(other.abs().max()), rtol=1e-4)
+
+
+def test_a_training_that_was_cut_goes_on_as_if_it_was_not(corpus: Path, tmp_path: Path) -> None:
+    """Recorded and not: the second epoch of one is the first of the other process."""
+    whole = fine_tune(corpus, tmp_path / "whole", "tera_tiny", "max_epoch=3")
+    fine_tune(corpus, tmp_path / "cut", "tera_tiny", "max_epoch=1")
+    cut = fine_tune(corpus, tmp_path / "cut", "tera_tiny", "max_epoch=3")
+    np.testing.assert_allclose(cut, whole, rtol=1e-4)
+
+
 @pytest.mark.parametrize("upstream", UPSTREAMS)
 def test_it_trains_and_enhances_as_on_the_processor(
     corpus: Path, tmp_path: Path, upstream: str
@@ -152,6 +195,7 @@ def test_it_trains_and_enhances_as_on_the_processor(
         "separator_conf.freeze=all",
         "separator_conf.feature=weighted_sum",
         "num_workers=2",
+        "accum_grad=2",
     ],
 )
 @pytest.mark.parametrize("upstream", ["tera_tiny", "wavlm_tiny", "hubert_tiny"])

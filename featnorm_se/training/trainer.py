@@ -6,8 +6,9 @@ import argparse
 import dataclasses
 import math
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from espnet2.train.distributed_utils import DistributedOption
@@ -20,6 +21,7 @@ from featnorm_se.training.record import begin_saving, end_saving, read_checkpoin
 from featnorm_se.upstream.batching import may_hold_silence
 
 Batch = tuple[list[str], dict[str, torch.Tensor]]
+Item = TypeVar("Item")
 
 
 @dataclasses.dataclass
@@ -93,7 +95,12 @@ class FeatNormTrainer(Trainer):
             end_saving(Path(options.output_dir))
         bad_steps = 0 if options.no_forward_run else options.max_bad_steps
         watched = WatchedBatches(
-            iterator, parts["reporter"], parts["model"], bad_steps, options.accum_grad
+            iterator,
+            parts["reporter"],
+            parts["model"],
+            bad_steps,
+            options.accum_grad,
+            ahead=options.ngpu > 0,
         )
         if super().train_one_epoch(iterator=watched, options=options, **parts):
             raise FeatnormError(
@@ -131,6 +138,7 @@ class WatchedBatches:
         max_bad_steps: so many steps without a finite loss and gradient on end are too many;
             0: never.
         accum_grad: steps between two updates; there is a gradient norm only at an update.
+        ahead: make the next batch ready while a GPU computes.
         step: how many batches it has given.
         last: the last of them.
     """
@@ -140,6 +148,7 @@ class WatchedBatches:
     model: Any
     max_bad_steps: int = 0
     accum_grad: int = 1
+    ahead: bool = False
     step: int = 0
     last: Batch = dataclasses.field(default_factory=lambda: ([], {}))
 
@@ -149,10 +158,11 @@ class WatchedBatches:
     def __iter__(self) -> Iterator[Batch]:
         bad = 0
         separator = getattr(self.model, "module", self.model).separator  # DDP wraps it
-        for ids, batch in self.batches:
+        ready = map(self._ready, self.batches)
+        for ids, batch, has_silence in one_ahead(ready) if self.ahead else ready:
             self.last = (list(ids), dict(batch))  # ESPnet adds to its own
             self.step += 1
-            separator.has_silence = may_hold_silence(batch["speech_mix"], separator.stft[1])
+            separator.has_silence = has_silence
             yield ids, batch
             separator.has_silence = True
             what = self._not_finite()
@@ -168,6 +178,14 @@ class WatchedBatches:
                 " (try --set batch_size=2), or all its utterances are shorter than chunk_length"
                 " (then set chunk_discard_short_samples: false)"
             )
+
+    def _ready(self, found: Batch) -> tuple[list[str], dict[str, torch.Tensor], bool]:
+        """Return a batch where a GPU gets it fast from, and whether it may hold silence."""
+        ids, batch = found
+        hop = getattr(self.model, "module", self.model).separator.stft[1]
+        if self.ahead:
+            batch = {name: value.pin_memory() for name, value in batch.items()}
+        return ids, batch, may_hold_silence(batch["speech_mix"], hop)
 
     def place(self) -> str:
         """Return the epoch, the step and the utterances it is at, for a message."""
@@ -189,6 +207,16 @@ class WatchedBatches:
         if broken:
             return f"the recordings of {', '.join(broken)} hold NaN or inf: mend or remove them"
         return "lower optim_conf.lr or grad_clip, or set separator_conf.precision=float32"
+
+
+def one_ahead(items: Iterable[Item]) -> Iterator[Item]:
+    """Yield the items; a thread takes the next one while the last is worked on."""
+    iterator = iter(items)
+    with ThreadPoolExecutor(1) as pool:
+        coming = pool.submit(next, iterator, None)
+        while (item := coming.result()) is not None:
+            coming = pool.submit(next, iterator, None)
+            yield item
 
 
 def _is_first(option: DistributedOption) -> bool:

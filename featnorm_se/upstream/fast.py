@@ -248,20 +248,25 @@ def run_layer(
     x = x + layer.dropout1(y)
     x = x if first else layer.self_attn_layer_norm(x)
     y = layer.final_layer_norm(x) if first else x
-    y = layer.fc2(layer.dropout2(_activate(layer, layer.fc1(y))))
-    x = x + layer.dropout3(y)
+    x = x + layer.dropout3(_feed_forward(layer, y))
     x = x if first else layer.final_layer_norm(x)
     return x.transpose(0, 1), position
 
 
-def _activate(layer: Any, x: Tensor) -> Tensor:
-    name = getattr(layer, "activation_name", "")  # WavLM's
-    if name == "gelu":  # s3prl's converts to float32 and back; torch's computes in it anyway
-        return F.gelu(x)
-    if name == "glu":  # is in fc1 already
-        return x
-    activated: Tensor = layer.activation_fn(x)
-    return activated
+def _feed_forward(layer: Any, x: Tensor) -> Tensor:
+    """Run the two products of a layer on x (T, B, D)."""
+    x = layer.fc1(x)
+    function = layer.activation_fn
+    name = getattr(layer, "activation_name", getattr(function, "__name__", ""))
+    # s3prl's GELU converts to float32 and back; torch's computes in it anyway.
+    if name == "gelu" and not (layer.training and layer.dropout2.p):
+        weight, bias = (part.to(x.dtype) for part in (layer.fc2.weight, layer.fc2.bias))
+        y: Tensor = _StridedProduct.apply(x.flatten(0, 1), weight.t(), bias, 1)
+        return y.unflatten(0, x.shape[:2])
+    if name != "glu":  # which is in fc1 already
+        x = F.gelu(x) if name == "gelu" else function(x)
+    product: Tensor = layer.fc2(layer.dropout2(x))
+    return product
 
 
 def _attend(
@@ -269,8 +274,9 @@ def _attend(
 ) -> Tensor:
     """Self-attention on x (T, B, D), with its projections, by torch's own kernel."""
     size, batch, width = x.shape
+    cast = x.to(_product_type(x))  # once, and not once for each of the three
     q, k, v = (
-        projection(x).view(size, batch, attention.num_heads, -1).permute(1, 2, 0, 3)
+        projection(cast).view(size, batch, attention.num_heads, -1).permute(1, 2, 0, 3)
         for projection in (attention.q_proj, attention.k_proj, attention.v_proj)
     )
     bias = None  # what is added to the scores, (B, H, T, T)

@@ -37,7 +37,7 @@ def arguments(folder, **more) -> argparse.Namespace:
         "optim_conf": {"lr": 0.002},
         "loss_wrapper": None,
     }
-    return argparse.Namespace(**{**config, **more})
+    return argparse.Namespace(**{**config, "ngpu": 0, **more})
 
 
 def test_training_starts_from_the_upstream_and_survives_init(task, tmp_path):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -12,6 +14,7 @@ from featnorm_se.normalization import FeatureNorm
 from featnorm_se.statistics import SiteStats
 from featnorm_se.upstream import load_upstream
 from featnorm_se.upstream.batching import piece_sizes
+from featnorm_se.upstream.fast import convolve
 from featnorm_se.upstream.mockingjay import sinusoids
 
 IDS = [f"{family}-{'-'.join(changes) or 'base'}" for family, changes in VARIANTS]
@@ -55,6 +58,21 @@ def test_pre_layer_norm_ends_as_s3prl_does(pair):
         last = expert(waves)["last_hidden_state"]
         feats, _ = upstream(*batch(waves))
     assert torch.allclose(feats, last, atol=2e-6)
+
+
+@pytest.mark.parametrize("kernel,frames", [(128, 199), (128, 3), (31, 64)])
+def test_the_positional_convolution_by_fourier_transforms(kernel, frames):
+    torch.manual_seed(0)
+    conv = torch.nn.Conv1d(24, 24, kernel, padding=kernel // 2, groups=3)
+    conv = torch.nn.utils.weight_norm(conv, dim=2)
+    x = torch.randn(2, 24, frames, requires_grad=True)
+    found = []
+    for run in (conv, partial(convolve, conv)):
+        y = run(x)
+        of = [x, *conv.parameters()]
+        found.append([y, *torch.autograd.grad((y * y.detach().sin()).sum(), of)])
+    for plain, ours in zip(*found, strict=True):
+        torch.testing.assert_close(ours, plain, rtol=1e-4, atol=1e-5 * float(plain.abs().max()))
 
 
 def test_positions():

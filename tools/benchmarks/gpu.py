@@ -29,6 +29,7 @@ from enhance_file import random_model, weights
 from timing import in_turn, print_ratios
 
 from featnorm_se import collection
+from featnorm_se.data import parallel
 from featnorm_se.data.datadir import Utterance, write_data_dir
 from featnorm_se.inference import jobs, long_signal
 from featnorm_se.inference.plan import Job
@@ -51,13 +52,20 @@ def write_files(folder: Path, count: int, seconds: float, ending: str) -> list[P
 
 
 def batches(module: Any, together: bool, run: Callable[[], Any]) -> Any:
-    """Call ``run`` while a module takes files together, or one by one, whatever the device."""
-    kept, device = module.like_lengths, torch.device("cuda" if together else "cpu")
-    module.like_lengths = lambda lengths, _: like_lengths(lengths, device)
+    """Call ``run`` while a module takes files together, or one by one as on a processor."""
+    kept = module.like_lengths, parallel.beside
+
+    def one_by_one(device: str) -> Any:
+        return parallel.beside("cpu")
+
+    if not together:
+        module.like_lengths = lambda lengths, _: like_lengths(lengths, torch.device("cpu"))
+        collection.beside = jobs.beside = one_by_one
     try:
         return run()
     finally:
-        module.like_lengths = kept
+        module.like_lengths, collection.beside = kept
+        jobs.beside = parallel.beside
 
 
 def steps(args: argparse.Namespace) -> None:
@@ -132,34 +140,34 @@ def enhancing(args: argparse.Namespace, folder: Path) -> None:
 
 def stage_3(args: argparse.Namespace, folder: Path) -> None:
     """The recipe's training as a whole: FLAC, loader, optimizer, validation, saving."""
-    print("\n== stage 3", flush=True)
-    paths = write_files(folder / "speech", 4 if args.quick else 32, 5.0, ".flac")
-    epochs = 2 if args.quick else 4
-    for part, copies in (("train", 1 if args.quick else 20), ("valid", 1)):
+    chunks = ((20480, 16, 3.0, 5000), (64000, 16, 5.0, 2400))[: 1 if args.quick else 2]
+    for length, size, seconds, count in chunks:
+        _stage_3(args, folder / str(length), length, size, seconds, 8 if args.quick else count)
+
+
+def _stage_3(
+    args: argparse.Namespace, folder: Path, length: int, size: int, seconds: float, count: int
+) -> None:
+    print(f"\n== stage 3, {size} chunks of {length / RATE} s, {args.precision}", flush=True)
+    paths = write_files(folder / "speech", 4 if args.quick else 50, seconds, ".flac")
+    epochs = 2
+    for part, copies in (("train", count // len(paths)), ("valid", 1)):
         rows = [(f"{path.stem}_{n}", str(path)) for n in range(copies) for path in paths]
         speech = [
             Utterance(key, path, path, part, soundfile.info(path).duration) for key, path in rows
         ]
         write_data_dir(folder / "data" / part, speech)
     expdir = folder / "stage_3"
+    config = ROOT / "egs/voicebank_demand/enh1/conf/train.yaml"
     command = [sys.executable, "-m", "featnorm_se.bin.train", "--expdir", str(expdir)]
-    command += [
-        "--config",
-        str(ROOT / "egs/voicebank_demand/enh1/conf/train.yaml"),
-        "--norm",
-        "none",
-    ]
-    command += [
-        "--train_dir",
-        str(folder / "data/train"),
-        "--valid_dir",
-        str(folder / "data/valid"),
-    ]
+    command += ["--config", str(config), "--norm", "none"]
+    command += ["--train_dir", str(folder / "data/train")]
+    command += ["--valid_dir", str(folder / "data/valid")]
     command += ["--upstream", args.upstream, "--upstream_ckpt", "scratch"]
     command += ["--ngpu", str(int(args.device == "cuda"))]
-    sets = [f"max_epoch={epochs}", "keep_nbest_models=10", "chunk_length=64000"]
-    sets += ["use_matplotlib=false"]
-    sets += ["batch_size=1", "num_workers=0"] if args.quick else ["batch_size=16", "num_workers=8"]
+    sets = [f"max_epoch={epochs}", "keep_nbest_models=10", f"chunk_length={length}"]
+    sets += ["use_matplotlib=false", f"separator_conf.precision={args.precision}"]
+    sets += ["batch_size=1", "num_workers=0"] if args.quick else ["num_workers=8"]
     busy: list[tuple[float, float]] = []
     watch = None
     if args.device == "cuda":
@@ -180,18 +188,23 @@ def stage_3(args: argparse.Namespace, folder: Path) -> None:
         watch.terminate()
     # The first epoch has what is done only once.
     began, ended = ((expdir / f"{n}epoch.pth").stat().st_mtime for n in (1, epochs))
-    count = (epochs - 1) * (len(paths) * (1 if args.quick else 20) // (1 if args.quick else 16))
     share = [percent for moment, percent in busy if began <= moment <= ended]
     told = f"{sum(share) / len(share):.0f} %" if share else "not measured"
+    steps = len(paths) * (count // len(paths)) * int(seconds * 0.9 * RATE / length) / size
     print(
-        f"{(ended - began) / count:.3f} s a step with all of it; GPU computing: {told} of the time"
+        f"an epoch of about {steps:.0f} steps, with validation and saving: {ended - began:.1f} s;"
+        f" the GPU computes in {told} of it"
     )
+    for line in (folder / "train.log").read_text().splitlines():
+        if f":{epochs}epoch:train:" in line or f"{epochs}epoch results" in line:
+            print(line[line.find("INFO") :][:300])
 
 
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="tiny models on the processor, once")
+    parser.add_argument("--precision", default="auto", help="of stage 3")
     parser.add_argument("--part", action="append", help="only these: steps, stage_3, ...")
     args = parser.parse_args()
     args.device = "cpu" if args.quick else "cuda"
