@@ -76,7 +76,7 @@ def make_settings(config: str | None, given: dict[str, Any]) -> Settings:
     try:
         found = dict(read_config(config)) if config else {}
         if "bf16" in found:
-            found["precision"] = check_precision("", found.pop("bf16"))
+            found["precision"] = check_precision(found.get("precision", "auto"), found.pop("bf16"))
         checked = OmegaConf.merge(OmegaConf.structured(Settings), found)
         # An interpolation stays the text that it is: nothing in the file is evaluated.
         values = cast("dict[str, Any]", OmegaConf.to_container(checked, resolve=False))
