@@ -58,8 +58,9 @@ def batches(module: Any, together: bool, run: Callable[[], Any]) -> Any:
     def one_by_one(device: str) -> Any:
         return parallel.beside("cpu")
 
+    device = torch.device("cuda" if together else "cpu")
+    module.like_lengths = lambda lengths, _: like_lengths(lengths, device)
     if not together:
-        module.like_lengths = lambda lengths, _: like_lengths(lengths, torch.device("cpu"))
         collection.beside = jobs.beside = one_by_one
     try:
         return run()
