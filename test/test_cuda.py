@@ -156,9 +156,26 @@ def test_a_recorded_step_is_the_step(upstream: str, norm: str) -> None:
                 found[recorded].append(loss.detach())
             found[recorded] += [p.grad for p in separator.parameters() if p.grad is not None]
             assert recorded == bool(separator.recorder and separator.recorder.recording)
+    torch.cuda.synchronize()
     assert len(found[True]) == len(found[False]) > len(spectra)
     for one, other in zip(found[True], found[False], strict=True):
         torch.testing.assert_close(one, other, atol=1e-5 * float(other.abs().max()), rtol=1e-4)
+
+
+def test_small_gradients_live_in_bfloat16() -> None:
+    """In float16, which autocast has BLSTMs in, those of a small loss would be zero."""
+    torch.manual_seed(0)
+    gradients = []
+    noisy = torch.randn(2, 50, 257, dtype=torch.complex64, device="cuda")
+    separator = FeatNormSeparator(257, "wavlm_tiny", norm="none", upstream_dropout=0.0, units=8)
+    separator.cuda().train()
+    for precision in ("float32", "bf16"):
+        separator.precision = precision
+        separator.zero_grad()
+        (1e-3 * separator(noisy, torch.tensor([50, 50]))[0][0].abs().mean()).backward()
+        kept = [p.grad for n, p in separator.named_parameters() if "blstm" in n or "layers" in n]
+        gradients.append(torch.cat([grad.flatten() for grad in kept if grad is not None]))
+    assert torch.nn.functional.cosine_similarity(*gradients, dim=0) > 0.95
 
 
 def test_a_training_that_was_cut_goes_on_as_if_it_was_not(corpus: Path, tmp_path: Path) -> None:

@@ -119,8 +119,9 @@ class MaskHead(nn.Module):
         if self.spectrum_norm is not None:
             x = torch.cat([x, self.spectrum_norm(torch.log1p(magnitude))], dim=-1)
         frames = x.shape[1]
-        # On a processor a BLSTM's backward pass takes twice as long in bfloat16 as in float32.
-        with torch.autocast("cpu", enabled=False):
+        # Not in autocast: on a GPU it would be float16, in which small gradients vanish, and on a
+        # processor its backward pass takes twice as long in bfloat16 as in float32.
+        with torch.autocast(x.device.type, enabled=False):
             x = x.to(self.mask.weight.dtype)
             if int(lengths.min()) == frames:
                 x, _ = self.blstm(x)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 Function = Callable[[Tensor], Tensor]
 
@@ -28,20 +28,21 @@ class Recorder:
         self.shapes: list[torch.Size] = []
         self.recording: Recording | None = None
 
-    def __call__(self, compute: Function, x: Tensor, parameters: Sequence[Tensor]) -> Tensor:
+    def __call__(self, compute: Function, x: Tensor, module: nn.Module) -> Tensor:
         """Return ``compute(x)``, from the recording where there is one of this shape.
 
         Args:
             compute: what to record; of one shape it does the same whatever x holds.
             x: its argument, which gets no gradient.
-            parameters: what gets one.
+            module: whose parameters get one.
         """
         self.shapes = [*self.shapes[-1:], x.shape]
         if self.recording is None and self.shapes == [x.shape] * 2:
-            self.recording = Recording(compute, x, parameters)
+            trained = [p for p in module.parameters() if p.requires_grad]
+            self.recording = Recording(compute, x, trained)
         if self.recording is None or self.recording.x.shape != x.shape:
             return compute(x)
-        played: Tensor = _Played.apply(self.recording, x, *parameters)
+        played: Tensor = _Played.apply(self.recording, x, *self.recording.parameters)
         return played
 
 

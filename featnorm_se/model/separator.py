@@ -180,8 +180,7 @@ class FeatNormSeparator(AbsSeparator):
         lengths = ilens.cpu()
         compute = partial(self._masks, lengths=lengths)
         if self.recorder is not None and self._always_the_same(lengths, spectrum):
-            trained = [p for p in self.parameters() if p.requires_grad]
-            mask = self.recorder(compute, spectrum, trained)
+            mask = self.recorder(compute, spectrum, self)
         else:
             mask = compute(spectrum)
         mask = mask.to(input.real.dtype)

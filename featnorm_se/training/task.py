@@ -163,9 +163,8 @@ class FeatNormTask(EnhancementTask):
 
 
 class _AsArrays:
-    """Lets a loader's workers send arrays: each tensor would take a file and a socket of its own.
-
-    A step of 16 utterances that are cut into one piece each waited for that, and not for the GPU.
+    """Lets a loader's workers send arrays: each tensor would take a file and a socket of its own,
+    which is half of what an utterance costs the process that trains.
     """
 
     def __init__(self, factory: Any) -> None:

@@ -210,13 +210,18 @@ class WatchedBatches:
 
 
 def one_ahead(items: Iterable[Item]) -> Iterator[Item]:
-    """Yield the items; a thread takes the next one while the last is worked on."""
+    """Yield the items; a thread takes the next one while the last is worked on.
+
+    The first is taken right here, since it starts the loader's processes: forked from a thread
+    they can die of what another one was at.
+    """
     iterator = iter(items)
+    item = next(iterator, None)
     with ThreadPoolExecutor(1) as pool:
-        coming = pool.submit(next, iterator, None)
-        while (item := coming.result()) is not None:
+        while item is not None:
             coming = pool.submit(next, iterator, None)
             yield item
+            item = coming.result()
 
 
 def _is_first(option: DistributedOption) -> bool:

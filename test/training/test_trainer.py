@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import importlib
+import threading
 from types import SimpleNamespace
 from typing import get_type_hints
 
@@ -108,3 +109,23 @@ def test_bad_gradients_are_counted_at_updates(espnet, tmp_path):
 def test_an_empty_set_is_named(espnet, tmp_path, epoch):
     with pytest.raises(FeatnormError, match=r"set gives no batch.*chunk_length"):
         run(espnet, tmp_path, [], epoch=epoch)
+
+
+def test_one_batch_ahead():
+    from featnorm_se.training.trainer import one_ahead
+
+    threads = []
+
+    def items():
+        for number in range(4):
+            threads.append(threading.current_thread())
+            yield number
+        raise OSError("the end")
+
+    found = []
+    with pytest.raises(OSError, match="the end"):
+        for number in one_ahead(items()):
+            found.append(number)
+    assert found == [0, 1, 2, 3] and not [*one_ahead([])]
+    here = threading.current_thread()
+    assert threads[0] is here and here not in threads[1:]  # processes start with the first
