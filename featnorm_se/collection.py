@@ -7,6 +7,7 @@ import os
 import platform
 import sys
 from collections.abc import Mapping, Sequence
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -115,18 +116,14 @@ def collect(
     corpus = samples = 0
     label = f"{kind} statistics" + (f" {shard[0]}/{shard[1]}" if shard[1] > 1 else "")
 
-    def read(key: str) -> tuple[Tensor, int, int]:
-        wav = read_audio(entries[key], SAMPLE_RATE)
-        digest = int(hashlib.sha256(key.encode() + wav.tobytes()).hexdigest(), 16)
-        return _without_silence(wav, f"utterance {key} ({entries[key]})"), len(wav), digest
-
     def frames(key: str) -> int:
         return 0 if device == "cpu" else audio_info(entries[key]).frames
 
     with beside(device) as run:
         alike = like_lengths(list(run(frames, keys)), torch.device(device))
         batches = [[keys[number] for number in batch] for batch in alike]
-        reading, following = run(read, batches[0]), iter(batches[1:])
+        read, following = partial(_read, entries), iter(batches[1:])
+        reading = run(read, batches[0])
         for _ in progress(batches, label, unit="utterance" if device == "cpu" else "batch"):
             waves, sizes, digests = zip(*reading, strict=True)
             reading = run(read, next(following, []))
@@ -156,6 +153,13 @@ def _shard_keys(entries: Mapping[str, str], shard: Shard) -> list[str]:
     if not keys:
         raise FeatnormError(f"shard {shard[0]} of {shard[1]} has no utterance: take a smaller --nj")
     return keys
+
+
+def _read(entries: Mapping[str, str], key: str) -> tuple[Tensor, int, int]:
+    """Return an utterance without its silence, its samples with it, and a digest of them."""
+    wav = read_audio(entries[key], SAMPLE_RATE)
+    digest = int(hashlib.sha256(key.encode() + wav.tobytes()).hexdigest(), 16)
+    return _without_silence(wav, f"utterance {key} ({entries[key]})"), len(wav), digest
 
 
 def _without_silence(wav: FloatArray, name: str) -> Tensor:

@@ -19,7 +19,7 @@ from featnorm_se.data.audio import resample_blocks
 from featnorm_se.errors import FeatnormError
 from featnorm_se.model.separator import FeatNormSeparator
 from featnorm_se.names import HIGH_BAND, SAMPLE_RATE, check_precision
-from featnorm_se.upstream.fast import computing
+from featnorm_se.upstream.precision import computing
 
 if TYPE_CHECKING:
     from featnorm_se.inference.windows import Windowing

@@ -31,13 +31,14 @@ from featnorm_se.files import is_done, locked, mark_done, remove_temporary, sha2
 from featnorm_se.inference.audio_stream import AudioInput, audio_output
 from featnorm_se.inference.enhancer import Enhancer, choose_device
 from featnorm_se.inference.high_band import to_own_rate
-from featnorm_se.inference.long_signal import Signal, enhance_signal, enhance_signals
+from featnorm_se.inference.long_signal import Signal, enhance_signal
 from featnorm_se.inference.model_file import count_talkers, find_weights
 from featnorm_se.inference.plan import Job
+from featnorm_se.inference.together import enhance_signals
 from featnorm_se.inference.windows import Windowing
 from featnorm_se.names import SAMPLE_RATE
 from featnorm_se.progress import progress
-from featnorm_se.upstream.fast import has_bf16
+from featnorm_se.upstream.precision import has_bf16
 
 Found = tuple[int, Iterable[FloatArray]]  # a file's number, and what the model made of it
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -12,8 +12,6 @@ import torch
 from torch import Tensor
 
 from featnorm_se.data.audio import FloatArray
-from featnorm_se.data.parallel import Beside
-from featnorm_se.errors import FeatnormError
 from featnorm_se.inference.windows import (
     Window,
     Windowing,
@@ -22,7 +20,6 @@ from featnorm_se.inference.windows import (
     join_windows,
     plan_windows,
 )
-from featnorm_se.names import SAMPLE_RATE
 from featnorm_se.normalization import FeatureNorm
 from featnorm_se.progress import progress
 from featnorm_se.statistics import SiteStats
@@ -33,7 +30,6 @@ from featnorm_se.upstream.batching import (
     Part,
     block_deviation,
     keep_blocks,
-    like_lengths,
     signal_blocks,
     silence_limit,
 )
@@ -99,59 +95,6 @@ def enhance_signal(
         how, label = replace(how, stats="window"), ""
     done = enhance_windows(enhancer, signal, plan, how, label)
     yield from join_windows(follow_talkers(done, plan), plan)
-
-
-def enhance_signals(
-    enhancer: Enhancer,
-    signals: Sequence[Signal],
-    windowing: Windowing | None = None,
-    label: str = "",
-    run: Beside = map,
-) -> Iterator[tuple[int, Iterable[FloatArray]]]:
-    """Enhance many signals; on a GPU those of like length and up to a window at once.
-
-    Args:
-        enhancer: the model.
-        signals: the noisy signals.
-        windowing: how a long one is cut; ``None``: the defaults.
-        label: see ``enhance_signal``.
-        run: what reads the signals of a batch, as of ``beside``.
-
-    Yields:
-        A signal's number and what ``enhance_signal`` yields of it, an error where it is bad; a
-        list is done already, and needs the model no more.
-    """
-    how = windowing or Windowing()
-    for batch in like_lengths([s.samples * s.channels for s in signals], enhancer.device):
-        several = [signals[number] for number in batch]
-        pieces: list[Iterable[FloatArray]] = [
-            enhance_signal(enhancer, signal, how, label) for signal in several
-        ]
-        if len(batch) > 1 and max(s.samples for s in several) <= how.window * SAMPLE_RATE:
-            with suppress(FeatnormError):  # one by one they say which of them is bad
-                pieces = [[y] for y in _enhance_together(enhancer, list(run(_loaded, several)))]
-        yield from zip(batch, pieces, strict=True)
-
-
-def _loaded(signal: Signal) -> Signal:
-    """Return a signal in memory, without its offset."""
-    whole = np.concatenate([*signal.blocks()])
-    return without_offset(replace(signal, blocks=lambda: iter([whole])))
-
-
-def _enhance_together(enhancer: Enhancer, signals: list[Signal]) -> list[FloatArray]:
-    """Enhance whole signals that are in memory at once, to (samples, channels) each."""
-    whole = [torch.from_numpy(next(signal.blocks())) for signal in signals]
-    limits = [signal.silence for signal in signals for _ in range(signal.channels)]
-    upstream = enhancer.separator.upstream
-    try:
-        upstream.silence = torch.tensor(limits, device=enhancer.device)[:, None]
-        done = enhancer.enhance([row for x in whole for row in x.unbind(dim=1)])
-    finally:
-        upstream.silence = SILENCE
-    channels = iter(np.atleast_2d(y.numpy()) for y in done)
-    found = [np.stack([next(channels) for _ in range(s.channels)], axis=1) for s in signals]
-    return [next(follow_talkers([y], [])) for y in found]
 
 
 def without_offset(signal: Signal) -> Signal:

@@ -23,7 +23,7 @@ from featnorm_se.statistics import FeatureStats
 from featnorm_se.upstream import load_upstream
 from featnorm_se.upstream.base import Upstream
 from featnorm_se.upstream.batching import keep_blocks, padding_mask, signal_blocks, zero_padding
-from featnorm_se.upstream.fast import computing
+from featnorm_se.upstream.precision import computing
 
 
 class FeatNormSeparator(AbsSeparator):
@@ -58,6 +58,7 @@ class FeatNormSeparator(AbsSeparator):
     Attributes:
         has_silence: ``False``: whoever calls knows that every 10 ms of the batch hold a signal, and
             a GPU need not be waited for to see that; else it is looked at.
+        recorder: plays training steps of one shape on a GPU; ``None``: nothing is recorded.
 
     Raises:
         FeatnormError: a name, norm or site that does not exist, or an STFT that is not the
@@ -65,6 +66,7 @@ class FeatNormSeparator(AbsSeparator):
     """
 
     steps: Tensor
+    recorder: Recorder | None = None
 
     def __init__(
         self,
@@ -125,7 +127,6 @@ class FeatNormSeparator(AbsSeparator):
         self.head = HEADS[head](*sizes)
         self.freeze_steps = freeze_steps
         self.has_silence = True
-        self.recorder: Recorder | None = None
         self.precision = check_precision(precision, bf16)
         self.register_buffer("steps", torch.zeros((), dtype=torch.long))
 

@@ -2,8 +2,7 @@
 
 The plain path is s3prl's own modules; ``Upstream.configure(fast=...)`` chooses, and
 ``waveform.py`` asks here for three things only: the output of the convolutions (``encode``), of
-the positional one (``convolve``) and of a transformer layer (``run_layer``). Here is also known
-what precisions a device computes in.
+the positional one (``convolve``) and of a transformer layer (``run_layer``).
 
 Convolutions are matrix products over (frames, channels). One of stride s reads its input in rows
 of s frames: output t is row t times the first s taps, plus row t + 1 times the next s taps, and so
@@ -19,7 +18,6 @@ utterance; here torch's kernel gets it gated, and it is kept once for all layers
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
 from functools import lru_cache
 from typing import Any
 
@@ -28,28 +26,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from featnorm_se.upstream.batching import on_device, padding_mask
-
-
-def has_bf16(device: torch.device) -> bool:
-    """Whether the device computes in bfloat16 by itself, so that it is faster than float32."""
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    return device.type == "cpu" and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
-
-
-def computing(device: torch.device, precision: str) -> AbstractContextManager[object]:
-    """Return the context to compute in, by the name of a precision.
-
-    ``float32`` is exact; ``tf32`` has 10 bits of mantissa in a GPU's products, a thousandth or so,
-    and ``auto`` is that; ``bf16`` is autocast. What the device has not is float32. Torch keeps the
-    choice of TF32 for the process, and so it holds for the gradients too.
-    """
-    if device.type == "cuda":
-        torch.set_float32_matmul_precision("highest" if precision == "float32" else "high")
-        torch.backends.cudnn.allow_tf32 = precision != "float32"
-    if precision == "bf16" and has_bf16(device):
-        return torch.autocast(device.type, torch.bfloat16)
-    return nullcontext()
 
 
 def encode(extractor: nn.Module, wav: Tensor, sizes: list[int]) -> Tensor:

@@ -130,8 +130,9 @@ def test_a_set_is_enhanced_by_one_environment(tiny_experiment, scp, tmp_path, mo
 
 @pytest.mark.parametrize("upstream", ["tera_tiny", "wavlm_tiny"])
 def test_short_files_together_are_as_one_by_one(upstream, tmp_path, monkeypatch):
-    """As on a GPU: mute, quiet and stereo ones too; a bad one spoils no other."""
-    from featnorm_se.inference import jobs, long_signal, plan
+    """As on a GPU, in threads: mute, quiet and stereo too; a bad one spoils no other."""
+    from featnorm_se.data.parallel import beside
+    from featnorm_se.inference import jobs, plan, together
     from featnorm_se.upstream.batching import like_lengths
 
     model = save_tiny(tmp_path / "exp", upstream)
@@ -148,13 +149,14 @@ def test_short_files_together_are_as_one_by_one(upstream, tmp_path, monkeypatch)
     found = {}
     for device in ("cpu", "cuda"):
         monkeypatch.setattr(
-            long_signal, "like_lengths", lambda n, _, d=device: like_lengths(n, torch.device(d))
+            together, "like_lengths", lambda n, _, d=device: like_lengths(n, torch.device(d))
         )
         monkeypatch.setattr(jobs, "choose_device", lambda _, d=device: torch.device(d))
+        monkeypatch.setattr(jobs, "beside", lambda _, d=device: beside(d))
         out = tmp_path / device
         todo = plan.plan_jobs([tmp_path / "in"], out, False, True)
         outcomes = jobs.enhance_into_folder(todo, out, settings, 1, False)
         assert sorted(o.status for o in outcomes) == ["enhanced"] * 6 + ["failed"]
         found[device] = [soundfile.read(out / f"{n}.flac")[0] for n in range(len(noise))]
-    for alone, together in zip(*found.values(), strict=True):
-        assert np.abs(alone - together).max() <= 1e-5 * np.abs(alone).max() + 2**-22
+    for alone, with_others in zip(*found.values(), strict=True):
+        assert np.abs(alone - with_others).max() <= 1e-5 * np.abs(alone).max() + 2**-22

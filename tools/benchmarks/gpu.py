@@ -31,7 +31,7 @@ from timing import in_turn, print_ratios
 from featnorm_se import collection
 from featnorm_se.data import parallel
 from featnorm_se.data.datadir import Utterance, write_data_dir
-from featnorm_se.inference import jobs, long_signal
+from featnorm_se.inference import jobs, together
 from featnorm_se.inference.plan import Job
 from featnorm_se.upstream import load_upstream
 from featnorm_se.upstream.batching import like_lengths
@@ -115,12 +115,10 @@ def enhancing(args: argparse.Namespace, folder: Path) -> None:
     settings = jobs.Settings(model=str(model), device=args.device)
     stock: Any = SeparateSpeech(str(model / "config.yaml"), str(weights(model)), device=args.device)
 
-    def ours(together: bool) -> None:
-        out = folder / f"together_{together}"
+    def ours(alike: bool) -> None:
+        out = folder / f"together_{alike}"
         plan = [Job(path, out / path.name) for path in paths]
-        batches(
-            long_signal, together, lambda: jobs.enhance_into_folder(plan, out, settings, 1, True)
-        )
+        batches(together, alike, lambda: jobs.enhance_into_folder(plan, out, settings, 1, True))
 
     def espnet() -> None:
         (folder / "espnet").mkdir(exist_ok=True)
