@@ -6,7 +6,7 @@ import hashlib
 import os
 import platform
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from importlib import metadata
 from pathlib import Path
@@ -115,24 +115,14 @@ def collect(
     spread: dict[str, SiteStats] = {}
     corpus = samples = 0
     label = f"{kind} statistics" + (f" {shard[0]}/{shard[1]}" if shard[1] > 1 else "")
-
-    def frames(key: str) -> int:
-        return 0 if device == "cpu" else audio_info(entries[key]).frames
-
-    with beside(device) as run:
-        alike = like_lengths(list(run(frames, keys)), torch.device(device))
-        batches = [[keys[number] for number in batch] for batch in alike]
-        read, following = partial(_read, entries), iter(batches[1:])
-        reading = run(read, batches[0])
-        for _ in progress(batches, label, unit="utterance" if device == "cpu" else "batch"):
-            waves, sizes, digests = zip(*reading, strict=True)
-            reading = run(read, next(following, []))
-            corpus, samples = corpus + sum(digests), samples + sum(sizes)
-            for found in _of_utterances(upstream, waves, sites, device):
-                for site, value in found.items():
-                    own = SiteStats.of(np.concatenate([value.mean, value.std])[None])
-                    for known, new in ((totals, value), (spread, own)):
-                        known[site] = known[site].merge(new) if site in known else new
+    for batch in _batches(entries, keys, device, label):
+        waves, sizes, digests = zip(*batch, strict=True)
+        corpus, samples = corpus + sum(digests), samples + sum(sizes)
+        for found in _of_utterances(upstream, waves, sites, device):
+            for site, value in found.items():
+                own = SiteStats.of(np.concatenate([value.mean, value.std])[None])
+                for known, new in ((totals, value), (spread, own)):
+                    known[site] = known[site].merge(new) if site in known else new
     meta = {
         "kind": kind,
         "upstream": upstream.name,
@@ -153,6 +143,24 @@ def _shard_keys(entries: Mapping[str, str], shard: Shard) -> list[str]:
     if not keys:
         raise FeatnormError(f"shard {shard[0]} of {shard[1]} has no utterance: take a smaller --nj")
     return keys
+
+
+def _batches(
+    entries: Mapping[str, str], keys: list[str], device: str, label: str
+) -> Iterator[list[tuple[Tensor, int, int]]]:
+    """Yield what ``_read`` gives, of utterances that go together, one batch ahead."""
+
+    def frames(key: str) -> int:
+        return 0 if device == "cpu" else audio_info(entries[key]).frames
+
+    with beside(device) as run:
+        alike = like_lengths(list(run(frames, keys)), torch.device(device))
+        batches = [[keys[number] for number in batch] for batch in alike]
+        read, following = partial(_read, entries), iter(batches[1:])
+        coming = run(read, batches[0])
+        for _ in progress(batches, label, unit="utterance" if device == "cpu" else "batch"):
+            here, coming = list(coming), run(read, next(following, []))
+            yield here
 
 
 def _read(entries: Mapping[str, str], key: str) -> tuple[Tensor, int, int]:
