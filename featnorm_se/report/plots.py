@@ -215,23 +215,6 @@ def plot_distance(look: FeatureLook, path: str | os.PathLike[str], title: str) -
         to_png(figure, path)
 
 
-def plot_drift(look: FeatureLook, path: str | os.PathLike[str], title: str) -> None:
-    """Draw how alike clean features are before and after fine-tuning, layer by layer."""
-    with new_figure(7, 3.8) as figure:
-        axis = figure.subplots()
-        for key, label, sign, colour in (
-            ("cka", "centred kernel alignment", "o", PALETTE[0]),
-            ("cosine", "mean cosine", "s", PALETTE[1]),
-        ):
-            axis.plot([row[key] for row in look.drift], marker=sign, label=label, color=colour)
-        _layer_axis(axis, [row["layer"] for row in look.drift], "likeness (1: no drift)")
-        low = min(min(row["cka"], row["cosine"]) for row in look.drift)
-        axis.set_ylim(min(0.0, low) - 0.02, 1.04)
-        axis.legend()
-        figure.suptitle(f"{title}: clean speech, fine-tuned against pre-trained")
-        to_png(figure, path)
-
-
 def _layer_axis(axis: Axes, names: Sequence[str], label: str) -> None:
     axis.set_xticks(range(len(names)), names, rotation=60, ha="right")
     axis.set_ylabel(label)
