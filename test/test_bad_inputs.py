@@ -55,7 +55,7 @@ COMMANDS = {
 
 STATS, CKPT, WAV = "stats/clean.npz", "ckpt/tera_tiny.pt", "wavs/a.wav"
 NOISY = "corpus/noisy_testset_wav/p232_001.wav"
-WITH_STATS = f"info --stats {STATS}"
+WITH_STATS = f"collect_stats --merge {STATS}"
 WITH_CKPT = f"collect_stats --upstream_ckpt {CKPT}"
 KALDI = "prepare --corpus kaldi --db_root kaldi"
 SCP = "data/test/wav.scp"
@@ -134,7 +134,7 @@ CASES = [
      "http://example.org/a.pt", "wget -O FILE"),
     # --- statistics ---
     ("stats: cut", WITH_STATS, cut(STATS), "clean.npz", "no whole statistics"),
-    ("stats: a recording", f"info --stats {WAV}", nothing, WAV, ".npz that stage 2 wrote"),
+    ("stats: a recording", f"collect_stats --merge {WAV}", nothing, WAV, ".npz that stage 2 wrote"),
     ("stats: objects", WITH_STATS, arrays(STATS, projection_mean=np.array([{}], dtype=object)),
      "clean.npz"),
     ("stats: of other speech", f"collect_stats --merge {STATS} b.npz",
@@ -225,7 +225,7 @@ def test_one_line_tells_the_culprit_and_nothing_is_touched(
 
 @pytest.mark.parametrize(
     "line",
-    ["info --stats none.npz", "pack --fast"],
+    ["collect_stats --merge none.npz", "pack --fast"],
 )
 def test_a_process_ends_with_its_status_and_a_traceback_on_request(here: Path, line: str) -> None:
     word, arguments = command_line(line)
