@@ -47,7 +47,7 @@ COMMANDS = {
     "pack": "exp/tiny out/model.zip",
     "export_upstream": "exp/tiny out/up.pt",
     "report": "--expdir exp --output out/RESULTS.md",
-    "compare": "exp/noisy exp/tiny --output out/c.png --metric SI_SDR",
+    "compare": "exp/noisy exp/tiny --metric SI_SDR",
     "drift": "--expdir exp/tiny --datadir data/valid --output out/features",
     "info": "--check --upstream tera_tiny",
     "espnet": "espnet2.bin.enh_inference",
@@ -152,7 +152,7 @@ CASES = [
     ("config: loads a file", "train --set init_param=[x.pth]", nothing, "init_param", "run code"),
     # --- results ---
     ("compare: no scores", "compare = exp/noisy conf", nothing, "conf"),
-    ("compare: no such test set", "compare --testset vbd", nothing, "vbd", "share test"),
+    ("compare: no such test set", "compare --testset vbd", nothing, "vbd", "stage"),
     ("report: a broken summary", "report", put("exp/tiny/scores_test/summary.json", "{"),
      "summary.json"),
     ("drift: not trained", "drift --expdir conf", nothing, "conf", "stage 3"),

@@ -1,4 +1,4 @@
-"""The page's plots as SVG; a comparison's and those of features as PNG files.
+"""The page's plots as SVG; those of features as PNG files.
 
 ``title`` is what a screen reader says instead. ``numbers`` gives each label its colour and marker,
 the same in all plots; what has none, the noisy input, is grey.
@@ -105,26 +105,14 @@ def _boxes(
 def differences(comparisons: Mapping[str, Contrast], metric: str, title: str) -> str:
     """Draw paired differences of every utterance, a row a comparison, as an ``<svg>``."""
     with new_figure(WIDTH, 0.9 + _rows_height(comparisons)) as figure:
-        _draw_differences(figure.subplots(), comparisons, metric)
+        axes = figure.subplots()
+        rows = [comparison.values[0] for comparison in comparisons.values()]
+        _boxes(axes, rows, list(comparisons), [color(0)] * len(rows))
+        for i, comparison in enumerate(comparisons.values()):
+            axes.plot(comparison.interval(), [i, i], color=INK, linewidth=4, zorder=3)
+        axes.axvline(0.0, color=INK, linewidth=1.0, linestyle=":")
+        axes.set(xlabel=f"difference in {axis_label(metric)}")
         return to_svg(figure, title)
-
-
-def write_differences(
-    comparisons: Mapping[str, Contrast], metric: str, path: str | os.PathLike[str]
-) -> None:
-    """Draw paired differences of every utterance, a row a comparison, as a PNG file."""
-    with new_figure(8.0, 1.2 + max(0.6 * len(comparisons), _rows_height(comparisons))) as figure:
-        _draw_differences(figure.subplots(), comparisons, metric)
-        to_png(figure, path)
-
-
-def _draw_differences(axes: Axes, comparisons: Mapping[str, Contrast], metric: str) -> None:
-    rows = [comparison.values[0] for comparison in comparisons.values()]
-    _boxes(axes, rows, list(comparisons), [color(0)] * len(rows))
-    for i, comparison in enumerate(comparisons.values()):
-        axes.plot(comparison.interval(), [i, i], color=INK, linewidth=4, zorder=3)
-    axes.axvline(0.0, color=INK, linewidth=1.0, linestyle=":")
-    axes.set(xlabel=f"difference in {axis_label(metric)}")
 
 
 def by_snr(
