@@ -50,7 +50,6 @@ COMMANDS = {
     "compare": "exp/noisy exp/tiny --metric SI_SDR",
     "drift": "--expdir exp/tiny --datadir data/valid --output out/features",
     "info": "--check --upstream tera_tiny",
-    "espnet": "espnet2.bin.enh_inference",
 }
 
 STATS, CKPT, WAV = "stats/clean.npz", "ckpt/tera_tiny.pt", "wavs/a.wav"
@@ -159,7 +158,6 @@ CASES = [
     ("run: metric", "info --metrics 'PESQ_WB LOUDNESS'", nothing, "'LOUDNESS'", "SI_SDR"),
     ("score: metric", "score --metrics LOUDNESS", nothing, "'LOUDNESS'", "SI_SDR"),
     # --- any command line ---
-    ("espnet: no command of it", "espnet = os.system", nothing, "'os.system'", "espnet2.bin"),
 ]
 # fmt: on
 
