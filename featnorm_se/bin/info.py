@@ -22,7 +22,6 @@ def get_parser() -> argparse.ArgumentParser:
     parser = Parser("featnorm-se info", __doc__)
     add = parser.add_argument
     add_upstream_options(parser)
-    add("--freeze", default="none", choices=["none", "cnn", "all"], help="what counts as frozen")
     add("--norm", default=DEFAULT_NORM, help="for --check: kind of normalization")
     add("--metrics", help="for --check: metrics to score, parted by blanks")
     add("--check", action="store_true", help="only check a run's options; no model is loaded")
@@ -51,7 +50,6 @@ def main(argv: Sequence[str]) -> None:
         return
     # Without a checkpoint it is built from the card, with random weights: none is fetched.
     upstream = load_upstream(args.upstream, checkpoint, seed=args.seed, conf_dir=conf_dir)
-    upstream.configure(freeze=args.freeze)
     if not args.upstream_ckpt and card.get("source"):
         upstream.identity, upstream.source = "not read, see --upstream_ckpt", card["source"]
     elif args.upstream_ckpt and upstream.source:
@@ -60,15 +58,7 @@ def main(argv: Sequence[str]) -> None:
 
 
 def describe(upstream: Upstream, card: Mapping[str, Any]) -> str:
-    """Return an upstream's contract in lines: sites with widths, hop, parameters, licence.
-
-    Args:
-        upstream: as configured; its ``freeze`` decides which parameters count as trainable.
-        card: the card of its name.
-    """
-    sizes = {True: 0, False: 0}
-    for parameter in upstream.parameters():
-        sizes[parameter.requires_grad] += parameter.numel()
+    """Return an upstream's contract in lines: sites with widths, hop, parameters, licence."""
     facts = {
         "upstream": f"{upstream.name} (family {upstream.family})",
         "weights": upstream.identity,
@@ -81,9 +71,7 @@ def describe(upstream: Upstream, card: Mapping[str, Any]) -> str:
         "layers": str(upstream.num_layers),
         "lowest site": f"{upstream.lowest_site} (what auto means)",
         "group norm": "yes" if upstream.group_norm else "no",
-        "parameters": f"{sum(sizes.values()):,}",
-        "  trainable": f"{sizes[True]:,} (freeze: {upstream.freeze})",
-        "  frozen": f"{sizes[False]:,}",
+        "parameters": f"{sum(weight.numel() for weight in upstream.parameters()):,}",
         "sites": "",
         **{f"  {site}": str(width) for site, width in upstream.sites.items()},
     }

@@ -15,7 +15,7 @@ from featnorm_se.errors import FeatnormError
 from featnorm_se.metrics.names import METRICS
 from featnorm_se.metrics.summary import format_value
 from featnorm_se.report import plots
-from featnorm_se.report.examples import choose, make_clips, read_audio_sets
+from featnorm_se.report.examples import SHOWN_SCORES, choose, make_clips, read_audio_sets
 from featnorm_se.report.experiments import (
     NOISY,
     Experiment,
@@ -29,7 +29,6 @@ from featnorm_se.report.results import details, results_table, shown_metrics
 
 Found = TypeVar("Found")
 
-PLOTTED = ("PESQ_WB", "STOI", "SI_SDR")
 MOST_MODELS = 8  # that can be heard, the best
 
 
@@ -106,7 +105,7 @@ class TestSet:
         self.name, self._experiments = name, experiments
         shown = shown_metrics(experiments, name)
         self.units = {metric: METRICS[metric].unit for metric in shown}
-        self.metrics = [metric for metric in PLOTTED if metric in shown]
+        self.metrics = [metric for metric in SHOWN_SCORES if metric in shown]
         self.best_by = self.metrics[0] if self.metrics else "PESQ_WB"
         self.scores: dict[str, Scores] = {}
         for experiment in experiments:
