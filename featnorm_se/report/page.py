@@ -35,11 +35,8 @@ MOST_MODELS = 8  # that can be heard, the best
 def build_page(experiments: Sequence[Experiment], datadir: str, title: str = "Results") -> str:
     """Return the page's HTML.
 
-    Args:
-        experiments: as from ``read_experiments``.
-        datadir: folder of ``<testset>/{wav,spk1}.scp`` for the noisy and clean audio; what is
-            not there is left out of the page.
-        title: the page's heading.
+    The noisy and clean audio is that of ``<datadir>/<testset>/{wav,spk1}.scp``; what is not there
+    is left out of the page.
     """
     from jinja2 import Environment, PackageLoader, StrictUndefined
 

@@ -123,13 +123,7 @@ def crossed_interval(values: NDArray[np.float64]) -> tuple[float, float]:
 def compare_folders(
     baseline: PathLike, others: Sequence[PathLike], metric: str, testset: str = "test"
 ) -> dict[str, Contrast]:
-    """Compare each experiment with the baseline.
-
-    Args:
-        baseline: ``exp/<name>`` of what is compared with.
-        others: ``exp/<name>`` of what is judged.
-        metric: the metric's name.
-        testset: the test set that all of them were scored on.
+    """Compare experiments, folders ``exp/<name>``, with the baseline on one test set.
 
     Returns:
         The comparisons by a label of two lines, ``<other>`` and ``less <baseline>``.

@@ -155,11 +155,8 @@ def spectrogram(
 ) -> str:
     """Draw a log-magnitude spectrogram, 32 ms Hann frames every 8 ms, 80 dB deep.
 
-    Args:
-        signal: shape (N,).
-        sample_rate: in Hz.
-        full_scale: the magnitude that is 0 dB, the same for all pictures to be compared.
-        title: as for all plots.
+    The signal has shape (N,) at a rate in Hz; ``full_scale`` is the magnitude that is 0 dB, the
+    same for all pictures to be compared.
     """
     levels = 20 * np.log10(np.maximum(magnitudes(signal, sample_rate) / full_scale, 1e-6))
     seconds = len(signal) / sample_rate
