@@ -30,14 +30,10 @@ def split_hub_file(url: str) -> tuple[str, str] | None:
 
 
 def fetch_hub_file(repository: str, *files: str) -> Path:
-    """Return the local copy of the first of some files that a repository holds.
+    """Return the local copy of the first of some files that ``owner/name[@revision]`` holds.
 
     What the library's cache holds is taken as it is, without a look at the hub: ``main`` may have
     moved there since, and two stages of a run are to have the same file.
-
-    Args:
-        repository: ``owner/name`` or ``owner/name@revision``.
-        files: names in the repository.
 
     Returns:
         Its place in the cache, in a folder that is named by the commit.

@@ -21,13 +21,7 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Give a temporary name beside ``path``; rename it to ``path`` when the block ends well.
 
     The suffix is kept, since some writers choose their format by it. When the block raises,
-    the temporary file is removed and ``path`` stays as it was.
-
-    Args:
-        path: the file to write. Its folder is made when it is missing.
-
-    Yields:
-        The temporary path to write to.
+    the temporary file is removed and ``path`` stays as it was. Its folder is made where missing.
 
     Raises:
         FeatnormError: the folder cannot be made or written to.

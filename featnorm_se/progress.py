@@ -12,14 +12,7 @@ Item = TypeVar("Item")
 def progress(
     items: Iterable[Item], label: str, total: int | None = None, unit: str = "file"
 ) -> Iterator[Item]:
-    """Pass the items on while a bar shows how many are done; a log gets a line every 5 seconds.
-
-    Args:
-        items: what is worked on.
-        label: what the bar begins with.
-        total: how many there are; ``None``: ``len(items)`` if it has one.
-        unit: what one of them is.
-    """
+    """Pass the items on while a bar shows how many are done; a log gets a line every 5 seconds."""
     from tqdm import tqdm
 
     terminal = sys.stderr.isatty()

@@ -53,13 +53,9 @@ def add_upstream_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(main: Callable[[Sequence[str]], None], argv: Sequence[str] | None = None) -> int:
-    """Call ``main`` with the command line and turn its outcome into an exit status.
+    """Call ``main`` with the command line, the process's own where none is given.
 
     ``--debug`` anywhere on the line (it is taken off before parsing) shows the traceback.
-
-    Args:
-        main: takes the arguments (without the program's name), returns nothing.
-        argv: the arguments; ``None`` takes those of the process.
 
     Returns:
         0 when all went well, 1 on bad input or a full disk, 130 when interrupted, 143 when ended

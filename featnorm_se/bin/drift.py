@@ -42,9 +42,8 @@ def main(argv: Sequence[str]) -> None:
     normed = str(record.get("norm_site") or "").split(",")
     sites = [site for site in look.frames if site in normed] or [next(iter(look.frames))]
     plots.plot_distance(look, output / "distance.png", expdir.name)
-    plots.plot_drift(look, output / "drift.png", expdir.name)
     plots.plot_frames(look, output / "frames.png", expdir.name, sites)
-    print(f"written: {output}/{{distance,drift}}.csv and {{distance,drift,frames}}.png")
+    print(f"written: {output}/{{distance,drift}}.csv and {{distance,frames}}.png")
 
 
 if __name__ == "__main__":

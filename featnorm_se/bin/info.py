@@ -1,4 +1,4 @@
-"""Print what an upstream offers (sites, sizes, parameters, licence) or statistics hold."""
+"""Print what an upstream offers: sites, sizes, parameters, licence."""
 
 from __future__ import annotations
 
@@ -11,30 +11,17 @@ from featnorm_se.bin import Parser, add_upstream_options, run
 from featnorm_se.errors import FeatnormError
 from featnorm_se.fetch import is_hub_name
 from featnorm_se.metrics.names import check_packages, resolve
-from featnorm_se.names import (
-    DEFAULT_NORM,
-    LEVEL_SITE,
-    SAMPLE_RATE,
-    check_norm,
-    resolve_sites,
-    site_names,
-)
+from featnorm_se.names import DEFAULT_NORM, check_norm, resolve_sites, site_names
 
 if TYPE_CHECKING:
-    from featnorm_se.statistics import FeatureStats
     from featnorm_se.upstream.base import Upstream
-
-
-_SHOWN = ("kind", "upstream", "identity", "sample_rate", "corpus", "utterances", "versions")
 
 
 def get_parser() -> argparse.ArgumentParser:
     """Return the command's parser."""
     parser = Parser("featnorm-se info", __doc__)
     add = parser.add_argument
-    add("--stats", help="print what a statistics file of stage 2 holds, and no upstream")
     add_upstream_options(parser)
-    add("--freeze", default="none", choices=["none", "cnn", "all"], help="what counts as frozen")
     add("--norm", default=DEFAULT_NORM, help="for --check: kind of normalization")
     add("--metrics", help="for --check: metrics to score, parted by blanks")
     add("--check", action="store_true", help="only check a run's options; no model is loaded")
@@ -42,13 +29,8 @@ def get_parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str]) -> None:
-    """Print the contract of one upstream, or one statistics file."""
+    """Print the contract of one upstream, or only check a run's options."""
     args = get_parser().parse_args(argv)
-    if args.stats:
-        from featnorm_se.statistics import FeatureStats
-
-        print(describe_statistics(FeatureStats.load(args.stats)))
-        return
     from featnorm_se.upstream import load_upstream, upstream_card
 
     conf_dir = Path(args.upstream_conf_dir) if args.upstream_conf_dir else None
@@ -68,7 +50,6 @@ def main(argv: Sequence[str]) -> None:
         return
     # Without a checkpoint it is built from the card, with random weights: none is fetched.
     upstream = load_upstream(args.upstream, checkpoint, seed=args.seed, conf_dir=conf_dir)
-    upstream.configure(freeze=args.freeze)
     if not args.upstream_ckpt and card.get("source"):
         upstream.identity, upstream.source = "not read, see --upstream_ckpt", card["source"]
     elif args.upstream_ckpt and upstream.source:
@@ -77,15 +58,7 @@ def main(argv: Sequence[str]) -> None:
 
 
 def describe(upstream: Upstream, card: Mapping[str, Any]) -> str:
-    """Return an upstream's contract in lines: sites with widths, hop, parameters, licence.
-
-    Args:
-        upstream: as configured; its ``freeze`` decides which parameters count as trainable.
-        card: the card of its name.
-    """
-    sizes = {True: 0, False: 0}
-    for parameter in upstream.parameters():
-        sizes[parameter.requires_grad] += parameter.numel()
+    """Return an upstream's contract in lines: sites with widths, hop, parameters, licence."""
     facts = {
         "upstream": f"{upstream.name} (family {upstream.family})",
         "weights": upstream.identity,
@@ -98,27 +71,11 @@ def describe(upstream: Upstream, card: Mapping[str, Any]) -> str:
         "layers": str(upstream.num_layers),
         "lowest site": f"{upstream.lowest_site} (what auto means)",
         "group norm": "yes" if upstream.group_norm else "no",
-        "parameters": f"{sum(sizes.values()):,}",
-        "  trainable": f"{sizes[True]:,} (freeze: {upstream.freeze})",
-        "  frozen": f"{sizes[False]:,}",
+        "parameters": f"{sum(weight.numel() for weight in upstream.parameters()):,}",
         "sites": "",
         **{f"  {site}": str(width) for site, width in upstream.sites.items()},
     }
     return "\n".join(f"{fact:<14}{value}".rstrip() for fact, value in facts.items())
-
-
-def describe_statistics(stats: FeatureStats) -> str:
-    """Return statistics as lines of text: what they were made from, a row a site."""
-    lines = [f"{key:<12}{stats.meta[key]}" for key in _SHOWN if key in stats.meta]
-    lines.append(f"{'seconds':<12}{stats.meta.get('samples', 0) / SAMPLE_RATE:.1f}")
-    head = f"{'site':<12}{'channels':>9}{'frames':>12}{'mean: least':>13}{'most':>10}"
-    lines += ["", head + f"{'std: least':>12}{'most':>10}  FN"]
-    for site, value in stats.sites.items():
-        figures = (value.mean.min(), value.mean.max(), value.std.min(), value.std.max())
-        row = f"{figures[0]:>13.4g}{figures[1]:>10.4g}{figures[2]:>12.4g}{figures[3]:>10.4g}"
-        acts = "-" if site == LEVEL_SITE else "acts" if stats.acts(site) else "one fixed map"
-        lines.append(f"{site:<12}{value.width:>9}{value.frames:>12}{row}  {acts}")
-    return "\n".join(lines)
 
 
 if __name__ == "__main__":

@@ -40,14 +40,7 @@ def usage() -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command.
-
-    Args:
-        argv: the arguments; ``None`` takes those of the process.
-
-    Returns:
-        The exit status: the command's, or 2 for a command that does not exist.
-    """
+    """Run one command; return its exit status, or 2 for a command that does not exist."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     if not arguments or arguments[0] in ("-h", "--help"):
         print(usage(), file=sys.stdout if arguments else sys.stderr)

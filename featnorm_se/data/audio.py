@@ -218,12 +218,7 @@ def write_audio(
 
 
 def resample(samples: FloatArray, rate: int, target: int) -> FloatArray:
-    """Change the sampling rate of one channel.
-
-    Args:
-        samples: shape (N,), float32.
-        rate: the rate it has, in Hz.
-        target: the rate wanted, in Hz.
+    """Bring one channel, shape (N,) float32, from a rate to another, both in Hz.
 
     Returns:
         Shape (ceil(N * target / rate),), float32; the input itself when the rates are equal.
@@ -239,12 +234,9 @@ def resample(samples: FloatArray, rate: int, target: int) -> FloatArray:
 
 
 def resample_blocks(blocks: Iterable[FloatArray], rate: int, target: int) -> Iterator[FloatArray]:
-    """Resample a signal given in blocks; what lies beyond its ends counts as silence.
+    """Resample a signal given in blocks (n, channels) of any lengths, rates in Hz.
 
-    Args:
-        blocks: (n, channels) each, of any lengths.
-        rate: the rate they have, in Hz.
-        target: the rate wanted, in Hz.
+    What lies beyond its ends counts as silence.
 
     Yields:
         (m, channels) float32; together ceil(N * target / rate) samples.

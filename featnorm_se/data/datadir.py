@@ -46,10 +46,7 @@ def write_data_dir(folder: Path, utterances: Sequence[Utterance]) -> None:
     """Write wav.scp (noisy), spk1.scp (clean), utt2spk, spk2utt and, when known, utt2cond.
 
     ``utt2cond`` is tab-separated: utterance, noise, SNR in dB. A second talker is in spk2.scp.
-
-    Args:
-        folder: made when missing.
-        utterances: in any order; the files are sorted by name.
+    All are sorted by name.
 
     Raises:
         FeatnormError: the folder cannot be written, or a name cannot stand in Kaldi's files.
@@ -78,11 +75,8 @@ def write_data_dir(folder: Path, utterances: Sequence[Utterance]) -> None:
 def validate_data_dir(folder: Path) -> dict[str, dict[str, str]]:
     """Check a data directory from its lists and the files' headers.
 
-    Args:
-        folder: holds wav.scp, spk1.scp and, perhaps, spk2.scp and utt2spk.
-
     Returns:
-        What each of these lists holds, by its name.
+        What wav.scp, spk1.scp and, where they are, spk2.scp and utt2spk hold, by their names.
 
     Raises:
         FeatnormError: a list is missing or has other keys than the next; a file is missing, no

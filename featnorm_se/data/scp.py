@@ -14,13 +14,7 @@ from featnorm_se.names import talker_paths
 
 
 def read_scp(path: str | os.PathLike[str]) -> dict[str, str]:
-    """Read an scp (or utt2spk) file.
-
-    Args:
-        path: the file; each line is a key, white space, and a value that may hold spaces.
-
-    Returns:
-        The values by key, in the file's order.
+    """Read an scp (or utt2spk) file, a key and a value that may hold spaces a line, in its order.
 
     Raises:
         FeatnormError: the file is missing, empty or not UTF-8, a line has no value, or a key
@@ -60,10 +54,6 @@ def write_scp(path: str | os.PathLike[str], entries: Mapping[str, str]) -> None:
 
 def check_key(key: str, where: str) -> None:
     """Refuse a name of an utterance that Kaldi's files, or the names of ours, cannot carry.
-
-    Args:
-        key: it becomes the name of a file, perhaps below a folder of its own.
-        where: what messages call the place.
 
     Raises:
         FeatnormError: it has white space or an odd character, or leads out of a folder.

@@ -83,10 +83,7 @@ def _folder(root: Path, name: str, unpack_dir: Path) -> Path:
 def unpack(path: Path, target: Path, suffixes: Sequence[str]) -> Path:
     """Unpack a zip's files with one of the endings (lower case), flat, into ``target``.
 
-    A target made from this very file is left as it is.
-
-    Returns:
-        ``target``.
+    A target made from this very file is left as it is. It is returned.
 
     Raises:
         FeatnormError: the zip is cut or damaged, or holds a name twice or no such file.

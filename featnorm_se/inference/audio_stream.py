@@ -26,9 +26,6 @@ AUDIO_ENDINGS = " ".join(sorted(AUDIO_SUFFIXES))
 class AudioInput:
     """An audio file that can be read several times, in blocks.
 
-    Args:
-        path: the file.
-
     Attributes:
         header: a closed file of soundfile's, with frames, samplerate (Hz), channels, format,
             subtype and endian.

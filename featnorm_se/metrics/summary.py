@@ -15,14 +15,10 @@ Conditions = Mapping[str, tuple[str, float]]
 
 
 def describe(values: Sequence[float]) -> dict[str, Any]:
-    """Mean, standard deviation, 95 % interval of the mean (Student's t) and count.
+    """Return ``mean``, ``std`` (n - 1), ``ci95`` and ``count`` of one score an utterance.
 
-    Args:
-        values: one score an utterance.
-
-    Returns:
-        ``mean``, ``std`` (n - 1), ``ci95`` (two ends) and ``count``. What few values cannot give
-        is ``None``.
+    ``ci95`` has the ends of the mean's 95 % interval (Student's t). What few values cannot give is
+    ``None``.
     """
     count = len(values)
     mean = math.fsum(values) / count if count else None
@@ -34,11 +30,7 @@ def describe(values: Sequence[float]) -> dict[str, Any]:
 
 
 def student_t(freedom: int) -> float:
-    """Return the t that Student's distribution stays within, either side, 95 % of the time.
-
-    Args:
-        freedom: the degrees of freedom, 1 or more.
-    """
+    """Return the t that Student's distribution stays within, either side, 95 % of the time."""
     from scipy.special import stdtrit
 
     return float(stdtrit(freedom, 0.975))
@@ -47,12 +39,7 @@ def student_t(freedom: int) -> float:
 def summarize(
     rows: Sequence[Row], metrics: Sequence[str], conditions: Conditions | None = None
 ) -> dict[str, Any]:
-    """Summarize the rows of a set.
-
-    Args:
-        rows: one an utterance.
-        metrics: the metrics that were asked for.
-        conditions: noise type and SNR by utterance, when they are known.
+    """Summarize the rows of a set, one an utterance.
 
     Returns:
         ``utterances``, ``failures`` (utterance and reason), ``cut_to_shorter`` (samples by

@@ -79,12 +79,7 @@ def make_clips(
 ) -> list[dict[str, str]]:
     """Return the players of an utterance, noisy first and clean last, on one level scale.
 
-    A model that has no file of this utterance is left out.
-
-    Args:
-        utt_id: the utterance.
-        files: as from ``read_audio_sets``.
-        scores: the scores by label and utterance.
+    A model that has no file of this utterance, in ``read_audio_sets``' lists, is left out.
 
     Returns:
         Of each, ``label``, ``name`` (the same for a screen reader), ``scores`` in a line,

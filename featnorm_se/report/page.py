@@ -15,7 +15,7 @@ from featnorm_se.errors import FeatnormError
 from featnorm_se.metrics.names import METRICS
 from featnorm_se.metrics.summary import format_value
 from featnorm_se.report import plots
-from featnorm_se.report.examples import choose, make_clips, read_audio_sets
+from featnorm_se.report.examples import SHOWN_SCORES, choose, make_clips, read_audio_sets
 from featnorm_se.report.experiments import (
     NOISY,
     Experiment,
@@ -29,18 +29,14 @@ from featnorm_se.report.results import details, results_table, shown_metrics
 
 Found = TypeVar("Found")
 
-PLOTTED = ("PESQ_WB", "STOI", "SI_SDR")
 MOST_MODELS = 8  # that can be heard, the best
 
 
 def build_page(experiments: Sequence[Experiment], datadir: str, title: str = "Results") -> str:
     """Return the page's HTML.
 
-    Args:
-        experiments: as from ``read_experiments``.
-        datadir: folder of ``<testset>/{wav,spk1}.scp`` for the noisy and clean audio; what is
-            not there is left out of the page.
-        title: the page's heading.
+    The noisy and clean audio is that of ``<datadir>/<testset>/{wav,spk1}.scp``; what is not there
+    is left out of the page.
     """
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -106,7 +102,7 @@ class TestSet:
         self.name, self._experiments = name, experiments
         shown = shown_metrics(experiments, name)
         self.units = {metric: METRICS[metric].unit for metric in shown}
-        self.metrics = [metric for metric in PLOTTED if metric in shown]
+        self.metrics = [metric for metric in SHOWN_SCORES if metric in shown]
         self.best_by = self.metrics[0] if self.metrics else "PESQ_WB"
         self.scores: dict[str, Scores] = {}
         for experiment in experiments:

@@ -121,28 +121,21 @@ def crossed_interval(values: NDArray[np.float64]) -> tuple[float, float]:
 
 
 def compare_folders(
-    baseline: PathLike, others: Sequence[PathLike], metric: str, testset: str | None = None
+    baseline: PathLike, others: Sequence[PathLike], metric: str, testset: str = "test"
 ) -> dict[str, Contrast]:
-    """Compare each experiment with the baseline.
-
-    Args:
-        baseline: ``exp/<name>`` of what is compared with.
-        others: ``exp/<name>`` of what is judged.
-        metric: the metric's name.
-        testset: the test set; may be left out when the experiments share just one.
+    """Compare experiments, folders ``exp/<name>``, with the baseline on one test set.
 
     Returns:
         The comparisons by a label of two lines, ``<other>`` and ``less <baseline>``.
 
     Raises:
-        FeatnormError: the metric is unknown, a folder was not scored, the test set must be
-            named, or two sets have no scored utterance in common.
+        FeatnormError: the metric is unknown, a folder was not scored on the test set, or two
+            have no scored utterance in common.
     """
     if metric not in METRICS:
         raise FeatnormError(f"no metric is named {metric!r}; there are {', '.join(METRICS)}")
     folders = [Path(baseline), *map(Path, others)]
-    name = _choose_testset(folders, testset)
-    first, *rest = (read_scores(f / f"{SCORES_PREFIX}{name}" / "scores.csv") for f in folders)
+    first, *rest = (read_scores(f / f"{SCORES_PREFIX}{testset}" / "scores.csv") for f in folders)
     labels = [f"{f.resolve().name}\nless {folders[0].resolve().name}" for f in folders[1:]]
     found: dict[str, Contrast] = {}
     for label, table in zip(labels, rest, strict=True):
@@ -151,25 +144,6 @@ def compare_folders(
         except FeatnormError as error:
             raise FeatnormError(f"{' '.join(label.split())}: {error}") from error
     return found
-
-
-def _choose_testset(folders: Sequence[Path], asked: str | None) -> str:
-    """Return the test set that is asked for, or else the one that all folders were scored on."""
-    scored = [
-        {
-            table.parent.name.removeprefix(SCORES_PREFIX)
-            for table in folder.glob(f"{SCORES_PREFIX}*/scores.csv")
-        }
-        for folder in folders
-    ]
-    common = set.intersection(*scored)
-    if not common:
-        names = ", ".join(map(str, folders))
-        raise FeatnormError(f"{names}: no scores of a test set in common: run stage 4")
-    if asked not in common if asked else len(common) > 1:
-        names = ", ".join(sorted(common))
-        raise FeatnormError(f"--testset is {asked or 'not given'}; the experiments share {names}")
-    return asked or common.pop()
 
 
 def comparison_table(comparisons: Mapping[str, Contrast], metric: str) -> list[list[str]]:

@@ -1,4 +1,4 @@
-"""The page's plots as SVG; a comparison's and those of features as PNG files.
+"""The page's plots as SVG; those of features as PNG files.
 
 ``title`` is what a screen reader says instead. ``numbers`` gives each label its colour and marker,
 the same in all plots; what has none, the noisy input, is grey.
@@ -105,26 +105,14 @@ def _boxes(
 def differences(comparisons: Mapping[str, Contrast], metric: str, title: str) -> str:
     """Draw paired differences of every utterance, a row a comparison, as an ``<svg>``."""
     with new_figure(WIDTH, 0.9 + _rows_height(comparisons)) as figure:
-        _draw_differences(figure.subplots(), comparisons, metric)
+        axes = figure.subplots()
+        rows = [comparison.values[0] for comparison in comparisons.values()]
+        _boxes(axes, rows, list(comparisons), [color(0)] * len(rows))
+        for i, comparison in enumerate(comparisons.values()):
+            axes.plot(comparison.interval(), [i, i], color=INK, linewidth=4, zorder=3)
+        axes.axvline(0.0, color=INK, linewidth=1.0, linestyle=":")
+        axes.set(xlabel=f"difference in {axis_label(metric)}")
         return to_svg(figure, title)
-
-
-def write_differences(
-    comparisons: Mapping[str, Contrast], metric: str, path: str | os.PathLike[str]
-) -> None:
-    """Draw paired differences of every utterance, a row a comparison, as a PNG file."""
-    with new_figure(8.0, 1.2 + max(0.6 * len(comparisons), _rows_height(comparisons))) as figure:
-        _draw_differences(figure.subplots(), comparisons, metric)
-        to_png(figure, path)
-
-
-def _draw_differences(axes: Axes, comparisons: Mapping[str, Contrast], metric: str) -> None:
-    rows = [comparison.values[0] for comparison in comparisons.values()]
-    _boxes(axes, rows, list(comparisons), [color(0)] * len(rows))
-    for i, comparison in enumerate(comparisons.values()):
-        axes.plot(comparison.interval(), [i, i], color=INK, linewidth=4, zorder=3)
-    axes.axvline(0.0, color=INK, linewidth=1.0, linestyle=":")
-    axes.set(xlabel=f"difference in {axis_label(metric)}")
 
 
 def by_snr(
@@ -167,11 +155,8 @@ def spectrogram(
 ) -> str:
     """Draw a log-magnitude spectrogram, 32 ms Hann frames every 8 ms, 80 dB deep.
 
-    Args:
-        signal: shape (N,).
-        sample_rate: in Hz.
-        full_scale: the magnitude that is 0 dB, the same for all pictures to be compared.
-        title: as for all plots.
+    The signal has shape (N,) at a rate in Hz; ``full_scale`` is the magnitude that is 0 dB, the
+    same for all pictures to be compared.
     """
     levels = 20 * np.log10(np.maximum(magnitudes(signal, sample_rate) / full_scale, 1e-6))
     seconds = len(signal) / sample_rate
@@ -212,23 +197,6 @@ def plot_distance(look: FeatureLook, path: str | os.PathLike[str], title: str) -
             axis.set_ylim(bottom=0)
         axes[0].legend()
         figure.suptitle(f"{title}: noisy against clean features before fine-tuning")
-        to_png(figure, path)
-
-
-def plot_drift(look: FeatureLook, path: str | os.PathLike[str], title: str) -> None:
-    """Draw how alike clean features are before and after fine-tuning, layer by layer."""
-    with new_figure(7, 3.8) as figure:
-        axis = figure.subplots()
-        for key, label, sign, colour in (
-            ("cka", "centred kernel alignment", "o", PALETTE[0]),
-            ("cosine", "mean cosine", "s", PALETTE[1]),
-        ):
-            axis.plot([row[key] for row in look.drift], marker=sign, label=label, color=colour)
-        _layer_axis(axis, [row["layer"] for row in look.drift], "likeness (1: no drift)")
-        low = min(min(row["cka"], row["cosine"]) for row in look.drift)
-        axis.set_ylim(min(0.0, low) - 0.02, 1.04)
-        axis.legend()
-        figure.suptitle(f"{title}: clean speech, fine-tuned against pre-trained")
         to_png(figure, path)
 
 

@@ -116,12 +116,9 @@ def gather(
     Raises:
         FeatnormError: a score file is broken.
     """
-    try:
-        there = {e.name: e for e in read_experiments(expdir) if testset in e.summaries}
-    except FeatnormError:
-        if any(expdir.glob(f"*/{SCORES_PREFIX}{testset}/summary.json")):
-            raise
-        there = {}
+    scored = any(expdir.glob(f"*/{SCORES_PREFIX}{testset}/summary.json"))
+    experiments = read_experiments(expdir) if scored else []
+    there = {e.name: e for e in experiments if testset in e.summaries}
     runs: dict[str, Runs] = {
         row.name: {seed: there[tag] for seed in seeds if (tag := row.tag(seed)) in there}
         for row in rows

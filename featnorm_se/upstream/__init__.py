@@ -27,9 +27,7 @@ def upstream_names(conf_dir: Path | None = None) -> list[str]:
 def upstream_card(name: str, conf_dir: Path | None = None) -> dict[str, Any]:
     """Return an upstream's card: family, source, hop, width, layers, licence, architecture ...
 
-    Args:
-        name: the upstream.
-        conf_dir: a recipe's folder of cards, which goes before the package's.
+    A recipe's folder of cards, ``conf_dir``, goes before the package's.
 
     Raises:
         FeatnormError: there is no such upstream, or its card cannot be read.

@@ -69,12 +69,6 @@ def _allowed() -> list[Any]:
 def read_checkpoint(path: Path) -> dict[str, Any]:
     """Read a checkpoint's tensors and plain containers; nothing in the file is executed.
 
-    Args:
-        path: the file.
-
-    Returns:
-        The dictionary in it.
-
     Raises:
         FeatnormError: it cannot be read, or holds something that would have to be executed.
     """

@@ -24,8 +24,8 @@ def build(architecture: dict[str, Any]) -> WaveformUpstream:
         HubertPretrainingConfig,
     )
 
-    task = fields_of(HubertPretrainingConfig, architecture["task_cfg"], "task_cfg")
-    model = fields_of(HubertConfig, architecture["model_cfg"], "model_cfg")
+    task = fields_of(HubertPretrainingConfig, architecture["task_cfg"])
+    model = fields_of(HubertConfig, architecture["model_cfg"])
     layers = parse_conv_layers(model["conv_feature_layers"])
     model["conv_feature_layers"] = repr(layers)
     labels = [int(size) for size in architecture["labels"]]

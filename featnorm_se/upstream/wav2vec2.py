@@ -38,20 +38,15 @@ def make_picklable(model: Any, activation: str) -> Any:
     return model
 
 
-def fields_of(kind: type, values: dict[str, Any], what: str) -> dict[str, Any]:
+def fields_of(kind: type, values: dict[str, Any]) -> dict[str, Any]:
     """Keep the values that the dataclass knows and fill in its defaults, as plain containers.
 
     Raises:
-        FeatnormError: a required field is missing, or an option is set that we do not follow.
+        FeatnormError: an option is set that we do not follow.
+        TypeError: a required field is missing.
     """
-    known: dict[str, Any] = {}
-    for item in dataclasses.fields(kind):
-        if item.name in values:
-            known[item.name] = values[item.name]
-        elif item.default is not dataclasses.MISSING:
-            known[item.name] = item.default
-        else:
-            raise FeatnormError(f"the upstream's {what} has no {item.name}")
+    fields = [item.name for item in dataclasses.fields(kind)]
+    known = dataclasses.asdict(kind(**{name: values[name] for name in fields if name in values}))
     for name, followed in _FOLLOWED.items():
         if known.get(name, followed) != followed:
             raise FeatnormError(f"upstreams with {name}: {known[name]} are not supported")
@@ -90,8 +85,8 @@ def build(architecture: dict[str, Any]) -> WaveformUpstream:
         Wav2Vec2Model,
     )
 
-    task = fields_of(AudioPretrainingConfig, architecture["task_cfg"], "task_cfg")
-    model = fields_of(Wav2Vec2Config, architecture["model_cfg"], "model_cfg")
+    task = fields_of(AudioPretrainingConfig, architecture["task_cfg"])
+    model = fields_of(Wav2Vec2Config, architecture["model_cfg"])
     layers = parse_conv_layers(model["conv_feature_layers"])
     model["conv_feature_layers"] = repr(layers)
     return WaveformUpstream(
