@@ -73,12 +73,13 @@ class FeatNormTrainer(Trainer):
     @classmethod
     def run(cls, *, trainer_options: FeatNormOptions, **parts: Any) -> None:
         """Train to the end; on one GPU, steps of one shape are recorded."""
-        model = parts["model"]
-        if trainer_options.ngpu == 1 and model.separator.upstream.fast:
+        separator, stream = parts["model"].separator, None
+        distributed = parts["distributed_option"].distributed
+        if trainer_options.ngpu == 1 and not distributed and separator.upstream.fast:
             torch.cuda.synchronize()
-            torch.cuda.set_stream(torch.cuda.Stream())
-            model.separator.recorder = Recorder()
-        super().run(trainer_options=trainer_options, **parts)
+            stream, separator.recorder = torch.cuda.Stream(), Recorder()
+        with torch.cuda.stream(stream):  # None: as it is
+            super().run(trainer_options=trainer_options, **parts)
         if _is_first(parts["distributed_option"]):
             end_saving(Path(trainer_options.output_dir))
 

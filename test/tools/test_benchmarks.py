@@ -33,4 +33,4 @@ def test_what_fills_the_table_of_a_gpu_runs_on_a_processor():
     command = [sys.executable, str(BENCHMARKS / "gpu.py"), "--quick", *parts]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert "s a step" in done.stdout and "| what | ratio |" in done.stdout
+    assert "an epoch of" in done.stdout and "| what | ratio |" in done.stdout
