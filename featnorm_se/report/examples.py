@@ -23,7 +23,7 @@ SHOWN_SCORES = ("PESQ_WB", "STOI", "SI_SDR")
 
 
 def choose(noisy: Scores, judged: Scores, metric: str = "PESQ_WB") -> list[tuple[str, str, float]]:
-    """Choose the utterances with the best, the median and the worst gain over the noisy input.
+    """Choose the utterances with the best, the median and the worst change from the noisy input.
 
     Returns:
         ``(which, utterance, gain)``; fewer than three when there are fewer utterances.
@@ -36,7 +36,7 @@ def choose(noisy: Scores, judged: Scores, metric: str = "PESQ_WB") -> list[tuple
     ranked = sorted(gains, key=lambda name: -gains[name])
     if not ranked:
         return []
-    places = {"best gain": 0, "median gain": len(ranked) // 2, "worst gain": len(ranked) - 1}
+    places = {"best change": 0, "median change": len(ranked) // 2, "worst change": len(ranked) - 1}
     chosen: dict[str, str] = {}
     for which, place in places.items():
         chosen.setdefault(ranked[place], which)

@@ -125,7 +125,7 @@ class TestSet:
         return {i: max(cells, key=float) for i, cells in columns.items() if len(cells) > 1}
 
     def examples(self, datadir: str) -> list[tuple[str, list[dict[str, str]]]]:
-        """Headings and players of the best, median and worst gain of the best model."""
+        """Headings and players of the best, median and worst change by the best model."""
         models = self.models[:MOST_MODELS]
         if not models or NOISY not in self.scores:
             return []

@@ -47,7 +47,7 @@ def test_it_is_whole_and_self_contained(expdir: Path, with_audio: Path) -> None:
         "What the rows stand on",
     ]
     assert "tera utterance less tera none" in text
-    assert len(re.findall(r"<h3>(?:Best|Median|Worst) gain: test_", text)) == 3
+    assert len(re.findall(r"<h3>(?:Best|Median|Worst) change: test_", text)) == 3
     assert all("aria-label=" in tag for tag in re.findall(r"<(?:audio|svg)[^>]*>", text))
     assert "prefers-color-scheme: dark" in text
 
@@ -77,9 +77,9 @@ def test_best_median_worst() -> None:
     judged = {f"u{i}": {"PESQ_WB": 1.0 + 0.1 * i} for i in range(5)}
     found = choose(noisy, judged)
     assert [(which, name) for which, name, _ in found] == [
-        ("best gain", "u4"),
-        ("median gain", "u2"),
-        ("worst gain", "u0"),
+        ("best change", "u4"),
+        ("median change", "u2"),
+        ("worst change", "u0"),
     ]
     assert found[0][2] == pytest.approx(0.4)
     assert [n for _, n, _ in choose({"a": {"PESQ_WB": 1}}, {"a": {"PESQ_WB": 2}})] == ["a"]
