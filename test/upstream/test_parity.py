@@ -72,7 +72,9 @@ def test_the_positional_convolution_by_fourier_transforms(kernel, frames):
         of = [x, *conv.parameters()]
         found.append([y, *torch.autograd.grad((y * y.detach().sin()).sum(), of)])
     for plain, ours in zip(*found, strict=True):
-        torch.testing.assert_close(ours, plain, rtol=1e-4, atol=1e-5 * float(plain.detach().abs().max()))
+        torch.testing.assert_close(
+            ours, plain, rtol=1e-4, atol=1e-5 * float(plain.detach().abs().max())
+        )
 
 
 def test_positions():
