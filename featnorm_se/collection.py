@@ -149,12 +149,9 @@ def _batches(
     entries: Mapping[str, str], keys: list[str], device: str, label: str
 ) -> Iterator[list[tuple[Tensor, int, int]]]:
     """Yield what ``_read`` gives, of utterances that go together, one batch ahead."""
-
-    def frames(key: str) -> int:
-        return 0 if device == "cpu" else audio_info(entries[key]).frames
-
     with beside(device) as run:
-        alike = like_lengths(list(run(frames, keys)), torch.device(device))
+        of_key = (lambda _: 0) if device == "cpu" else (lambda key: audio_info(entries[key]).frames)
+        alike = like_lengths(list(run(of_key, keys)), torch.device(device))
         batches = [[keys[number] for number in batch] for batch in alike]
         read, following = partial(_read, entries), iter(batches[1:])
         coming = run(read, batches[0])

@@ -69,8 +69,11 @@ def beside(device: str) -> Iterator[Beside]:
     if device == "cpu":
         yield lambda function, items: list(map(function, items))
     else:
-        with ThreadPoolExecutor(min(8, count_cores())) as pool:
+        pool = ThreadPoolExecutor(min(8, count_cores()))
+        try:
             yield pool.map
+        finally:
+            pool.shutdown(cancel_futures=True)  # after an error nothing more is begun
 
 
 def count_cores() -> int:

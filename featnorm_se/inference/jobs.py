@@ -6,6 +6,7 @@ scp and lists them only when all are there.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
@@ -159,10 +160,13 @@ def _failed(error: FeatnormError) -> Outcome:
 
 def _finish(run: Beside, write: Callable[[Found], Result], done: Iterable[Found]) -> list[Result]:
     """Write what is enhanced while the next is; what still needs the model, right here."""
-    writing = [
-        run(write, [found]) if isinstance(found[1], list) else [write(found)] for found in done
-    ]
-    return [outcome for outcomes in writing for outcome in outcomes]
+    results: list[Result] = []
+    writing: deque[Iterable[Result]] = deque()
+    for found in done:
+        writing.append(run(write, [found]) if isinstance(found[1], list) else [write(found)])
+        if len(writing) > 16:  # what waits holds memory, and may have failed
+            results += writing.popleft()
+    return results + [outcome for outcomes in writing for outcome in outcomes]
 
 
 def enhance_set(

@@ -157,7 +157,7 @@ class FeatNormTask(EnhancementTask):
         groups: list[dict[str, Any]] = [{"params": fast}]
         if slow:
             groups.append({"params": slow, "lr": conf["lr"] * args.upstream_lr_scale})
-        if args.ngpu and args.optim in ("adam", "adamw"):
+        if args.ngpu and args.optim in ("adam", "adamw") and "foreach" not in conf:
             conf.setdefault("fused", True)  # one kernel for all parameters
         return [optim_classes[args.optim](groups, **conf)]
 

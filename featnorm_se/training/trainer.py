@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import math
 from collections.abc import Iterable, Iterator, Sequence
@@ -73,13 +74,16 @@ class FeatNormTrainer(Trainer):
     @classmethod
     def run(cls, *, trainer_options: FeatNormOptions, **parts: Any) -> None:
         """Train to the end; on one GPU, steps of one shape are recorded."""
-        separator, stream = parts["model"].separator, None
+        separator = parts["model"].separator
+        own_stream: contextlib.AbstractContextManager[Any] = contextlib.nullcontext()
         distributed = parts["distributed_option"].distributed
         if trainer_options.ngpu == 1 and not distributed and separator.upstream.fast:
             torch.cuda.synchronize()
-            stream, separator.recorder = torch.cuda.Stream(), Recorder()
-        with torch.cuda.stream(stream):  # None: as it is
+            own_stream = torch.cuda.stream(torch.cuda.Stream())
+            separator.recorder = Recorder()
+        with own_stream:
             super().run(trainer_options=trainer_options, **parts)
+        separator.recorder = None
         if _is_first(parts["distributed_option"]):
             end_saving(Path(trainer_options.output_dir))
 

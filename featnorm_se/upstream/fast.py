@@ -18,7 +18,6 @@ utterance; here torch's kernel gets it gated, and it is kept once for all layers
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import Any
 
 import torch
@@ -179,10 +178,12 @@ def convolve(conv: nn.Conv1d, x: Tensor) -> Tensor:
     Returns:
         (B, C', T + 2 P - K + 1) for kernels of K and a padding of P on either side.
     """
+    from scipy.fft import next_fast_len
+
     for hook in conv._forward_pre_hooks.values():
         hook(conv, (x,))
     kernel, padding = conv.kernel_size[0], int(conv.padding[0])
-    size = fft_size(x.size(-1) + kernel - 1)
+    size = int(next_fast_len(x.size(-1) + kernel - 1, real=True))
     signal = torch.fft.rfft(x, size).unflatten(1, (conv.groups, -1))
     taps = torch.fft.rfft(conv.weight, size).unflatten(0, (conv.groups, -1)).conj()
     # For each frequency and group a matrix product over the group's channels.
@@ -190,14 +191,6 @@ def convolve(conv: nn.Conv1d, x: Tensor) -> Tensor:
     y = torch.fft.irfft(product, size).roll(padding, -1)
     y = y[..., : x.size(-1) + 2 * padding - kernel + 1]
     return y if conv.bias is None else y + conv.bias[:, None]
-
-
-@lru_cache
-def fft_size(least: int) -> int:
-    """Return a size of at least ``least`` that a Fourier transform takes fast."""
-    from scipy.fft import next_fast_len
-
-    return int(next_fast_len(least, real=True))
 
 
 def run_layer(

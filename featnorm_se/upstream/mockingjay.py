@@ -26,20 +26,27 @@ from featnorm_se.upstream.batching import (
 from featnorm_se.upstream.mel import LogMel
 
 
-@lru_cache(maxsize=8)
-@torch.inference_mode(False)
 def sinusoids(frames: int, width: int, device: torch.device | None = None) -> Tensor:
     """Return the sinusoidal positions (frames, width) of Vaswani et al. (2017), section 3.5.
 
     s3prl builds a table of 24,000 rows in a Python loop, which takes half a minute; the values
-    are the same.
+    are the same. A GPU computes them anew, in the memory that a recording keeps for it.
     """
-    channel = torch.arange(width, dtype=torch.float64)
+    if device is None or device.type == "cpu":
+        return _kept(frames, width)
+    return _table(frames, width, device)
+
+
+def _table(frames: int, width: int, device: torch.device | None = None) -> Tensor:
+    channel = torch.arange(width, dtype=torch.float64, device=device)
     rate = 10000.0 ** (2.0 * torch.div(channel, 2, rounding_mode="floor") / width)
-    angle = torch.arange(frames, dtype=torch.float64).unsqueeze(1) / rate
+    angle = torch.arange(frames, dtype=torch.float64, device=device).unsqueeze(1) / rate
     angle[:, 0::2] = angle[:, 0::2].sin()
     angle[:, 1::2] = angle[:, 1::2].cos()
-    return angle.float().to(device, non_blocking=True)
+    return angle.float()
+
+
+_kept = lru_cache(maxsize=8)(torch.inference_mode(False)(_table))
 
 
 class MelUpstream(Upstream):

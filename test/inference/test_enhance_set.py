@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import numpy as np
 import pytest
 import soundfile
@@ -160,3 +162,24 @@ def test_short_files_together_are_as_one_by_one(upstream, tmp_path, monkeypatch)
         found[device] = [soundfile.read(out / f"{n}.flac")[0] for n in range(len(noise))]
     for alone, with_others in zip(*found.values(), strict=True):
         assert np.abs(alone - with_others).max() <= 1e-5 * np.abs(alone).max() + 2**-22
+
+
+def test_what_a_thread_cannot_write_ends_the_set_soon(monkeypatch):
+    from featnorm_se.data.parallel import beside
+    from featnorm_se.inference import jobs
+
+    taken, threads = [], set()
+
+    def write(found):
+        threads.add(threading.current_thread())
+        if found[0] == 3:
+            raise OSError("disk full")
+
+    def done():
+        for number in range(500):
+            taken.append(number)
+            yield number, []
+
+    with pytest.raises(OSError, match="disk full"), beside("cuda") as run:
+        jobs._finish(run, write, done())
+    assert len(taken) < 40 and threading.current_thread() not in threads

@@ -16,7 +16,7 @@ from featnorm_se.names import LEVEL_SITE, NORMS, PRECISIONS
 from featnorm_se.normalization import FeatureNorm
 from featnorm_se.statistics import FeatureStats, SiteStats
 from featnorm_se.upstream import load_upstream
-from featnorm_se.upstream.batching import may_hold_silence
+from featnorm_se.upstream.batching import SILENCE, may_hold_silence
 
 
 def build(upstream: str = "tera_tiny", norm: str = "utterance", **conf) -> FeatNormSeparator:
@@ -247,5 +247,17 @@ def test_what_is_recorded_is_the_same_step_each_time():
         separator(spectrum, lengths)
     separator.upstream.gradient_checkpointing = True
     separator(spectrum, lengths)
+    separator.upstream.gradient_checkpointing = False
     separator.eval()(spectrum, lengths)
     assert len(asked) == 1
+    separator.train()(spectrum, lengths)
+    assert len(asked) == 2
+
+
+@pytest.mark.parametrize("offset", [0.0, 0.5])
+def test_what_may_be_silence(offset):
+    x = 0.1 * torch.randn(2, 1600) + offset
+    block = torch.linspace(-1, 1, 160)
+    for deviation, silent in ((0.99, True), (1.05, False)):
+        x[1, 320:480] = block / block.std(unbiased=False) * deviation * SILENCE + offset
+        assert may_hold_silence(x) == silent

@@ -280,7 +280,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             for worker in workers.values():
                 worker.wait()
             steps = {name: worker.step for name, worker in workers.items()}
-            for _ in range(3 if args.device == "cuda" else 0):  # the third step is recorded
+            for _ in range(3 if args.device == "cuda" else 0):  # the second step is recorded
                 for step in steps.values():
                     step()
             costs = costs_in_turn(steps, args.repetitions)

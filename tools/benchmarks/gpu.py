@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """All of the table "On a GPU" of doc/performance.md: steps, stage 3, statistics, enhancing.
 
-    python tools/benchmarks/gpu.py            # one GPU, under 8 minutes
+    python tools/benchmarks/gpu.py            # one GPU, about 8 minutes
     python tools/benchmarks/gpu.py --quick    # tiny models on the processor, to see that it runs
 
 It runs from a checkout, PYTHONPATH at its root, with Python 3.12, torch and torchaudio 2.11. What
