@@ -195,7 +195,7 @@ def test_the_grid_tells_what_it_would_run_and_touches_nothing(tmp_path):
     assert list(tmp_path.iterdir()) == []
     done = grid("--tables", "claim odd")
     assert done.returncode == 1
-    told = "./grid.sh: error: no such table: odd; there are claim drift large norms sites upstreams"
+    told = "./grid.sh: error: no such table: odd; there are claim crops drift large norms sites upstreams"
     assert done.stderr.splitlines() == [told]
 
 
