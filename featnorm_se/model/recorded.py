@@ -20,12 +20,12 @@ class Recorder:
     """Plays a function of one tensor, forward and backward, once its shape came twice on end.
 
     The steps before the recording are real ones: in them cuDNN and its like make themselves
-    ready. Training has to run on a stream of its own (``torch.cuda.set_stream``), since what
+    ready. Training has to run on a stream of its own, as ``FeatNormTrainer.run`` does, since what
     waits for torch's default stream cannot be recorded.
     """
 
     def __init__(self) -> None:
-        self.shapes: list[torch.Size] = []
+        self.last: torch.Size | None = None
         self.recording: Recording | None = None
 
     def __call__(self, compute: Function, x: Tensor, module: nn.Module) -> Tensor:
@@ -36,8 +36,8 @@ class Recorder:
             x: its argument, which gets no gradient.
             module: whose parameters get one.
         """
-        self.shapes = [*self.shapes[-1:], x.shape]
-        if self.recording is None and self.shapes == [x.shape] * 2:
+        again, self.last = x.shape == self.last, x.shape
+        if self.recording is None and again:
             trained = [p for p in module.parameters() if p.requires_grad]
             self.recording = Recording(compute, x, trained)
         if self.recording is None or self.recording.x.shape != x.shape:

@@ -162,7 +162,7 @@ class WatchedBatches:
 
     def __iter__(self) -> Iterator[Batch]:
         bad = 0
-        separator = getattr(self.model, "module", self.model).separator  # DDP wraps it
+        separator = self._separator()
         ready = map(self._ready, self.batches)
         for ids, batch, has_silence in one_ahead(ready) if self.ahead else ready:
             self.last = (list(ids), dict(batch))  # ESPnet adds to its own
@@ -187,10 +187,12 @@ class WatchedBatches:
     def _ready(self, found: Batch) -> tuple[list[str], dict[str, torch.Tensor], bool]:
         """Return a batch where a GPU gets it fast from, and whether it may hold silence."""
         ids, batch = found
-        hop = getattr(self.model, "module", self.model).separator.stft[1]
         if self.ahead:
             batch = {name: value.pin_memory() for name, value in batch.items()}
-        return ids, batch, may_hold_silence(batch["speech_mix"], hop)
+        return ids, batch, may_hold_silence(batch["speech_mix"], self._separator().stft[1])
+
+    def _separator(self) -> Any:
+        return getattr(self.model, "module", self.model).separator  # DDP wraps it
 
     def place(self) -> str:
         """Return the epoch, the step and the utterances it is at, for a message."""

@@ -18,9 +18,11 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from statistics import median
 from typing import Any
+from unittest.mock import patch
 
 import fine_tune
 import numpy as np
@@ -54,20 +56,14 @@ def write_files(folder: Path, count: int, seconds: float, ending: str) -> list[P
 
 def batches(module: Any, together: bool, run: Callable[[], Any]) -> Any:
     """Call ``run`` while a module takes files together, or one by one as on a processor."""
-    kept = module.like_lengths, parallel.beside
-
-    def one_by_one(device: str) -> Any:
-        return parallel.beside("cpu")
-
     device = torch.device("cuda" if together else "cpu")
-    module.like_lengths = lambda lengths, _: like_lengths(lengths, device)
-    if not together:
-        collection.beside = jobs.beside = one_by_one
-    try:
+    with ExitStack() as stack:
+        alike = patch.object(module, "like_lengths", lambda n, _: like_lengths(n, device))
+        stack.enter_context(alike)
+        for user in () if together else (collection, jobs):
+            one_by_one = patch.object(user, "beside", lambda _: parallel.beside("cpu"))
+            stack.enter_context(one_by_one)
         return run()
-    finally:
-        module.like_lengths, collection.beside = kept
-        jobs.beside = parallel.beside
 
 
 def steps(args: argparse.Namespace) -> None:
@@ -140,18 +136,18 @@ def enhancing(args: argparse.Namespace, folder: Path) -> None:
 
 def stage_3(args: argparse.Namespace, folder: Path) -> None:
     """The recipe's training as a whole: FLAC, loader, optimizer, validation, saving."""
-    chunks = ((20480, 16, 3.0, 5000), (64000, 16, 5.0, 2400))[: 1 if args.quick else 2]
-    for length, size, seconds, count in chunks:
-        _stage_3(args, folder / str(length), length, size, seconds, 8 if args.quick else count)
+    for length, seconds, copies in ((20480, 3.0, 100), (64000, 5.0, 48))[: 1 if args.quick else 2]:
+        _stage_3(args, folder / str(length), length, seconds, 2 if args.quick else copies)
 
 
 def _stage_3(
-    args: argparse.Namespace, folder: Path, length: int, size: int, seconds: float, count: int
+    args: argparse.Namespace, folder: Path, length: int, seconds: float, training_copies: int
 ) -> None:
+    size = 1 if args.quick else 16  # as the recipe has it
     print(f"\n== stage 3, {size} chunks of {length / RATE} s, {args.precision}", flush=True)
     paths = write_files(folder / "speech", 4 if args.quick else 50, seconds, ".flac")
     epochs = 2
-    for part, copies in (("train", count // len(paths)), ("valid", 1)):
+    for part, copies in (("train", training_copies), ("valid", 1)):
         rows = [(f"{path.stem}_{n}", str(path)) for n in range(copies) for path in paths]
         speech = [
             Utterance(key, path, path, part, soundfile.info(path).duration) for key, path in rows
@@ -167,7 +163,7 @@ def _stage_3(
     command += ["--ngpu", str(int(args.device == "cuda"))]
     sets = [f"max_epoch={epochs}", "keep_nbest_models=10", f"chunk_length={length}"]
     sets += ["use_matplotlib=false", f"separator_conf.precision={args.precision}"]
-    sets += ["batch_size=1", "num_workers=0"] if args.quick else ["num_workers=8"]
+    sets += [f"batch_size={size}", f"num_workers={0 if args.quick else 8}"]
     busy: list[tuple[float, float]] = []
     watch = None
     if args.device == "cuda":
@@ -190,7 +186,7 @@ def _stage_3(
     began, ended = ((expdir / f"{n}epoch.pth").stat().st_mtime for n in (1, epochs))
     share = [percent for moment, percent in busy if began <= moment <= ended]
     told = f"{sum(share) / len(share):.0f} %" if share else "not measured"
-    steps = len(paths) * (count // len(paths)) * int(seconds * 0.9 * RATE / length) / size
+    steps = len(paths) * training_copies * int(seconds * 0.9 * RATE / length) / size
     print(
         f"an epoch of about {steps:.0f} steps, with validation and saving: {ended - began:.1f} s;"
         f" the GPU computes in {told} of it"
