@@ -7,12 +7,13 @@ SIGKILL, which nothing can catch, and by SIGTERM, which batch systems send befor
 from __future__ import annotations
 
 import csv
+import multiprocessing
 import os
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,8 @@ import torch
 import yaml
 from golden_numbers import run, write_pairs
 from tiny_models import training_config
+
+from featnorm_se.bin import run as run_command
 
 STATS = "--upstream tera_tiny --upstream_ckpt scratch --wav_scp {world}/train/spk1.scp"
 TRAIN = "--config {world}/train.yaml --train_dir {world}/train --valid_dir {world}/valid"
@@ -95,32 +98,34 @@ def whole(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[st
     return of
 
 
+def begin(word: str, arguments: list[str], log: Path) -> None:
+    """Run a command in this process, a group of its own, as a shell would; it says so in a log."""
+    os.setsid()
+    sys.stderr = log.open("w", buffering=1)
+    os._exit(run_command(import_module(f"featnorm_se.bin.{word}").main, arguments))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM], ids=["kill", "term"])
 @pytest.mark.parametrize("word", COMMANDS)
 def test_the_same_command_goes_on(
     world: Path, whole: Callable[[str], Any], tmp_path: Path, word: str, number: int
 ) -> None:
-    pattern = COMMANDS[word][1]
-    command = [sys.executable, "-m", f"featnorm_se.bin.{word}", *options(word, world, tmp_path)]
-    struck = subprocess.Popen(
-        command,
-        stderr=subprocess.PIPE,
-        start_new_session=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},  # as here: the same bits
-    )
-    assert struck.stderr is not None
-    if not pattern:
-        struck.stderr.read(1)  # it has begun to say how far it is
-    while pattern and not list(tmp_path.glob(pattern)):
-        assert struck.poll() is None, struck.stderr.read().decode()
+    wanted, log, out = whole(word), tmp_path / "log", tmp_path / "out"
+    arguments, pattern = options(word, world, out), COMMANDS[word][1]
+    struck = multiprocessing.get_context("fork").Process(target=begin, args=(word, arguments, log))
+    struck.start()
+    # Where there is no file to wait for, it has begun to say how far it is.
+    while not (list(out.glob(pattern)) if pattern else log.is_file() and log.stat().st_size):
+        assert struck.is_alive(), log.read_text()
         time.sleep(0.005)
+    assert struck.pid
     os.killpg(struck.pid, number)
-    message = struck.communicate(timeout=30)[1].decode()
-    assert struck.returncode in (-number, 128 + number), message
+    struck.join(30)
+    assert struck.exitcode in (-number, 128 + number), log.read_text()
     if number == signal.SIGTERM:
-        assert "ended by SIGTERM: the same command again goes on" in message.splitlines()[-1]
-    run(word, *options(word, world, tmp_path))
-    assert result(word, tmp_path) == whole(word)
+        assert log.read_text().splitlines()[-1].endswith("the same command again goes on from here")
+    run(word, *arguments)
+    assert result(word, out) == wanted
     if number == signal.SIGTERM:
-        assert not list(tmp_path.rglob(".*.tmp.*"))
+        assert not list(out.rglob(".*.tmp.*"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import pickle
 import re
 import textwrap
@@ -12,6 +11,7 @@ import kaldiio
 import numpy as np
 import pytest
 import soundfile
+from bad_inputs_world import Payload
 
 from featnorm_se.config import read_config
 from featnorm_se.data.audio import audio_info, read_any_audio, read_audio
@@ -165,11 +165,8 @@ def test_an_archive_gives_the_very_samples(tmp_path: Path, samples, function) ->
 
 
 def test_a_pickle_in_an_archive_is_not_run(tmp_path: Path) -> None:
-    class Trap:
-        def __reduce__(self):
-            return os.mkdir, (str(tmp_path / "sprung"),)
-
-    (tmp_path / "a.ark").write_bytes(b"utt PKL" + pickle.dumps(Trap()))
+    trap = pickle.dumps(Payload(tmp_path / "sprung"))
+    (tmp_path / "a.ark").write_bytes(b"utt PKL" + trap)
     with pytest.raises(FeatnormError, match="no audio in a Kaldi archive"):
         read_audio(f"{tmp_path}/a.ark:4")
     assert not (tmp_path / "sprung").exists()

@@ -5,13 +5,13 @@ from __future__ import annotations
 import argparse
 import functools
 import hashlib
-import os
 import pickle
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from bad_inputs_world import Payload
 from signals import FAMILIES, batch, noise
 
 from featnorm_se.errors import FeatnormError
@@ -40,16 +40,6 @@ def test_identity_is_the_files_hash(make_checkpoint, family):
     assert upstream.identity == "sha256:" + hashlib.sha256(path.read_bytes()).hexdigest()
     other = load_upstream(f"{family}_tiny", str(path))
     assert torch.equal(upstream(*batch(noise(8000)))[0], other(*batch(noise(8000)))[0])
-
-
-class Payload:
-    """Pickles as a call of ``os.system``: the classic."""
-
-    def __init__(self, mark: Path) -> None:
-        self.mark = mark
-
-    def __reduce__(self):
-        return os.system, (f"touch '{self.mark}'",)
 
 
 @pytest.mark.parametrize("legacy", [False, True])
