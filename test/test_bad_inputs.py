@@ -7,7 +7,6 @@ own, so they count. ``= `` in front of them puts them in the place of all of its
 
 from __future__ import annotations
 
-import os
 import shlex
 import shutil
 import subprocess
@@ -19,6 +18,7 @@ import bad_inputs_world as world
 import numpy as np
 import pytest
 from bad_inputs_world import arrays, both, cut, meta, noise, nothing, put, repacked, wav
+from recipe_runs import EGS, run_script
 
 from featnorm_se.bin import run
 
@@ -180,7 +180,6 @@ def test_a_process_ends_with_its_status_and_a_traceback_on_request(here: Path) -
     assert loud.returncode == 1 and loud.stderr.startswith("Traceback")
 
 
-RECIPES = Path(__file__).parents[1] / "egs"
 SHELL_CASES = [
     ("mini/enh1/run.sh --expdir 'a b'", "--expdir 'a b'"),
     ("mini/enh1/run.sh --tag 'a;touch ran'", "--tag 'a;touch ran'"),
@@ -205,17 +204,9 @@ def test_a_recipes_bad_option_ends_it_in_one_line(tmp_path: Path, line: str, tol
         places += ["--datadir", str(tmp_path / "data")]
     if script.endswith("enh1/run.sh"):
         places += ["--dumpdir", str(tmp_path / "dump"), "--upstream", "tera_tiny"]
-    place = (RECIPES / script).parent
+    place = (EGS / script).parent
     before = sorted(path.name for path in place.iterdir())
-    done = subprocess.run(
-        [f"./{Path(script).name}", *places, *options],
-        cwd=place,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    done = run_script(script, *places, *options)
     assert done.returncode != 0
     lines = [part for part in done.stderr.splitlines() if "error:" in part]
     assert len(lines) == 1 and told in lines[0], done.stderr

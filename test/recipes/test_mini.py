@@ -13,6 +13,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 import soundfile
+from recipe_runs import EGS, places, run_script
 from rows import Setting, plan_runs, read_rows
 
 from featnorm_se.data.scp import read_scp
@@ -20,7 +21,7 @@ from featnorm_se.report.experiments import read_curves
 from featnorm_se.statistics import FeatureStats
 from featnorm_se.training.record import LENGTH
 
-RECIPE = Path(__file__).parents[2] / "egs" / "mini" / "enh1"
+RECIPE = EGS / "mini" / "enh1"
 TAG = "tera_tiny_scratch_utterance_auto_train_seed0_num_iters_per_epoch=16"
 
 
@@ -44,18 +45,8 @@ def without_procps(folder: Path) -> str:
     return str(folder)
 
 
-def run(*options: str, path: str = "") -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    if path:
-        environment["PATH"] = path
-    return subprocess.run(
-        ["./run.sh", *options],
-        cwd=RECIPE,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=400,  # a follower that is not ended would wait for ever
-    )
+def run(*options: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return run_script("mini/enh1/run.sh", *options, **environment)
 
 
 def unpack_some(folder: Path) -> list[str]:
@@ -70,6 +61,10 @@ def unpack_some(folder: Path) -> list[str]:
 
 def check_table_of_files(exp: Path) -> None:
     """doc/use.md says what each file of an experiment is: all of them, and no other."""
+
+    def is_named(file: Path, name: str) -> bool:
+        return fnmatchcase(str(file), name + "*" if name.endswith("/") else name)
+
     page = (RECIPE.parents[2] / "doc" / "use.md").read_text()
     table = page.partition("| in `exp/NAME` |")[2].partition("\n\n")[0]
     cells = [line.split("|")[1] for line in table.splitlines()[2:]]
@@ -81,18 +76,13 @@ def check_table_of_files(exp: Path) -> None:
     assert (unknown, missing) == ([], [])
 
 
-def is_named(file: Path, name: str) -> bool:
-    return fnmatchcase(str(file), name + "*" if name.endswith("/") else name)
-
-
 def test_all_stages(tmp_path):
-    places = [f"--{name}" for name in ("expdir", "datadir", "dumpdir")]
-    options = [part for name in places for part in (name, str(tmp_path / name[2:-3]))]
+    options = places(tmp_path)
     options[3] += " of 'mine'"  # the folder of data directories: a path may hold what shells read
     options += ["--upstream", "tera_tiny", "--copies", "1"]
     options += ["--set", "max_epoch=1 num_iters_per_epoch=16", "--metrics", "PESQ_WB STOI"]
     options += unpack_some(tmp_path)
-    first = run(*options, path=without_procps(tmp_path / "bin"))
+    first = run(*options, PATH=without_procps(tmp_path / "bin"))
     assert first.returncode == 0, first.stdout + first.stderr
     assert first.stdout.count("95 % interval") == 1  # one full table of scores
     (stats,) = (tmp_path / "dump" / "stats").glob("*/clean.npz")
@@ -176,16 +166,9 @@ def test_values_are_never_run(tmp_path):
     assert not marker.exists()
 
 
-def grid(*options: str) -> subprocess.CompletedProcess[str]:
-    command = ["./grid.sh", *options]
-    return subprocess.run(command, cwd=RECIPE, capture_output=True, text=True, check=False)
-
-
 def test_the_grid_tells_what_it_would_run_and_touches_nothing(tmp_path):
-    places = []
-    for name in ("expdir", "datadir", "dumpdir", "output"):
-        places += [f"--{name}", str(tmp_path / name)]
-    done = grid(*places, "--dry_run", "true", "--tables", "claim", "--seeds", "0 1")
+    words = [*places(tmp_path), "--output", str(tmp_path / "output"), "--dry_run", "true"]
+    done = run_script("mini/enh1/grid.sh", *words, "--tables", "claim", "--seeds", "0 1")
     assert done.returncode == 0, done.stderr
     first, *rows = done.stdout.splitlines()
     # No other upstream than those that the tables ask for.
@@ -193,10 +176,6 @@ def test_the_grid_tells_what_it_would_run_and_touches_nothing(tmp_path):
     assert len(rows) == 12 and all("--upstream_ckpt" in row for row in rows)
     assert sum("conf/mini_frozen.yaml" in row for row in rows) == 6
     assert list(tmp_path.iterdir()) == []
-    done = grid("--tables", "claim odd")
-    assert done.returncode == 1
-    told = "./grid.sh: error: no such table: odd; there are"
-    assert done.stderr.splitlines() == [f"{told} claim crops drift large norms sites upstreams"]
 
 
 def test_every_row_of_the_grid_is_a_model_and_can_be_planned(tmp_path):

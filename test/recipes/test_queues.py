@@ -8,9 +8,10 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from recipe_runs import EGS, places, run_script
 
-RECIPE = Path(__file__).parents[2] / "egs" / "voicebank_demand" / "enh1"
-CORPUS = RECIPE.parents[2].parent / "shared" / "data" / "voicebank_demand"
+RECIPE = EGS / "voicebank_demand" / "enh1"
+CORPUS = EGS.parents[1] / "shared" / "data" / "voicebank_demand"
 UPSTREAM = ["--upstream", "tera_tiny", "--upstream_ckpt", "scratch", "--config", "conf/tiny.yaml"]
 
 # A queue that keeps its command line and runs the job's script at once, each task of an array.
@@ -52,20 +53,7 @@ def queue(tmp_path: Path):
 
 
 def run(folder: Path, *options: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    places = [f"--{name}" for name in ("expdir", "datadir", "dumpdir")]
-    told = [part for name in places for part in (name, str(folder / name[2:-3]))]
-    return call("run.sh", *told, *UPSTREAM, *options, **environment)
-
-
-def call(script: str, *options: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [f"./{script}", *options],
-        cwd=RECIPE,
-        env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
-        capture_output=True,
-        text=True,
-        timeout=600,
-    )
+    return run_script(f"{RECIPE}/run.sh", *places(folder), *UPSTREAM, *options, **environment)
 
 
 @pytest.mark.slow
@@ -104,10 +92,10 @@ def test_all_stages_through_a_queue_and_a_table_of_them(tmp_path: Path, queue) -
     words += ["--output", str(tmp_path / "out"), "--", "--dumpdir", str(tmp_path / "dump")]
     weights = (exp / "1epoch.pth").stat().st_mtime_ns
     summary.unlink()  # what a row lacks is all that is done
-    first = call("tables.sh", *words, "--metrics", "STOI")
+    first = run_script(f"{RECIPE}/tables.sh", *words, "--metrics", "STOI")
     assert first.returncode == 0 and "./run.sh --stage 4" in first.stdout, first.stderr
     assert "| fn | tera_tiny | scratch | utterance | projection | 1 | 0." in first.stdout
-    again = call("tables.sh", *words)
+    again = run_script(f"{RECIPE}/tables.sh", *words)
     assert again.returncode == 0 and "./run.sh" not in again.stdout
     assert (exp / "1epoch.pth").stat().st_mtime_ns == weights
 
