@@ -21,15 +21,6 @@ def test_help_names_every_command_and_there_is_a_version(capsys):
     assert capsys.readouterr().out == f"featnorm_se {__version__}\n"
 
 
-def test_no_command_and_an_unknown_one(capsys):
-    assert main([]) == 2
-    assert "usage" in capsys.readouterr().err
-    assert main(["enhence"]) == 2
-    printed = capsys.readouterr().err
-    assert printed.count("\n") == 1
-    assert "'enhence'; there are enhance, app, pack" in printed
-
-
 # ---- compare
 
 

@@ -55,9 +55,6 @@ def test_dnsmos_scores_speech(speech: Array, noisy: Array) -> None:
     assert all(0.5 < value < 5.0 for value in scores.values())
 
 
-Array = NDArray[np.float64]
-
-
 def test_si_sdr_feels_neither_gain_nor_offset(speech: Array, noisy: Array) -> None:
     value = si_sdr(speech, noisy)
     assert value == pytest.approx(10.0, abs=0.3)

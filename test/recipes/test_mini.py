@@ -180,9 +180,7 @@ def test_the_grid_tells_what_it_would_run_and_touches_nothing(tmp_path):
 
 def test_every_row_of_the_grid_is_a_model_and_can_be_planned(tmp_path):
     setting = Setting(
-        config="conf/mini_grid.yaml",
-        conf_dir=str(RECIPE / "conf" / "upstream"),
-        ckpt_dir="/some",
+        config="conf/mini_grid.yaml", conf_dir=str(RECIPE / "conf" / "upstream"), ckpt_dir="/some"
     )
     for folder in sorted((RECIPE / "conf" / "tables").glob("*/")):
         rows = read_rows(folder, setting)

@@ -30,10 +30,7 @@ for task in $(seq "$first" "$last"); do
     (export "$variable=$task"; cd / && bash "$1" > /dev/null 2>&1 &)
 done
 """
-ANSWERS = {
-    "pbs": "17[].host.pbsserver",
-    "sge": "Your job-array 17.1-2:1 (x.sh) has been submitted",
-}
+ANSWERS = {"pbs": "17[].host.pbsserver", "sge": "Your job-array 17.1-2:1 (x.sh) has been submitted"}
 
 
 @pytest.fixture

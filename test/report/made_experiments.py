@@ -21,10 +21,7 @@ def write_scores(folder: Path, gain: float, seed: int = 0) -> None:
     base = np.random.default_rng(7).uniform(1.2, 2.5, len(UTTERANCES))
     jitter = np.random.default_rng(seed).normal(0, 0.02, len(UTTERANCES))
     rows = [
-        Row(
-            name,
-            {"PESQ_WB": b + gain + j, "STOI": 0.8 + 0.05 * gain, "SI_SDR": 8 * b + 10 * gain},
-        )
+        Row(name, {"PESQ_WB": b + gain + j, "STOI": 0.8 + 0.05 * gain, "SI_SDR": 8 * b + 10 * gain})
         for name, b, j in zip(UTTERANCES, base, jitter, strict=True)
     ]
     conditions = {

@@ -57,12 +57,7 @@ def test_a_live_payload_is_refused(states, tmp_path, family, legacy):
 
 
 @pytest.mark.parametrize(
-    "value",
-    [
-        functools.partial(print, "x"),
-        torch.nn.Linear(2, 2),
-        np.dtype("O").type,
-    ],
+    "value", [functools.partial(print, "x"), torch.nn.Linear(2, 2), np.dtype("O").type]
 )
 def test_other_objects_are_refused(states, tmp_path, value):
     path = tmp_path / "odd.pt"

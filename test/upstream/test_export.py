@@ -59,15 +59,8 @@ def test_without_clean_statistics_and_what_cannot_be_written(tmp_path, capsys):
     before = sha256_file(output)
     assert main(["export-upstream", str(folder), str(output)]) == 0
     assert sha256_file(output) == before
-    fbank = save_tiny(tmp_path / "fbank", "fbank", "none")
     (tmp_path / "both.npz").mkdir()  # of two files none is written if one cannot be
-    for source, name, told in (
-        (fbank, "a.pt", "no layout for the upstream fbank"),
-        (folder, "a.ckpt", "a.ckpt.pt, say"),
-        (tmp_path, "a.pt", "holds no config.yaml"),
-        (save_tiny(tmp_path / "exp"), "both.pt", "both.npz: Is a directory"),
-    ):
-        capsys.readouterr()
-        assert main(["export-upstream", str(source), str(tmp_path / name)]) == 1
-        (line,) = capsys.readouterr().err.splitlines()
-        assert told in line and not (tmp_path / name).exists()
+    source = save_tiny(tmp_path / "exp")
+    assert main(["export-upstream", str(source), str(tmp_path / "both.pt")]) == 1
+    assert "both.npz: Is a directory" in capsys.readouterr().err
+    assert not (tmp_path / "both.pt").exists()
