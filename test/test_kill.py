@@ -7,13 +7,10 @@ SIGKILL, which nothing can catch, and by SIGTERM, which batch systems send befor
 from __future__ import annotations
 
 import csv
-import multiprocessing
 import os
 import signal
-import sys
 import time
 from collections.abc import Callable
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +19,9 @@ import pytest
 import soundfile
 import torch
 import yaml
+from forked import fork_command
 from golden_numbers import run, write_pairs
 from tiny_models import training_config
-
-from featnorm_se.bin import run as run_command
 
 STATS = "--upstream tera_tiny --upstream_ckpt scratch --wav_scp {world}/train/spk1.scp"
 TRAIN = "--config {world}/train.yaml --train_dir {world}/train --valid_dir {world}/valid"
@@ -98,13 +94,6 @@ def whole(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[st
     return of
 
 
-def begin(word: str, arguments: list[str], log: Path) -> None:
-    """Run a command in this process, a group of its own, as a shell would; it says so in a log."""
-    os.setsid()
-    sys.stderr = log.open("w", buffering=1)
-    os._exit(run_command(import_module(f"featnorm_se.bin.{word}").main, arguments))
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM], ids=["kill", "term"])
 @pytest.mark.parametrize("word", COMMANDS)
@@ -113,8 +102,7 @@ def test_the_same_command_goes_on(
 ) -> None:
     wanted, log, out = whole(word), tmp_path / "log", tmp_path / "out"
     arguments, pattern = options(word, world, out), COMMANDS[word][1]
-    struck = multiprocessing.get_context("fork").Process(target=begin, args=(word, arguments, log))
-    struck.start()
+    struck = fork_command(word, arguments, log)
     # Where there is no file to wait for, it has begun to say how far it is.
     while not (list(out.glob(pattern)) if pattern else log.is_file() and log.stat().st_size):
         assert struck.is_alive(), log.read_text()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -13,6 +12,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import soundfile
+from forked import fork_command
 from tiny_models import save_tiny
 
 from featnorm_se import Enhancer
@@ -189,12 +189,13 @@ def test_a_run_that_is_ended_leaves_nothing_half_and_goes_on(model, tmp_path, ca
     top, out = tmp_path / "in", tmp_path / "out"
     write(top / "a.wav")
     write(top / "b.wav", 60.0)
-    command = [sys.executable, "-m", "featnorm_se.bin.enhance", str(top), "-o", str(out)]
-    with subprocess.Popen([*command, "--model", str(model)], stderr=subprocess.PIPE) as process:
-        while process.poll() is None and not (out / ".a.wav.done.json").exists():
-            time.sleep(0.01)
-        process.terminate()
-        assert process.wait() == 143
+    words = [str(top), "-o", str(out), "--model", str(model)]
+    process = fork_command("enhance", words, tmp_path / "log")
+    while process.is_alive() and not (out / ".a.wav.done.json").exists():
+        time.sleep(0.01)
+    process.terminate()
+    process.join(30)
+    assert process.exitcode == 143
     assert tree(out) == ["a.wav"]
     stale = out / f".{2**22 + 1}.tmp.0123456789ab.wav"  # as a killed run leaves it
     stale.touch()

@@ -45,7 +45,7 @@ def test_files_and_summary(corpus: Corpus, tmp_path: Path) -> None:
 
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The utterances that were scored anew."""
+    """The utterances that were scored anew, in this process."""
     names: list[str] = []
 
     def spy(tasks: list[Task], nj: int) -> Iterator[tuple[Task, Row]]:
@@ -100,6 +100,7 @@ def test_a_killed_scoring_loses_the_line_that_was_cut(
     assert asked == [cut]
 
 
+@pytest.mark.usefixtures("asked")
 def test_no_utterance_is_dropped(corpus: Corpus, tmp_path: Path) -> None:
     ref, inf = corpus(9)
     x, rate = soundfile.read(inf / "u1.wav")
@@ -135,6 +136,7 @@ def test_no_utterance_is_dropped(corpus: Corpus, tmp_path: Path) -> None:
     assert summary["metrics"]["SI_SDR"]["count"] == 1
 
 
+@pytest.mark.usefixtures("asked")
 def test_higher_rates_are_scored_at_16_khz(corpus: Corpus, tmp_path: Path) -> None:
     """By the recipe's resampler, whichever side has them: not one score is missing or another."""
     ref, inf = corpus(1)
@@ -161,6 +163,7 @@ def test_higher_rates_are_scored_at_16_khz(corpus: Corpus, tmp_path: Path) -> No
     assert score_pair(x, y, 48000, ["STOI"])["STOI"] == pytest.approx(float(row["STOI"]), abs=1e-6)
 
 
+@pytest.mark.usefixtures("asked")
 def test_the_official_test_set_has_its_scores_at_48_khz(
     real_set: tuple[Path, list[dict[str, str]]], tmp_path: Path
 ) -> None:
@@ -176,6 +179,7 @@ def test_the_official_test_set_has_its_scores_at_48_khz(
         assert float(row["PESQ_WB"]) == pytest.approx(known[name], abs=2e-3)
 
 
+@pytest.mark.usefixtures("asked")
 @pytest.mark.parametrize("suffix", ["", "_enhanced", ".denoised"])
 def test_names_with_a_suffix_and_noise_beside(corpus: Corpus, tmp_path: Path, suffix: str) -> None:
     ref, inf = corpus(3)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import itertools
 import json
-import multiprocessing
 import os
 import signal
 from pathlib import Path
@@ -17,6 +16,7 @@ import soundfile
 import torch
 import yaml
 from bad_inputs_world import Payload
+from forked import fork
 from golden_numbers import write_pairs
 from tiny_models import training_config
 
@@ -110,9 +110,7 @@ def train_until(run: Experiment, owner: object, name: str, call: int, number: in
 )
 def test_a_killed_run_ends_with_the_same_weights(recipe, tmp_path, owner, name, call, number):
     run = Experiment(**{**vars(recipe.run), "expdir": tmp_path / "cut"})
-    arguments = (run, owner, name, call, number)
-    process = multiprocessing.get_context("fork").Process(target=train_until, args=arguments)
-    process.start()
+    process = fork(train_until, run, owner, name, call, number)
     process.join(60)
     assert process.exitcode == (143 if number == signal.SIGTERM else -number)
     assert not json.loads((run.expdir / "run.json").read_text())["finished"]
