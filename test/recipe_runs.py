@@ -26,3 +26,14 @@ def places(folder: Path) -> list[str]:
     """Return the options that keep all that a recipe writes below a folder."""
     names = ("exp", "data", "dump")
     return [word for name in names for word in (f"--{name}dir", str(folder / name))]
+
+
+def telling_python(place: Path) -> Path:
+    """Write a python that tells the arguments of stages 2 and 3 in place of running them."""
+    python = os.environ.get("FEATNORM_SE_PYTHON", "python3")
+    place.write_text(
+        f"#!/bin/bash\ncase $2 in featnorm_se.bin.train | featnorm_se.bin.collect_stats)"
+        f' echo "told: $*" ;; *) exec {python} "$@" ;; esac\n'
+    )
+    place.chmod(0o755)
+    return place

@@ -36,6 +36,7 @@ def slurm(*command: str, **environment: str) -> subprocess.CompletedProcess[str]
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Stage 1's folders, for all tests."""
+    slurm("true")  # where it cannot be had, that is known here
     folder = tmp_path_factory.mktemp("corpus")
     stage = ["--stop_stage", "1", "--db_root", str(CORPUS), "--valid_speakers", "p287"]
     run_script(f"{RECIPE}/run.sh", *places(folder), *TRAINING, *stage).check_returncode()
