@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from golden_numbers import write_pairs
 
 METRICS = ("PESQ_WB", "STOI", "SI_SDR")
 UTTERANCES = tuple(f"test_{i:02d}" for i in range(12))
@@ -57,3 +59,27 @@ def run_record(norm: str, **more: Any) -> dict[str, Any]:
         "epochs": 8,
         **more,
     }
+
+
+def make_experiments(exp: Path) -> Path:
+    """Write two experiments of one upstream, the noisy input, and a folder that is none."""
+    write_scores(exp / "noisy/scores_test", 0.0)
+    for norm, gain in (("none", 0.3), ("utterance", 0.45)):
+        write_scores(exp / f"tera_{norm}/scores_test", gain, seed=len(norm))
+        (exp / f"tera_{norm}/run.json").write_text(json.dumps(run_record(norm)))
+    (exp / "stats").mkdir()
+    return exp
+
+
+def add_audio(exp: Path, data: Path) -> None:
+    """Add the audio of every utterance, with its data directory, and what training logged."""
+    write_pairs(data / "test", len(UTTERANCES), 9600, 0)
+    for norm, scp in (("none", "wav.scp"), ("utterance", "spk1.scp")):
+        (exp / f"tera_{norm}/enhanced_test").mkdir()
+        shutil.copy(data / "test" / scp, exp / f"tera_{norm}/enhanced_test/spk1.scp")
+        log = "".join(
+            f"INFO: {epoch}epoch results: [train] iter_time=0.1, loss={1 / epoch:.3f}, [valid]"
+            f" loss={1.2 / epoch:.3f}, time=1 seconds\n"
+            for epoch in (1, 2, 3)
+        )
+        (exp / f"tera_{norm}/train.log").write_text(log)
