@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tables
+from gather import Line, gather
 from made_experiments import run_record, write_scores
 from rows import Setting, arguments, plan_runs, read_rows
 from table_text import cells, to_csv, to_latex, to_markdown
@@ -20,9 +21,9 @@ from tables import main
 from featnorm_se.bin import run
 from featnorm_se.errors import FeatnormError
 from featnorm_se.report import paired
+from featnorm_se.report.estimate import Estimate, one_more
 from featnorm_se.report.experiments import drift_file, read_scores
 from featnorm_se.report.paired import compare, contrast, crossed_interval
-from featnorm_se.report.table import Estimate, Line, gather, one_more
 
 SETTING = Setting(config="conf/tiny.yaml", conf_dir="")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,10 +13,54 @@ from featnorm_se.errors import FeatnormError
 from featnorm_se.files import read_json
 from featnorm_se.names import check_norm, resolve_sites, site_names
 from featnorm_se.report.experiments import NOISY, SCORES_PREFIX, drift_file
-from featnorm_se.report.table import Row
 from featnorm_se.upstream import upstream_card
 
+_NUMBER = re.compile(r"^\d+_(?=.)")
 _KEYS = {"upstream", "weights", "norm", "norm_site", "baseline", "config"}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row: what is trained, and which row of the same table it is compared with.
+
+    Attributes:
+        name: the file's name without its ending.
+        upstream: name of the upstream; ``noisy`` for the input itself.
+        weights: ``pretrained`` or ``scratch``.
+        norm, norm_site: as ``run.sh`` takes them; ``norm_site`` is ``auto`` where that is the same.
+        site: where it is normalized, ``auto`` and ``last`` resolved; empty: nowhere.
+        baseline: name of the row to compare with; empty: none.
+        config: the training YAML.
+        checkpoint: of the upstream; ``scratch``, or empty: the official one.
+    """
+
+    name: str
+    upstream: str
+    weights: str = ""
+    norm: str = ""
+    norm_site: str = ""
+    site: str = ""
+    baseline: str = ""
+    config: str = ""
+    checkpoint: str = ""
+
+    @property
+    def title(self) -> str:
+        """The name without the number that sorts the files."""
+        return _NUMBER.sub("", self.name)
+
+    @property
+    def is_noisy(self) -> bool:
+        """Whether the row is the input as it is."""
+        return self.upstream == NOISY
+
+    def tag(self, seed: int) -> str:
+        """Return the name of the row's experiment, the one that ``run.sh`` would give it."""
+        if self.is_noisy:
+            return NOISY
+        site = f"_{self.norm_site.replace(',', '+')}" if self.norm_site else ""
+        start = f"{self.upstream}_{self.weights}_{self.norm}{site}"
+        return f"{start}_{Path(self.config).stem}_seed{seed}"
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,12 @@ import io
 import re
 from collections.abc import Sequence
 
+from gather import Line
+
 from featnorm_se.metrics.names import METRICS
 from featnorm_se.metrics.summary import format_value
+from featnorm_se.report.estimate import DELTAS, Estimate, format_difference, one_more
 from featnorm_se.report.results import INTERNAL, format_count, format_duration, markdown_table
-from featnorm_se.report.table import DELTAS, Estimate, Line, format_difference, one_more
 
 _DRIFT = {
     "cka": "CKA",

@@ -81,10 +81,10 @@ def write_plan(rows: Sequence[Row], seeds: Sequence[int], args: argparse.Namespa
 
 def write_tables(rows: Sequence[Row], seeds: Sequence[int], args: argparse.Namespace) -> None:
     """Gather the table, write its three forms, and print it."""
+    from gather import gather
     from table_text import to_csv, to_latex, to_markdown
 
     from featnorm_se.files import write_text
-    from featnorm_se.report.table import gather
 
     lines = gather(rows, seeds, Path(args.expdir), args.testset)
     title, drift = f"Table {args.table}, seeds {args.seeds}", args.table == "drift"

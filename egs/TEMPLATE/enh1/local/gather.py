@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import math
-import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from rows import Row
+
 from featnorm_se.errors import FeatnormError
-from featnorm_se.metrics.summary import describe
+from featnorm_se.report.estimate import DELTAS, Estimate, over_seeds
 from featnorm_se.report.experiments import (
-    NOISY,
     SCORES_PREFIX,
     Experiment,
     read_drift,
@@ -21,62 +20,7 @@ from featnorm_se.report.experiments import (
 from featnorm_se.report.paired import contrast
 
 Runs = Mapping[int, Experiment]
-DELTAS = ("PESQ_WB", "STOI")
 DRIFT = ("cka", "cosine")
-_NUMBER = re.compile(r"^\d+_(?=.)")
-
-
-@dataclass(frozen=True)
-class Row:
-    """One row: what is trained, and which row of the same table it is compared with.
-
-    Attributes:
-        name: the file's name without its ending.
-        upstream: name of the upstream; ``noisy`` for the input itself.
-        weights: ``pretrained`` or ``scratch``.
-        norm, norm_site: as ``run.sh`` takes them; ``norm_site`` is ``auto`` where that is the same.
-        site: where it is normalized, ``auto`` and ``last`` resolved; empty: nowhere.
-        baseline: name of the row to compare with; empty: none.
-        config: the training YAML.
-        checkpoint: of the upstream; ``scratch``, or empty: the official one.
-    """
-
-    name: str
-    upstream: str
-    weights: str = ""
-    norm: str = ""
-    norm_site: str = ""
-    site: str = ""
-    baseline: str = ""
-    config: str = ""
-    checkpoint: str = ""
-
-    @property
-    def title(self) -> str:
-        """The name without the number that sorts the files."""
-        return _NUMBER.sub("", self.name)
-
-    @property
-    def is_noisy(self) -> bool:
-        """Whether the row is the input as it is."""
-        return self.upstream == NOISY
-
-    def tag(self, seed: int) -> str:
-        """Return the name of the row's experiment, the one that ``run.sh`` would give it."""
-        if self.is_noisy:
-            return NOISY
-        site = f"_{self.norm_site.replace(',', '+')}" if self.norm_site else ""
-        start = f"{self.upstream}_{self.weights}_{self.norm}{site}"
-        return f"{start}_{Path(self.config).stem}_seed{seed}"
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A mean and its 95 % interval; the interval is ``None`` where one value gives none."""
-
-    mean: float
-    low: float | None = None
-    high: float | None = None
 
 
 @dataclass(frozen=True)
@@ -148,39 +92,6 @@ def _line(row: Row, by_seed: Runs, baseline: Runs, testset: str) -> Line:
         counts.pop() if len(counts) == 1 else None,
         sum(times) / len(times) if len(times) == len(runs) else None,
     )
-
-
-def over_seeds(values: Sequence[float]) -> Estimate:
-    """Return the mean over seeds with Student's interval; one value has none."""
-    found = describe(values)
-    return Estimate(found["mean"], *(found["ci95"] or ()))
-
-
-def one_more(estimate: Estimate | None, seeds: int) -> tuple[float, float] | None:
-    """Return where one more run falls 95 times of 100, by a mean over seeds; one does not say.
-
-    Student's prediction interval is mean ± t s sqrt(1 + 1/n), and that of the mean over n seeds
-    mean ± t s / sqrt(n): sqrt(n + 1) times as close.
-    """
-    if estimate is None or estimate.low is None or estimate.high is None:
-        return None
-    mean, wide = estimate.mean, math.sqrt(seeds + 1)
-    return mean - wide * (mean - estimate.low), mean + wide * (estimate.high - mean)
-
-
-def format_difference(estimate: Estimate | None, decimals: int) -> str:
-    """Write a difference with its interval, one decimal more than its metric has."""
-    if estimate is None:
-        return ""
-    values = (estimate.mean, estimate.low, estimate.high)
-    mean, low, high = (_signed(value, decimals + 1) for value in values)
-    return f"{mean} [{low}, {high}]"
-
-
-def _signed(value: float | None, decimals: int) -> str:
-    """Write a difference with its sign; a zero has none, whichever side it was rounded from."""
-    text = f"{value or 0.0:+.{decimals}f}"
-    return text if text.strip("+-0.") else text[1:]
 
 
 def _differences(baseline: Runs, judged: Runs, testset: str) -> dict[str, Estimate]:
