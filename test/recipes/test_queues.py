@@ -95,9 +95,9 @@ def test_all_stages_through_a_queue_and_a_table_of_them(tmp_path: Path, queue) -
     (command,) = take_submitted(tmp_path, "-V -v PATH -S /bin/bash")
     assert "-J 1-2" in command
 
-    (tmp_path / "tables" / "one").mkdir(parents=True)
-    (tmp_path / "tables" / "one" / "00_fn.yaml").write_text(
-        "upstream: tera_tiny\nweights: scratch\nnorm: utterance\nnorm_site: auto\n"
+    (tmp_path / "tables").mkdir()
+    (tmp_path / "tables" / "one.yaml").write_text(
+        "fn: {upstream: tera_tiny, weights: scratch, norm: utterance, norm_site: auto}\n"
     )
     words = ["--rows", str(tmp_path / "tables"), "--table", "one", "--config", "conf/tiny.yaml"]
     words += ["--expdir", str(tmp_path / "exp"), "--datadir", str(tmp_path / "data")]

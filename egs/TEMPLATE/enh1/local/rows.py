@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,6 @@ from featnorm_se.names import check_norm, resolve_sites, site_names
 from featnorm_se.report.experiments import NOISY, SCORES_PREFIX, drift_file
 from featnorm_se.upstream import upstream_card
 
-_NUMBER = re.compile(r"^\d+_(?=.)")
 _KEYS = {"upstream", "weights", "norm", "norm_site", "baseline", "config"}
 
 
@@ -24,7 +22,7 @@ class Row:
     """One row: what is trained, and which row of the same table it is compared with.
 
     Attributes:
-        name: the file's name without its ending.
+        name: what the table's file calls it.
         upstream: name of the upstream; ``noisy`` for the input itself.
         weights: ``pretrained`` or ``scratch``.
         norm, norm_site: as ``run.sh`` takes them; ``norm_site`` is ``auto`` where that is the same.
@@ -43,11 +41,6 @@ class Row:
     baseline: str = ""
     config: str = ""
     checkpoint: str = ""
-
-    @property
-    def title(self) -> str:
-        """The name without the number that sorts the files."""
-        return _NUMBER.sub("", self.name)
 
     @property
     def is_noisy(self) -> bool:
@@ -82,36 +75,34 @@ class Setting:
     conf_dir: str = "conf/upstream"
 
 
-def read_rows(folder: Path, setting: Setting) -> list[Row]:
-    """Read a table's rows, in the order of the files' names.
+def read_rows(file: Path, setting: Setting) -> list[Row]:
+    """Read a table's rows, ``name: {upstream: ..., norm: ...}`` each, in their order.
 
     Raises:
-        FeatnormError: there is no such table, or a file has an unknown key, upstream, norm, site
-            or baseline; the message names the file.
+        FeatnormError: there is no such table, or a row has an unknown key, upstream, norm, site
+            or baseline; the message names the file and the row.
     """
-    files = sorted(folder.glob("*.yaml"))
-    if not files:
-        known = ", ".join(sorted(p.name for p in folder.parent.glob("*") if p.is_dir()))
-        raise FeatnormError(f"no such table: {folder.name}; there are {known or 'none'}")
+    if not file.is_file():
+        known = ", ".join(sorted(path.stem for path in file.parent.glob("*.yaml")))
+        raise FeatnormError(f"no such table: {file.stem}; there are {known or 'none'}")
     rows = []
-    for file in files:
-        entry = read_config(file)
+    for name, entry in read_config(file).items():
         try:
-            rows.append(_make_row(file.stem, entry, setting))
+            rows.append(_make_row(name, entry, setting))
         except FeatnormError as error:
-            raise FeatnormError(f"{file}: {error}") from error
+            raise FeatnormError(f"{file}: {name}: {error}") from error
     upstreams = {row.upstream for row in rows if not row.is_noisy}
     if setting.upstream and len(upstreams) > 1:
-        raise FeatnormError(f"the table {folder.name} is of several upstreams: no --upstream there")
+        raise FeatnormError(f"the table {file.stem} is of several upstreams: no --upstream there")
     names = {row.name for row in rows}
     for row in rows:
         if row.baseline and row.baseline not in names:
-            raise FeatnormError(f"{folder / row.name}.yaml: there is no row {row.baseline!r}")
+            raise FeatnormError(f"{file}: {row.name}: there is no row {row.baseline!r}")
     return rows
 
 
-def _make_row(name: str, entry: Mapping[str, Any], setting: Setting) -> Row:
-    if not entry.keys() <= _KEYS or "upstream" not in entry:
+def _make_row(name: str, entry: Any, setting: Setting) -> Row:
+    if not isinstance(entry, dict) or not entry.keys() <= _KEYS or "upstream" not in entry:
         raise FeatnormError(f"the keys of a row are {', '.join(sorted(_KEYS))}, upstream at least")
     upstream = entry["upstream"]
     if upstream == NOISY:
