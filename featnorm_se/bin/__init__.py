@@ -48,7 +48,11 @@ def add_upstream_options(parser: argparse.ArgumentParser) -> None:
         help="file, folder or name of Hugging Face's, 'scratch'; else the official one",
     )
     add("--upstream_conf_dir", help="folder of upstream cards that go before the package's")
-    add("--norm_site", default="auto", help="auto, frontend, projection, layer.K, last, several; all")
+    add(
+        "--norm_site",
+        default="auto",
+        help="auto, frontend, projection, layer.K, last, several; all",
+    )
     add("--seed", type=int, default=0, help="of everything random")
 
 

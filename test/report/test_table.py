@@ -253,6 +253,7 @@ def test_a_contrast_is_paired_by_seed_and_utterance() -> None:
 
 # ---- the command of the tables: plan, one run, tables
 
+
 @pytest.fixture
 def rows(tmp_path: Path) -> Path:
     folder = tmp_path / "rows"
