@@ -78,9 +78,6 @@ def main(argv: Sequence[str]) -> None:
     options = vars(args)
     launcher = {key: options.pop(key) for key in LAUNCHER}
     launcher = {key: value for key, value in launcher.items() if value is not None}
-    folder = args.upstream_conf_dir
-    options["upstream_conf_dir"] = Path(folder) if folder else None
-    options["upstream_ckpt"] = args.upstream_ckpt or None
     options["command"] = args.command or shlex.join([Path(sys.argv[0]).name, *argv])
     # The first of several processes holds the folder for all of them.
     with locked(args.expdir) if process_rank(launcher) == 0 else nullcontext():

@@ -43,7 +43,7 @@ class FeatureLook:
 
 
 def look_at_features(
-    expdir: Path, record: Mapping[str, Any], datadir: Path, utterances: int = 30
+    expdir: Path, record: Mapping[str, Any], datadir: Path, utterances: int
 ) -> FeatureLook:
     """Measure one experiment's features on the first utterances of a data directory.
 
@@ -81,9 +81,10 @@ def look_at_features(
             sets["normalized"] = normalized[site]
         look.frames[site] = sets
         x, y = clean[site], after[site]
-        look.distance += [
-            _distance_row(site, name, x, other) for name, other in sets.items() if name != "clean"
-        ]
+        for name in list(sets)[1:]:
+            gap, ratio = (np.abs(part).mean() for part in channel_gaps(x, sets[name]))
+            row = {"mean_gap": float(gap), "std_log2_ratio": float(ratio)}
+            look.distance.append({"site": site, "features": name, **row})
         look.drift.append({"layer": site, "cka": linear_cka(x, y), "cosine": mean_cosine(x, y)})
     return look
 
@@ -124,16 +125,6 @@ def features(
             found[site].append(kept[site][0].numpy())
     joined = {site: np.concatenate(arrays) for site, arrays in found.items()}
     return {site: x[:: -(-len(x) // MOST_FRAMES)] for site, x in joined.items()}
-
-
-def _distance_row(site: str, name: str, clean: Frames, other: Frames) -> dict[str, Any]:
-    gap, ratio = channel_gaps(clean, other)
-    return {
-        "site": site,
-        "features": name,
-        "mean_gap": float(np.abs(gap).mean()),
-        "std_log2_ratio": float(np.abs(ratio).mean()),
-    }
 
 
 def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
