@@ -48,7 +48,7 @@ COMMANDS = {
     "export_upstream": "exp/tiny out/up.pt",
     "report": "--expdir exp --output out/RESULTS.md",
     "compare": "exp/noisy exp/tiny --metric SI_SDR",
-    "drift": "--expdir exp/tiny --datadir data/valid --output out/features",
+    "drift": "--expdir exp/tiny --datadir data/valid",
     "info": "--check --upstream tera_tiny",
 }
 
