@@ -75,16 +75,16 @@ def look_at_features(
     look = FeatureLook()
     reached = False
     for site in before.sites:
-        sets = {"clean": clean[site], "noisy": noisy[site]}
+        others = {"noisy": noisy[site]}
         reached = reached or site.replace(".", "_") in before.norms
         if reached:
-            sets["normalized"] = normalized[site]
-        look.frames[site] = sets
+            others["normalized"] = normalized[site]
         x, y = clean[site], after[site]
-        for name in list(sets)[1:]:
-            gap, ratio = (np.abs(part).mean() for part in channel_gaps(x, sets[name]))
-            row = {"mean_gap": float(gap), "std_log2_ratio": float(ratio)}
-            look.distance.append({"site": site, "features": name, **row})
+        look.frames[site] = {"clean": x, **others}
+        for name, other in others.items():
+            gap, ratio = (float(np.abs(part).mean()) for part in channel_gaps(x, other))
+            row = {"site": site, "features": name, "mean_gap": gap, "std_log2_ratio": ratio}
+            look.distance.append(row)
         look.drift.append({"layer": site, "cka": linear_cka(x, y), "cosine": mean_cosine(x, y)})
     return look
 
