@@ -48,7 +48,7 @@ COMMANDS = {
     "export_upstream": "exp/tiny out/up.pt",
     "report": "--expdir exp --output out/RESULTS.md",
     "compare": "exp/noisy exp/tiny --metric SI_SDR",
-    "drift": "--expdir exp/tiny --datadir data/valid --output out/features",
+    "drift": "--expdir exp/tiny --datadir data/valid",
     "info": "--check --upstream tera_tiny",
 }
 
@@ -83,6 +83,12 @@ CASES = [
      "p287_001 is in data/valid/wav.scp only"),
     ("kaldi: a twin is missing", KALDI, put("kaldi/valid/spk1.scp", f"p226_001 {WAV}\n"),
      "p287_001", "has no clean twin"),
+    ("kaldi: half of the second talkers", KALDI,
+     put("kaldi/train/spk2.scp", f"p227_001 {WAV}\n"), "kaldi/train/spk2.scp", "p228_001"),
+    ("kaldi: other second talkers", KALDI, put("kaldi/train/spk2.scp", f"other {WAV}\n"),
+     "kaldi/train/spk2.scp", "other"),
+    ("kaldi: second talkers of one set", KALDI, put("kaldi/test/spk2.scp", f"p232_001 {WAV}\n"),
+     "kaldi/train/spk2.scp"),
     ("kaldi: a command", KALDI, put("kaldi/test/wav.scp", "p232_001 touch ran |\n"),
      "'touch ran |'", "--allow_pipes true"),
     # --- corpora ---

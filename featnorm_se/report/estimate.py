@@ -39,15 +39,16 @@ def one_more(estimate: Estimate | None, seeds: int) -> tuple[float, float] | Non
 
 
 def format_difference(estimate: Estimate | None, decimals: int) -> str:
-    """Write a difference with its interval, one decimal more than its metric has."""
+    """Write a difference and its interval, if it has one, with a decimal more than its metric."""
     if estimate is None:
         return ""
-    values = (estimate.mean, estimate.low, estimate.high)
-    mean, low, high = (_signed(value, decimals + 1) for value in values)
-    return f"{mean} [{low}, {high}]"
+    mean = _signed(estimate.mean, decimals + 1)
+    if estimate.low is None or estimate.high is None:
+        return mean
+    return f"{mean} [{_signed(estimate.low, decimals + 1)}, {_signed(estimate.high, decimals + 1)}]"
 
 
-def _signed(value: float | None, decimals: int) -> str:
+def _signed(value: float, decimals: int) -> str:
     """Write a difference with its sign; a zero has none, whichever side it was rounded from."""
-    text = f"{value or 0.0:+.{decimals}f}"
+    text = f"{value:+.{decimals}f}"
     return text if text.strip("+-0.") else text[1:]

@@ -160,6 +160,8 @@ def test_differences_have_a_sign_and_a_decimal_more_and_zero_has_none(rows_file)
     assert row_of[heading.index("Δ PESQ_WB")] == "-0.0123 [-0.0200, 0.0000]"
     assert row_of[heading.index("Δ STOI")] == "0.0000 [+0.1000, +0.2000]"
     assert "$-$0.0123 [$-$0.0200, 0.0000]" in to_latex([Line(row, 1, values=deltas)], "T")
+    two = cells([Line(row, 1, values={"delta_STOI": Estimate(0.3)})])[1]  # utterances: no interval
+    assert two[heading.index("Δ STOI")] == "+0.3000"
     assert row_of[heading.index("site")] == "projection"  # where auto is for this upstream
 
 

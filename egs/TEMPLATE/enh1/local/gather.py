@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -105,7 +106,8 @@ def _differences(baseline: Runs, judged: Runs, testset: str) -> dict[str, Estima
     for metric in DELTAS:
         with suppress(FeatnormError):  # one of them was not scored with it
             difference = contrast(terms, metric)
-            found[f"delta_{metric}"] = Estimate(difference.mean, *difference.interval())
+            ends = [end for end in difference.interval() if not math.isnan(end)]
+            found[f"delta_{metric}"] = Estimate(difference.mean, *ends)
     return found
 
 
