@@ -65,7 +65,7 @@ def resolve_sites(
     """Return canonical sites in order of depth, from ``"auto,layer.3"`` or a list.
 
     Args:
-        sites: ``auto`` and ``last`` are taken, too.
+        sites: ``auto`` and ``last`` are taken, too, and ``all`` by itself.
         known: the sites that there are, from the signal upwards.
         lowest: what ``auto`` means.
 
@@ -74,10 +74,11 @@ def resolve_sites(
     """
     asked = sites.split(",") if isinstance(sites, str) else list(sites)
     names = [site.strip() for site in asked if site.strip()]
+    names = list(known) if names == ["all"] else names
     chosen = [{"auto": lowest, "last": known[-1]}.get(site, site) for site in names]
     for site in chosen or [""]:
         if site not in known:
-            listed = ", ".join([*known, "auto", "last"])
+            listed = ", ".join([*known, "auto", "last", "all"])
             raise FeatnormError(f"no such site: {site!r}; there are {listed}")
         if chosen.count(site) > 1:
             raise FeatnormError(f"the site {site} is named twice in {','.join(asked)!r}")

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from featnorm_se.errors import FeatnormError
 from featnorm_se.names import FEATURE_NORMS
 from featnorm_se.statistics import SiteStats
-from featnorm_se.upstream.batching import on_device, padding_mask
+from featnorm_se.upstream.batching import valid_frames
 
 
 class FeatureNorm(nn.Module):
@@ -65,16 +65,13 @@ class FeatureNorm(nn.Module):
         self.norm = norm
         self.eps = eps
         self.given: tuple[Tensor, Tensor] | None = None
-        clean = (stats.mean, stats.std)
+        held = {"mean": stats.mean, "std": stats.std}
         if norm == "instance":
-            clean = (np.zeros(stats.width), np.ones(stats.width))
-        self.register_buffer("mean", torch.as_tensor(clean[0], dtype=torch.float32))
-        self.register_buffer("std", torch.as_tensor(clean[1], dtype=torch.float32))
+            held = {"mean": np.zeros(stats.width), "std": np.ones(stats.width)}
         if noisy_stats is not None and norm == "corpus":
-            self.register_buffer(
-                "noisy_mean", torch.as_tensor(noisy_stats.mean, dtype=torch.float32)
-            )
-            self.register_buffer("noisy_std", torch.as_tensor(noisy_stats.std, dtype=torch.float32))
+            held |= {"noisy_mean": noisy_stats.mean, "noisy_std": noisy_stats.std}
+        for name, value in held.items():
+            self.register_buffer(name, torch.as_tensor(value, dtype=torch.float32))
         self.weight = nn.Parameter(torch.ones(stats.width)) if norm == "mix" else None
 
     @classmethod
@@ -103,8 +100,8 @@ class FeatureNorm(nn.Module):
         h = x.float() if dtype in (torch.float16, torch.bfloat16) else x
         mask = count = None
         if lengths is not None:
-            mask = (~padding_mask(lengths, h.shape[1], h.device))[..., None].to(h.dtype)
-            count = on_device(lengths, h.device).clamp_min(1)[:, None, None]
+            valid, count = valid_frames(lengths, h.shape[1], h.device)
+            mask = valid.to(h.dtype)
         centred, deviation = self._centre(h, mask, count)
         y = centred * (self.std.to(h.dtype) / deviation) + self.mean.to(h.dtype)
         if self.weight is not None:
@@ -149,7 +146,6 @@ class LevelNorm(nn.Module):
 
     def forward(self, wav: Tensor, lengths: Tensor) -> Tensor:
         """Scale wav (B, N), of ``lengths`` (B,) valid samples; silence stays silence."""
-        valid = ~padding_mask(lengths, wav.shape[1], wav.device)
-        count = on_device(lengths, wav.device).clamp_min(1)[:, None]
-        rms = ((wav * valid).square().sum(dim=1, keepdim=True) / count).sqrt()
-        return wav * (10 ** (self.level_db / 20)).to(wav.dtype) / rms.clamp_min(1e-8)
+        valid, count = valid_frames(lengths, wav.shape[1], wav.device)
+        power = (wav * valid[..., 0]).square().sum(dim=1, keepdim=True) / count[..., 0]
+        return wav * (10 ** (self.level_db / 20)).to(wav.dtype) / power.sqrt().clamp_min(1e-8)

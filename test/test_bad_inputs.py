@@ -36,7 +36,7 @@ COMMANDS = {
     "export_upstream": "exp/tiny out/up.pt",
     "report": "--expdir exp --output out/RESULTS.md",
     "compare": "exp/noisy exp/tiny --metric SI_SDR",
-    "drift": "--expdir exp/tiny --datadir data/valid --output out/features",
+    "drift": "--expdir exp/tiny --datadir data/valid",
     "info": "--check --upstream tera_tiny",
 }
 
@@ -44,6 +44,7 @@ STATS, CKPT, WAV = "stats/clean.npz", "ckpt/tera_tiny.pt", "wavs/a.wav"
 CLEAN = "corpus/clean_trainset_28spk_wav/p227_001.wav"
 NOISY = "corpus/noisy_testset_wav/p232_001.wav"
 WITH_STATS = f"collect_stats --merge {STATS}"
+KALDI = "prepare --corpus kaldi --db_root kaldi"
 SCP = "data/test/wav.scp"
 
 # fmt: off
@@ -59,8 +60,14 @@ CASES = [
      "at 16000 Hz is wanted"),
     ("train: a twin is missing", "train", put("data/valid/spk1.scp", f"p226_001 {WAV}\n"),
      "p287_001 is in data/valid/wav.scp only"),
-    ("kaldi: a twin is missing", "prepare --corpus kaldi --db_root kaldi",
-     put("kaldi/valid/spk1.scp", f"p226_001 {WAV}\n"), "p287_001", "has no clean twin"),
+    ("kaldi: a twin is missing", KALDI, put("kaldi/valid/spk1.scp", f"p226_001 {WAV}\n"),
+     "p287_001", "has no clean twin"),
+    ("kaldi: half of the second talkers", KALDI,
+     put("kaldi/train/spk2.scp", f"p227_001 {WAV}\n"), "kaldi/train/spk2.scp", "p228_001"),
+    ("kaldi: other second talkers", KALDI, put("kaldi/train/spk2.scp", f"other {WAV}\n"),
+     "kaldi/train/spk2.scp", "other"),
+    ("kaldi: second talkers of one set", KALDI, put("kaldi/test/spk2.scp", f"p232_001 {WAV}\n"),
+     "kaldi/train/spk2.scp"),
     # --- corpora ---
     ("corpus: other length", "prepare", wav(CLEAN, noise(0.42)), "p227_001: other length"),
     ("corpus: low rate", "prepare", both(wav(CLEAN, rate=8000), wav(CLEAN.replace("clean", "noisy"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import zipfile
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from tiny_models import save_tiny, training_config
 from featnorm_se import Enhancer
 from featnorm_se.bin import collect_stats, enhance, enhance_set, pack, prepare, report, score, train
 from featnorm_se.data.datadir import validate_data_dir
+from featnorm_se.data.decoding import walk_audio
 from featnorm_se.data.scp import read_scp
 from featnorm_se.errors import FeatnormError
 from featnorm_se.inference.windows import Windowing
@@ -56,8 +58,12 @@ def prepared(root: Path, mix: str = "both") -> Path:
 
 
 @pytest.mark.parametrize("mix", ["both", "clean"])
-def test_libri2mix_becomes_data_directories_with_two_talkers(libri2mix, mix, capsys):
+def test_libri2mix_becomes_data_directories_with_two_talkers(libri2mix, mix, capsys, monkeypatch):
+    listed = Counter()
+    walk = lambda folder: listed.update([folder]) or walk_audio(folder)  # noqa: E731
+    monkeypatch.setattr("featnorm_se.data.corpus.walk_audio", walk)
     data = prepared(libri2mix, mix)
+    assert len(listed) == 9 and set(listed.values()) == {1}
     assert "train: 2 pairs, 0.0 minutes, 2 speakers" in capsys.readouterr().out
     for part, folder in (("train", "train-100"), ("valid", "dev"), ("test", "test")):
         lists = validate_data_dir(data / part)

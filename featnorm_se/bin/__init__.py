@@ -9,6 +9,7 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 from multiprocessing import active_children
+from pathlib import Path
 from typing import Any, NoReturn
 
 from featnorm_se.errors import FeatnormError, say
@@ -45,10 +46,15 @@ def add_upstream_options(parser: argparse.ArgumentParser) -> None:
     add("--upstream", default="wavlm", help="name of the upstream")
     add(
         "--upstream_ckpt",
+        type=lambda text: text or None,
         help="file, folder or name of Hugging Face's, 'scratch'; else the official one",
     )
-    add("--upstream_conf_dir", help="folder of upstream cards that go before the package's")
-    add("--norm_site", default="auto", help="auto, frontend, projection, layer.K, last, or several")
+    add(
+        "--upstream_conf_dir",
+        type=lambda text: Path(text) if text else None,
+        help="folder of upstream cards that go before the package's",
+    )
+    add("--norm_site", default="auto", help="auto, frontend, projection, layer.K, last, all")
     add("--seed", type=int, default=0, help="of everything random")
 
 
@@ -68,13 +74,14 @@ def run(main: Callable[[Sequence[str]], None], argv: Sequence[str] | None = None
     # Read when torch is loaded: threads that spin make small models very slow on busy cores.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     # Said after the error is let go, with the progress bars that it holds: the line is the last.
+    status = 1
     try:
         main(arguments)
         return 0
     except _Ended:
-        failure = "ended by SIGTERM: the same command again goes on from here", 143
+        message, status = "ended by SIGTERM: the same command again goes on from here", 143
     except KeyboardInterrupt:
-        failure = "interrupted: the same command again goes on from here", 130
+        message, status = "interrupted: the same command again goes on from here", 130
     except BrokenPipeError:
         # The reader (head, less) went away; that is no error of ours.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -82,12 +89,12 @@ def run(main: Callable[[Sequence[str]], None], argv: Sequence[str] | None = None
     except ModuleNotFoundError as error:
         if debug or str(error.name).split(".")[0] not in ("espnet2", "s3prl"):
             raise
-        failure = f"{error.name} is not installed; on Python 3.11 only `make setup` brings it", 1
+        message = f"{error.name} is not installed; on Python 3.11 only `make setup` brings it"
     except (FeatnormError, OSError, MemoryError) as error:
         if debug or not (message := _message(error)):
             raise
-        failure = message, 1
-    return _fail(*failure)
+    say(f"featnorm_se: error: {message}")
+    return status
 
 
 class _Ended(BaseException):
@@ -112,8 +119,3 @@ def _message(error: Exception) -> str:
         return f"cannot write{where}: {error.strerror}: make room and give the same command again"
     # What no reader or writer has foreseen: a name that is too long, a closed folder.
     return f"cannot use{where}: {error.strerror}: mend it, or see --debug" if where else ""
-
-
-def _fail(message: str, status: int) -> int:
-    say(f"featnorm_se: error: {message}")
-    return status

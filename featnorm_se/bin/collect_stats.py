@@ -47,12 +47,8 @@ def main(argv: Sequence[str]) -> None:
     if args.merge:
         merge_shards(args.merge, args.output)
         return
-    source = {
-        "name": args.upstream,
-        "checkpoint": args.upstream_ckpt or None,
-        "conf_dir": Path(args.upstream_conf_dir) if args.upstream_conf_dir else None,
-        "seed": args.seed,
-    }
+    source = {"name": args.upstream, "checkpoint": args.upstream_ckpt}
+    source |= {"conf_dir": args.upstream_conf_dir, "seed": args.seed}
     collect_shards(
         output=args.output,
         wav_scp=args.wav_scp,

@@ -14,12 +14,12 @@ def get_parser() -> argparse.ArgumentParser:
     """Return the command's parser."""
     parser = Parser(
         prog="python -m featnorm_se.bin.drift",
-        description="Write distance.csv, drift.csv and plots of one experiment's features.",
+        description="Write distance.csv, drift.csv and plots of an experiment's features to its"
+        " folder features.",
     )
     add = parser.add_argument
     add("--expdir", required=True, help="the experiment's folder")
     add("--datadir", required=True, help="pairs to look at, such as data/valid")
-    add("--output", help="where to write; nothing: EXPDIR/features")
     add("--utterances", type=int, default=30, help="how many are looked at")
     return parser
 
@@ -28,17 +28,18 @@ def main(argv: Sequence[str]) -> None:
     """Measure, write and draw."""
     args = get_parser().parse_args(argv)
     from featnorm_se.report import plots
+    from featnorm_se.report.experiments import drift_file
     from featnorm_se.report.features import look_at_features, write_rows
     from featnorm_se.training.record import read_record
 
     expdir = Path(args.expdir)
-    output = Path(args.output) if args.output else expdir / "features"
+    output = drift_file(expdir).parent
     if args.utterances < 1:
         raise FeatnormError(f"--utterances {args.utterances}: at least 1 is needed")
     record = read_record(expdir)
     look = look_at_features(expdir, record, Path(args.datadir), utterances=args.utterances)
     write_rows(output / "distance.csv", look.distance)
-    write_rows(output / "drift.csv", look.drift)
+    write_rows(drift_file(expdir), look.drift)
     normed = str(record.get("norm_site") or "").split(",")
     sites = [site for site in look.frames if site in normed] or [next(iter(look.frames))]
     plots.plot_distance(look, output / "distance.png", expdir.name)

@@ -33,8 +33,7 @@ def main(argv: Sequence[str]) -> None:
     args = get_parser().parse_args(argv)
     from featnorm_se.upstream import load_upstream, upstream_card
 
-    conf_dir = Path(args.upstream_conf_dir) if args.upstream_conf_dir else None
-    card = upstream_card(args.upstream, conf_dir)
+    card = upstream_card(args.upstream, args.upstream_conf_dir)
     checkpoint = args.upstream_ckpt or "scratch"
     if args.check:
         check_norm(args.norm)
@@ -49,7 +48,8 @@ def main(argv: Sequence[str]) -> None:
             )
         return
     # Without a checkpoint it is built from the card, with random weights: none is fetched.
-    upstream = load_upstream(args.upstream, checkpoint, seed=args.seed, conf_dir=conf_dir)
+    where = {"seed": args.seed, "conf_dir": args.upstream_conf_dir}
+    upstream = load_upstream(args.upstream, checkpoint, **where)
     if not args.upstream_ckpt and card.get("source"):
         upstream.identity, upstream.source = "not read, see --upstream_ckpt", card["source"]
     elif args.upstream_ckpt and upstream.source:

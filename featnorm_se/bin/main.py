@@ -27,15 +27,10 @@ COMMANDS = {
 def usage() -> str:
     """Return what ``--help`` prints."""
     width = max(map(len, COMMANDS))
-    lines = [f"  {word:<{width}}  {text}" for word, (_, text) in COMMANDS.items()]
-    return "\n".join(
-        [
-            "usage: featnorm-se COMMAND [options]    featnorm-se --version",
-            "",
-            *lines,
-            "",
-            "featnorm-se COMMAND --help has the options; --debug shows tracebacks.",
-        ]
+    lines = [f"  {word:<{width}}  {text}\n" for word, (_, text) in COMMANDS.items()]
+    return (
+        f"usage: featnorm-se COMMAND [options]    featnorm-se --version\n\n{''.join(lines)}\n"
+        "featnorm-se COMMAND --help has the options; --debug shows tracebacks."
     )
 
 

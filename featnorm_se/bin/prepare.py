@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from featnorm_se.bin import Parser, run
+from featnorm_se.data.voicebank_demand import OFFICIAL_PAIRS, VALID_SPEAKERS
 from featnorm_se.errors import FeatnormError
 
 
@@ -32,7 +33,8 @@ def get_parser() -> argparse.ArgumentParser:
     )
     add("--output", type=Path, default="data", help="gets train, valid, test and prepare.json")
     add("--test_root", type=Path, help="holds noisy/ and clean/ to test on instead of the corpus's")
-    add("--valid_speakers", default="p226 p287", help="training speakers to validate with")
+    official = " ".join(VALID_SPEAKERS)
+    add("--valid_speakers", default=official, help="training speakers to validate with")
     mixes = ("both", "clean")
     add("--mix", default="both", choices=mixes, help="libri2mix: two talkers and noise, or without")
     add("--wav_dir", type=Path, help="of resampled files; else dump/wav16k beside the output")
@@ -85,9 +87,7 @@ def describe(counts: dict[str, Any], official: bool) -> list[str]:
         for name, count in counts.items()
     ]
     if official:
-        from featnorm_se.data.voicebank_demand import OFFICIAL_PAIRS as whole
-
-        training = counts["train"]["pairs"] + counts["valid"]["pairs"]
+        training, whole = counts["train"]["pairs"] + counts["valid"]["pairs"], OFFICIAL_PAIRS
         lines.append(
             f"of the official corpus: {training:,} of {whole['training']:,} training pairs,"
             f" {counts['test']['pairs']:,} of {whole['test']:,} test pairs"

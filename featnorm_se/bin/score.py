@@ -8,12 +8,11 @@ from collections.abc import Sequence
 from featnorm_se.bin import Parser, run
 from featnorm_se.data.parallel import count_cores
 from featnorm_se.errors import FeatnormError
+from featnorm_se.metrics.names import DEFAULT_METRICS, METRICS
 
 
 def get_parser() -> argparse.ArgumentParser:
     """Return the command line of ``featnorm_se.bin.score``."""
-    from featnorm_se.metrics.names import DEFAULT_METRICS, METRICS
-
     parser = Parser(
         prog="featnorm-se score",
         description="Score enhanced speech against clean speech: scores.csv (a row an"

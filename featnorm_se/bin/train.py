@@ -76,11 +76,7 @@ def main(argv: Sequence[str]) -> None:
     from featnorm_se.training.experiment import Experiment, process_rank, train
 
     options = vars(args)
-    launcher = {key: options.pop(key) for key in LAUNCHER}
-    launcher = {key: value for key, value in launcher.items() if value is not None}
-    folder = args.upstream_conf_dir
-    options["upstream_conf_dir"] = Path(folder) if folder else None
-    options["upstream_ckpt"] = args.upstream_ckpt or None
+    launcher = {key: value for key in LAUNCHER if (value := options.pop(key)) is not None}
     options["command"] = args.command or shlex.join([Path(sys.argv[0]).name, *argv])
     # The first of several processes holds the folder for all of them.
     with locked(args.expdir) if process_rank(launcher) == 0 else nullcontext():

@@ -209,19 +209,25 @@ def find_kaldi(db_root: Path, allow_pipes: bool = False) -> dict[str, CorpusSet]
 
     Args:
         db_root: holds ``train``, ``valid`` and ``test``, each with wav.scp (noisy), spk1.scp
-            (clean) and, perhaps, spk2.scp, utt2spk, utt2cond and segments. A value may be a
-            path (relative ones count from where the command runs), a place in a Kaldi archive
-            (``file.ark:123``) or a command (``command |``).
+            (clean) and, perhaps, utt2spk, utt2cond and segments; all or none have spk2.scp. A
+            value may be a path (relative ones count from where the command runs), a place in a
+            Kaldi archive (``file.ark:123``) or a command (``command |``).
         allow_pipes: the commands may be run; they can do anything that you can.
 
     Raises:
-        FeatnormError: a list is missing, the lists have no utterance in common, or a command is
-            there and not allowed.
+        FeatnormError: a list is missing, the lists have no utterance in common, spk2.scp has
+            others than wav.scp, or a command is there and not allowed.
     """
-    sets = {}
-    for folder in (db_root / name for name in SETS):
+    sets, folders = {}, [db_root / name for name in SETS]
+    two = any((folder / "spk2.scp").is_file() for folder in folders)
+    for folder in folders:
         noisy, clean = read_scp(folder / "wav.scp"), read_scp(folder / "spk1.scp")
-        second = read_scp(folder / "spk2.scp") if (folder / "spk2.scp").is_file() else {}
+        second = read_scp(folder / "spk2.scp") if two else {}
+        if two and (odd := sorted(noisy.keys() ^ second.keys())):
+            raise FeatnormError(
+                f"{folder}/spk2.scp and wav.scp differ: the utterance {odd[0]} is in one of them"
+                f" only ({len(odd)} such): add it to the other or remove it"
+            )
         for entries in (noisy, clean, second):
             for name, value in entries.items():
                 if not is_command(value):

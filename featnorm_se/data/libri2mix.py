@@ -6,10 +6,11 @@ arXiv 2005.11262.
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
-from featnorm_se.data.corpus import SETS, CorpusSet, find_pairs
+from featnorm_se.data.corpus import SETS, CorpusSet, find_pairs, list_audio
 
 FOLDERS = ("train-100", "dev", "test")
 
@@ -30,15 +31,14 @@ def find_libri2mix(db_root: Path, mix: str = "both") -> dict[str, CorpusSet]:
     whole, sets = db_root / "wav16k" / "min", {}
     for name, part in zip(SETS, FOLDERS, strict=True):
         folder = (whole if whole.is_dir() else db_root) / part
-        first, second = (find_pairs(folder / f"mix_{mix}", folder / s) for s in ("s1", "s2"))
-        files = {pair.name: pair.clean for pair in second}
+        second = list_audio(folder / "s2")
         pairs = [
             replace(
                 pair,
-                clean2=files.get(pair.name) or f"{folder}/s2/{pair.name}",
+                clean2=os.path.abspath(second.get(pair.name, folder / "s2" / pair.name)),
                 speaker="+".join(one.split("-")[0] for one in pair.name.split("_")),
             )
-            for pair in first
+            for pair in find_pairs(folder / f"mix_{mix}", folder / "s1")
         ]
         log = folder / ("utt2cond" if mix == "both" else "no_noise")
         sets[name] = CorpusSet(pairs, log, f"{part}_{mix}")

@@ -12,13 +12,14 @@ from featnorm_se.metrics.worker import Row
 from featnorm_se.names import SAMPLE_RATE
 
 Conditions = Mapping[str, tuple[str, float]]
+FEWEST = 3  # utterances that an interval needs: Student's of two is 12.7 deviations wide
 
 
-def describe(values: Sequence[float]) -> dict[str, Any]:
-    """Return ``mean``, ``std`` (n - 1), ``ci95`` and ``count`` of one score an utterance.
+def describe(values: Sequence[float], fewest: int = 2) -> dict[str, Any]:
+    """Return ``mean``, ``std`` (n - 1), ``ci95`` and ``count`` of values.
 
-    ``ci95`` has the ends of the mean's 95 % interval (Student's t). What few values cannot give is
-    ``None``.
+    ``ci95`` has the ends of the mean's 95 % interval (Student's t). What few values cannot give,
+    or an interval of fewer than ``fewest``, is ``None``.
     """
     count = len(values)
     mean = math.fsum(values) / count if count else None
@@ -26,7 +27,8 @@ def describe(values: Sequence[float]) -> dict[str, Any]:
         return {"mean": mean, "std": None, "ci95": None, "count": count}
     std = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (count - 1))
     half = student_t(count - 1) * std / math.sqrt(count)
-    return {"mean": mean, "std": std, "ci95": [mean - half, mean + half], "count": count}
+    ends = [mean - half, mean + half] if count >= fewest else None
+    return {"mean": mean, "std": std, "ci95": ends, "count": count}
 
 
 def student_t(freedom: int) -> float:
@@ -52,7 +54,8 @@ def summarize(
         "failures": [{"utt_id": row.utt_id, "reason": row.reason} for row in rows if row.reason],
         "cut_to_shorter": {row.utt_id: row.cut for row in rows if row.cut},
         "metrics": {
-            name: {"unit": METRICS[name].unit, **describe(_values(rows, name))} for name in metrics
+            name: {"unit": METRICS[name].unit, **describe(_values(rows, name), FEWEST)}
+            for name in metrics
         },
     }
     if resampled := [row for row in rows if row.rates]:
@@ -110,18 +113,20 @@ def align(cells: Sequence[Sequence[str]]) -> str:
     return "\n".join(lines)
 
 
-def format_interval(name: str, low: float, high: float) -> str:
-    """Write the two ends of a metric's interval."""
-    return f"{format_value(name, low)} .. {format_value(name, high)}"
+def format_interval(name: str, ends: Sequence[float] | None) -> str:
+    """Write a metric's interval; too few utterances give none, or NaN."""
+    if not ends or math.isnan(ends[0]):
+        return "too few utterances"
+    return " .. ".join(format_value(name, end) for end in ends)
 
 
 def format_summary(summary: Mapping[str, Any]) -> str:
     """Write a summary as the tables that the command prints."""
     cells = [["metric", "unit", "mean", "std", "95 % interval", "count"]]
     for name, row in summary["metrics"].items():
-        interval = format_interval(name, *row["ci95"]) if row["ci95"] else ""
-        numbers = [format_value(name, row["mean"]), format_value(name, row["std"]), interval]
-        cells.append([name, row["unit"], *numbers, str(row["count"])])
+        numbers = [format_value(name, row["mean"]), format_value(name, row["std"])]
+        interval = format_interval(name, row["ci95"])
+        cells.append([name, row["unit"], *numbers, interval, str(row["count"])])
     parts = [align(cells)]
     metrics = list(summary["metrics"])
     for kind, title in (("snr", "SNR (dB)"), ("noise", "noise")):

@@ -22,7 +22,7 @@ from featnorm_se.report.experiments import Experiment, Scores
 SHOWN_SCORES = ("PESQ_WB", "STOI", "SI_SDR")
 
 
-def choose(noisy: Scores, judged: Scores, metric: str = "PESQ_WB") -> list[tuple[str, str, float]]:
+def choose(noisy: Scores, judged: Scores, metric: str) -> list[tuple[str, str, float]]:
     """Choose the utterances with the best, the median and the worst change from the noisy input.
 
     Returns:

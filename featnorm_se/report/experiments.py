@@ -68,7 +68,7 @@ class Experiment:
 def read_experiments(expdir: str | os.PathLike[str]) -> list[Experiment]:
     """Read every experiment of a folder: ``noisy`` first, the others by name.
 
-    A folder counts when it has a ``run.json`` or a ``scores_*/summary.json``.
+    A folder counts when it has a ``scores_*/summary.json``, or a ``run.json`` and a trained epoch.
 
     Raises:
         FeatnormError: there is no such folder, a file is broken, or nothing is there.
@@ -83,8 +83,8 @@ def read_experiments(expdir: str | os.PathLike[str]) -> list[Experiment]:
             path.parent.name.removeprefix(SCORES_PREFIX): _read_object(path)
             for path in sorted(folder.glob(f"{SCORES_PREFIX}*/summary.json"))
         }
-        if record.is_file() or summaries:
-            run = _read_object(record) if record.is_file() else {}
+        run = _read_object(record) if record.is_file() else {}
+        if summaries or run.get("epochs") or (run and any(folder.glob("*.pth"))):
             found.append(Experiment(folder.name, folder, run, summaries))
     if not any(experiment.summaries for experiment in found):
         raise FeatnormError(f"no scores (*/scores_*/summary.json) under {root}: run stage 4")
@@ -128,19 +128,12 @@ def read_scores(path: str | os.PathLike[str], key: str = "utt_id") -> Scores:
 
 
 def drift_file(folder: Path) -> Path:
-    """Return where an experiment's drift is: how alike clean features are before and after.
-
-    A line is a layer's site, its centred kernel alignment ``cka`` and its mean ``cosine``.
-    """
+    """Return where an experiment's drift is: how alike clean features are before and after."""
     return folder / "features" / "drift.csv"
 
 
 def read_drift(folder: Path) -> Scores:
-    """Read an experiment's drift: ``cka`` and ``cosine`` by layer; none where not measured.
-
-    Raises:
-        FeatnormError: the file is no such table.
-    """
+    """Read ``cka`` and ``cosine`` by layer, where measured; raises what ``read_scores`` does."""
     path = drift_file(folder)
     return read_scores(path, "layer") if path.is_file() else {}
 

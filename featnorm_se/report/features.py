@@ -43,7 +43,7 @@ class FeatureLook:
 
 
 def look_at_features(
-    expdir: Path, record: Mapping[str, Any], datadir: Path, utterances: int = 30
+    expdir: Path, record: Mapping[str, Any], datadir: Path, utterances: int
 ) -> FeatureLook:
     """Measure one experiment's features on the first utterances of a data directory.
 
@@ -75,15 +75,16 @@ def look_at_features(
     look = FeatureLook()
     reached = False
     for site in before.sites:
-        sets = {"clean": clean[site], "noisy": noisy[site]}
+        others = {"noisy": noisy[site]}
         reached = reached or site.replace(".", "_") in before.norms
         if reached:
-            sets["normalized"] = normalized[site]
-        look.frames[site] = sets
+            others["normalized"] = normalized[site]
         x, y = clean[site], after[site]
-        look.distance += [
-            _distance_row(site, name, x, other) for name, other in sets.items() if name != "clean"
-        ]
+        look.frames[site] = {"clean": x, **others}
+        for name, other in others.items():
+            gap, ratio = (float(np.abs(part).mean()) for part in channel_gaps(x, other))
+            row = {"site": site, "features": name, "mean_gap": gap, "std_log2_ratio": ratio}
+            look.distance.append(row)
         look.drift.append({"layer": site, "cka": linear_cka(x, y), "cosine": mean_cosine(x, y)})
     return look
 
@@ -124,16 +125,6 @@ def features(
             found[site].append(kept[site][0].numpy())
     joined = {site: np.concatenate(arrays) for site, arrays in found.items()}
     return {site: x[:: -(-len(x) // MOST_FRAMES)] for site, x in joined.items()}
-
-
-def _distance_row(site: str, name: str, clean: Frames, other: Frames) -> dict[str, Any]:
-    gap, ratio = channel_gaps(clean, other)
-    return {
-        "site": site,
-        "features": name,
-        "mean_gap": float(np.abs(gap).mean()),
-        "std_log2_ratio": float(np.abs(ratio).mean()),
-    }
 
 
 def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:

@@ -32,12 +32,8 @@ Found = TypeVar("Found")
 MOST_MODELS = 8  # that can be heard, the best
 
 
-def build_page(experiments: Sequence[Experiment], datadir: str, title: str = "Results") -> str:
-    """Return the page's HTML.
-
-    The noisy and clean audio is that of ``<datadir>/<testset>/{wav,spk1}.scp``; what is not there
-    is left out of the page.
-    """
+def build_page(experiments: Sequence[Experiment], datadir: str, title: str) -> str:
+    """Return the page's HTML; ``datadir`` is as for ``read_audio_sets``."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     models = [experiment for experiment in experiments if not experiment.is_noisy]

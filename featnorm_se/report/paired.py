@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from featnorm_se.errors import FeatnormError
 from featnorm_se.metrics.names import METRICS
-from featnorm_se.metrics.summary import format_interval, student_t
+from featnorm_se.metrics.summary import FEWEST, format_interval, student_t
 from featnorm_se.report.experiments import SCORES_PREFIX, read_scores
 
 RESAMPLES = 2000
@@ -98,7 +98,8 @@ def crossed_interval(values: NDArray[np.float64]) -> tuple[float, float]:
     should know about the bootstrap", The American Statistician 69(4), 2015, moves them out to
     where Student's t has them. Here that is done for the seeds, which are few, by stretching what
     sets one seed apart from the others; utterances are many. With one seed it is the bootstrap
-    over utterances, which says nothing about other seeds. 2000 resamples, fixed seed.
+    over utterances, which says nothing about other seeds. 2000 resamples, fixed seed. Fewer than
+    three utterances give none: NaN.
 
     Args:
         values: shape (seeds, utterances).
@@ -106,6 +107,8 @@ def crossed_interval(values: NDArray[np.float64]) -> tuple[float, float]:
     from scipy.special import ndtri
 
     seeds, utterances = values.shape
+    if utterances < FEWEST:
+        return math.nan, math.nan
     rng = np.random.default_rng(0)
     picks = rng.integers(0, utterances, size=(RESAMPLES, utterances))
     if seeds > 1:
@@ -151,7 +154,7 @@ def comparison_table(comparisons: Mapping[str, Contrast], metric: str) -> list[l
     rows = [["comparison", "utterances", "mean", "95 % interval", "wins", "ties", "losses"]]
     for label, found in comparisons.items():
         mean = f"{found.mean:+.{METRICS[metric].decimals}f}"
-        numbers = [mean, format_interval(metric, *found.interval())]
+        numbers = [mean, format_interval(metric, found.interval())]
         numbers += [str(count) for count in found.wins_ties_losses]
         rows.append([" ".join(label.split()), str(len(found.utterances)), *numbers])
     return rows

@@ -16,7 +16,7 @@ _PROVENANCE = (
 )
 
 
-def results_markdown(experiments: Sequence[Experiment], title: str = "Results") -> str:
+def results_markdown(experiments: Sequence[Experiment], title: str) -> str:
     """Return the text of ``RESULTS.md``."""
     lines = [
         f"# {title}",
@@ -132,12 +132,7 @@ def format_duration(seconds: Any) -> str:
 
 
 def details(experiment: Experiment) -> list[tuple[str, str]]:
-    """Return what an experiment's numbers stand on, as pairs of a heading and a text.
-
-    Command, commit, seed, checkpoint, parameters, epochs, data, machine, versions, and for each
-    test set the number of utterances, the scoring versions and the failures; what the record
-    does not hold is left out.
-    """
+    """Return what an experiment's numbers stand on, as far as it is known: headings and texts."""
     found = {key: _text(experiment.run.get(key)) for key in _PROVENANCE}
     found["data"] = _data(experiment.run.get("data") or {})
     dirty = experiment.run.get("dirty")

@@ -15,10 +15,9 @@ from torch.nn.utils.rnn import pad_sequence
 from featnorm_se.errors import FeatnormError
 
 
-def padding_mask(lengths: Tensor, size: int, device: torch.device | None = None) -> Tensor:
+def padding_mask(lengths: Tensor, size: int, device: torch.device) -> Tensor:
     """Return (B, size) booleans, true in the padding, for valid lengths (B,)."""
-    there = lengths if device is None else on_device(lengths, device)
-    return torch.arange(size, device=there.device) >= there.unsqueeze(1)
+    return torch.arange(size, device=device) >= on_device(lengths, device)[:, None]
 
 
 def on_device(lengths: Tensor, device: torch.device) -> Tensor:
@@ -30,6 +29,12 @@ def on_device(lengths: Tensor, device: torch.device) -> Tensor:
     if lengths.device.type == "cpu" != device.type and bool((lengths == lengths[0]).all()):
         return torch.full_like(lengths, int(lengths[0]), device=device)
     return lengths.to(device, non_blocking=True)
+
+
+def valid_frames(lengths: Tensor, size: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Return a mask (B, size, 1), false in the padding, and the lengths, 1 at least, (B, 1, 1)."""
+    there = on_device(lengths, device)[:, None, None]
+    return torch.arange(size, device=device)[:, None] < there, there.clamp_min(1)
 
 
 def zero_padding(x: Tensor, lengths: Tensor) -> Tensor:

@@ -24,7 +24,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from featnorm_se.upstream.batching import on_device, padding_mask
+from featnorm_se.upstream.batching import valid_frames
 
 
 def encode(extractor: nn.Module, wav: Tensor, sizes: list[int]) -> Tensor:
@@ -99,9 +99,7 @@ def _moments(windows: Tensor, counts: list[int]) -> tuple[Tensor, Tensor]:
     Only the first ``counts`` windows of each utterance count.
     """
     x = windows[:, : max(counts)].double()
-    lengths = torch.tensor(counts)
-    inside = ~padding_mask(lengths, x.size(1), x.device).unsqueeze(-1)
-    total = on_device(lengths, x.device).to(x.dtype).view(-1, 1, 1)
+    inside, total = valid_frames(torch.tensor(counts), x.size(1), x.device)
     mean = (x * inside).sum(1, keepdim=True) / total
     x = (x - mean) * inside
     return mean.squeeze(1), x.transpose(1, 2) @ x / total

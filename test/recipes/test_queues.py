@@ -72,18 +72,12 @@ def test_stages_2_to_4_through_a_queue_and_a_table_of_them(tmp_path: Path, queue
     assert summary["metrics"]["STOI"]["count"] == 4
 
     (tmp_path / "data" / "prepare.json").write_text("{}")
-    (tmp_path / "tables" / "one").mkdir(parents=True)
-    (tmp_path / "tables" / "one" / "00_fn.yaml").write_text(
-        "upstream: tera_tiny\nweights: scratch\nnorm: utterance\nnorm_site: auto\n"
+    (tmp_path / "tables").mkdir()
+    (tmp_path / "tables" / "one.yaml").write_text(
+        "fn: {upstream: tera_tiny, weights: scratch, norm: utterance, norm_site: auto}\n"
     )
-    words = [
-        *places(tmp_path)[:4],
-        "--config",
-        "conf/tiny.yaml",
-        "--rows",
-        str(tmp_path / "tables"),
-    ]
-    words += ["--table", "one", "--output", str(tmp_path / "out")]
+    words = [*places(tmp_path)[:4], "--config", "conf/tiny.yaml", "--table", "one"]
+    words += ["--rows", str(tmp_path / "tables"), "--output", str(tmp_path / "out")]
     table = run_script(f"{RECIPE}/tables.sh", *words)
     assert table.returncode == 0 and "./run.sh" not in table.stdout, table.stderr
     assert "| fn | tera_tiny | scratch | utterance | projection | 1 | 0." in table.stdout

@@ -15,12 +15,12 @@ from featnorm_se.files import locked
 from featnorm_se.training.experiment import read_training_config
 
 RECIPE = EGS / "voicebank_demand" / "enh1"
-CONFIGS = ("train", "train_large", "tiny")
+CONFIGS = ("train", "train_large", "tiny", "weighted_sum_ln")
 TABLES = ("upstreams", "sites", "norms", "drift")
 
 
 def test_every_line_of_a_configuration_has_a_comment() -> None:
-    for path in RECIPE.glob("conf/**/*.yaml"):
+    for path in {*RECIPE.glob("conf/**/*.yaml")} - {*RECIPE.glob("conf/tables/*")}:
         for line in path.read_text().splitlines():
             group = line.endswith((":", "&stft", "*stft")) or line.startswith("base:")
             assert not line.strip() or "#" in line or group, f"{path}: {line}"
@@ -32,7 +32,7 @@ def test_every_row_of_every_table_is_a_model() -> None:
     setting = Setting(suffix="_tiny", conf_dir=str(RECIPE / "conf" / "upstream"))
     built = set()
     for table in TABLES:
-        for row in read_rows(RECIPE / "conf" / "tables" / table, setting):
+        for row in read_rows(RECIPE / "conf" / "tables" / f"{table}.yaml", setting):
             if row.is_noisy or row.tag(0) in built:
                 continue
             site = row.norm_site or "auto"
@@ -45,21 +45,22 @@ def test_every_row_of_every_table_is_a_model() -> None:
             assert torch.isfinite(masks["mask_spk1"]).all(), row
             built.add(row.tag(0))
     # upstreams; sites besides auto, where a tiny model's middle is another's; norms
-    assert len(built) == 21 + 4 + 3
+    assert len(built) == 21 + 10 + 3
 
 
 def test_the_tables_are_those_of_the_paper() -> None:
     setting = Setting(conf_dir="")
-    rows = read_rows(RECIPE / "conf" / "tables" / "upstreams", setting)
+    rows = read_rows(RECIPE / "conf" / "tables" / "upstreams.yaml", setting)
     cells = {(row.upstream, row.weights, row.norm) for row in rows}
     for upstream in ("mockingjay", "tera", "wav2vec2", "hubert", "wavlm"):
         for weights in ("scratch", "pretrained"):
             assert {(upstream, weights, "none"), (upstream, weights, "utterance")} <= cells
     assert len(rows) == 22
-    sites = read_rows(RECIPE / "conf" / "tables" / "sites", setting)
+    sites = read_rows(RECIPE / "conf" / "tables" / "sites.yaml", setting)
     told = [row.norm_site for row in sites]
-    assert told == ["", "auto", "projection", "layer.1", "layer.6", "last"]
-    norms = read_rows(RECIPE / "conf" / "tables" / "norms", setting)
+    assert told[:6] == ["", "auto", "projection", "layer.1", "layer.6", "last"]
+    assert told[6:] == ["frontend,last", "all", "", "auto", "", "auto"]
+    norms = read_rows(RECIPE / "conf" / "tables" / "norms.yaml", setting)
     assert [row.norm for row in norms] == ["none", "instance", "corpus", "utterance", "mix"]
 
 

@@ -27,8 +27,14 @@ LINE = (
 
 
 def test_noisy_first_and_only_what_counts(expdir: Path) -> None:
+    for status in ("failed", "running", "trained"):  # the first two ended no epoch
+        (expdir / status).mkdir()
+        record = {"upstream": "tera", "finished": None, "result": {"status": status}}
+        (expdir / status / "run.json").write_text(json.dumps(record))
+    (expdir / "trained" / "1epoch.pth").touch()
     found = read_experiments(expdir)
-    assert [experiment.name for experiment in found] == ["noisy", "tera_none", "tera_utterance"]
+    names = ["noisy", "tera_none", "tera_utterance", "trained"]
+    assert [experiment.name for experiment in found] == names
     assert found[0].is_noisy and found[0].run == {}
     assert found[1].start == "scratch"
     assert Experiment("x", Path(), {"upstream": "wavlm"}).start == "pre-trained"
@@ -140,6 +146,6 @@ def test_every_field_is_optional_and_text_has_every_test_set(expdir: Path) -> No
     shutil.copytree(expdir / "noisy/scores_test", expdir / "noisy/scores_other")
     experiments = read_experiments(expdir)
     assert results_table(experiments, "test")[2][:5] == ["tera_none", "", "", "", ""]
-    assert "### tera_none" in results_markdown(experiments)
+    assert "### tera_none" in results_markdown(experiments, "T")
     text = results_text(experiments)
     assert text.startswith("other\nmodel") and "\n\ntest\nmodel" in text

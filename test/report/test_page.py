@@ -18,12 +18,14 @@ import pytest
 import soundfile
 from made_experiments import add_audio, make_experiments
 
+from featnorm_se.metrics.summary import format_summary, summarize
+from featnorm_se.metrics.worker import Row
 from featnorm_se.report import plots
 from featnorm_se.report.examples import choose, data_uri
 from featnorm_se.report.experiments import read_experiments
 from featnorm_se.report.figure import INK, folded
 from featnorm_se.report.page import build_page
-from featnorm_se.report.paired import compare
+from featnorm_se.report.paired import compare, comparison_table
 
 NAMES = (os.environ.get("CHROMIUM", ""), "chromium", "chromium-browser")
 CHROMIUM = next(filter(None, map(shutil.which, NAMES)), None)
@@ -79,14 +81,14 @@ def test_names_are_escaped_and_what_is_missing_is_left_out(expdir: Path, tmp_pat
 def test_best_median_worst() -> None:
     noisy = {f"u{i}": {"PESQ_WB": 1.0} for i in range(5)}
     judged = {f"u{i}": {"PESQ_WB": 1.0 + 0.1 * i} for i in range(5)}
-    found = choose(noisy, judged)
+    found = choose(noisy, judged, "PESQ_WB")
     assert [(which, name) for which, name, _ in found] == [
         ("best change", "u4"),
         ("median change", "u2"),
         ("worst change", "u0"),
     ]
     assert found[0][2] == pytest.approx(0.4)
-    assert [n for _, n, _ in choose({"a": {"PESQ_WB": 1}}, {"a": {"PESQ_WB": 2}})] == ["a"]
+    assert [n for _, n, _ in choose({"a": {"STOI": 1}}, {"a": {"STOI": 2}}, "STOI")] == ["a"]
 
 
 def test_audio_survives_its_encoding() -> None:
@@ -159,6 +161,22 @@ def test_curves_are_labelled_and_take_the_pages_colour() -> None:
     assert "currentColor" in svg and INK not in svg
     assert 'aria-label="Curves of &quot;tera&quot; &amp; &lt;more&gt;"' in svg
     assert "<metadata" not in svg and "<?xml" not in svg
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("count", range(1, 8))
+def test_an_interval_over_utterances_needs_three(count: int) -> None:
+    """Of two, Student's leaves the metric's scale, and the bootstrap's is too close."""
+    rows = [Row(str(i), {"PESQ_WB": 1.2 + 0.4 * i}) for i in range(count)]
+    summary = summarize(rows, ["PESQ_WB"])
+    tables = ({row.utt_id: {"PESQ_WB": gain * i} for i, row in enumerate(rows)} for gain in (0, 1))
+    found = {"x": compare(*tables, "PESQ_WB")}
+    told = [*format_summary(summary).splitlines()[1:], *comparison_table(found, "PESQ_WB")[1]]
+    assert sum("too few utterances" in text for text in told) == 2 * (count < 3)
+    assert sum(" .. " in text for text in told) == 2 * (count > 2)
+    assert (summary["metrics"]["PESQ_WB"]["ci95"] is None) == (count < 3)
+    bars = re.findall('<path d="M[^>]*stroke-width: 4', plots.differences(found, "PESQ_WB", "T"))
+    assert len(bars) == (count > 2)
 
 
 @pytest.mark.filterwarnings("error")

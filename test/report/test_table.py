@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tables
+from gather import Line, gather
 from made_experiments import run_record, write_scores
 from rows import Setting, arguments, plan_runs, read_rows
 from table_text import cells, to_csv, to_latex, to_markdown
@@ -20,33 +21,33 @@ from tables import main
 from featnorm_se.bin import run
 from featnorm_se.errors import FeatnormError
 from featnorm_se.report import paired
+from featnorm_se.report.estimate import Estimate, one_more
 from featnorm_se.report.experiments import drift_file, read_scores
 from featnorm_se.report.paired import compare, contrast, crossed_interval
-from featnorm_se.report.table import Estimate, Line, gather, one_more
 
 SETTING = Setting(config="conf/tiny.yaml", conf_dir="")
 
 
+TABLE = """
+noisy: {upstream: noisy}
+none: {upstream: tera, weights: scratch, norm: none, baseline: noisy}
+fn: {upstream: tera, norm: utterance, weights: scratch, norm_site: auto, baseline: none}
+low: {upstream: tera, norm: utterance, weights: pretrained, norm_site: projection}
+mid: {upstream: tera, norm: utterance, weights: pretrained, norm_site: middle}
+"""
+
+
 @pytest.fixture
-def rows_dir(tmp_path: Path) -> Path:
-    folder = tmp_path / "tables" / "some"
-    folder.mkdir(parents=True)
-    common = "upstream: tera\nnorm: utterance\n"
-    rows = {
-        "00_noisy": "upstream: noisy\n",
-        "01_none": "upstream: tera\nweights: scratch\nnorm: none\nbaseline: 00_noisy\n",
-        "02_fn": f"{common}weights: scratch\nnorm_site: auto\nbaseline: 01_none\n",
-        "03_low": f"{common}weights: pretrained\nnorm_site: projection\n",
-        "04_mid": f"{common}weights: pretrained\nnorm_site: middle\n",
-    }
-    for name, text in rows.items():
-        (folder / f"{name}.yaml").write_text(text)
-    return folder
+def rows_file(tmp_path: Path) -> Path:
+    path = tmp_path / "tables" / "some.yaml"
+    path.parent.mkdir()
+    path.write_text(TABLE)
+    return path
 
 
 @pytest.fixture
 def exp(tmp_path: Path) -> Path:
-    """Three seeds of 01_none, two of 02_fn, and the noisy input."""
+    """Three seeds of none, two of fn, and the noisy input."""
     folder = tmp_path / "exp"
     write_scores(folder / "noisy/scores_test", 0.0)
     gains = {"none": (0.30, 0.34, 0.29), "utterance_auto": (0.45, 0.41)}
@@ -59,28 +60,27 @@ def exp(tmp_path: Path) -> Path:
     return folder
 
 
-def test_tags_are_those_of_a_single_run_and_doubles_fall_together(rows_dir: Path) -> None:
-    (rows_dir / "05_frozen.yaml").write_text(
-        "upstream: tera\nweights: scratch\nnorm: none\nconfig: conf/frozen.yaml\n"
-    )
-    rows = {row.name: row for row in read_rows(rows_dir, SETTING)}
-    assert rows["02_fn"].tag(2) == "tera_scratch_utterance_auto_tiny_seed2"
-    assert rows["03_low"].tag(0) == "tera_pretrained_utterance_auto_tiny_seed0"
-    assert rows["05_frozen"].tag(0) == "tera_scratch_none_frozen_seed0"
-    assert rows["04_mid"].norm_site == "layer.2"
-    options = arguments(rows["05_frozen"], 1)
+def test_tags_are_those_of_a_single_run_and_doubles_fall_together(rows_file: Path) -> None:
+    frozen = "frozen: {upstream: tera, weights: scratch, norm: none, config: conf/frozen.yaml}"
+    rows_file.write_text(TABLE + frozen)
+    rows = {row.name: row for row in read_rows(rows_file, SETTING)}
+    assert rows["fn"].tag(2) == "tera_scratch_utterance_auto_tiny_seed2"
+    assert rows["low"].tag(0) == "tera_pretrained_utterance_auto_tiny_seed0"
+    assert rows["frozen"].tag(0) == "tera_scratch_none_frozen_seed0"
+    assert rows["mid"].norm_site == "layer.2"
+    options = arguments(rows["frozen"], 1)
     assert options[options.index("--upstream_ckpt") + 1] == "scratch"
     assert options[options.index("--config") + 1] == "conf/frozen.yaml"
     mine = Setting(ckpt_dir="/c", suffix="_tiny", conf_dir="")
-    assert "/c/tera_tiny.pt" in arguments(read_rows(rows_dir, mine)[3], 0)
-    assert "" in arguments(rows["03_low"], 0)
+    assert "/c/tera_tiny.pt" in arguments(read_rows(rows_file, mine)[3], 0)
+    assert "" in arguments(rows["low"], 0)
 
 
-def test_only_what_is_missing_is_planned(rows_dir: Path, exp: Path) -> None:
+def test_only_what_is_missing_is_planned(rows_file: Path, exp: Path) -> None:
     (exp / "tera_pretrained_utterance_auto_tiny_seed0").mkdir()
     record = exp / "tera_pretrained_utterance_auto_tiny_seed0" / "run.json"
     record.write_text(json.dumps({"finished": "today"}))
-    runs = plan_runs(read_rows(rows_dir, SETTING), [0, 1, 2], exp, "test")
+    runs = plan_runs(read_rows(rows_file, SETTING), [0, 1, 2], exp, "test")
     stages = {run["tag"]: run["stage"] for run in runs}
     assert stages == {
         "tera_pretrained_utterance_auto_tiny_seed0": 4,
@@ -93,10 +93,10 @@ def test_only_what_is_missing_is_planned(rows_dir: Path, exp: Path) -> None:
     }
 
 
-def test_values_are_means_over_seeds_and_differences_are_paired(rows_dir, exp) -> None:
-    lines = {ln.row.name: ln for ln in gather(read_rows(rows_dir, SETTING), [0, 1, 2], exp)}
-    none, fn = lines["01_none"], lines["02_fn"]
-    assert (none.seeds, fn.seeds, lines["00_noisy"].seeds) == (3, 2, 1)
+def test_values_are_means_over_seeds_and_differences_are_paired(rows_file, exp) -> None:
+    lines = {ln.row.name: ln for ln in gather(read_rows(rows_file, SETTING), [0, 1, 2], exp)}
+    none, fn = lines["none"], lines["fn"]
+    assert (none.seeds, fn.seeds, lines["noisy"].seeds) == (3, 2, 1)
     means = []
     for seed in range(3):
         table = read_scores(exp / f"tera_scratch_none_tiny_seed{seed}/scores_test/scores.csv")
@@ -110,7 +110,7 @@ def test_values_are_means_over_seeds_and_differences_are_paired(rows_dir, exp) -
     low, high = one_more(estimate, 3)
     reach = 4.302653 * np.std(means, ddof=1) * np.sqrt(1 + 1 / 3)
     assert (estimate.mean - low, high - estimate.mean) == pytest.approx((reach, reach), rel=1e-4)
-    assert one_more(lines["00_noisy"].values["PESQ_WB"], 1) is None
+    assert one_more(lines["noisy"].values["PESQ_WB"], 1) is None
     # The seeds that both have.
     runs = [
         {
@@ -126,12 +126,12 @@ def test_values_are_means_over_seeds_and_differences_are_paired(rows_dir, exp) -
     assert 0.05 < delta.mean < 0.2
     # Two seeds, 0.15 and 0.07 apart from the baseline's: they leave its sign open.
     assert delta.low < 0 < delta.high
-    assert lines["00_noisy"].values["PESQ_WB"].low is None
+    assert lines["noisy"].values["PESQ_WB"].low is None
     assert none.parameters == 41234 and none.seconds == pytest.approx(101.0)
 
 
-def test_cells_that_were_not_run_stay_empty(rows_dir, exp) -> None:
-    lines = gather(read_rows(rows_dir, SETTING), [0, 1, 2], exp)
+def test_cells_that_were_not_run_stay_empty(rows_file, exp) -> None:
+    lines = gather(read_rows(rows_file, SETTING), [0, 1, 2], exp)
     heading, *body = cells(lines)
     assert [row[5] for row in body[:3]] == ["1", "3", "2 of 3"]
     empty = body[3]
@@ -150,8 +150,8 @@ def test_cells_that_were_not_run_stay_empty(rows_dir, exp) -> None:
     assert body[1][6].replace("±", "$\\pm$") in latex and "PESQ\\_WB" in latex
 
 
-def test_differences_have_a_sign_and_a_decimal_more_and_zero_has_none(rows_dir) -> None:
-    row = read_rows(rows_dir, SETTING)[2]
+def test_differences_have_a_sign_and_a_decimal_more_and_zero_has_none(rows_file) -> None:
+    row = read_rows(rows_file, SETTING)[2]
     deltas = {
         "delta_PESQ_WB": Estimate(-0.0123, -0.02, 0.00001),
         "delta_STOI": Estimate(-0.00001, 0.1, 0.2),
@@ -160,10 +160,12 @@ def test_differences_have_a_sign_and_a_decimal_more_and_zero_has_none(rows_dir) 
     assert row_of[heading.index("Δ PESQ_WB")] == "-0.0123 [-0.0200, 0.0000]"
     assert row_of[heading.index("Δ STOI")] == "0.0000 [+0.1000, +0.2000]"
     assert "$-$0.0123 [$-$0.0200, 0.0000]" in to_latex([Line(row, 1, values=deltas)], "T")
+    two = cells([Line(row, 1, values={"delta_STOI": Estimate(0.3)})])[1]  # utterances: no interval
+    assert two[heading.index("Δ STOI")] == "+0.3000"
     assert row_of[heading.index("site")] == "projection"  # where auto is for this upstream
 
 
-def test_drift_is_read_when_every_run_has_it(rows_dir, exp) -> None:
+def test_drift_is_read_when_every_run_has_it(rows_file, exp) -> None:
     for seed in (0, 1):
         path = drift_file(exp / f"tera_scratch_utterance_auto_tiny_seed{seed}")
         path.parent.mkdir()
@@ -173,15 +175,15 @@ def test_drift_is_read_when_every_run_has_it(rows_dir, exp) -> None:
     other = drift_file(exp / "tera_scratch_none_tiny_seed0")
     other.parent.mkdir()
     other.write_text("layer,cka,cosine\n1,1,1\n")
-    rows = read_rows(rows_dir, SETTING)
+    rows = read_rows(rows_file, SETTING)
     missing = [run for run in plan_runs(rows, [0, 1], exp, drift=True) if run["stage"] == 5]
     assert [run["tag"] for run in missing] == ["tera_scratch_none_tiny_seed1"]
     assert missing[0]["drift"]
     lines = {ln.row.name: ln for ln in gather(rows, [0, 1], exp)}
-    drift = lines["02_fn"].values
+    drift = lines["fn"].values
     assert drift["cka"].mean == pytest.approx(0.8)
     assert drift["last_cosine"].mean == pytest.approx(0.6)
-    assert "cka" not in lines["01_none"].values
+    assert "cka" not in lines["none"].values
 
 
 # ---- differences over utterances and seeds
@@ -253,16 +255,14 @@ def test_a_contrast_is_paired_by_seed_and_utterance() -> None:
 
 # ---- the command of the tables: plan, one run, tables
 
-ROW = "upstream: tera_tiny\nweights: scratch\nnorm: {norm}\n"
-
 
 @pytest.fixture
 def rows(tmp_path: Path) -> Path:
-    folder = tmp_path / "rows" / "some"
-    folder.mkdir(parents=True)
-    for number, norm in enumerate(("none", "utterance")):
-        (folder / f"0{number}_{norm}.yaml").write_text(ROW.format(norm=norm))
-    return folder.parent
+    folder = tmp_path / "rows"
+    folder.mkdir()
+    row = "{0}: {{upstream: tera_tiny, weights: scratch, norm: {0}}}\n"
+    (folder / "some.yaml").write_text(row.format("none") + row.format("utterance"))
+    return folder
 
 
 def options(rows: Path, *more: str) -> list[str]:

@@ -90,6 +90,7 @@ def test_names(family):
     assert upstream.resolve_sites("auto") == [upstream.lowest_site] == [lowest]
     assert upstream.resolve_sites("layer.3, frontend,layer.1") == ["frontend", "layer.1", "layer.3"]
     assert upstream.resolve_sites(["last"]) == ["layer.3"]
+    assert upstream.resolve_sites("all") == list(upstream.sites)
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -9,7 +9,7 @@ stop_stage=5                    # last stage to run
 upstream=wavlm                  # mockingjay, tera, wav2vec2, hubert, wavlm, ...: a card in conf/upstream or featnorm_se/upstream/conf
 upstream_ckpt=                  # checkpoint: a file, a folder or owner/name of Hugging Face's, scratch (random weights); empty: the official one
 norm=utterance                  # utterance (FN), corpus, mix, none (the baseline), instance and level (controls): see the main README.md
-norm_site=auto                  # auto (the lowest where FN acts), frontend, projection, layer.K, last; several with commas
+norm_site=auto                  # auto (the lowest where FN acts), frontend, projection, layer.K, last; several with commas; all
 init=                           # start from this trained model, exp/NAME or a packed zip: all weights and statistics
 config=conf/train.yaml          # training configuration, in the keys of ESPnet; with --init: conf/finetune.yaml
 set=                            # key=value over the configuration, several with blanks

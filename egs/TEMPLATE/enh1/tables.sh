@@ -6,8 +6,8 @@ set -euo pipefail
 cd "$(dirname "$0")"
 
 # Options: each is a line "name=default  # help", and --name value sets it.
-table=upstreams                 # which: a folder of --rows
-rows=conf/tables                # folder of the tables' folders
+table=upstreams                 # which: <table>.yaml in --rows
+rows=conf/tables                # folder of the tables
 seeds="0"                       # seeds of every row, parted by blanks
 upstream=                       # upstream of sites and norms; empty: that of their rows
 upstream_suffix=                # what goes after every upstream's name, as in _tiny

@@ -35,13 +35,15 @@ export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"  # small models: more threads do 
 [[ "${dry_run}" =~ ^(true|false)$ ]] || die "--dry_run is '${dry_run}', true or false is wanted"
 [[ "${ngpu}" =~ ^[0-9]+$ ]] || die "--ngpu is '${ngpu}', a whole number is wanted"
 device=$([ "${ngpu}" -eq 0 ] && echo cpu || echo cuda)
+files=()
 for table in ${tables}; do
-    [ -d "conf/tables/${table}" ] || die "no such table: ${table}; there are $(cd conf/tables && echo */ | tr -d /)"
+    files+=("conf/tables/${table}.yaml")
+    [ -f "conf/tables/${table}.yaml" ] || die "no such table: ${table}; there are $(cd conf/tables && echo *.yaml | sed 's/\.yaml//g')"
 done
 # The upstreams of which a table has pre-trained rows.
-upstreams="$(for table in ${tables}; do
-    awk '/^upstream:/ { name = $2 } /^weights: *pretrained/ { print name }' "conf/tables/${table}"/*.yaml
-done | sort -u)"
+upstreams="$("${python}" -c 'import sys, yaml
+rows = [row for path in sys.argv[1:] for row in yaml.safe_load(open(path, encoding="utf-8")).values()]
+print(*sorted({row["upstream"] for row in rows if row.get("weights") == "pretrained"}))' "${files[@]}")"
 
 data=(--speech_root "${speech_root}" --noise_root "${noise_root}" --test_root "${test_root}"
     --dumpdir "${dumpdir}" --metrics "${metrics}" --nj 1 --inference_nj 1)
@@ -52,7 +54,7 @@ pretrain=false
 [ -n "${ckpt_dir}" ] || pretrain=true
 ckpt_dir="${ckpt_dir:-${dumpdir}/ssl}"
 if "${pretrain}" && "${dry_run}"; then
-    echo "to be pre-trained, unless they are there: ${upstreams//$'\n'/ }"
+    echo "to be pre-trained, unless they are there: ${upstreams}"
 elif "${pretrain}"; then
     # Who validates the fine-tuning is not heard in pre-training.
     held="$("${python}" -c 'import json, sys

@@ -101,7 +101,7 @@ def test_the_recipe_compares_rows_that_the_grid_has() -> None:
     known = {
         row.tag(0).removesuffix("_seed0")
         for table in ("claim", "large", "upstreams", "sites", "norms")
-        for row in read_rows(MINI / "conf" / "tables" / table, setting)
+        for row in read_rows(MINI / "conf" / "tables" / f"{table}.yaml", setting)
     }
     asked = {tag for question in questions for _, tag in question.weights}
     assert {tag for tag in asked if not tag.endswith("_mini_long")} <= known

@@ -27,7 +27,7 @@ def test_all_rows_run_and_what_was_learnt_is_said(tmp_path, monkeypatch, capsys,
 
     def fake_call(name, command):
         """Stand in for run.sh: a row has its epochs, and scores at stage 4."""
-        first = command[command.index("--stage") + 1]
+        first = command[command.index("--stage") + 1] if "--stage" in command else command[2]
         called.append((name, first))
         if fails and first == "3":
             raise demo.FeatnormError("no room (demo/log/none.log)")
@@ -48,6 +48,8 @@ def test_all_rows_run_and_what_was_learnt_is_said(tmp_path, monkeypatch, capsys,
         assert ("page", "5") not in called
         return
     assert [stage for name, stage in called if name == "utterance"] == ["2", "3", "4"]
+    looks = ["featnorm_se.bin.drift"] * 2
+    assert [stage for name, stage in called if name == "page"] == [*looks, "5"]  # one page
     assert {name for name, _ in called} == {"data", "page", *ROWS}
     lines = told.out.splitlines()
     assert "100 % done" in lines[-6] and "min left" in lines[0]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,10 +12,48 @@ from featnorm_se.errors import FeatnormError
 from featnorm_se.files import read_json
 from featnorm_se.names import check_norm, resolve_sites, site_names
 from featnorm_se.report.experiments import NOISY, SCORES_PREFIX, drift_file
-from featnorm_se.report.table import Row
 from featnorm_se.upstream import upstream_card
 
 _KEYS = {"upstream", "weights", "norm", "norm_site", "baseline", "config"}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row: what is trained, and which row of the same table it is compared with.
+
+    Attributes:
+        name: what the table's file calls it.
+        upstream: name of the upstream; ``noisy`` for the input itself.
+        weights: ``pretrained`` or ``scratch``.
+        norm, norm_site: as ``run.sh`` takes them; ``norm_site`` is ``auto`` where that is the same.
+        site: where it is normalized, ``auto`` and ``last`` resolved; empty: nowhere.
+        baseline: name of the row to compare with; empty: none.
+        config: the training YAML.
+        checkpoint: of the upstream; ``scratch``, or empty: the official one.
+    """
+
+    name: str
+    upstream: str
+    weights: str = ""
+    norm: str = ""
+    norm_site: str = ""
+    site: str = ""
+    baseline: str = ""
+    config: str = ""
+    checkpoint: str = ""
+
+    @property
+    def is_noisy(self) -> bool:
+        """Whether the row is the input as it is."""
+        return self.upstream == NOISY
+
+    def tag(self, seed: int) -> str:
+        """Return the name of the row's experiment, the one that ``run.sh`` would give it."""
+        if self.is_noisy:
+            return NOISY
+        site = f"_{self.norm_site.replace(',', '+')}" if self.norm_site else ""
+        start = f"{self.upstream}_{self.weights}_{self.norm}{site}"
+        return f"{start}_{Path(self.config).stem}_seed{seed}"
 
 
 @dataclass(frozen=True)
@@ -37,36 +75,34 @@ class Setting:
     conf_dir: str = "conf/upstream"
 
 
-def read_rows(folder: Path, setting: Setting) -> list[Row]:
-    """Read a table's rows, in the order of the files' names.
+def read_rows(file: Path, setting: Setting) -> list[Row]:
+    """Read a table's rows, ``name: {upstream: ..., norm: ...}`` each, in their order.
 
     Raises:
-        FeatnormError: there is no such table, or a file has an unknown key, upstream, norm, site
-            or baseline; the message names the file.
+        FeatnormError: there is no such table, or a row has an unknown key, upstream, norm, site
+            or baseline; the message names the file and the row.
     """
-    files = sorted(folder.glob("*.yaml"))
-    if not files:
-        known = ", ".join(sorted(p.name for p in folder.parent.glob("*") if p.is_dir()))
-        raise FeatnormError(f"no such table: {folder.name}; there are {known or 'none'}")
+    if not file.is_file():
+        known = ", ".join(sorted(path.stem for path in file.parent.glob("*.yaml")))
+        raise FeatnormError(f"no such table: {file.stem}; there are {known or 'none'}")
     rows = []
-    for file in files:
-        entry = read_config(file)
+    for name, entry in read_config(file).items():
         try:
-            rows.append(_make_row(file.stem, entry, setting))
+            rows.append(_make_row(name, entry, setting))
         except FeatnormError as error:
-            raise FeatnormError(f"{file}: {error}") from error
+            raise FeatnormError(f"{file}: {name}: {error}") from error
     upstreams = {row.upstream for row in rows if not row.is_noisy}
     if setting.upstream and len(upstreams) > 1:
-        raise FeatnormError(f"the table {folder.name} is of several upstreams: no --upstream there")
+        raise FeatnormError(f"the table {file.stem} is of several upstreams: no --upstream there")
     names = {row.name for row in rows}
     for row in rows:
         if row.baseline and row.baseline not in names:
-            raise FeatnormError(f"{folder / row.name}.yaml: there is no row {row.baseline!r}")
+            raise FeatnormError(f"{file}: {row.name}: there is no row {row.baseline!r}")
     return rows
 
 
-def _make_row(name: str, entry: Mapping[str, Any], setting: Setting) -> Row:
-    if not entry.keys() <= _KEYS or "upstream" not in entry:
+def _make_row(name: str, entry: Any, setting: Setting) -> Row:
+    if not isinstance(entry, dict) or not entry.keys() <= _KEYS or "upstream" not in entry:
         raise FeatnormError(f"the keys of a row are {', '.join(sorted(_KEYS))}, upstream at least")
     upstream = entry["upstream"]
     if upstream == NOISY:

@@ -7,10 +7,12 @@ import io
 import re
 from collections.abc import Sequence
 
+from gather import Line
+
 from featnorm_se.metrics.names import METRICS
 from featnorm_se.metrics.summary import format_value
+from featnorm_se.report.estimate import DELTAS, Estimate, format_difference, one_more
 from featnorm_se.report.results import INTERNAL, format_count, format_duration, markdown_table
-from featnorm_se.report.table import DELTAS, Estimate, Line, format_difference, one_more
 
 _DRIFT = {
     "cka": "CKA",
@@ -61,7 +63,6 @@ def cells(lines: Sequence[Line], drift: bool = False) -> list[list[str]]:
     heading += [f"one more run: {name}" for name in changing]
     heading += [_DRIFT[name] for name in drifts]
     heading += ["baseline", *(f"Δ {name}" for name in DELTAS), "parameters", "training"]
-    titles = {line.row.name: line.row.title for line in lines}
     most = max((line.seeds for line in lines), default=0)
     table = [heading]
     for line in lines:
@@ -69,12 +70,12 @@ def cells(lines: Sequence[Line], drift: bool = False) -> list[list[str]]:
         few = 0 < line.seeds < most and not row.is_noisy  # its mean is over fewer than theirs
         table.append(
             [
-                *(row.title, row.upstream, row.weights, row.norm, row.site),
+                *(row.name, row.upstream, row.weights, row.norm, row.site),
                 f"{line.seeds} of {most}" if few else str(line.seeds or ""),
                 *(_value(values.get(name), METRICS[name].decimals) for name in metrics),
                 *(_one_more(values.get(name), line.seeds, name) for name in changing),
                 *(_value(values.get(name), 3) for name in drifts),
-                titles.get(row.baseline, ""),
+                row.baseline,
                 *(
                     format_difference(values.get(f"delta_{name}"), METRICS[name].decimals)
                     for name in DELTAS

@@ -28,8 +28,8 @@ def get_parser() -> argparse.ArgumentParser:
         " that are there, as Markdown, CSV and LaTeX; cells not run stay empty.",
     )
     add = parser.add_argument
-    add("--table", default="upstreams", help="folder of rows in --rows")
-    add("--rows", default="conf/tables", help="folder of the tables' folders")
+    add("--table", default="upstreams", help="which: <table>.yaml in --rows")
+    add("--rows", default="conf/tables", help="folder of the tables")
     add("--seeds", default="0", help="seeds, parted by blanks")
     add("--expdir", default="exp", help="folder of experiments")
     add("--datadir", default="data", help="folder of data directories, for the drift")
@@ -60,7 +60,7 @@ def main(argv: Sequence[str]) -> None:
     )
     if not all(seed.isdecimal() for seed in args.seeds.split() or [""]):
         raise FeatnormError(f"--seeds is {args.seeds!r}: whole numbers, parted by blanks")
-    rows = read_rows(Path(args.rows) / args.table, setting)
+    rows = read_rows(Path(args.rows) / f"{args.table}.yaml", setting)
     seeds = [int(seed) for seed in args.seeds.split()]
     (write_plan if args.plan else write_tables)(rows, seeds, args)
 
@@ -81,10 +81,10 @@ def write_plan(rows: Sequence[Row], seeds: Sequence[int], args: argparse.Namespa
 
 def write_tables(rows: Sequence[Row], seeds: Sequence[int], args: argparse.Namespace) -> None:
     """Gather the table, write its three forms, and print it."""
+    from gather import gather
     from table_text import to_csv, to_latex, to_markdown
 
     from featnorm_se.files import write_text
-    from featnorm_se.report.table import gather
 
     lines = gather(rows, seeds, Path(args.expdir), args.testset)
     title, drift = f"Table {args.table}, seeds {args.seeds}", args.table == "drift"

@@ -91,8 +91,8 @@ def write_conditions(
 
     from featnorm_se.data.corpus import read_listing, read_log
     from featnorm_se.files import write_text
+    from featnorm_se.report.estimate import DELTAS
     from featnorm_se.report.paired import contrast
-    from featnorm_se.report.table import DELTAS
 
     known = read_log(Path(args.log_testset))
     lengths = {

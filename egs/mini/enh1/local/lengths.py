@@ -41,7 +41,7 @@ def main(argv: Sequence[str]) -> None:
     from featnorm_se.files import write_text
     from featnorm_se.inference.enhancer import Enhancer
     from featnorm_se.names import SAMPLE_RATE
-    from featnorm_se.report.table import DELTAS
+    from featnorm_se.report.estimate import DELTAS
 
     torch.set_num_threads(1)
     clean, noisy = read_listing(args.clean_dir), read_listing(args.noisy_dir)

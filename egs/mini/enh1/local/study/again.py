@@ -8,8 +8,8 @@ from pathlib import Path
 
 from featnorm_se.errors import FeatnormError
 from featnorm_se.metrics.names import METRICS
+from featnorm_se.report.estimate import Estimate, one_more, over_seeds
 from featnorm_se.report.experiments import Experiment, read_experiments
-from featnorm_se.report.table import Estimate, one_more, over_seeds
 from study.by_row import split_seed
 
 

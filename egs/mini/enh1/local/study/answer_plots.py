@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from featnorm_se.report.estimate import DELTAS, Estimate
 from featnorm_se.report.figure import GREY, INK, color, marker, new_figure, to_png
 from featnorm_se.report.plots import axis_label
-from featnorm_se.report.table import DELTAS, Estimate
 from study.answers import Answer
 from study.by_row import Point, count_seeds, split_row
 from study.conditions import Gain

@@ -11,9 +11,9 @@ from pathlib import Path
 from featnorm_se.config import parse_config
 from featnorm_se.errors import FeatnormError
 from featnorm_se.metrics.names import METRICS
+from featnorm_se.report.estimate import DELTAS, Estimate, format_difference, over_seeds
 from featnorm_se.report.experiments import NOISY, SCORES_PREFIX, read_scores
 from featnorm_se.report.paired import Scores, contrast
-from featnorm_se.report.table import DELTAS, Estimate, format_difference, over_seeds
 
 _KEYS = {"name", "a", "b", "minus"}
 

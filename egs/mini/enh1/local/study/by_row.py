@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from featnorm_se.names import NORMS
+from featnorm_se.report.estimate import Estimate, over_seeds
 from featnorm_se.report.experiments import read_curves, read_drift
-from featnorm_se.report.table import Estimate, over_seeds
 
 _SEEDED = re.compile(r"(?P<row>.+)_seed(?P<seed>\d+)")
 _SITE = r"(?:auto|frontend|projection|last|layer\.\d+)"

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from featnorm_se.report.estimate import Estimate
 from featnorm_se.report.paired import Contrast, crossed_interval
-from featnorm_se.report.table import Estimate
 
 Conditions = Mapping[str, tuple[str, float]]
 LENGTHS = (2.0, 3.0, 4.0)  # seconds, where the bins of length meet

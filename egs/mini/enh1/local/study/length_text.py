@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from featnorm_se.report.estimate import DELTAS, Estimate
 from featnorm_se.report.figure import GREY, color, marker, new_figure, to_png
 from featnorm_se.report.paired import contrast
 from featnorm_se.report.plots import axis_label
-from featnorm_se.report.table import DELTAS, Estimate
 from study.by_row import count_seeds
 from study.lengths import Outcome, Scores
 

@@ -1,0 +1,54 @@
+"""A mean over seeds and its interval, and how both are written."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from featnorm_se.metrics.summary import describe
+
+DELTAS = ("PESQ_WB", "STOI")
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean and its 95 % interval; the interval is ``None`` where one value gives none."""
+
+    mean: float
+    low: float | None = None
+    high: float | None = None
+
+
+def over_seeds(values: Sequence[float]) -> Estimate:
+    """Return the mean over seeds with Student's interval; one value has none."""
+    found = describe(values)
+    return Estimate(found["mean"], *(found["ci95"] or ()))
+
+
+def one_more(estimate: Estimate | None, seeds: int) -> tuple[float, float] | None:
+    """Return where one more run falls 95 times of 100, by a mean over seeds; one does not say.
+
+    Student's prediction interval is mean ± t s sqrt(1 + 1/n), and that of the mean over n seeds
+    mean ± t s / sqrt(n): sqrt(n + 1) times as close.
+    """
+    if estimate is None or estimate.low is None or estimate.high is None:
+        return None
+    mean, wide = estimate.mean, math.sqrt(seeds + 1)
+    return mean - wide * (mean - estimate.low), mean + wide * (estimate.high - mean)
+
+
+def format_difference(estimate: Estimate | None, decimals: int) -> str:
+    """Write a difference and its interval, if it has one, with a decimal more than its metric."""
+    if estimate is None:
+        return ""
+    mean = _signed(estimate.mean, decimals + 1)
+    if estimate.low is None or estimate.high is None:
+        return mean
+    return f"{mean} [{_signed(estimate.low, decimals + 1)}, {_signed(estimate.high, decimals + 1)}]"
+
+
+def _signed(value: float, decimals: int) -> str:
+    """Write a difference with its sign; a zero has none, whichever side it was rounded from."""
+    text = f"{value:+.{decimals}f}"
+    return text if text.strip("+-0.") else text[1:]
