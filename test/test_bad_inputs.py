@@ -158,9 +158,9 @@ def test_the_same_command_on_good_files_ends_well(here: Path, word: str, capsys)
 @pytest.mark.parametrize(
     ("line", "spoil", "words"), [pytest.param(c[1], c[2], c[3:], id=c[0]) for c in CASES]
 )
-def test_one_line_tells_the_culprit_and_nothing_is_touched(
-    here: Path, line: str, spoil, words, capsys, monkeypatch
-) -> None:
+def test_one_line_names_the_culprit_and_touches_nothing(
+    here, line, spoil, words, capsys, monkeypatch
+):
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     spoil()
     before = world.tree()

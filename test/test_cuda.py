@@ -178,9 +178,7 @@ def test_a_training_that_was_cut_goes_on_as_if_it_was_not(corpus: Path, tmp_path
 
 
 @pytest.mark.parametrize("upstream", UPSTREAMS)
-def test_it_trains_and_enhances_as_on_the_processor(
-    corpus: Path, tmp_path: Path, upstream: str
-) -> None:
+def test_it_trains_and_enhances_as_on_the_processor(corpus, tmp_path, upstream):
     losses = fine_tune(corpus, tmp_path / "exp", upstream, "max_epoch=6", "optim_conf.lr=0.01")
     assert losses[-1] < losses[0]
     record = json.loads((tmp_path / "exp" / "run.json").read_text())

@@ -97,9 +97,7 @@ def whole(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[st
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM], ids=["kill", "term"])
 @pytest.mark.parametrize("word", COMMANDS)
-def test_the_same_command_goes_on(
-    world: Path, whole: Callable[[str], Any], tmp_path: Path, word: str, number: int
-) -> None:
+def test_the_same_command_goes_on(world, whole, tmp_path, word, number):
     wanted, log, out = whole(word), tmp_path / "log", tmp_path / "out"
     arguments, pattern = options(word, world, out), COMMANDS[word][1]
     struck = fork_command(word, arguments, log)

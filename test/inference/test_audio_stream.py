@@ -45,9 +45,7 @@ FILES = [
 
 
 @pytest.mark.parametrize(("name", "rate", "channels", "subtype"), FILES)
-def test_rate_length_channels_and_format_come_back(
-    enhancer, tmp_path, name, rate, channels, subtype
-):
+def test_rate_length_and_format_come_back(enhancer, tmp_path, name, rate, channels, subtype):
     source = write(tmp_path / name, 0.7 + 3 / rate, rate, channels, subtype)
     target = tmp_path / "out" / name
     enhance_file(enhancer, Job(source, target))

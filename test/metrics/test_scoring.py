@@ -81,9 +81,7 @@ def test_nothing_is_scored_twice(corpus: Corpus, tmp_path: Path, asked: list[str
     assert len(asked) == 4 and third["metrics"]["SSNR"] == second["metrics"]["SSNR"]
 
 
-def test_a_killed_scoring_loses_the_line_that_was_cut(
-    corpus: Corpus, tmp_path: Path, asked: list[str]
-) -> None:
+def test_a_killed_scoring_loses_the_line_that_was_cut(corpus, tmp_path, asked):
     ref, inf = corpus(3)
     out = tmp_path / "out"
     first = score_set(ref, inf, out, FAST)
@@ -164,9 +162,7 @@ def test_higher_rates_are_scored_at_16_khz(corpus: Corpus, tmp_path: Path) -> No
 
 
 @pytest.mark.usefixtures("asked")
-def test_the_official_test_set_has_its_scores_at_48_khz(
-    real_set: tuple[Path, list[dict[str, str]]], tmp_path: Path
-) -> None:
+def test_the_official_test_set_has_its_scores_at_48_khz(real_set, tmp_path):
     root, table = real_set
     wide = root.parent / "voicebank_demand"
     known = {row["utt_id"]: float(row["PESQ_WB"]) for row in table}

@@ -148,9 +148,7 @@ def test_a_gpu_collects_the_statistics_in_one_process(tmp_path: Path, ready: Pat
 
 
 @pytest.mark.parametrize(("backend", "asked"), [("pbs", "-l nodes=2:ppn=1"), ("sge", "-pe mpi 2")])
-def test_several_machines_of_other_queues_go_by_mpirun(
-    tmp_path: Path, ready: Path, queue, backend: str, asked: str
-) -> None:
+def test_several_machines_of_other_queues_go_by_mpirun(tmp_path, ready, queue, backend, asked):
     path = queue(backend)
     mpirun = tmp_path / "bin" / "mpirun"
     mpirun.write_text('#!/bin/sh\n[ "$1 $2" = "-np 2" ] && shift 2 && exec "$@"\n')
@@ -162,13 +160,6 @@ def test_several_machines_of_other_queues_go_by_mpirun(
     assert done.returncode == 0, done.stderr
     assert "--dist_launcher mpi --dist_init_method file://" in log.read_text()
     assert asked in (tmp_path / "bin" / "submitted").read_text()
-
-
-def test_several_machines_need_a_cluster(tmp_path: Path) -> None:
-    done = run(tmp_path, *STAGE, "--num_nodes", "2")
-    assert done.returncode == 1
-    assert "--num_nodes 2 needs a cluster: cmd_backend=slurm ./run.sh" in done.stderr
-    assert run(tmp_path, *STAGE, "--num_nodes", "0").returncode == 1
 
 
 def test_a_queue_that_refuses_is_told(tmp_path: Path, ready: Path, queue) -> None:

@@ -168,9 +168,7 @@ esac
      ("3.11", "1", ["/requirements-py311.txt", "--no-deps espnet==202511"]),
      ("3.13", "0", ["held.txt", "torch==2.13.0+cpu"])],
 )  # fmt: skip
-def test_packages_by_the_python_at_hand(
-    tmp_path: Path, version: str, own: str, wanted: list[str]
-) -> None:
+def test_packages_by_the_python_at_hand(tmp_path, version, own, wanted):
     tools, log = copy_tools(tmp_path), tmp_path / "log"
     for name in ("cut-2.0", "whole-1.0"):
         (tmp_path / "site" / f"{name}.dist-info").mkdir(parents=True)
@@ -198,9 +196,7 @@ if Path(__file__).with_name("lib").joinpath("_torchaudio.abi3.so").exists():
 
 
 @pytest.mark.parametrize("error, works", [("OSError", True), ("ValueError", False)])
-def test_mend_torchaudio_moves_one_file_only_for_a_load_error(
-    tmp_path: Path, error: str, works: bool
-) -> None:
+def test_mend_torchaudio_moves_one_file_only_for_a_load_error(tmp_path, error, works):
     lib = tmp_path / "torchaudio" / "lib"
     lib.mkdir(parents=True)
     lib.parent.joinpath("__init__.py").write_text(FAKE_TORCHAUDIO.format(error=error), "utf-8")

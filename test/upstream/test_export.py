@@ -19,9 +19,7 @@ from featnorm_se.inference.pack import pack
 
 @pytest.mark.parametrize("packed", [False, True])
 @pytest.mark.parametrize("family", FAMILIES)
-def test_the_genuine_expert_gives_the_features_of_the_experiment(
-    family, packed, tmp_path, monkeypatch, capsys
-):
+def test_experts_give_the_experiments_features(family, packed, tmp_path, monkeypatch, capsys):
     source, output = save_tiny(tmp_path / "exp", f"{family}_tiny"), tmp_path / "out" / "up.pt"
     separator = Enhancer.from_pretrained(source).separator
     if packed:
