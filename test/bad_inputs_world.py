@@ -1,7 +1,5 @@
 """A small world of good files for ``test_bad_inputs.py``, and the ways to spoil one of them."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os

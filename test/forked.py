@@ -1,7 +1,5 @@
 """Commands in processes forked from the tests' own, where torch and ESPnet are imported already."""
 
-from __future__ import annotations
-
 import multiprocessing
 import os
 import sys

@@ -1,7 +1,5 @@
 """Scripts of the recipes, run as a user runs them."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 from pathlib import Path

@@ -5,8 +5,6 @@ must hold. The command is a word of ``COMMANDS`` and more options; they come aft
 own, so they count. ``= `` in front of them puts them in the place of all of its own.
 """
 
-from __future__ import annotations
-
 import shlex
 import shutil
 import subprocess

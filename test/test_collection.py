@@ -1,7 +1,5 @@
 """Clean-statistics collection: what numpy finds on the features, whatever the shards."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

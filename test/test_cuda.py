@@ -1,7 +1,5 @@
 """What only a GPU shows; without one all of this is skipped. CPU and CUDA must tell the same."""
 
-from __future__ import annotations
-
 import importlib
 import json
 import math

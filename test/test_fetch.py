@@ -1,7 +1,5 @@
 """Files of the Hugging Face hub, from a server on this machine that cuts and lies."""
 
-from __future__ import annotations
-
 import hashlib
 import os
 import subprocess

@@ -1,7 +1,5 @@
 """Files made to harm: nothing in them runs, and nothing is written outside its folder."""
 
-from __future__ import annotations
-
 import io
 import json
 import os

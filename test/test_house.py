@@ -1,7 +1,5 @@
 """What the house rules promise: rooms, light imports, documented names."""
 
-from __future__ import annotations
-
 import ast
 import subprocess
 import sys

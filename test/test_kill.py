@@ -4,8 +4,6 @@ Each command is struck as soon as its first output is there (stage 3: after its 
 SIGKILL, which nothing can catch, and by SIGTERM, which batch systems send before they pre-empt.
 """
 
-from __future__ import annotations
-
 import csv
 import os
 import signal

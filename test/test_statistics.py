@@ -1,7 +1,5 @@
 """FeatureStats: merged exactly, saved with their origin, refused when they do not fit."""
 
-from __future__ import annotations
-
 import json
 
 import numpy as np

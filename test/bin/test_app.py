@@ -1,7 +1,5 @@
 """``featnorm-se app``: the page in a real browser, with no network."""
 
-from __future__ import annotations
-
 import io
 import json
 import os

@@ -1,7 +1,5 @@
 """The command ``featnorm-se enhance``: files, folders, pipes, and exit statuses."""
 
-from __future__ import annotations
-
 import io
 import os
 import sys

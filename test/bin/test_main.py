@@ -1,7 +1,5 @@
 """The console command; what compare and score print, and their statuses."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from golden_numbers import write_pairs

@@ -1,7 +1,5 @@
 """Stage 1 on a small corpus in VoiceBank-DEMAND's folders, through its command."""
 
-from __future__ import annotations
-
 import json
 import zipfile
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Whole files and folders, the lock, audio files, resampling, and the parallel map."""
 
-from __future__ import annotations
-
 import io
 import os
 import subprocess

@@ -1,7 +1,5 @@
 """Lists: folders, names, logs; scp files, and what a value may be besides a path."""
 
-from __future__ import annotations
-
 import pickle
 import re
 import textwrap

@@ -1,7 +1,5 @@
 """Files: every rate, format and length comes back as it was; bad ones are named."""
 
-from __future__ import annotations
-
 import resource
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Stage 4's command: whole files, restartable, every utterance listed."""
 
-from __future__ import annotations
-
 import threading
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Windows: the plan, cutting and joining, and the result beside the whole signal's."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 from hypothesis import given, settings

@@ -1,7 +1,5 @@
 """Packed models: the same output to the bit, and nothing in a zip is trusted."""
 
-from __future__ import annotations
-
 import json
 import sys
 import types

@@ -1,7 +1,5 @@
 """The separator: one mask, exact in padded batches, started from weights and statistics."""
 
-from __future__ import annotations
-
 from contextlib import nullcontext
 
 import numpy as np

@@ -1,7 +1,5 @@
 """egs/mini/enh1 for real: all stages on a part of its corpus, and what run.sh refuses."""
 
-from __future__ import annotations
-
 import csv
 import hashlib
 import json

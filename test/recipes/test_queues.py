@@ -1,7 +1,5 @@
 """Jobs through Kaldi's pbs.pl and queue.pl, and ESPnet's launcher, with stand-ins for clusters."""
 
-from __future__ import annotations
-
 import json
 import os
 import subprocess

@@ -1,7 +1,5 @@
 """run.sh when SIGTERM or Ctrl-C comes: it waits for what it runs, says so, starts nothing more."""
 
-from __future__ import annotations
-
 import os
 import signal
 import subprocess

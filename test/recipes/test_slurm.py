@@ -1,7 +1,5 @@
 """The stages through a real Slurm on this machine; skipped where it cannot be had."""
 
-from __future__ import annotations
-
 import json
 import os
 import subprocess

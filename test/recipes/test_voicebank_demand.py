@@ -1,7 +1,5 @@
 """egs/voicebank_demand/enh1: its settings, its rows, and its stages on a part of the corpus."""
 
-from __future__ import annotations
-
 import argparse
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """An experiments folder as stages 3 and 4 leave it."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

@@ -1,7 +1,5 @@
 """What stages 3 and 4 leave in an experiment's folder, without training anything."""
 
-from __future__ import annotations
-
 import json
 import shutil
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Feature distances and drift: figures against known answers, files from a real experiment."""
 
-from __future__ import annotations
-
 import csv
 import json
 

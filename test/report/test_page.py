@@ -1,7 +1,5 @@
 """The page: what is on it, and that a real browser takes it without complaint."""
 
-from __future__ import annotations
-
 import base64
 import html
 import io

@@ -1,7 +1,5 @@
 """Two gloo processes train as one does on the same total batch."""
 
-from __future__ import annotations
-
 import argparse
 import dataclasses
 import multiprocessing

@@ -1,7 +1,5 @@
 """One experiment's configuration and record, and what is refused before training starts."""
 
-from __future__ import annotations
-
 from contextlib import suppress
 
 import pytest

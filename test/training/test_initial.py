@@ -1,7 +1,5 @@
 """A training that starts from a finished model: everything from there, and nothing else."""
 
-from __future__ import annotations
-
 import argparse
 import json
 import os

@@ -1,7 +1,5 @@
 """A training that was killed goes on to the very same weights, wherever the kill came."""
 
-from __future__ import annotations
-
 import io
 import itertools
 import json

@@ -1,7 +1,5 @@
 """The task in ESPnet: registration, start, two learning rates, stock inference."""
 
-from __future__ import annotations
-
 import argparse
 
 import numpy as np

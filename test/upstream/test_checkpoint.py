@@ -1,7 +1,5 @@
 """Checkpoints: the official layouts load; all else is refused, and no code is run."""
 
-from __future__ import annotations
-
 import argparse
 import functools
 import hashlib

@@ -1,7 +1,5 @@
 """``featnorm-se export-upstream``: what s3prl's genuine experts make of the file."""
 
-from __future__ import annotations
-
 import importlib
 import warnings
 

@@ -3,8 +3,6 @@
 What wrote them is in this repository's history: test/upstream/huggingface/make_fixture.py.
 """
 
-from __future__ import annotations
-
 import json
 import shutil
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The cards: complete and true; and an upstream described by them."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

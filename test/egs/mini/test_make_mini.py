@@ -1,7 +1,5 @@
 """The mini corpus, through its command: layout, same bytes twice, unseen speakers and noises."""
 
-from __future__ import annotations
-
 import hashlib
 import io
 import json

@@ -1,7 +1,5 @@
 """Masked reconstruction: it learns, goes on bit by bit; its checkpoint is an official one."""
 
-from __future__ import annotations
-
 import copy
 import csv
 import importlib

@@ -1,7 +1,5 @@
 """The download of VoiceBank-DEMAND, from a server on this machine that cuts and lies."""
 
-from __future__ import annotations
-
 import hashlib
 import os
 import re
