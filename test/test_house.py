@@ -14,25 +14,12 @@ MODULES = sorted(ROOT.rglob("*.py"))
 COMMANDS = sorted(path.stem for path in (ROOT / "bin").glob("[!_]*.py"))
 
 # A room imports from rooms of a lower number only, and from itself.
-ROOMS = {
-    "errors": 0,
-    "config": 0,
-    "progress": 0,
-    "files": 0,
-    "names": 0,
-    "fetch": 0,
-    "data": 1,
-    "statistics": 2,
-    "normalization": 3,
-    "upstream": 3,
-    "collection": 4,
-    "model": 4,
-    "training": 5,
-    "inference": 5,
-    "metrics": 6,
-    "report": 7,
-    "bin": 8,
-}
+FLOORS = (
+    ("errors", "config", "progress", "files", "names", "fetch"),
+    *(("data",), ("statistics",), ("normalization", "upstream"), ("collection", "model")),
+    *(("training", "inference"), ("metrics",), ("report",), ("bin",)),
+)
+ROOMS = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 
 
 def imports(path: Path) -> set[str]:

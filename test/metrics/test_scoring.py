@@ -113,16 +113,9 @@ def test_no_utterance_is_dropped(corpus: Corpus, tmp_path: Path) -> None:
     summary = score_set(ref, inf, tmp_path / "out", FAST, nj=1)
     rows = read_csv(tmp_path / "out")
     assert list(rows) == [f"u{i}" for i in range(9)]
-    expected = {
-        "u0": "no file to score",
-        "u2": "other length",
-        "u3": "other rate",
-        "u4": "no audio",
-        "u5": "NaN",
-        "u6": "silent",
-        "u7": "2 channels",
-        "u8": "no reference",
-    }
+    expected = {"u0": "no file to score", "u2": "other length", "u3": "other rate"}
+    expected |= {"u4": "no audio", "u5": "NaN", "u6": "silent", "u7": "2 channels"}
+    expected["u8"] = "no reference"
     for name, reason in expected.items():
         assert reason in rows[name]["reason"], name
         assert rows[name]["SI_SDR"] == ""

@@ -37,17 +37,14 @@ def write_scores(folder: Path, gain: float, seed: int = 0) -> None:
 
 def run_record(norm: str, **more: Any) -> dict[str, Any]:
     """Return a ``run.json`` as stage 3 writes it."""
+    told = {"upstream": "tera", "norm": norm, "norm_site": "projection", "seed": 0}
+    told |= {"upstream_ckpt": "scratch", "upstream_identity": {"sha256": "feed"}}
     return {
+        **told,
         "name": f"tera_{norm}",
         "command": f"./run.sh --upstream tera --norm {norm}",
         "commit": "0123abc",
         "dirty": False,
-        "seed": 0,
-        "upstream": "tera",
-        "upstream_ckpt": "scratch",
-        "upstream_identity": {"sha256": "feed"},
-        "norm": norm,
-        "norm_site": "projection",
         "versions": {"python": "3.11.2", "torch": "2.13.0"},
         "machine": {"cpu": "some | cpu", "cores": 2, "gpu": None},
         "data": {"resampler": "soxr VHQ"},

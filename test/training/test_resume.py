@@ -38,18 +38,10 @@ def recipe(tmp_path_factory) -> SimpleNamespace:
     config |= {"scheduler": "warmuplr", "scheduler_conf": {"warmup_steps": 5}}
     config |= {"max_epoch": 3, "chunk_length": 4000, "keep_nbest_models": 2}
     (root / "train.yaml").write_text(yaml.safe_dump(config))
-    run = Experiment(
-        expdir=root / "whole",
-        config=root / "train.yaml",
-        train_dir=root / "train",
-        valid_dir=root / "valid",
-        upstream="tera_tiny",
-        upstream_ckpt="scratch",
-        norm="none",
-        norm_site="auto",
-        seed=0,
-        ngpu=0,
-    )
+    places = {f"{part}_dir": root / part for part in ("train", "valid")}
+    told = {"upstream": "tera_tiny", "upstream_ckpt": "scratch", "norm": "none"}
+    told |= {"norm_site": "auto", "seed": 0, "ngpu": 0, **places}
+    run = Experiment(expdir=root / "whole", config=root / "train.yaml", **told)
     train(run)
     return SimpleNamespace(run=run, states=all_states(root / "whole"))
 
