@@ -53,7 +53,7 @@ def run(folder: Path, *options: str, **environment: str) -> subprocess.Completed
 
 @pytest.mark.slow
 def test_stages_2_to_4_through_a_queue_and_a_table_of_them(tmp_path: Path, queue) -> None:
-    """By SGE; tables.sh finds the row, and runs nothing again."""
+    """By SGE; tables.sh finds the row, runs nothing again, and what a row lacks and no more."""
     for part in ("train", "valid", "test"):
         write_pairs(tmp_path / "data" / part, 4, 16000, 0)
     exp = tmp_path / "exp" / "tera_tiny_scratch_utterance_auto_tiny_seed0"
@@ -79,6 +79,13 @@ def test_stages_2_to_4_through_a_queue_and_a_table_of_them(tmp_path: Path, queue
     table = run_script(f"{RECIPE}/tables.sh", *words)
     assert table.returncode == 0 and "./run.sh" not in table.stdout, table.stderr
     assert "| fn | tera_tiny | scratch | utterance | projection | 1 | 0." in table.stdout
+    (exp / "scores_test" / "summary.json").unlink()
+    lacking = run_script(
+        f"{RECIPE}/tables.sh", *words, "--python", str(telling_python(tmp_path / "python"))
+    )
+    assert lacking.returncode == 0 and "./run.sh --stage 4" in lacking.stdout, lacking.stderr
+    told = (tmp_path / "exp" / "tables" / "one" / "log" / "row.1.log").read_text()
+    assert f"told: -m featnorm_se.bin.score --ref {tmp_path}" in told and "bin.train" not in told
 
 
 def test_statistics_are_an_array_of_pbs(tmp_path: Path, ready: Path, queue) -> None:
