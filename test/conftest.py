@@ -1,7 +1,5 @@
 """A server on this machine that cuts, lies and counts: for all that is fetched."""
 
-from __future__ import annotations
-
 import hashlib
 import sys
 import threading

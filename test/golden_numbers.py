@@ -5,8 +5,6 @@
 writes them anew. Do that only where a number is meant to change, and say why in the commit.
 """
 
-from __future__ import annotations
-
 import json
 import sys
 from importlib import import_module

@@ -1,15 +1,12 @@
 """Clean-statistics collection: what numpy finds on the features, whatever the shards."""
 
-from __future__ import annotations
-
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 import torch
+from forked import fork_command
 
 from featnorm_se import collection
 from featnorm_se.bin import collect_stats
@@ -122,11 +119,12 @@ def test_what_is_there_is_not_collected_again(corpus, tmp_path, capsys):
 
 def test_runs_that_share_statistics_collect_them_once(corpus, tmp_path):
     words = command(corpus, tmp_path / "x.npz", "--norm_site", "layer.1")
-    line = [sys.executable, "-m", "featnorm_se.bin.collect_stats", *words]
-    runs = [subprocess.Popen(line, stderr=subprocess.PIPE, text=True) for _ in range(2)]
-    messages = [run.communicate()[1] for run in runs]
-    assert [run.returncode for run in runs] == [0, 0]
-    assert sum("is there already" in message for message in messages) == 1
+    logs = [tmp_path / "1.log", tmp_path / "2.log"]
+    runs = [fork_command("collect_stats", words, log) for log in logs]
+    for run in runs:
+        run.join(60)
+    assert [run.exitcode for run in runs] == [0, 0]
+    assert sum("is there already" in log.read_text() for log in logs) == 1
 
 
 def test_command_merges_what_shards_wrote(corpus, tmp_path, monkeypatch):

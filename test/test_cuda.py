@@ -1,19 +1,16 @@
 """What only a GPU shows; without one all of this is skipped. CPU and CUDA must tell the same."""
 
-from __future__ import annotations
-
 import importlib
-import importlib.util
 import json
 import math
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import soundfile
 import torch
 import yaml
+from tiny_models import training_config
 
 from featnorm_se import Enhancer
 from featnorm_se.collection import collect
@@ -26,17 +23,7 @@ from featnorm_se.upstream import load_upstream
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
 
-TEST = Path(__file__).parent
 UPSTREAMS = ["fbank", "mockingjay_tiny", "tera_tiny", "wav2vec2_tiny", "hubert_tiny", "wavlm_tiny"]
-
-
-def helper(path: Path) -> Any:
-    """Import a helper that another folder's tests keep."""
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture(autouse=True)
@@ -63,7 +50,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
             soundfile.write(paths[1], clean, 16000)
             utterances.append(Utterance(name, *paths, part, len(clean) / 16000))
         write_data_dir(root / "data" / part, utterances)
-    config = helper(TEST / "tiny_models.py").training_config()
+    config = training_config()
     config |= {"max_epoch": 2, "chunk_length": 8000, "keep_nbest_models": 1}
     (root / "train.yaml").write_text(yaml.safe_dump(config))
     return root
@@ -76,22 +63,11 @@ def fine_tune(corpus: Path, expdir: Path, upstream: str, *overrides: str) -> lis
     clean = read_scp(corpus / "data" / "train" / "spk1.scp")
     sites = model.resolve_sites("auto")
     collect(model, clean, sites, device="cuda").save(stats)
-    train(
-        Experiment(
-            expdir=expdir,
-            config=corpus / "train.yaml",
-            train_dir=corpus / "data" / "train",
-            valid_dir=corpus / "data" / "valid",
-            upstream=upstream,
-            upstream_ckpt="scratch",
-            norm="utterance",
-            norm_site="auto",
-            clean_stats=stats,
-            seed=0,
-            ngpu=1,
-            overrides=overrides,
-        )
-    )
+    places = {f"{part}_dir": corpus / "data" / part for part in ("train", "valid")}
+    places |= {"expdir": expdir, "config": corpus / "train.yaml", "clean_stats": stats}
+    told = {"upstream": upstream, "upstream_ckpt": "scratch", "norm": "utterance"}
+    told |= {"norm_site": "auto", "seed": 0, "ngpu": 1, "overrides": overrides}
+    train(Experiment(**places, **told))
     states = torch.load(expdir / "checkpoint.pth", map_location="cpu", weights_only=False)
     epochs = states["reporter"]["stats"]
     losses = [float(epochs[number]["valid"]["loss"]) for number in sorted(epochs)]
@@ -114,9 +90,8 @@ def test_features_and_gradients(upstream: str, fast: bool) -> None:
         features, frames = model(wav.to(device), lengths.to(device))
         if features.requires_grad:
             weights = torch.linspace(-1, 1, features.shape[-1], device=device)
-            sum(
-                (row[:n] * weights).sum() for row, n in zip(features, frames, strict=True)
-            ).backward()
+            rows = zip(features, frames, strict=True)
+            sum((row[:n] * weights).sum() for row, n in rows).backward()
         grads = {n: p.grad.cpu().clone() for n, p in model.named_parameters() if p.grad is not None}
         valid = [row[:n] for row, n in zip(features.detach().cpu(), frames.tolist(), strict=True)]
         found[device] = (torch.cat(valid), grads)
@@ -201,9 +176,7 @@ def test_a_training_that_was_cut_goes_on_as_if_it_was_not(corpus: Path, tmp_path
 
 
 @pytest.mark.parametrize("upstream", UPSTREAMS)
-def test_it_trains_and_enhances_as_on_the_processor(
-    corpus: Path, tmp_path: Path, upstream: str
-) -> None:
+def test_it_trains_and_enhances_as_on_the_processor(corpus, tmp_path, upstream):
     losses = fine_tune(corpus, tmp_path / "exp", upstream, "max_epoch=6", "optim_conf.lr=0.01")
     assert losses[-1] < losses[0]
     record = json.loads((tmp_path / "exp" / "run.json").read_text())
@@ -216,19 +189,14 @@ def test_it_trains_and_enhances_as_on_the_processor(
     assert 10 * np.log10(np.square(cpu).sum() / np.square(cpu - gpu).sum()) > 50
 
 
-@pytest.mark.parametrize(
-    "override",
-    [
-        "use_amp=true",
-        "separator_conf.precision=bf16",
-        "separator_conf.precision=float32",
-        "separator_conf.gradient_checkpointing=true",
-        "separator_conf.freeze=all",
-        "separator_conf.feature=weighted_sum",
-        "num_workers=2",
-        "accum_grad=2",
-    ],
+WAYS = ("use_amp=true", "num_workers=2", "accum_grad=2")
+WAYS += tuple(
+    f"separator_conf.{conf}"
+    for conf in ("precision=bf16", "precision=float32", "gradient_checkpointing=true", "freeze=all")
 )
+
+
+@pytest.mark.parametrize("override", [*WAYS, "separator_conf.feature=weighted_sum"])
 @pytest.mark.parametrize("upstream", ["tera_tiny", "wavlm_tiny", "hubert_tiny"])
 def test_every_way_to_train(corpus: Path, tmp_path: Path, upstream: str, override: str) -> None:
     assert len(fine_tune(corpus, tmp_path / "exp", upstream, override)) == 2
@@ -236,7 +204,7 @@ def test_every_way_to_train(corpus: Path, tmp_path: Path, upstream: str, overrid
 
 @pytest.mark.parametrize("upstream", ["tera_tiny", "mockingjay_tiny"])
 def test_pre_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, upstream: str) -> None:
-    monkeypatch.syspath_prepend(TEST.parent / "egs" / "mini" / "ssl1" / "local")
+    monkeypatch.syspath_prepend(Path(__file__).parents[1] / "egs" / "mini" / "ssl1" / "local")
     from featnorm_se.bin import run
 
     main = importlib.import_module("pretrain").main

@@ -1,7 +1,5 @@
 """doc/extend.md holds: what it says is done to a copy of the package, which then has all of it."""
 
-from __future__ import annotations
-
 import os
 import re
 import shutil

@@ -1,7 +1,5 @@
 """Losses, statistics and enhanced samples are those of ``golden.json``, to rounding."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

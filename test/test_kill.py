@@ -4,13 +4,9 @@ Each command is struck as soon as its first output is there (stage 3: after its 
 SIGKILL, which nothing can catch, and by SIGTERM, which batch systems send before they pre-empt.
 """
 
-from __future__ import annotations
-
 import csv
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +17,7 @@ import pytest
 import soundfile
 import torch
 import yaml
+from forked import fork_command
 from golden_numbers import run, write_pairs
 from tiny_models import training_config
 
@@ -98,29 +95,21 @@ def whole(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[st
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM], ids=["kill", "term"])
 @pytest.mark.parametrize("word", COMMANDS)
-def test_the_same_command_goes_on(
-    world: Path, whole: Callable[[str], Any], tmp_path: Path, word: str, number: int
-) -> None:
-    pattern = COMMANDS[word][1]
-    command = [sys.executable, "-m", f"featnorm_se.bin.{word}", *options(word, world, tmp_path)]
-    struck = subprocess.Popen(
-        command,
-        stderr=subprocess.PIPE,
-        start_new_session=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},  # as here: the same bits
-    )
-    assert struck.stderr is not None
-    if not pattern:
-        struck.stderr.read(1)  # it has begun to say how far it is
-    while pattern and not list(tmp_path.glob(pattern)):
-        assert struck.poll() is None, struck.stderr.read().decode()
+def test_the_same_command_goes_on(world, whole, tmp_path, word, number):
+    wanted, log, out = whole(word), tmp_path / "log", tmp_path / "out"
+    arguments, pattern = options(word, world, out), COMMANDS[word][1]
+    struck = fork_command(word, arguments, log)
+    # Where there is no file to wait for, it has begun to say how far it is.
+    while not (list(out.glob(pattern)) if pattern else log.is_file() and log.stat().st_size):
+        assert struck.is_alive(), log.read_text()
         time.sleep(0.005)
+    assert struck.pid
     os.killpg(struck.pid, number)
-    message = struck.communicate(timeout=30)[1].decode()
-    assert struck.returncode in (-number, 128 + number), message
+    struck.join(30)
+    assert struck.exitcode in (-number, 128 + number), log.read_text()
     if number == signal.SIGTERM:
-        assert "ended by SIGTERM: the same command again goes on" in message.splitlines()[-1]
-    run(word, *options(word, world, tmp_path))
-    assert result(word, tmp_path) == whole(word)
+        assert log.read_text().splitlines()[-1].endswith("the same command again goes on from here")
+    run(word, *arguments)
+    assert result(word, out) == wanted
     if number == signal.SIGTERM:
-        assert not list(tmp_path.rglob(".*.tmp.*"))
+        assert not list(out.rglob(".*.tmp.*"))

@@ -1,7 +1,5 @@
 """FeatureNorm: the equation, on batches with padding."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 import torch

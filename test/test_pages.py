@@ -1,7 +1,5 @@
 """The pages: links lead somewhere, commands have the options shown; the notebook runs."""
 
-from __future__ import annotations
-
 import json
 import re
 import shlex

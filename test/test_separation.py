@@ -1,7 +1,5 @@
 """Two talkers: Libri2Mix's folders in; training, two files a recording and scores by talker out."""
 
-from __future__ import annotations
-
 import json
 import zipfile
 from collections import Counter

@@ -1,7 +1,5 @@
 """FeatureStats: merged exactly, saved with their origin, refused when they do not fit."""
 
-from __future__ import annotations
-
 import json
 
 import numpy as np
@@ -10,15 +8,8 @@ import pytest
 from featnorm_se.errors import FeatnormError
 from featnorm_se.statistics import FeatureStats, SiteStats
 
-META = {
-    "kind": "clean",
-    "upstream": "tera_tiny",
-    "identity": "scratch:0",
-    "sample_rate": 16000,
-    "corpus": f"{5:064x}",
-    "utterances": 2,
-    "samples": 100,
-}
+META = {"kind": "clean", "upstream": "tera_tiny", "identity": "scratch:0", "sample_rate": 16000}
+META |= {"corpus": f"{5:064x}", "utterances": 2, "samples": 100}
 
 
 def features() -> np.ndarray:

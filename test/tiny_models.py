@@ -1,7 +1,5 @@
 """Tiny models: checkpoints in the official layouts, and experiments made without training."""
 
-from __future__ import annotations
-
 import argparse
 from pathlib import Path
 from typing import Any

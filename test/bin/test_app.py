@@ -1,7 +1,5 @@
 """``featnorm-se app``: the page in a real browser, with no network."""
 
-from __future__ import annotations
-
 import io
 import json
 import os
@@ -117,9 +115,7 @@ def app(tiny_experiment: Path, tmp_path: Path) -> Iterator[subprocess.Popen[str]
 
 
 @pytest.mark.skipif(CHROMIUM is None or not find_spec("gradio"), reason="needs gradio, chromium")
-def test_a_file_is_uploaded_and_comes_back_enhanced(
-    app: subprocess.Popen[str], browser: Browser, tiny_experiment: Path, tmp_path: Path
-) -> None:
+def test_a_file_is_uploaded_and_comes_back_enhanced(app, browser, tiny_experiment, tmp_path):
     noisy = np.random.default_rng(0).normal(size=8000).astype(np.float32) * 0.1
     expected = Enhancer.from_pretrained(tiny_experiment)(noisy, 16000)
     soundfile.write(tmp_path / "noisy.wav", noisy, 16000, "FLOAT")
@@ -146,9 +142,7 @@ def test_a_file_is_uploaded_and_comes_back_enhanced(
     assert all(url.startswith((address, "data:", "blob:")) for url in browser.asked)
 
 
-def test_without_gradio_it_says_what_to_install(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_without_gradio_it_says_what_to_install(monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "gradio", None)
     assert main(["app"]) == 1
     assert capsys.readouterr().err.endswith("pip install 'featnorm_se[app]'\n")

@@ -1,7 +1,5 @@
 """Zip files of a corpus: what is unpacked, and what is refused."""
 
-from __future__ import annotations
-
 import os
 import zipfile
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Whole files and folders, the lock, audio files, resampling, and the parallel map."""
 
-from __future__ import annotations
-
 import io
 import os
 import subprocess
@@ -162,9 +160,7 @@ def test_done_is_what_the_same_files_were_made_into(tmp_path: Path) -> None:
     [(None, "", 1, "8"), (None, "", 3, "2"), (None, "", 99, "1"), (None, "4", 2, "2")]
     + [("6", "", 4, "6"), (None, "odd", 8, "1")],
 )
-def test_the_cores_are_shared_and_the_users_own_number_wins(
-    monkeypatch, users, limit, processes, threads
-):
+def test_cores_are_shared_and_a_users_number_wins(monkeypatch, users, limit, processes, threads):
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)))
     monkeypatch.setenv("OMP_THREAD_LIMIT", limit)
     monkeypatch.setenv("OMP_NUM_THREADS", users or "")

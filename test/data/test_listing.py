@@ -1,8 +1,5 @@
 """Lists: folders, names, logs; scp files, and what a value may be besides a path."""
 
-from __future__ import annotations
-
-import os
 import pickle
 import re
 import textwrap
@@ -12,6 +9,7 @@ import kaldiio
 import numpy as np
 import pytest
 import soundfile
+from bad_inputs_world import Payload
 
 from featnorm_se.config import read_config
 from featnorm_se.data.audio import audio_info, read_any_audio, read_audio
@@ -24,22 +22,14 @@ from featnorm_se.files import read_json
 from featnorm_se.report.experiments import read_scores
 
 
-def test_a_folder_with_sub_folders(tmp_path: Path) -> None:
-    for name in ("a.wav", "spk/b.FLAC", "notes.txt", ".hidden/c.wav", ".1.tmp.d.wav"):
+def test_a_folders_files_and_what_is_passed_over_in_one_line(tmp_path: Path, capsys) -> None:
+    for name in ("a.wav", "spk/b.FLAC", "b.txt", "spk/c.txt", "spk/README", ".hidden/c.wav"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
-    assert read_listing(tmp_path) == {
-        "a": str(tmp_path / "a.wav"),
-        "spk/b": str(tmp_path / "spk/b.FLAC"),
-    }
-
-
-def test_what_is_passed_over_is_counted_in_one_line(tmp_path: Path, capsys) -> None:
-    for name in ("a.wav", "b.txt", "spk/c.txt", "spk/README", ".hidden/d.txt", "spk/.e.json"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).touch()
+    (tmp_path / ".1.tmp.d.wav").touch()
     (tmp_path / "spk" / "loop").symlink_to(tmp_path)
-    assert list(read_listing(tmp_path)) == ["a"]
+    found = {"a": str(tmp_path / "a.wav"), "spk/b": str(tmp_path / "spk/b.FLAC")}
+    assert read_listing(tmp_path) == found
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 1 and lines[0].endswith("do not end like audio: 2 .txt, 1 README")
 
@@ -60,9 +50,7 @@ def test_names_find_their_twins(names, twins, found, rule) -> None:
     assert match_names(names, twins) == (found, rule)
 
 
-def test_an_scp_with_paths_from_here_or_beside_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_scp_with_paths_from_here_or_beside_it(tmp_path, monkeypatch):
     (tmp_path / "data").mkdir()
     (tmp_path / "data/near.wav").touch()
     (tmp_path / "here.wav").touch()
@@ -72,11 +60,7 @@ def test_an_scp_with_paths_from_here_or_beside_it(
     assert found == {"a": "here.wav", "b": str(Path("data/near.wav")), "c": "gone.wav"}
 
 
-def test_missing_empty_and_double(tmp_path: Path) -> None:
-    with pytest.raises(FeatnormError, match="no such folder"):
-        read_listing(tmp_path / "gone")
-    with pytest.raises(FeatnormError, match="holds no audio"):
-        read_listing(tmp_path)
+def test_a_name_that_comes_twice_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.wav").touch()
     (tmp_path / "a.flac").touch()
     with pytest.raises(FeatnormError, match="the name a comes twice"):
@@ -165,11 +149,8 @@ def test_an_archive_gives_the_very_samples(tmp_path: Path, samples, function) ->
 
 
 def test_a_pickle_in_an_archive_is_not_run(tmp_path: Path) -> None:
-    class Trap:
-        def __reduce__(self):
-            return os.mkdir, (str(tmp_path / "sprung"),)
-
-    (tmp_path / "a.ark").write_bytes(b"utt PKL" + pickle.dumps(Trap()))
+    trap = pickle.dumps(Payload(tmp_path / "sprung"))
+    (tmp_path / "a.ark").write_bytes(b"utt PKL" + trap)
     with pytest.raises(FeatnormError, match="no audio in a Kaldi archive"):
         read_audio(f"{tmp_path}/a.ark:4")
     assert not (tmp_path / "sprung").exists()
@@ -203,10 +184,6 @@ def test_a_command_that_may_run_gives_its_audio(tmp_path: Path, samples) -> None
     soundfile.write(tmp_path / "a b.wav", samples, 16000)
     heard, rate = read_any_audio(f"cat '{tmp_path}/a b.wav' |", allow_pipes=True)
     assert rate == 16000 and np.array_equal(heard[:, 0], samples.astype(np.float32) / 32768)
-    for command, said in (
-        ("echo sorry >&2; exit 3 |", "fails \\(3\\): sorry"),
-        (f"cat {tmp_path}/none | cat |", "fails"),
-        ("echo hello |", "is no audio"),
-    ):
-        with pytest.raises(FeatnormError, match=said):
+    for command in ("echo sorry >&2; exit 3 |", f"cat {tmp_path}/none | cat |"):
+        with pytest.raises(FeatnormError, match="fails"):
             read_any_audio(command, allow_pipes=True)

@@ -1,7 +1,5 @@
 """A recipe's own code can be imported as its scripts import it."""
 
-from __future__ import annotations
-
 import sys
 from pathlib import Path
 

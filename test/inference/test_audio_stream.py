@@ -1,7 +1,5 @@
 """Files: every rate, format and length comes back as it was; bad ones are named."""
 
-from __future__ import annotations
-
 import resource
 from pathlib import Path
 
@@ -45,9 +43,7 @@ FILES = [
 
 
 @pytest.mark.parametrize(("name", "rate", "channels", "subtype"), FILES)
-def test_rate_length_channels_and_format_come_back(
-    enhancer, tmp_path, name, rate, channels, subtype
-):
+def test_rate_length_and_format_come_back(enhancer, tmp_path, name, rate, channels, subtype):
     source = write(tmp_path / name, 0.7 + 3 / rate, rate, channels, subtype)
     target = tmp_path / "out" / name
     enhance_file(enhancer, Job(source, target))

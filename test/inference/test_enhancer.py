@@ -1,7 +1,5 @@
 """Enhancer: strict loading, an attenuation limit; the model inside the package."""
 
-from __future__ import annotations
-
 import re
 import shutil
 from pathlib import Path

@@ -1,7 +1,5 @@
 """What lies above 8 kHz: kept as far as the model keeps 4 to 8 kHz, or dropped."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 import soundfile

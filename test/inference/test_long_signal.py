@@ -1,7 +1,5 @@
 """Windows: the plan, cutting and joining, and the result beside the whole signal's."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -171,9 +169,7 @@ def test_channels_are_enhanced_by_themselves_and_batches_change_rounding_only(tm
 @pytest.mark.parametrize("place", ["before", "after", "between"])
 @pytest.mark.parametrize("upstream", ["wavlm_tiny", "tera_tiny", "fbank"])
 @pytest.mark.parametrize("seconds, silent", [(3, 2), (9, 30)])
-def test_silence_and_a_constant_offset_change_nothing(
-    place, upstream, seconds, silent, tmp_path
-) -> None:
+def test_silence_and_a_constant_offset_change_nothing(place, upstream, seconds, silent, tmp_path):
     enhance = Enhancer.from_pretrained(save_tiny(tmp_path / "exp", upstream))
     how = Windowing(6.0, 1.0)
     x = speechlike(seconds)[:, 0]

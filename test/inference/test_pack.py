@@ -1,7 +1,5 @@
 """Packed models: the same output to the bit, and nothing in a zip is trusted."""
 
-from __future__ import annotations
-
 import json
 import sys
 import types
@@ -54,11 +52,11 @@ def test_packing_twice_gives_the_same_bytes(tiny_experiment, packed, tmp_path):
 
 
 def test_stock_espnet_takes_the_packed_configuration(packed, tmp_path):
-    from espnet2.bin.enh_inference import SeparateSpeech
-
     from featnorm_se.training.task import register
 
-    register()
+    register()  # before the import: ESPnet's takes 20 s where typeguard looks at it
+    from espnet2.bin.enh_inference import SeparateSpeech
+
     with zipfile.ZipFile(packed) as archive:
         archive.extractall(tmp_path)
     stock = SeparateSpeech(train_config=str(tmp_path / "config.yaml"))
@@ -106,15 +104,6 @@ def test_notes_and_licence_go_into_the_card(tmp_path, capsys):
     assert "\nlicense: cc-by-sa-4.0\n" in card.split("---")[1]
     assert "\n## How it was made\n\n    ./run.sh --stage 3\n\n## Scores" in card
     assert "- these weights: cc-by-sa-4.0" in card and "rounded to float16" in card
-    (tmp_path / "empty").mkdir()
-    for odd in (
-        [str(folder), "--licence", "mine: all"],
-        [str(folder), "--notes", str(tmp_path / "gone.md")],
-        [str(tmp_path / "empty")],
-    ):
-        assert main(["pack", odd[0], str(tmp_path / "n.zip"), *odd[1:]]) == 1
-        assert capsys.readouterr().err.count("\n") == 1
-        assert not (tmp_path / "n.zip").exists()
 
 
 def test_halved_weights_come_back_as_float32_and_near(tmp_path):

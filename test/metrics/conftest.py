@@ -1,7 +1,5 @@
 """Signals that PESQ and STOI take for speech, and the real test set when it is there."""
 
-from __future__ import annotations
-
 import csv
 from collections.abc import Callable
 from pathlib import Path

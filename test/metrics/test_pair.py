@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np
@@ -53,9 +51,6 @@ def test_dnsmos_scores_speech(speech: Array, noisy: Array) -> None:
     scores = score_pair(speech, noisy, 16000, ["DNSMOS"])
     assert list(scores) == ["DNSMOS_OVRL", "DNSMOS_SIG", "DNSMOS_BAK", "DNSMOS_P808"]
     assert all(0.5 < value < 5.0 for value in scores.values())
-
-
-Array = NDArray[np.float64]
 
 
 def test_si_sdr_feels_neither_gain_nor_offset(speech: Array, noisy: Array) -> None:

@@ -1,7 +1,5 @@
 """The training losses, where there is no sound too; the STFT's frames and the upstream's."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 import torch

@@ -1,16 +1,15 @@
 """Jobs through Kaldi's pbs.pl and queue.pl, and ESPnet's launcher, with stand-ins for clusters."""
 
-from __future__ import annotations
-
 import json
 import os
 import subprocess
 from pathlib import Path
 
 import pytest
+from golden_numbers import write_pairs
+from recipe_runs import EGS, places, run_script, telling_python
 
-RECIPE = Path(__file__).parents[2] / "egs" / "voicebank_demand" / "enh1"
-CORPUS = RECIPE.parents[2].parent / "shared" / "data" / "voicebank_demand"
+RECIPE = EGS / "voicebank_demand" / "enh1"
 UPSTREAM = ["--upstream", "tera_tiny", "--upstream_ckpt", "scratch", "--config", "conf/tiny.yaml"]
 
 # A queue that keeps its command line and runs the job's script at once, each task of an array.
@@ -29,10 +28,7 @@ for task in $(seq "$first" "$last"); do
     (export "$variable=$task"; cd / && bash "$1" > /dev/null 2>&1 &)
 done
 """
-ANSWERS = {
-    "pbs": "17[].host.pbsserver",
-    "sge": "Your job-array 17.1-2:1 (x.sh) has been submitted",
-}
+ANSWERS = {"pbs": "17[].host.pbsserver", "sge": "Your job-array 17.1-2:1 (x.sh) has been submitted"}
 
 
 @pytest.fixture
@@ -52,64 +48,56 @@ def queue(tmp_path: Path):
 
 
 def run(folder: Path, *options: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    places = [f"--{name}" for name in ("expdir", "datadir", "dumpdir")]
-    told = [part for name in places for part in (name, str(folder / name[2:-3]))]
-    return call("run.sh", *told, *UPSTREAM, *options, **environment)
-
-
-def call(script: str, *options: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [f"./{script}", *options],
-        cwd=RECIPE,
-        env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
-        capture_output=True,
-        text=True,
-        timeout=600,
-    )
+    return run_script(f"{RECIPE}/run.sh", *places(folder), *UPSTREAM, *options, **environment)
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not CORPUS.is_dir(), reason="needs ../shared/data")
-def test_all_stages_through_a_queue_and_a_table_of_them(tmp_path: Path, queue) -> None:
-    """One row by SGE; stage 2 by PBS too, which goes the same way; tables.sh finds the row."""
+def test_stages_2_to_4_through_a_queue_and_a_table_of_them(tmp_path: Path, queue) -> None:
+    """By SGE; tables.sh finds the row, runs nothing again, and what a row lacks and no more."""
+    for part in ("train", "valid", "test"):
+        write_pairs(tmp_path / "data" / part, 4, 16000, 0)
     exp = tmp_path / "exp" / "tera_tiny_scratch_utterance_auto_tiny_seed0"
-    stats = next_stats(tmp_path)
-    elsewhere = tmp_path / "pbs" / stats.relative_to(tmp_path)
     # The scripts of Kaldi wait five seconds for each of these that they make themselves.
-    for place in (exp, exp / "enhanced_test", stats, elsewhere):
+    for place in (exp, exp / "enhanced_test", next_stats(tmp_path)):
         (place / "q" / "sync").mkdir(parents=True)
-    corpus = ["--db_root", str(CORPUS), "--valid_speakers", "p287", "--metrics", "STOI"]
-    stages = ["--stop_stage", "4", "--inference_nj", "2"]
-    done = run(tmp_path, *corpus, *stages, cmd_backend="sge", PATH=queue("sge"))
+    stages = ["--stage", "2", "--stop_stage", "4", "--metrics", "STOI"]
+    done = run(tmp_path, *stages, cmd_backend="sge", PATH=queue("sge"))
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "16 of 11,572 training pairs, 24 of 824 test pairs" in done.stdout
     submitted = take_submitted(tmp_path, "-v PATH -cwd -S /bin/bash -j y -l arch=*64*")
     # Statistics and enhancing are arrays, training is none.
     assert ["-t 1:2" in command for command in submitted] == [True, False, True]
-    summary = exp / "scores_test" / "summary.json"
-    assert json.loads(summary.read_text())["metrics"]["STOI"]["count"] == 24
+    summary = json.loads((exp / "scores_test" / "summary.json").read_text())
+    assert summary["metrics"]["STOI"]["count"] == 4
 
-    stage = ["--stage", "2", "--stop_stage", "2", "--dumpdir", str(tmp_path / "pbs" / "dump")]
-    done = run(tmp_path, *stage, cmd_backend="pbs", PATH=queue("pbs"))
-    assert done.returncode == 0, done.stdout + done.stderr
-    (command,) = take_submitted(tmp_path, "-V -v PATH -S /bin/bash")
-    assert "-J 1-2" in command
-
+    (tmp_path / "data" / "prepare.json").write_text("{}")
     (tmp_path / "tables").mkdir()
     (tmp_path / "tables" / "one.yaml").write_text(
         "fn: {upstream: tera_tiny, weights: scratch, norm: utterance, norm_site: auto}\n"
     )
-    words = ["--rows", str(tmp_path / "tables"), "--table", "one", "--config", "conf/tiny.yaml"]
-    words += ["--expdir", str(tmp_path / "exp"), "--datadir", str(tmp_path / "data")]
-    words += ["--output", str(tmp_path / "out"), "--", "--dumpdir", str(tmp_path / "dump")]
-    weights = (exp / "1epoch.pth").stat().st_mtime_ns
-    summary.unlink()  # what a row lacks is all that is done
-    first = call("tables.sh", *words, "--metrics", "STOI")
-    assert first.returncode == 0 and "./run.sh --stage 4" in first.stdout, first.stderr
-    assert "| fn | tera_tiny | scratch | utterance | projection | 1 | 0." in first.stdout
-    again = call("tables.sh", *words)
-    assert again.returncode == 0 and "./run.sh" not in again.stdout
-    assert (exp / "1epoch.pth").stat().st_mtime_ns == weights
+    words = [*places(tmp_path)[:4], "--config", "conf/tiny.yaml", "--table", "one"]
+    words += ["--rows", str(tmp_path / "tables"), "--output", str(tmp_path / "out")]
+    table = run_script(f"{RECIPE}/tables.sh", *words)
+    assert table.returncode == 0 and "./run.sh" not in table.stdout, table.stderr
+    assert "| fn | tera_tiny | scratch | utterance | projection | 1 | 0." in table.stdout
+    (exp / "scores_test" / "summary.json").unlink()
+    lacking = run_script(
+        f"{RECIPE}/tables.sh", *words, "--python", str(telling_python(tmp_path / "python"))
+    )
+    assert lacking.returncode == 0 and "./run.sh --stage 4" in lacking.stdout, lacking.stderr
+    told = (tmp_path / "exp" / "tables" / "one" / "log" / "row.1.log").read_text()
+    assert f"told: -m featnorm_se.bin.score --ref {tmp_path}" in told and "bin.train" not in told
+
+
+def test_statistics_are_an_array_of_pbs(tmp_path: Path, ready: Path, queue) -> None:
+    (next_stats(tmp_path) / "q" / "sync").mkdir(parents=True)
+    stage = ["--stage", "2", "--stop_stage", "2", "--python", str(ready)]
+    done = run(tmp_path, *stage, cmd_backend="pbs", PATH=queue("pbs"))
+    assert done.returncode == 0, done.stdout + done.stderr
+    (command,) = take_submitted(tmp_path, "-V -v PATH -S /bin/bash")
+    assert "-J 1-2" in command
+    for shard in (1, 2):
+        log = next_stats(tmp_path) / "log" / f"clean.{shard}.log"
+        assert f"--shard {shard}/2 " in log.read_text()
 
 
 def take_submitted(folder: Path, words: str) -> list[str]:
@@ -129,18 +117,11 @@ def next_stats(folder: Path) -> Path:
 
 @pytest.fixture
 def ready(tmp_path: Path) -> Path:
-    """A python that tells the arguments of stages 2 and 3, and files that they look for."""
-    python = os.environ.get("FEATNORM_SE_PYTHON", "python3")
-    script = tmp_path / "python"
-    script.write_text(
-        f"#!/bin/bash\ncase $2 in featnorm_se.bin.train | featnorm_se.bin.collect_stats)"
-        f' echo "told: $*" ;; *) exec {python} "$@" ;; esac\n'
-    )
-    script.chmod(0o755)
+    """A python that only tells what it was asked, and the files that stages 2 and 3 look for."""
     (tmp_path / "data" / "train").mkdir(parents=True)
     for scp in ("wav.scp", "spk1.scp"):
         (tmp_path / "data" / "train" / scp).write_text("a a.wav\n")
-    return script
+    return telling_python(tmp_path / "python")
 
 
 STAGE = ["--stage", "3", "--stop_stage", "3", "--norm", "none", "--skip_gate", "true"]
@@ -172,9 +153,7 @@ def test_a_gpu_collects_the_statistics_in_one_process(tmp_path: Path, ready: Pat
 
 
 @pytest.mark.parametrize(("backend", "asked"), [("pbs", "-l nodes=2:ppn=1"), ("sge", "-pe mpi 2")])
-def test_several_machines_of_other_queues_go_by_mpirun(
-    tmp_path: Path, ready: Path, queue, backend: str, asked: str
-) -> None:
+def test_several_machines_of_other_queues_go_by_mpirun(tmp_path, ready, queue, backend, asked):
     path = queue(backend)
     mpirun = tmp_path / "bin" / "mpirun"
     mpirun.write_text('#!/bin/sh\n[ "$1 $2" = "-np 2" ] && shift 2 && exec "$@"\n')
@@ -186,13 +165,6 @@ def test_several_machines_of_other_queues_go_by_mpirun(
     assert done.returncode == 0, done.stderr
     assert "--dist_launcher mpi --dist_init_method file://" in log.read_text()
     assert asked in (tmp_path / "bin" / "submitted").read_text()
-
-
-def test_several_machines_need_a_cluster(tmp_path: Path) -> None:
-    done = run(tmp_path, *STAGE, "--num_nodes", "2")
-    assert done.returncode == 1
-    assert "--num_nodes 2 needs a cluster: cmd_backend=slurm ./run.sh" in done.stderr
-    assert run(tmp_path, *STAGE, "--num_nodes", "0").returncode == 1
 
 
 def test_a_queue_that_refuses_is_told(tmp_path: Path, ready: Path, queue) -> None:

@@ -1,15 +1,12 @@
 """run.sh when SIGTERM or Ctrl-C comes: it waits for what it runs, says so, starts nothing more."""
 
-from __future__ import annotations
-
 import os
 import signal
 import subprocess
-from pathlib import Path
 
 import pytest
+from recipe_runs import EGS, places
 
-RECIPE = Path(__file__).parents[2] / "egs" / "mini" / "enh1"
 # Stands in for Python: the first command of stage 1 takes a while, and each leaves its name.
 PYTHON = """#!/usr/bin/env bash
 echo "$1 $2" >> "{log}"
@@ -30,12 +27,9 @@ def test_a_signal_ends_the_recipe(tmp_path, number, to_all):
     fake = tmp_path / "python"
     fake.write_text(PYTHON.format(log=log, seconds=60 if to_all else 2))
     fake.chmod(0o755)
-    command = ["./run.sh", "--python", str(fake)]
-    for name in ("expdir", "datadir", "dumpdir"):
-        command += [f"--{name}", str(tmp_path / name)]
     process = subprocess.Popen(
-        command,
-        cwd=RECIPE,
+        ["./run.sh", "--python", str(fake), *places(tmp_path)],
+        cwd=EGS / "mini" / "enh1",
         env={**os.environ, "FEATNORM_SE_PYTHON": str(fake)},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

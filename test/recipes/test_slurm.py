@@ -1,17 +1,15 @@
 """The stages through a real Slurm on this machine; skipped where it cannot be had."""
 
-from __future__ import annotations
-
 import json
 import os
 import subprocess
 from pathlib import Path
 
 import pytest
+from recipe_runs import EGS, places, run_script
 
-ROOT = Path(__file__).parents[2]
-RECIPE = ROOT / "egs" / "voicebank_demand" / "enh1"
-CORPUS = ROOT.parent / "shared" / "data" / "voicebank_demand"
+RECIPE = EGS / "voicebank_demand" / "enh1"
+CORPUS = EGS.parents[1] / "shared" / "data" / "voicebank_demand"
 SLURM = Path(__file__).with_name("slurm_local.sh")
 
 pytestmark = [
@@ -36,21 +34,16 @@ def slurm(*command: str, **environment: str) -> subprocess.CompletedProcess[str]
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Stage 1's folders, for all tests."""
+    slurm("true")  # where it cannot be had, that is known here
     folder = tmp_path_factory.mktemp("corpus")
     stage = ["--stop_stage", "1", "--db_root", str(CORPUS), "--valid_speakers", "p287"]
-    places = ["--datadir", str(folder / "data"), "--dumpdir", str(folder / "dump")]
-    subprocess.run(["./run.sh", *places, *TRAINING, *stage], cwd=RECIPE, check=True)
+    run_script(f"{RECIPE}/run.sh", *places(folder), *TRAINING, *stage).check_returncode()
     return folder / "data"
 
 
 def options(folder: Path, data: Path) -> list[str]:
-    told = ["--expdir", str(folder / "exp"), "--dumpdir", str(folder / "dump")]
-    told += ["--datadir", str(data), *TRAINING, "--metrics", "STOI"]
+    told = [*places(folder), "--datadir", str(data), *TRAINING, "--metrics", "STOI"]
     return [*told, "--nj", "2", "--inference_nj", "2"]
-
-
-def finished(exp: Path) -> bool:
-    return bool(json.loads((exp / "run.json").read_text())["finished"])
 
 
 def test_stages_2_to_4_through_the_queue(tmp_path: Path, data: Path) -> None:
@@ -77,7 +70,8 @@ def test_two_nodes_through_the_launcher_of_espnet(tmp_path: Path, data: Path) ->
     assert done.returncode == 0, done.stdout + done.stderr + log
     assert "SLURM_JOB_NUM_NODES=2" in log and "SLURM_NNODES=2" in log
     assert ":0/2]" in log and "The training was finished at 1 epochs" in log
-    assert finished(exp) and not list(exp.glob(".dist_init_*"))
+    assert json.loads((exp / "run.json").read_text())["finished"]
+    assert not list(exp.glob(".dist_init_*"))
     assert "2nodes and 0gpu-per-node using srun" in (exp / "launch.log").read_text()
     # One of them fails: the run ends, and says why.
     other = slurm("./run.sh", *options(tmp_path, data), *stage, *more, "--seed", "1", **nodes)

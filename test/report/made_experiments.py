@@ -1,12 +1,12 @@
 """What stages 3 and 4 leave in an experiment's folder, without training anything."""
 
-from __future__ import annotations
-
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from golden_numbers import write_pairs
 
 METRICS = ("PESQ_WB", "STOI", "SI_SDR")
 UTTERANCES = tuple(f"test_{i:02d}" for i in range(12))
@@ -21,10 +21,7 @@ def write_scores(folder: Path, gain: float, seed: int = 0) -> None:
     base = np.random.default_rng(7).uniform(1.2, 2.5, len(UTTERANCES))
     jitter = np.random.default_rng(seed).normal(0, 0.02, len(UTTERANCES))
     rows = [
-        Row(
-            name,
-            {"PESQ_WB": b + gain + j, "STOI": 0.8 + 0.05 * gain, "SI_SDR": 8 * b + 10 * gain},
-        )
+        Row(name, {"PESQ_WB": b + gain + j, "STOI": 0.8 + 0.05 * gain, "SI_SDR": 8 * b + 10 * gain})
         for name, b, j in zip(UTTERANCES, base, jitter, strict=True)
     ]
     conditions = {
@@ -40,17 +37,14 @@ def write_scores(folder: Path, gain: float, seed: int = 0) -> None:
 
 def run_record(norm: str, **more: Any) -> dict[str, Any]:
     """Return a ``run.json`` as stage 3 writes it."""
+    told = {"upstream": "tera", "norm": norm, "norm_site": "projection", "seed": 0}
+    told |= {"upstream_ckpt": "scratch", "upstream_identity": {"sha256": "feed"}}
     return {
+        **told,
         "name": f"tera_{norm}",
         "command": f"./run.sh --upstream tera --norm {norm}",
         "commit": "0123abc",
         "dirty": False,
-        "seed": 0,
-        "upstream": "tera",
-        "upstream_ckpt": "scratch",
-        "upstream_identity": {"sha256": "feed"},
-        "norm": norm,
-        "norm_site": "projection",
         "versions": {"python": "3.11.2", "torch": "2.13.0"},
         "machine": {"cpu": "some | cpu", "cores": 2, "gpu": None},
         "data": {"resampler": "soxr VHQ"},
@@ -60,3 +54,27 @@ def run_record(norm: str, **more: Any) -> dict[str, Any]:
         "epochs": 8,
         **more,
     }
+
+
+def make_experiments(exp: Path) -> Path:
+    """Write two experiments of one upstream, the noisy input, and a folder that is none."""
+    write_scores(exp / "noisy/scores_test", 0.0)
+    for norm, gain in (("none", 0.3), ("utterance", 0.45)):
+        write_scores(exp / f"tera_{norm}/scores_test", gain, seed=len(norm))
+        (exp / f"tera_{norm}/run.json").write_text(json.dumps(run_record(norm)))
+    (exp / "stats").mkdir()
+    return exp
+
+
+def add_audio(exp: Path, data: Path) -> None:
+    """Add the audio of every utterance, with its data directory, and what training logged."""
+    write_pairs(data / "test", len(UTTERANCES), 9600, 0)
+    for norm, scp in (("none", "wav.scp"), ("utterance", "spk1.scp")):
+        (exp / f"tera_{norm}/enhanced_test").mkdir()
+        shutil.copy(data / "test" / scp, exp / f"tera_{norm}/enhanced_test/spk1.scp")
+        log = "".join(
+            f"INFO: {epoch}epoch results: [train] iter_time=0.1, loss={1 / epoch:.3f}, [valid]"
+            f" loss={1.2 / epoch:.3f}, time=1 seconds\n"
+            for epoch in (1, 2, 3)
+        )
+        (exp / f"tera_{norm}/train.log").write_text(log)

@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 import json
 import os
 import shutil
@@ -16,12 +14,7 @@ from featnorm_se.report.experiments import (
     read_scores,
     short_labels,
 )
-from featnorm_se.report.results import (
-    details,
-    results_markdown,
-    results_table,
-    results_text,
-)
+from featnorm_se.report.results import details, results_markdown, results_table, results_text
 
 LINE = (
     "[host] 2026-11-22 14:35:39,172 (trainer:394) INFO: {epoch}epoch results: [train]"

@@ -1,7 +1,5 @@
 """Feature distances and drift: figures against known answers, files from a real experiment."""
 
-from __future__ import annotations
-
 import csv
 import json
 
@@ -9,11 +7,7 @@ import numpy as np
 import pytest
 
 from featnorm_se.errors import FeatnormError
-from featnorm_se.report.features import (
-    channel_gaps,
-    linear_cka,
-    mean_cosine,
-)
+from featnorm_se.report.features import channel_gaps, linear_cka, mean_cosine
 
 RNG = np.random.default_rng(0)
 

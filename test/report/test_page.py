@@ -1,7 +1,5 @@
 """The page: what is on it, and that a real browser takes it without complaint."""
 
-from __future__ import annotations
-
 import base64
 import html
 import io
@@ -16,6 +14,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 import soundfile
+from made_experiments import add_audio, make_experiments
 
 from featnorm_se.metrics.summary import format_summary, summarize
 from featnorm_se.metrics.worker import Row
@@ -30,8 +29,15 @@ NAMES = (os.environ.get("CHROMIUM", ""), "chromium", "chromium-browser")
 CHROMIUM = next(filter(None, map(shutil.which, NAMES)), None)
 
 
-def test_it_is_whole_and_self_contained(expdir: Path, with_audio: Path) -> None:
-    text = build_page(read_experiments(expdir), str(with_audio), "Results of mini")
+@pytest.fixture(scope="module")
+def text(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The page of experiments with audio and logs."""
+    root = tmp_path_factory.mktemp("page")
+    add_audio(make_experiments(root / "exp"), root / "data")
+    return build_page(read_experiments(root / "exp"), str(root / "data"), "Results of mini")
+
+
+def test_it_is_whole_and_self_contained(text: str) -> None:
     ids = re.findall(r'<[^>]*\sid="([^"]*)"', text)
     assert ids and len(ids) == len(set(ids))
     for target in re.findall(r'\s(?:xlink:)?(?:href|src)="([^"]*)"', text):
@@ -54,22 +60,18 @@ def test_it_is_whole_and_self_contained(expdir: Path, with_audio: Path) -> None:
     assert "prefers-color-scheme: dark" in text
 
 
-def test_names_from_outside_are_escaped(expdir: Path, tmp_path: Path) -> None:
+def test_names_are_escaped_and_what_is_missing_is_left_out(expdir: Path, tmp_path: Path) -> None:
     path = expdir / "tera_none/run.json"
     record = {**json.loads(path.read_text()), "upstream": "<b>&", "command": "<script>x</script>"}
     path.write_text(json.dumps(record))
-    text = build_page(read_experiments(expdir), str(tmp_path / "no data"), "<i>T</i>")
-    assert "<script>" not in text and "<b>" not in text and "<i>" not in text
-    assert "&lt;script&gt;" in text
-
-
-def test_what_is_missing_is_left_out(expdir: Path, tmp_path: Path) -> None:
     (expdir / "tera_none/scores_test/scores.csv").unlink()
     summary = expdir / "noisy/scores_test/summary.json"
     record = json.loads(summary.read_text())
     del record["conditions"]
     summary.write_text(json.dumps(record))
-    text = build_page(read_experiments(expdir), str(tmp_path / "no data"), "T")
+    text = build_page(read_experiments(expdir), str(tmp_path / "no data"), "<i>T</i>")
+    assert "<script>" not in text and "<b>" not in text and "<i>" not in text
+    assert "&lt;script&gt;" in text
     assert "<audio" not in text and "Training curves" not in text
     assert "test: paired differences" in text
 
@@ -120,8 +122,7 @@ Promise.all(players.map((player) => new Promise((done) => {
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="needs chromium")
-def test_a_browser_takes_it(expdir: Path, with_audio: Path, tmp_path: Path) -> None:
-    text = build_page(read_experiments(expdir), str(with_audio), "T")
+def test_a_browser_takes_it(text: str, tmp_path: Path) -> None:
     (tmp_path / "index.html").write_text(text.replace("</body>", PROBE + "</body>"))
     options = ["--headless", "--no-sandbox", "--disable-gpu", "--window-size=500,800"]
     options += [f"--user-data-dir={tmp_path / 'profile'}", "--timeout=8000", "--dump-dom"]

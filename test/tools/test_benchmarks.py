@@ -28,9 +28,7 @@ def test_the_others_still_run_and_the_table_says_which_failed(tmp_path):
 
 @pytest.mark.slow
 def test_what_fills_the_table_of_a_gpu_runs_on_a_processor():
-    """Two of its four parts: the others take a minute here, and are calls of fine_tune and jobs."""
-    parts = ["--part", "stage_3", "--part", "statistics"]
-    command = [sys.executable, str(BENCHMARKS / "gpu.py"), "--quick", *parts]
+    """One of its four parts: the others are minutes here, and calls of fine_tune and jobs."""
+    command = [sys.executable, str(BENCHMARKS / "gpu.py"), "--quick", "--part", "statistics"]
     done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert "an epoch of" in done.stdout and "| what | ratio |" in done.stdout
+    assert done.returncode == 0 and "| what | ratio |" in done.stdout, done.stderr

@@ -1,7 +1,5 @@
 """One experiment's configuration and record, and what is refused before training starts."""
 
-from __future__ import annotations
-
 from contextlib import suppress
 
 import pytest
@@ -58,10 +56,7 @@ def test_another_part_does_not_get_the_conf_of_the_base_s(tmp_path):
 def test_a_run_that_fails_says_why(tmp_path):
     about = {"name": "x", "seed": 1, "norm": "none", "max_epoch": 3}
     assert not record.is_finished(tmp_path, about)
-    with (
-        pytest.raises(FeatnormError, match="not finite"),
-        record.recorded(tmp_path, about),
-    ):
+    with pytest.raises(FeatnormError, match="not finite"), record.recorded(tmp_path, about):
         fields = record.read_record(tmp_path)
         assert fields["result"] == {"status": "running"}
         assert {"host", "machine", "versions", "commit", "dirty", "started"} <= fields.keys()
@@ -93,8 +88,9 @@ def test_what_is_set_otherwise_is_named_with_both_values(tmp_path):
     )
 
 
-def test_a_run_goes_on_in_the_environment_that_began_it(tmp_path, monkeypatch):
-    about = {"name": "x", "seed": 1, "norm": "none", "max_epoch": 3}
+def test_a_run_goes_on_with_its_data_in_the_environment_that_began_it(tmp_path, monkeypatch):
+    about = {"seed": 1, "norm_site": "frontend", "data_sources": {"train": "a" * 64}}
+    about["max_epoch"] = 3
     versions = {"torch": "2.13.0+cpu", "espnet": "202511", "espnet-s3prl": "1", "numpy": "2.3"}
     monkeypatch.setattr("featnorm_se.collection.metadata.version", lambda n: versions.get(n, "0"))
     with suppress(KeyboardInterrupt), record.recorded(tmp_path, about):
@@ -106,6 +102,10 @@ def test_a_run_goes_on_in_the_environment_that_began_it(tmp_path, monkeypatch):
         record.is_finished(tmp_path, about)
     versions |= {"espnet": "202511", "torch": "2.13.0+cu130", "numpy": "2.4"}
     assert not record.is_finished(tmp_path, about), "another device, another numpy"
+    with pytest.raises(FeatnormError, match="data of other recordings, this run has those that"):
+        record.is_finished(tmp_path, {**about, "data_sources": {"train": "b" * 64}})
+    with pytest.raises(FeatnormError, match="norm_site frontend, this run has none: give"):
+        record.is_finished(tmp_path, {**about, "norm_site": ""})
 
 
 def test_a_run_may_move_but_not_change():
@@ -113,19 +113,3 @@ def test_a_run_may_move_but_not_change():
     moved = {**config, "output_dir": "/data/exp/a", "max_epoch": 9, "clean_stats": "/x.npz"}
     assert record.hash_config(moved) == record.hash_config(config)
     assert record.hash_config({**config, "optim_conf": {"lr": 0.2}}) != record.hash_config(config)
-
-
-def test_other_data_and_empty_values_are_said_in_words(tmp_path):
-    about = {
-        "seed": 1,
-        "norm_site": "frontend",
-        "max_epoch": 3,
-        "data_sources": {"train": "a" * 64},
-    }
-    with suppress(KeyboardInterrupt), record.recorded(tmp_path, about):
-        raise KeyboardInterrupt
-    (tmp_path / "checkpoint.pth").touch()
-    with pytest.raises(FeatnormError, match="data of other recordings, this run has those that"):
-        record.is_finished(tmp_path, {**about, "data_sources": {"train": "b" * 64}})
-    with pytest.raises(FeatnormError, match="norm_site frontend, this run has none: give"):
-        record.is_finished(tmp_path, {**about, "norm_site": ""})

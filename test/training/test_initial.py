@@ -1,10 +1,7 @@
 """A training that starts from a finished model: everything from there, and nothing else."""
 
-from __future__ import annotations
-
 import argparse
 import json
-import multiprocessing
 import os
 import signal
 from pathlib import Path
@@ -12,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from forked import fork
 from golden_numbers import write_pairs
 from tiny_models import save_tiny
 
@@ -95,10 +93,7 @@ def test_a_cut_run_goes_on_from_itself(place, tmp_path):
     frozen = ("--set", "separator_conf.freeze=all")
     whole, cut = words(place, init, tmp_path / "whole", *frozen), tmp_path / "cut"
     main(whole)
-    process = multiprocessing.get_context("fork").Process(
-        target=train_until, args=(words(place, init, cut, *frozen), 4)
-    )
-    process.start()
+    process = fork(train_until, words(place, init, cut, *frozen), 4)
     process.join(60)
     assert process.exitcode == 143 and (cut / "checkpoint.pth").is_file()
     main(words(place, init, cut, *frozen))

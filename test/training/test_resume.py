@@ -1,11 +1,8 @@
 """A training that was killed goes on to the very same weights, wherever the kill came."""
 
-from __future__ import annotations
-
 import io
 import itertools
 import json
-import multiprocessing
 import os
 import signal
 from pathlib import Path
@@ -16,6 +13,8 @@ import pytest
 import soundfile
 import torch
 import yaml
+from bad_inputs_world import Payload
+from forked import fork
 from golden_numbers import write_pairs
 from tiny_models import training_config
 
@@ -39,18 +38,10 @@ def recipe(tmp_path_factory) -> SimpleNamespace:
     config |= {"scheduler": "warmuplr", "scheduler_conf": {"warmup_steps": 5}}
     config |= {"max_epoch": 3, "chunk_length": 4000, "keep_nbest_models": 2}
     (root / "train.yaml").write_text(yaml.safe_dump(config))
-    run = Experiment(
-        expdir=root / "whole",
-        config=root / "train.yaml",
-        train_dir=root / "train",
-        valid_dir=root / "valid",
-        upstream="tera_tiny",
-        upstream_ckpt="scratch",
-        norm="none",
-        norm_site="auto",
-        seed=0,
-        ngpu=0,
-    )
+    places = {f"{part}_dir": root / part for part in ("train", "valid")}
+    told = {"upstream": "tera_tiny", "upstream_ckpt": "scratch", "norm": "none"}
+    told |= {"norm_site": "auto", "seed": 0, "ngpu": 0, **places}
+    run = Experiment(expdir=root / "whole", config=root / "train.yaml", **told)
     train(run)
     return SimpleNamespace(run=run, states=all_states(root / "whole"))
 
@@ -109,9 +100,7 @@ def train_until(run: Experiment, owner: object, name: str, call: int, number: in
 )
 def test_a_killed_run_ends_with_the_same_weights(recipe, tmp_path, owner, name, call, number):
     run = Experiment(**{**vars(recipe.run), "expdir": tmp_path / "cut"})
-    arguments = (run, owner, name, call, number)
-    process = multiprocessing.get_context("fork").Process(target=train_until, args=arguments)
-    process.start()
+    process = fork(train_until, run, owner, name, call, number)
     process.join(60)
     assert process.exitcode == (143 if number == signal.SIGTERM else -number)
     assert not json.loads((run.expdir / "run.json").read_text())["finished"]
@@ -176,11 +165,7 @@ def si_snr(estimate, path: str) -> float:
 REFUSED = {
     "best_model_criterion=[[valid,acc,max]]": "there are train log1p_l1, train loss, valid log1p",
     "best_model_criterion=[[train,si_snr,max]]": "train si_snr max is never reported",
-    "best_model_criterion=[[valid,loss]]": "valid loss is never reported",
-    "best_model_criterion=[[valid,loss,least]]": "valid loss least is never reported",
-    "early_stopping_criterion=[valid,stoi,max]": "early_stopping_criterion: valid stoi max",
     "scheduler_conf.warmup=3": "no such scheduler: .*warmup",
-    "optim_conf.speed=3": "no such optimizer: .*speed",
 }
 
 
@@ -202,13 +187,6 @@ def test_whole_utterances_and_another_scheduler(recipe, tmp_path):
     assert config["scheduler_conf"] == {"gamma": 0.5}
 
 
-class Code:
-    """Runs a command where a pickle is trusted."""
-
-    def __reduce__(self):
-        return (os.system, ("false",))
-
-
 def test_a_checkpoint_that_is_cut_or_runs_code_is_refused(recipe, tmp_path):
     whole = (recipe.run.expdir / "checkpoint.pth").read_bytes()
     path = tmp_path / "checkpoint.pth"
@@ -216,7 +194,9 @@ def test_a_checkpoint_that_is_cut_or_runs_code_is_refused(recipe, tmp_path):
         path.write_bytes(whole[:size])
         with pytest.raises(FeatnormError, match="cut short or no checkpoint"):
             read_checkpoint(path)
-    for states in ({"model": {}}, read_checkpoint(recipe.run.expdir / path.name) | {"x": Code()}):
+    hostile = read_checkpoint(recipe.run.expdir / path.name) | {"x": Payload(tmp_path / "ran")}
+    for states in ({"model": {}}, hostile):
         torch.save(states, path)
         with pytest.raises(FeatnormError, match="lacks optimizers|execute code"):
             read_checkpoint(path)
+    assert not (tmp_path / "ran").exists()

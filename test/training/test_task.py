@@ -1,7 +1,5 @@
 """The task in ESPnet: registration, start, two learning rates, stock inference."""
 
-from __future__ import annotations
-
 import argparse
 
 import numpy as np
@@ -22,21 +20,11 @@ def task():
 
 
 def arguments(folder, **more) -> argparse.Namespace:
-    config = {
-        **tiny_config("tera_tiny", "none"),
-        "output_dir": str(folder),
-        "resume": True,
-        "seed": 4,
-        "upstream_ckpt": "scratch",
-        "upstream_conf_dir": None,
-        "clean_stats": None,
-        "noisy_stats": None,
-        "init_model": None,
-        "upstream_lr_scale": 0.1,
-        "optim": "adam",
-        "optim_conf": {"lr": 0.002},
-        "loss_wrapper": None,
-    }
+    config = tiny_config("tera_tiny", "none") | {"output_dir": str(folder), "resume": True}
+    config |= {"seed": 4, "upstream_ckpt": "scratch", "upstream_lr_scale": 0.1}
+    config |= {"optim": "adam", "optim_conf": {"lr": 0.002}}
+    unset = ("upstream_conf_dir", "clean_stats", "noisy_stats", "init_model", "loss_wrapper")
+    config |= dict.fromkeys(unset)
     return argparse.Namespace(**{**config, "ngpu": 0, **more})
 
 

@@ -1,7 +1,5 @@
 """Training that goes wrong says so: the trainer's own epoch, run on batches that are bad."""
 
-from __future__ import annotations
-
 import argparse
 import dataclasses
 import importlib

@@ -1,7 +1,5 @@
 """Tiny checkpoints in the official layouts, and the genuine experts of s3prl beside them."""
 
-from __future__ import annotations
-
 import importlib
 import warnings
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """Waveforms, batches and variants that the tests of the upstreams share."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

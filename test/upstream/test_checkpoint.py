@@ -1,17 +1,15 @@
 """Checkpoints: the official layouts load; all else is refused, and no code is run."""
 
-from __future__ import annotations
-
 import argparse
 import functools
 import hashlib
-import os
 import pickle
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from bad_inputs_world import Payload
 from signals import FAMILIES, batch, noise
 
 from featnorm_se.errors import FeatnormError
@@ -42,16 +40,6 @@ def test_identity_is_the_files_hash(make_checkpoint, family):
     assert torch.equal(upstream(*batch(noise(8000)))[0], other(*batch(noise(8000)))[0])
 
 
-class Payload:
-    """Pickles as a call of ``os.system``: the classic."""
-
-    def __init__(self, mark: Path) -> None:
-        self.mark = mark
-
-    def __reduce__(self):
-        return os.system, (f"touch '{self.mark}'",)
-
-
 @pytest.mark.parametrize("legacy", [False, True])
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_live_payload_is_refused(states, tmp_path, family, legacy):
@@ -67,12 +55,7 @@ def test_a_live_payload_is_refused(states, tmp_path, family, legacy):
 
 
 @pytest.mark.parametrize(
-    "value",
-    [
-        functools.partial(print, "x"),
-        torch.nn.Linear(2, 2),
-        np.dtype("O").type,
-    ],
+    "value", [functools.partial(print, "x"), torch.nn.Linear(2, 2), np.dtype("O").type]
 )
 def test_other_objects_are_refused(states, tmp_path, value):
     path = tmp_path / "odd.pt"

@@ -1,7 +1,5 @@
 """Copies, pickles, states, seeds: the same outputs."""
 
-from __future__ import annotations
-
 import copy
 import io
 import json

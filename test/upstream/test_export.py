@@ -1,7 +1,5 @@
 """``featnorm-se export-upstream``: what s3prl's genuine experts make of the file."""
 
-from __future__ import annotations
-
 import importlib
 import warnings
 
@@ -19,9 +17,7 @@ from featnorm_se.inference.pack import pack
 
 @pytest.mark.parametrize("packed", [False, True])
 @pytest.mark.parametrize("family", FAMILIES)
-def test_the_genuine_expert_gives_the_features_of_the_experiment(
-    family, packed, tmp_path, monkeypatch, capsys
-):
+def test_experts_give_the_experiments_features(family, packed, tmp_path, monkeypatch, capsys):
     source, output = save_tiny(tmp_path / "exp", f"{family}_tiny"), tmp_path / "out" / "up.pt"
     separator = Enhancer.from_pretrained(source).separator
     if packed:
@@ -59,15 +55,8 @@ def test_without_clean_statistics_and_what_cannot_be_written(tmp_path, capsys):
     before = sha256_file(output)
     assert main(["export-upstream", str(folder), str(output)]) == 0
     assert sha256_file(output) == before
-    fbank = save_tiny(tmp_path / "fbank", "fbank", "none")
     (tmp_path / "both.npz").mkdir()  # of two files none is written if one cannot be
-    for source, name, told in (
-        (fbank, "a.pt", "no layout for the upstream fbank"),
-        (folder, "a.ckpt", "a.ckpt.pt, say"),
-        (tmp_path, "a.pt", "holds no config.yaml"),
-        (save_tiny(tmp_path / "exp"), "both.pt", "both.npz: Is a directory"),
-    ):
-        capsys.readouterr()
-        assert main(["export-upstream", str(source), str(tmp_path / name)]) == 1
-        (line,) = capsys.readouterr().err.splitlines()
-        assert told in line and not (tmp_path / name).exists()
+    source = save_tiny(tmp_path / "exp")
+    assert main(["export-upstream", str(source), str(tmp_path / "both.pt")]) == 1
+    assert "both.npz: Is a directory" in capsys.readouterr().err
+    assert not (tmp_path / "both.pt").exists()

@@ -1,7 +1,5 @@
 """Fine-tuning: gradients where they belong, nothing left without one, everything on purpose."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 from signals import FAMILIES, LARGE, WAVEFORM, batch, noise

@@ -1,7 +1,5 @@
 """Sites by name and norms at them; padding, lengths and the place of a frame in time."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 from signals import FAMILIES, VARIANTS, batch, noise

@@ -1,7 +1,5 @@
 """The numbers and gradients of s3prl's experts, with FN too; our own arithmetic to rounding."""
 
-from __future__ import annotations
-
 from functools import partial
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The cards: complete and true; and an upstream described by them."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest
@@ -68,7 +66,7 @@ def shown_by_info(capsys, *words):
     return dict(line for line in lines if len(line) == 2)
 
 
-def test_info(capsys):
+def test_info(capsys, make_checkpoint):
     words = ["--upstream", "wavlm_tiny", "--upstream_ckpt", "scratch"]
     shown = shown_by_info(capsys, *words, "--seed", "4")
     upstream = load_upstream("wavlm_tiny", "scratch", seed=4)
@@ -78,16 +76,10 @@ def test_info(capsys):
     assert {site: shown[site] for site in upstream.sites} == {
         site: str(width) for site, width in upstream.sites.items()
     }
-
-
-def test_info_without_a_checkpoint_tells_what_the_card_knows(capsys):
     shown, card = shown_by_info(capsys, "--upstream", "tera"), upstream_card("tera")
     assert shown["weights"] == "not read, see --upstream_ckpt"
     assert (shown["source"], shown["licence"]) == (card["source"], card["licence"])
     assert shown["parameters"] == f"{card['parameters']:,}" and shown["layer.3"] == "768"
-
-
-def test_info_names_the_file_that_is_used_not_the_cards(capsys, make_checkpoint):
-    path = str(make_checkpoint("wavlm"))
+    path = str(make_checkpoint("wavlm"))  # the file that is used is named, not the card's
     shown = shown_by_info(capsys, "--upstream", "wavlm_tiny", "--upstream_ckpt", path)
     assert shown["source"] == path and "Apache" not in shown["licence"]

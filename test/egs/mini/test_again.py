@@ -1,7 +1,5 @@
 """Rows run again: inside or outside of where the first runs let them be expected."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

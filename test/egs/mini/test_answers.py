@@ -1,7 +1,5 @@
 """The answers of a grid: questions from a file, values from runs that are there, and no others."""
 
-from __future__ import annotations
-
 import csv
 import json
 from pathlib import Path

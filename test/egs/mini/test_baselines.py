@@ -40,9 +40,7 @@ def test_without_any_peer_the_noisy_row_is_there_and_the_mend_is_told(folders, c
         assert f"{name} is missing: pip install --no-deps {name}" in told
 
 
-def test_a_models_delay_is_taken_off_and_a_second_call_does_nothing_again(
-    folders, capsys, monkeypatch
-):
+def test_a_models_delay_is_taken_off_and_nothing_is_done_twice(folders, capsys, monkeypatch):
     calls = []
 
     def process(x):  # gives its input back, 72 samples late

@@ -1,7 +1,5 @@
 """egs/mini/enh1/demo.sh without its trainings: order, progress, what it says at the end."""
 
-from __future__ import annotations
-
 import csv
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """A model on pieces: the same speech is scored, and the whole signal's statistics are used."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import lengths as lengths_script

@@ -1,7 +1,5 @@
 """egs/mini/enh1/local: more_noise.py (recordings, variants, babble) and more_tests.sh."""
 
-from __future__ import annotations
-
 import os
 import shlex
 import subprocess

@@ -1,7 +1,5 @@
 """Recordings found, cut, read, shared out; levels and mixing, against known answers."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Masked reconstruction: it learns, goes on bit by bit; its checkpoint is an official one."""
 
-from __future__ import annotations
-
 import copy
 import csv
 import importlib
@@ -92,9 +90,7 @@ def test_a_cut_run_ends_with_the_same_bits(tmp_path: Path, monkeypatch, cut: int
     assert without_seconds[0] == without_seconds[1] and len(curves[0]) == 5
 
 
-def test_a_state_cut_short_or_of_another_environment_is_refused(
-    tmp_path: Path, monkeypatch
-) -> None:
+def test_a_state_cut_short_or_of_another_environment_is_refused(tmp_path, monkeypatch):
     make(tmp_path).run()
     with monkeypatch.context() as other:
         other.setattr("featnorm_se.collection.metadata.version", lambda name: "1.0")

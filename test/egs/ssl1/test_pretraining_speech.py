@@ -1,7 +1,5 @@
 """Pieces of speech: cut, joined, held out by speaker, and never another order."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The gate: what it lets pass, and what it stops."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 
