@@ -135,7 +135,7 @@ needs() { # stage file made-by
 
 last_error() { # log...: the line of error that a job ended with
     local lines
-    lines="$(cat "$@" 2> /dev/null | grep -v '^srun' | grep -E 'error: |Error')" || true
+    lines="$(cat "$@" 2> /dev/null | grep -vE '^(srun|slurmstepd)' | grep -E 'error: |Error')" || true
     grep 'error: ' <<< "${lines}" | tail -n 1 | grep . || tail -n 1 <<< "${lines}"
 }
 
