@@ -245,6 +245,7 @@ def collect_shards(
     sites = upstream.resolve_sites(norm_site)
     request = {
         "identity": upstream.identity,
+        "architecture": upstream.config,  # which a card gives to weights alone, and to random ones
         "sites": sites,
         "kind": kind,
         "shards": [list(shard) for shard in shards],

@@ -1,5 +1,6 @@
 """Clean-statistics collection: what numpy finds on the features, whatever the shards."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from featnorm_se.data.scp import read_scp, write_scp
 from featnorm_se.errors import FeatnormError
 from featnorm_se.names import LEVEL_SITE
 from featnorm_se.statistics import FeatureStats
-from featnorm_se.upstream import load_upstream
+from featnorm_se.upstream import load_upstream, upstream_card
 from featnorm_se.upstream.batching import BATCH_SAMPLES, like_lengths
 
 
@@ -112,6 +113,11 @@ def test_what_is_there_is_not_collected_again(corpus, tmp_path, capsys):
     assert collected("--nj", "2") and not collected("--nj", "2")
     for more in (["--seed", "1"], ["--norm_site", "layer.1"], ["--kind", "noisy"]):
         assert collected("--nj", "1", *more)
+    card = upstream_card("tera_tiny")  # changes without its weights
+    card["architecture"]["audio"]["target_level"] = -20
+    (tmp_path / "tera_tiny.yaml").write_text(json.dumps(card))
+    assert collected("--nj", "1", "--kind", "noisy", "--upstream_conf_dir", str(tmp_path))
+    assert collected("--nj", "1", "--kind", "noisy")
     first = Path(next(iter(read_scp(corpus).values())))
     first.touch()  # the audio is newer than its statistics
     assert collected("--nj", "1", "--kind", "noisy")

@@ -38,7 +38,7 @@ def upstream_card(name: str, conf_dir: Path | None = None) -> dict[str, Any]:
     card = Path(conf_dir or _CARDS) / f"{name}.yaml"
     card = card if card.is_file() else _CARDS / f"{name}.yaml"
     content = read_config(card)
-    for key in ("family", "architecture"):
+    for key in ("family", "layers", "architecture"):
         if key not in content:
             raise FeatnormError(f"the upstream's card {card} has no {key}")
     if (beside := card.parent / str(content.get("source"))).is_file():

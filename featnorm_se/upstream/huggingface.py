@@ -102,11 +102,8 @@ def read_folder(
     if not found:
         parts = "in parts: save them in one" if list(folder.glob("*.index.json")) else "not there"
         raise FeatnormError(f"{folder}: the weights ({' or '.join(WEIGHTS)}) are {parts}")
-    weights = read_checkpoint(found[0])
-    # Where it was saved with a head, that goes.
-    inner = {k[len(kind) + 1 :]: v for k, v in weights.items() if str(k).startswith(f"{kind}.")}
-    weights = inner or weights
-    return _architecture(config, folder, architecture), rename(weights), [folder / CONFIG, found[0]]
+    weights = rename(read_checkpoint(found[0]))
+    return _architecture(config, folder, architecture), weights, [folder / CONFIG, found[0]]
 
 
 def _architecture(
@@ -141,10 +138,12 @@ def _check(key: str, value: Any, kind: type) -> None:
 def rename(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return weights of Hugging Face's names by s3prl's names; s3prl's own names stay.
 
-    What only follows the last layer goes.
+    What only follows the last layer goes, and a head that it was saved with.
     """
+    parts = [(*str(name).partition("."), value) for name, value in weights.items()]
+    inner = {rest: value for model, _, rest, value in parts if model in FAMILIES}
     renamed: dict[str, Tensor] = {}
-    for theirs, value in weights.items():
+    for theirs, value in (inner or weights).items():
         name = str(theirs)
         if name.startswith("adapter."):
             continue

@@ -14,7 +14,7 @@ from bad_inputs_world import Payload
 from signals import batch, noise
 
 from featnorm_se.errors import FeatnormError
-from featnorm_se.upstream import load_upstream, loading
+from featnorm_se.upstream import huggingface, load_upstream, loading
 
 FOLDERS = Path(__file__).parent / "huggingface"
 NAMES = sorted(folder.parent.name for folder in FOLDERS.glob("*/config.json"))
@@ -74,6 +74,9 @@ def test_the_identity_is_of_both_files_and_the_weights_lead_to_their_folder(copi
     weights = torch.load(folder / "pytorch_model.bin", weights_only=True)
     torch.save({**weights, "lm_head.bias": torch.ones(8)}, folder / "pytorch_model.bin")
     assert len({one.identity, two.identity, load(folder).identity}) == 3
+    bare = {name.removeprefix("hubert."): value for name, value in weights.items()}
+    with_head = huggingface.rename({**weights, "lm_head.bias": torch.ones(8)})
+    assert with_head.keys() == huggingface.rename(bare).keys() != bare.keys()
 
 
 @pytest.mark.parametrize(
@@ -169,7 +172,7 @@ def test_a_name_is_fetched_once_and_a_local_folder_goes_first(hub, tmp_path):
 def test_a_card_names_a_file_of_the_hub_and_its_digest(hub, make_checkpoint, tmp_path):
     official = make_checkpoint("wavlm").read_bytes()
     hub.add_repository("s3prl/ckpts", {"wavlm.pt": official})
-    card = "family: wavlm\nsource: https://huggingface.co/s3prl/ckpts/resolve/main/wavlm.pt\n"
+    card = "family: wavlm\nlayers: 3\nsource: https://huggingface.co/s3prl/ckpts/resolve/main/wavlm.pt\n"
     (tmp_path / "mine.yaml").write_text(f"{card}architecture: {{}}\n")
     assert load_upstream("mine", conf_dir=tmp_path).num_layers == 3
     (tmp_path / "mine.yaml").write_text(f"{card}sha256: {'ab' * 32}\narchitecture: {{}}\n")
