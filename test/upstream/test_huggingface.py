@@ -75,8 +75,8 @@ def test_the_identity_is_of_both_files_and_the_weights_lead_to_their_folder(copi
     torch.save({**weights, "lm_head.bias": torch.ones(8)}, folder / "pytorch_model.bin")
     assert len({one.identity, two.identity, load(folder).identity}) == 3
     bare = {name.removeprefix("hubert."): value for name, value in weights.items()}
-    with_head = huggingface.rename({**weights, "lm_head.bias": torch.ones(8)})
-    assert with_head.keys() == huggingface.rename(bare).keys() != bare.keys()
+    bare = {name: value for name, value in bare.items() if not name.startswith("lm_head.")}
+    assert huggingface.rename(weights).keys() == huggingface.rename(bare).keys() != bare.keys()
 
 
 @pytest.mark.parametrize(
