@@ -127,8 +127,7 @@ class FeatNormTask(EnhancementTask):
             # ESPnet's own is for GPUs only, and bfloat16 needs no scaling of the loss.
             model.separator.precision, args.use_amp = "bf16", False
         if initial is not None and not resumes:
-            # All of it but the count of steps, which `freeze_steps` is held against.
-            model.separator.load_state_dict(weights | {"steps": model.separator.steps})
+            model.separator.load_state_dict(weights)
         elif not resumes:
             model.separator.start_from(weights, *_statistics(model.separator, args))
         return model
