@@ -119,7 +119,7 @@ def recorded(expdir: Path, fields: Mapping[str, Any]) -> Iterator[None]:
         with suppress(FeatnormError):  # a full disk must not hide what went wrong
             write_json(path, record)
         raise
-    epochs = read_epochs(expdir / CHECKPOINT)
+    epochs = read_reporter(expdir / CHECKPOINT).stats
     seconds = (
         part["time"].total_seconds()
         for epoch in epochs.values()
@@ -245,8 +245,10 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     return states
 
 
-def read_epochs(path: Path) -> dict[int, dict[str, dict[str, Any]]]:
-    """Return the figures of all epochs in a checkpoint: by epoch, ``train`` or ``valid``, and name.
+def read_reporter(path: Path) -> Any:
+    """Return ESPnet's ``Reporter`` of a checkpoint.
+
+    Its ``stats`` are the figures of all epochs: by epoch, ``train`` or ``valid``, and name.
 
     Raises:
         FeatnormError: see ``read_checkpoint``.
@@ -255,4 +257,4 @@ def read_epochs(path: Path) -> dict[int, dict[str, dict[str, Any]]]:
 
     reporter = Reporter()  # it knows its own file: how times are kept differs between versions
     reporter.load_state_dict(read_checkpoint(path)["reporter"])
-    return dict(reporter.stats)
+    return reporter

@@ -12,13 +12,20 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
+from espnet2.main_funcs.average_nbest_models import average_nbest_models
 from espnet2.train.distributed_utils import DistributedOption
 from espnet2.train.trainer import Trainer, TrainerOptions
 from espnet2.utils.build_dataclass import build_dataclass
 
 from featnorm_se.errors import FeatnormError
 from featnorm_se.model.recorded import Recorder
-from featnorm_se.training.record import begin_saving, end_saving, read_checkpoint
+from featnorm_se.training.record import (
+    CHECKPOINT,
+    begin_saving,
+    end_saving,
+    read_checkpoint,
+    read_reporter,
+)
 from featnorm_se.upstream.batching import may_hold_silence
 
 Batch = tuple[list[str], dict[str, torch.Tensor]]
@@ -85,6 +92,7 @@ class FeatNormTrainer(Trainer):
             super().run(trainer_options=trainer_options, **parts)
         separator.recorder = None
         if _is_first(parts["distributed_option"]):
+            _average_anew(trainer_options)
             end_saving(Path(trainer_options.output_dir))
 
     @classmethod
@@ -229,6 +237,23 @@ def one_ahead(items: Iterable[Item]) -> Iterator[Item]:
             coming = pool.submit(next, iterator, None)
             yield item
             item = coming.result()
+
+
+def _average_anew(options: FeatNormOptions) -> None:
+    """Write each average of epochs by a call of its own, where ESPnet's one call wrote several.
+
+    It adds up in the weights of the first epoch, which it keeps for the averages to come.
+    """
+    numbers = options.keep_nbest_models
+    numbers = [numbers] if isinstance(numbers, int) else sorted(numbers)
+    if len(numbers) * len(options.best_model_criterion) < 2:
+        return
+    folder = Path(options.output_dir)
+    reporter = read_reporter(folder / CHECKPOINT)
+    for criterion in options.best_model_criterion:
+        for number in numbers:  # the largest that there are epochs for is `ave.pth`
+            if number <= reporter.get_epoch():
+                average_nbest_models(folder, reporter, [criterion], number)
 
 
 def _is_first(option: DistributedOption) -> bool:

@@ -137,8 +137,8 @@ def trained(recipe, folder: Path, *overrides: str, epochs: int = 2) -> dict:
     ("phase", "figure", "mode"), [("valid", "si_snr", "max"), ("train", "loss", "min")]
 )
 def test_the_configured_figure_chooses_the_best_model(recipe, tmp_path, phase, figure, mode):
-    setting = f"best_model_criterion=[[{phase},{figure},{mode}]]"
-    record = trained(recipe, tmp_path / "exp", setting, "keep_nbest_models=9", epochs=3)
+    setting = f"best_model_criterion=[[{phase},{figure},{mode}],[valid,loss,min]]"
+    record = trained(recipe, tmp_path / "exp", setting, "keep_nbest_models=[9,3,2]", epochs=3)
     stats = read_checkpoint(tmp_path / "exp" / "checkpoint.pth")["reporter"]["stats"]
     values = {epoch: stats[epoch][phase][figure] for epoch in stats}
     best = (max if mode == "max" else min)(values, key=values.__getitem__)
@@ -147,6 +147,14 @@ def test_the_configured_figure_chooses_the_best_model(recipe, tmp_path, phase, f
     _, weights = read_model(tmp_path / "exp")
     wanted = torch.load(tmp_path / "exp" / f"{best}epoch.pth", weights_only=True)
     assert all(torch.equal(weights[key], value) for key, value in wanted.items())
+    key, order = "separator.head.mask.weight", sorted(values, key=values.__getitem__)
+    order = order[::-1] if mode == "max" else order
+    for count in (2, 3):  # each average is of its own epochs, whichever was made before it
+        epochs = [torch.load(tmp_path / "exp" / f"{n}epoch.pth")[key] for n in order[:count]]
+        for name in (f"{phase}.{figure}", "valid.loss")[: count - 1]:
+            mean = torch.load(tmp_path / "exp" / f"{name}.ave_{count}best.pth")[key]
+            torch.testing.assert_close(mean, sum(epochs) / count)
+    assert os.readlink(tmp_path / "exp" / "valid.loss.ave.pth") == "valid.loss.ave_3best.pth"
     if figure == "si_snr":  # a figure in dB, and no part of the loss
         assert stats[best]["valid"]["loss"] == stats[best]["valid"]["log1p_l1"]
         enhancer, clean = Enhancer.from_pretrained(tmp_path / "exp"), recipe.run.valid_dir
