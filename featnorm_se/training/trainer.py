@@ -106,14 +106,13 @@ class FeatNormTrainer(Trainer):
         """
         if _is_first(parts["distributed_option"]):
             end_saving(Path(options.output_dir))
-        bad_steps = 0 if options.no_forward_run else options.max_bad_steps
         for optimizer in parts["optimizers"]:  # of steps after the last epoch's last update
             optimizer.zero_grad()
         watched = WatchedBatches(
             iterator,
             parts["reporter"],
             parts["model"],
-            bad_steps,
+            options.max_bad_steps,
             options.accum_grad,
             ahead=options.ngpu > 0,
         )
