@@ -180,7 +180,8 @@ class WatchedBatches:
             yield ids, batch
             separator.has_silence = True
             what = self._not_finite()
-            bad = bad + 1 if what else 0
+            updated = self.step % self.accum_grad == 0
+            bad = bad + 1 if what else 0 if updated else bad
             if what and bad == self.max_bad_steps:
                 raise FeatnormError(
                     f"the {what} was not finite in {bad} steps on end, the last in {self.place()}:"
