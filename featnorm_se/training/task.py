@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import copy
 import io
+import math
 from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
@@ -228,6 +229,10 @@ def build_parts(
         part = "scheduler"
         if args.scheduler:
             scheduler_classes[args.scheduler](*optimizers, **args.scheduler_conf)
+            head, *slow = (group["lr"] for group in optimizers[0].param_groups)
+            if slow and not math.isclose(slow[0], head * args.upstream_lr_scale):
+                told = "sets one rate for the whole model: upstream_lr_scale has to be 1 with it"
+                raise FeatnormError(f"{source}: scheduler {args.scheduler} {told}")
     except (AttributeError, KeyError, TypeError, ValueError) as error:  # a key or value of *_conf
         raise FeatnormError(f"{source}: no such {part}: {error}") from error
     return model

@@ -5,7 +5,7 @@ import argparse
 import numpy as np
 import pytest
 import torch
-from tiny_models import save_tiny, tiny_config
+from tiny_models import save_tiny, tiny_config, training_config
 
 from featnorm_se import Enhancer
 from featnorm_se.errors import FeatnormError
@@ -70,6 +70,32 @@ def test_two_learning_rates(task, tmp_path, freeze):
         wanted = (0.0002 if slow else 0.002) if parameter.requires_grad else None
         assert rates.get(id(parameter)) == (wanted and pytest.approx(wanted)), name
     assert len(optimizer.param_groups) == (2 if freeze == "none" else 1)
+
+
+ONE_RATE = {
+    "cycliclr": {"base_lr": 1e-5, "max_lr": 1.0, "cycle_momentum": False},
+    "onecyclelr": {"max_lr": 1.0, "total_steps": 9},
+    "piecewiselinearwarmuplr": {"warmup_steps_list": [0, 9], "warmup_lr_list": [0.0, 1.0]},
+    "exponentialdecaywarmup": {"max_lr": 1, "min_lr": 0.1, "total_steps": 9, "warmup_steps": 3},
+    "cosineannealingwarmuprestarts": {"first_cycle_steps": 9, "max_lr": 1.0, "min_lr": 0.1},
+}
+REFUSED = [
+    ({"scheduler": name, "scheduler_conf": conf}, f"{name} sets one rate .* upstream_lr_scale")
+    for name, conf in ONE_RATE.items()
+]
+
+
+@pytest.mark.parametrize(("changes", "told"), REFUSED)
+def test_what_would_not_be_heeded_is_refused(task, tmp_path, changes, told):
+    from featnorm_se.training.task import build_parts, parse_options
+    from featnorm_se.upstream import load_upstream
+
+    config = training_config(upstream="tera_tiny", norm="none") | changes
+    config |= {"output_dir": str(tmp_path), "resume": True}
+    upstream = load_upstream("tera_tiny", "scratch")
+    with pytest.raises(FeatnormError, match=told) as error:
+        build_parts(parse_options(config, "x.yaml"), "x.yaml", upstream, None)
+    assert "\n" not in str(error.value)
 
 
 def test_the_same_seed_gives_the_loss_a_gradient_everywhere(task, tmp_path):
