@@ -153,7 +153,9 @@ class FeatNormTask(EnhancementTask):
         # The weights of `mix` are new, so they learn at the head's rate.
         slow = [p for n, p in trained if n.startswith(prefix) and ".norms." not in n]
         fast = [p for n, p in trained if not n.startswith(prefix) or ".norms." in n]
-        conf = {"lr": 1e-3, **args.optim_conf}
+        conf = dict(args.optim_conf)
+        if conf.get("lr") is None:  # another `optim` than the YAML's leaves its conf behind
+            raise FeatnormError(f"optim {args.optim} has no rate: --set optim_conf.lr=1e-4, say")
         groups: list[dict[str, Any]] = [{"params": fast}]
         if slow:
             groups.append({"params": slow, "lr": conf["lr"] * args.upstream_lr_scale})
