@@ -18,6 +18,7 @@ from featnorm_se.errors import FeatnormError
 from featnorm_se.files import read_json, remove_temporary, sha256_file
 from featnorm_se.names import check_norm
 from featnorm_se.training import record
+from featnorm_se.training.checks import STFT
 from featnorm_se.training.initial import InitialModel, load_start
 
 if TYPE_CHECKING:
@@ -129,12 +130,11 @@ def resolve_config(
     config["separator_conf"] = {**config.get("separator_conf", {}), **named}
     if initial is not None:
         config = initial.complete(config)
-    stft = ("n_fft", "hop_length", "win_length")
     encoder = config.setdefault("encoder_conf", {})
     config["separator"] = "featnorm"
     config["separator_conf"] = {
         **config["separator_conf"],
-        **{key: value for key, value in encoder.items() if key in stft},
+        **{key: value for key, value in encoder.items() if key in STFT},
         "upstream_conf": {"family": upstream.family, **upstream.config},
     }
     config |= {key: getattr(experiment, key) for key in ("seed", "ngpu", "upstream_ckpt")}

@@ -30,6 +30,7 @@ from featnorm_se.model.loss import CRITERIONS
 from featnorm_se.model.separator import FeatNormSeparator
 from featnorm_se.names import LEVEL_SITE
 from featnorm_se.statistics import FeatureStats
+from featnorm_se.training.checks import check_criteria, check_one_stft
 from featnorm_se.training.initial import InitialModel, load_start
 from featnorm_se.training.record import CHECKPOINT
 from featnorm_se.training.trainer import Batch, FeatNormTrainer
@@ -238,42 +239,6 @@ def build_parts(
     except (AttributeError, KeyError, TypeError, ValueError) as error:  # a key or value of *_conf
         raise FeatnormError(f"{source}: no such {part}: {error}") from error
     return model
-
-
-def check_criteria(args: argparse.Namespace, model: Any) -> None:
-    """Check that training will report the figures that choose the best epoch or end it.
-
-    Raises:
-        FeatnormError: one is not; the message lists those that are.
-    """
-    criterions = [wrapper.criterion for wrapper in model.loss_wrappers]
-    trained = [one.name for one in criterions if not getattr(one, "only_for_test", False)]
-    known = {f"train {name}" for name in ("loss", *trained)}
-    known |= {f"valid {name}" for name in ("loss", *(one.name for one in criterions))}
-    asked = [("best_model_criterion", words) for words in args.best_model_criterion]
-    asked.append(("early_stopping_criterion", args.early_stopping_criterion))
-    asked.append(("val_scheduler_criterion", [*args.val_scheduler_criterion, "min"]))
-    for key, words in asked:
-        *figure, mode = map(str, words)
-        if " ".join(figure) not in known or mode not in ("min", "max"):
-            raise FeatnormError(
-                f"{key}: {' '.join(map(str, words))} is never reported; there are"
-                f" {', '.join(sorted(known))}, each min or max"
-            )
-
-
-def check_one_stft(config: Mapping[str, Any]) -> None:
-    """Check that encoder, separator and decoder name the same STFT.
-
-    Raises:
-        FeatnormError: they do not; the message has the values.
-    """
-    groups = ("encoder_conf", "separator_conf", "decoder_conf")
-    for key in ("n_fft", "hop_length", "win_length"):
-        values = {group: (config.get(group) or {}).get(key) for group in groups}
-        if len(set(values.values())) != 1 or None in values.values():
-            found = ", ".join(f"{group}.{key} {value}" for group, value in values.items())
-            raise FeatnormError(f"one STFT is needed, the configuration has {found}")
 
 
 def _statistics(separator: FeatNormSeparator, args: argparse.Namespace) -> list[FeatureStats]:

@@ -19,13 +19,7 @@ from espnet2.utils.build_dataclass import build_dataclass
 
 from featnorm_se.errors import FeatnormError
 from featnorm_se.model.recorded import Recorder
-from featnorm_se.training.record import (
-    CHECKPOINT,
-    begin_saving,
-    end_saving,
-    read_checkpoint,
-    read_reporter,
-)
+from featnorm_se.training import record
 from featnorm_se.upstream.batching import may_hold_silence
 
 Batch = tuple[list[str], dict[str, torch.Tensor]]
@@ -67,7 +61,7 @@ class FeatNormTrainer(Trainer):
         Raises:
             FeatnormError: the checkpoint is not whole.
         """
-        states = read_checkpoint(Path(checkpoint))
+        states = record.read_checkpoint(Path(checkpoint))
         model.load_state_dict(states["model"], strict=strict)
         reporter.load_state_dict(states["reporter"])
         for optimizer, state in zip(optimizers, states["optimizers"], strict=True):
@@ -93,7 +87,7 @@ class FeatNormTrainer(Trainer):
         separator.recorder = None
         if _is_first(parts["distributed_option"]):
             _average_anew(trainer_options)
-            end_saving(Path(trainer_options.output_dir))
+            record.end_saving(Path(trainer_options.output_dir))
 
     @classmethod
     def train_one_epoch(
@@ -105,7 +99,7 @@ class FeatNormTrainer(Trainer):
             FeatnormError: no batch, or losses or gradients that are not finite.
         """
         if _is_first(parts["distributed_option"]):
-            end_saving(Path(options.output_dir))
+            record.end_saving(Path(options.output_dir))
         for optimizer in parts["optimizers"]:  # of steps after the last epoch's last update
             optimizer.zero_grad()
         watched = WatchedBatches(
@@ -135,7 +129,7 @@ class FeatNormTrainer(Trainer):
         watched = WatchedBatches(iterator, parts["reporter"], parts["model"])
         super().validate_one_epoch(iterator=watched, options=options, **parts)
         if _is_first(parts["distributed_option"]):
-            begin_saving(Path(options.output_dir))
+            record.begin_saving(Path(options.output_dir))
 
 
 @dataclasses.dataclass
@@ -251,7 +245,7 @@ def _average_anew(options: FeatNormOptions) -> None:
     if len(numbers) * len(options.best_model_criterion) < 2:
         return
     folder = Path(options.output_dir)
-    reporter = read_reporter(folder / CHECKPOINT)
+    reporter = record.read_reporter(folder / record.CHECKPOINT)
     for criterion in options.best_model_criterion:
         for number in numbers:  # the largest that there are epochs for is `ave.pth`
             if number <= reporter.get_epoch():

@@ -116,6 +116,12 @@ def test_one_stft_is_held(task, tmp_path, part):
     config[part] = {**config[part], "hop_length": 128}
     with pytest.raises(FeatnormError, match=rf"{part}\.hop_length 128"):
         task.build_model(arguments(tmp_path, **config))
+    config[part]["hop_length"] = 160
+    if part != "separator_conf":
+        for key, value in (("window", "hamming"), ("normalized", True), ("center", False)):
+            conf = {**config[part], "default_fs": 16000, key: value}
+            with pytest.raises(FeatnormError, match=rf"{part}\.{key} {value!r}, only "):
+                task.build_model(arguments(tmp_path, **config | {part: conf}))
 
 
 def test_missing_statistics_are_named(task, tmp_path):
