@@ -12,6 +12,33 @@ from featnorm_se.errors import FeatnormError
 STFT = ("n_fft", "hop_length", "win_length")
 
 
+def _holds(value: Any, kind: type) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(x, kind) for x in value)
+
+
+_COUNT = (lambda x: isinstance(x, int) and x > 0, "1 or more is wanted")
+# By key, which values are right, and what to tell whoever wrote another.
+_SETTINGS = {
+    "best_model_criterion": (
+        lambda x: _holds(x, list) and {*map(len, x)} == {3},
+        "a list of lists such as [valid, loss, min] is wanted",
+    ),
+    "criterions": (lambda x: _holds(x, dict), "a list of groups is wanted, as the recipes have"),
+    **dict.fromkeys(("accum_grad", "max_epoch"), _COUNT),
+}
+
+
+def check_settings(config: Mapping[str, Any], source: str) -> None:
+    """Check what would fail late, or be left out in silence.
+
+    Raises:
+        FeatnormError: such a setting; ``source`` is what the message calls the configuration.
+    """
+    for key, (is_right, told) in _SETTINGS.items():
+        if key in config and not is_right(config[key]):
+            raise FeatnormError(f"{source} or --set: {key} {config[key]!r}: {told}")
+
+
 def check_criteria(args: argparse.Namespace, model: Any) -> None:
     """Check that training will report the figures that choose the best epoch or end it.
 
@@ -35,22 +62,17 @@ def check_criteria(args: argparse.Namespace, model: Any) -> None:
 
 
 def check_one_stft(config: Mapping[str, Any]) -> None:
-    """Check that encoder, separator and decoder name the same STFT, which the separator inverts.
+    """Check that all parts have one STFT, and the kind of it that the separator inverts.
 
     Raises:
-        FeatnormError: they do not; the message has the values.
+        FeatnormError: they have not; the message names the key.
     """
-    from espnet2.tasks.enh import decoder_choices, encoder_choices
+    from espnet2.enh.encoder.stft_encoder import STFTEncoder
 
-    groups = ("encoder_conf", "separator_conf", "decoder_conf")
-    for key in STFT:
-        values = {group: (config.get(group) or {}).get(key) for group in groups}
-        if len(set(values.values())) != 1 or None in values.values():
-            found = ", ".join(f"{group}.{key} {value}" for group, value in values.items())
-            raise FeatnormError(f"one STFT is needed, the configuration has {found}")
-    for group, choices in (("encoder_conf", encoder_choices), ("decoder_conf", decoder_choices)):
-        known = signature(choices.classes["stft"]).parameters
-        for key, value in config[group].items():
-            if key not in STFT and key in known and value != known[key].default:
-                told = f"{group}.{key} {value!r}, only {known[key].default!r} can be inverted"
-                raise FeatnormError(f"one STFT is needed, the configuration has {told}")
+    wanted = {key: one.default for key, one in signature(STFTEncoder).parameters.items()}
+    wanted |= {key: config["encoder_conf"].get(key) for key in STFT}
+    for group in ("encoder_conf", "separator_conf", "decoder_conf"):
+        for key, value in {**dict.fromkeys(STFT), **config[group]}.items():
+            if value != wanted.get(key, value) or (key in STFT and value is None):
+                told = f"{group}.{key} {value!r}, not {wanted[key]!r}"
+                raise FeatnormError(f"one plain STFT is needed, the configuration has {told}")

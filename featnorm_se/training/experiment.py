@@ -18,7 +18,7 @@ from featnorm_se.errors import FeatnormError
 from featnorm_se.files import read_json, remove_temporary, sha256_file
 from featnorm_se.names import check_norm
 from featnorm_se.training import record
-from featnorm_se.training.checks import STFT
+from featnorm_se.training.checks import STFT, check_settings
 from featnorm_se.training.initial import InitialModel, load_start
 
 if TYPE_CHECKING:
@@ -120,6 +120,7 @@ def resolve_config(
     The separator's part is written so that ``config.yaml`` alone builds the model again.
     """
     config = override_config(read_training_config(experiment.config), experiment.overrides)
+    check_settings(config, str(experiment.config))
     if config.get("init_param"):
         raise FeatnormError(
             f"{experiment.config}: init_param loads files that could run code: give --init"
@@ -185,7 +186,9 @@ def read_training_config(path: Path, readers: tuple[Path, ...] = ()) -> dict[str
     """
     if path.resolve() in readers:
         raise FeatnormError(f"{path} is its own base")
-    config = read_config(path)
+    found = read_config(path).items()
+    # A group whose lines are all commented out is none.
+    config = {k: v for k, v in found if v is not None or not k.endswith("_conf")}
     name = config.pop("base", None)
     if name is None:
         return config

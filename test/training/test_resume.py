@@ -128,7 +128,7 @@ def test_a_finished_run_is_left_alone_until_more_epochs_are_asked_for(recipe, tm
 
 
 def trained(recipe, folder: Path, *overrides: str, epochs: int = 2) -> dict:
-    settings = [*overrides, f"max_epoch={epochs}"]
+    settings = [f"max_epoch={epochs}", *overrides]
     train(Experiment(**{**vars(recipe.run), "expdir": folder, "overrides": settings}))
     return json.loads((folder / "run.json").read_text())
 
@@ -173,6 +173,11 @@ def si_snr(estimate, path: str) -> float:
 REFUSED = {
     "best_model_criterion=[[valid,acc,max]]": "there are train log1p_l1, train loss, valid log1p",
     "best_model_criterion=[[train,si_snr,max]]": "train si_snr max is never reported",
+    "best_model_criterion=[valid,loss,min]": r"a list of lists such as \[valid, loss, min\]",
+    "best_model_criterion=null": "best_model_criterion None: a list of lists",
+    "criterions=[log1p_l1]": "a list of groups",
+    "accum_grad=0": "accum_grad 0: 1 or more is wanted",
+    "max_epoch=null": "max_epoch None: 1 or more",
     "scheduler_conf.warmup=3": "no such scheduler: .*warmup",
 }
 
