@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Mapping
 from inspect import signature
+from operator import not_
 from typing import Any
 
 from featnorm_se.errors import FeatnormError
@@ -16,6 +17,8 @@ def _holds(value: Any, kind: type) -> bool:
     return isinstance(value, list) and bool(value) and all(isinstance(x, kind) for x in value)
 
 
+_NOT_IN_USE = (not_, "enhancing would not do it")
+_ALL_DECAY = (not_, "optim_conf.weight_decay is for all weights here")
 _COUNT = (lambda x: isinstance(x, int) and x > 0, "1 or more is wanted")
 # By key, which values are right, and what to tell whoever wrote another.
 _SETTINGS = {
@@ -25,6 +28,11 @@ _SETTINGS = {
     ),
     "criterions": (lambda x: _holds(x, dict), "a list of groups is wanted, as the recipes have"),
     **dict.fromkeys(("accum_grad", "max_epoch"), _COUNT),
+    "init_param": (not_, "it loads files that could run code: give --init"),
+    "use_amp": (not_, "use_amp is separator_conf.precision=bf16 here"),
+    "freeze_steps": (not_, "there is only separator_conf.freeze now"),
+    **dict.fromkeys(("normalize_variance", "normalize_variance_per_ch"), _NOT_IN_USE),
+    **dict.fromkeys(("exclude_weight_decay", "exclude_weight_decay_conf"), _ALL_DECAY),
 }
 
 
@@ -34,9 +42,10 @@ def check_settings(config: Mapping[str, Any], source: str) -> None:
     Raises:
         FeatnormError: such a setting; ``source`` is what the message calls the configuration.
     """
+    settings = {**config.get("separator_conf", {}), **config.get("model_conf", {}), **config}
     for key, (is_right, told) in _SETTINGS.items():
-        if key in config and not is_right(config[key]):
-            raise FeatnormError(f"{source} or --set: {key} {config[key]!r}: {told}")
+        if key in settings and not is_right(settings[key]):
+            raise FeatnormError(f"{source} or --set: {key} {settings[key]!r}: {told}")
 
 
 def check_criteria(args: argparse.Namespace, model: Any) -> None:

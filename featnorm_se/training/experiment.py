@@ -120,17 +120,13 @@ def resolve_config(
     The separator's part is written so that ``config.yaml`` alone builds the model again.
     """
     config = override_config(read_training_config(experiment.config), experiment.overrides)
-    check_settings(config, str(experiment.config))
-    if config.get("init_param"):
-        raise FeatnormError(
-            f"{experiment.config}: init_param loads files that could run code: give --init"
-        )
     options: dict[str, Any] = {"upstream": experiment.upstream, "norm": experiment.norm}
     options["norm_site"] = experiment.norm_site and upstream.resolve_sites(experiment.norm_site)
     named = {key: value for key, value in options.items() if value}
     config["separator_conf"] = {**config.get("separator_conf", {}), **named}
     if initial is not None:
         config = initial.complete(config)
+    check_settings(config, str(experiment.config))
     encoder = config.setdefault("encoder_conf", {})
     config["separator"] = "featnorm"
     config["separator_conf"] = {

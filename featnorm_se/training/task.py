@@ -125,9 +125,6 @@ class FeatNormTask(EnhancementTask):
             weights = copy.deepcopy((initial.separator if initial else upstream).state_dict())
             conf["upstream"] = upstream
         model = super().build_model(argparse.Namespace(**{**vars(args), "separator_conf": conf}))
-        if getattr(args, "use_amp", False):
-            # ESPnet's own is for GPUs only, and bfloat16 needs no scaling of the loss.
-            model.separator.precision, args.use_amp = "bf16", False
         if initial is not None and not resumes:
             model.separator.load_state_dict(weights)
         elif not resumes:

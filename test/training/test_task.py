@@ -39,15 +39,14 @@ def test_training_starts_from_the_upstream_and_survives_init(task, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("conf", "use_amp", "wanted"),
-    [({}, False, "auto"), ({"precision": "tf32"}, False, "tf32"), ({}, True, "bf16")]
-    + [({"bf16": True}, False, "bf16"), ({"bf16": False}, False, "float32")],
+    ("conf", "wanted"),
+    [({}, "auto"), ({"precision": "tf32"}, "tf32")]
+    + [({"bf16": True}, "bf16"), ({"bf16": False}, "float32")],
 )
-def test_one_precision_whatever_a_configuration_calls_it(task, tmp_path, conf, use_amp, wanted):
+def test_one_precision_whatever_a_configuration_calls_it(task, tmp_path, conf, wanted):
     conf = tiny_config("tera_tiny", "none", **conf)["separator_conf"]
-    args = arguments(tmp_path, separator_conf=conf, use_amp=use_amp)
+    args = arguments(tmp_path, separator_conf=conf)
     assert task.build_model(args).separator.precision == wanted
-    assert not args.use_amp  # no scaler of ESPnet's
 
 
 def test_a_resumed_run_does_not_need_what_it_started_from(task, tmp_path):
