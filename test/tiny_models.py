@@ -90,7 +90,6 @@ def training_config(**separator: Any) -> dict[str, Any]:
         "batch_size": 2,
         "num_workers": 0,
         "num_cache_chunks": 4,
-        "seed": 0,
         "valid_iterator_type": "sequence",
         "valid_batch_type": "sorted",
         "best_model_criterion": [["valid", "loss", "min"]],

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from featnorm_se.upstream.base import Upstream
 
 
+_NAMED = ("upstream", "norm", "norm_site")  # options that are part of separator_conf
+
+
 @dataclass(frozen=True)
 class Experiment:
     """What one fine-tuning run is about.
@@ -120,10 +123,17 @@ def resolve_config(
     The separator's part is written so that ``config.yaml`` alone builds the model again.
     """
     config = override_config(read_training_config(experiment.config), experiment.overrides)
-    options: dict[str, Any] = {"upstream": experiment.upstream, "norm": experiment.norm}
-    options["norm_site"] = experiment.norm_site and upstream.resolve_sites(experiment.norm_site)
-    named = {key: value for key, value in options.items() if value}
-    config["separator_conf"] = {**config.get("separator_conf", {}), **named}
+    conf = dict(config.get("separator_conf", {}))
+    named = {key: value for key in _NAMED if (value := getattr(experiment, key))}
+    for held in (conf, named):
+        if "norm_site" in held:
+            held["norm_site"] = upstream.resolve_sites(held["norm_site"])
+    written = {**config, **conf}
+    for key, value in {**named, "seed": experiment.seed, "ngpu": experiment.ngpu}.items():
+        if value != written.get(key, value):
+            told = f"{key} {written[key]!r} does not count, --{key} {value!r} does: give it there"
+            raise FeatnormError(f"{experiment.config} or --set: {told}")
+    config["separator_conf"] = conf | named
     if initial is not None:
         config = initial.complete(config)
     check_settings(config, str(experiment.config))

@@ -182,6 +182,9 @@ REFUSED = {
     "exclude_weight_decay=true": "exclude_weight_decay True: optim_conf.weight_decay is for all",
     "accum_grad=0": "accum_grad 0: 1 or more is wanted",
     "max_epoch=null": "max_epoch None: 1 or more",
+    "seed=1": "seed 1 .* --seed 0",
+    "separator_conf.norm=utterance": "norm 'utterance' .* --norm 'none'",
+    "separator_conf.norm_site=last": r"norm_site \['layer.3'\] .* --norm_site \['projection'\]",
     "scheduler_conf.warmup=3": "no such scheduler: .*warmup",
 }
 
