@@ -227,7 +227,6 @@ def describe(
         "upstream_identity": upstream.identity,
         "norm": model["norm"],
         "norm_site": ",".join(model["norm_site"]) if acts else "",
-        "config_sha256": record.hash_config(config),
         "config": dict(config),
         "statistics": {
             kind: {"file": str(path), "sha256": sha256_file(path)}
