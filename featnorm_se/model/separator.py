@@ -101,10 +101,7 @@ class FeatNormSeparator(AbsSeparator):
             raise FeatnormError(f"no such head: {head!r}; there are {', '.join(HEADS)}")
         self.stft = (n_fft, hop_length, win_length)
         if n_fft // 2 + 1 != input_dim:
-            raise FeatnormError(
-                f"separator_conf.n_fft {n_fft} gives {n_fft // 2 + 1} frequencies, the encoder"
-                f" {input_dim}: give both the same n_fft, hop_length and win_length"
-            )
+            raise FeatnormError(f"separator_conf.n_fft {n_fft}: the encoder has another STFT")
         if isinstance(upstream, str):
             upstream = load_upstream(upstream, "scratch", config=upstream_conf)
         self.upstream = upstream

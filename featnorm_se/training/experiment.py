@@ -25,9 +25,6 @@ if TYPE_CHECKING:
     from featnorm_se.upstream.base import Upstream
 
 
-_NAMED = ("upstream", "norm", "norm_site")  # options that are part of separator_conf
-
-
 @dataclass(frozen=True)
 class Experiment:
     """What one fine-tuning run is about.
@@ -74,13 +71,8 @@ def train(experiment: Experiment) -> None:
     for name in ("upstream_ckpt", "clean_stats", "noisy_stats") if experiment.init else ():
         if value := getattr(experiment, name):
             raise FeatnormError(f"--{name} {value}: leave it out, --init {experiment.init} has it")
-    upstream, initial = load_start(
-        experiment.upstream,
-        experiment.upstream_ckpt,
-        experiment.seed,
-        experiment.upstream_conf_dir,
-        experiment.init,
-    )
+    keys = ("upstream", "upstream_ckpt", "seed", "upstream_conf_dir", "init")
+    upstream, initial = load_start(*(getattr(experiment, key) for key in keys))
     config = resolve_config(experiment, upstream, initial)
     about = describe(experiment, config, upstream)
     if record.is_finished(expdir, about):
@@ -124,7 +116,8 @@ def resolve_config(
     """
     config = override_config(read_training_config(experiment.config), experiment.overrides)
     conf = dict(config.get("separator_conf", {}))
-    named = {key: value for key in _NAMED if (value := getattr(experiment, key))}
+    named = {key: getattr(experiment, key) for key in ("upstream", "norm", "norm_site")}
+    named = {key: value for key, value in named.items() if value}
     for held in (conf, named):
         if "norm_site" in held:
             held["norm_site"] = upstream.resolve_sites(held["norm_site"])

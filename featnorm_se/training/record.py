@@ -123,12 +123,8 @@ def recorded(expdir: Path, fields: Mapping[str, Any]) -> Iterator[None]:
             write_json(path, record)
         raise
     epochs = read_reporter(expdir / CHECKPOINT).stats
-    seconds = (
-        part["time"].total_seconds()
-        for epoch in epochs.values()
-        for part in epoch.values()
-        if "time" in part
-    )
+    parts = (part for epoch in epochs.values() for part in epoch.values())
+    seconds = (part["time"].total_seconds() for part in parts)
     record |= {"finished": _now(), "epochs": len(epochs)}
     record |= {"training_seconds": round(sum(seconds), 1), "result": {"status": "finished"}}
     phase, figure, _ = fields["config"]["best_model_criterion"][0]
@@ -244,9 +240,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
 
 def read_reporter(path: Path) -> Any:
-    """Return ESPnet's ``Reporter`` of a checkpoint.
-
-    Its ``stats`` are the figures of all epochs: by epoch, ``train`` or ``valid``, and name.
+    """Return ESPnet's ``Reporter``, whose ``stats`` are figures by epoch, ``train`` or ``valid``.
 
     Raises:
         FeatnormError: see ``read_checkpoint``.

@@ -205,10 +205,8 @@ def parse_options(config: Mapping[str, Any], source: str) -> argparse.Namespace:
         reason = message.getvalue().strip().rpartition("error: ")[2]
         raise FeatnormError(f"{source} or --set: {reason}") from error
     for key, known in (("optim", optim_classes), ("scheduler", scheduler_classes)):
-        if getattr(args, key) not in (*known, None):
-            raise FeatnormError(
-                f"{source} or --set: {key}: {getattr(args, key)!r} is none of {', '.join(known)}"
-            )
+        if (name := getattr(args, key)) not in (*known, None):
+            raise FeatnormError(f"{source} or --set: {key} {name!r}: none of {', '.join(known)}")
     return args
 
 

@@ -6,7 +6,7 @@ import argparse
 import contextlib
 import dataclasses
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
@@ -46,31 +46,19 @@ class FeatNormTrainer(Trainer):
         return build_dataclass(FeatNormOptions, args)
 
     @staticmethod
-    def resume(
-        checkpoint: str | Path,
-        model: torch.nn.Module,
-        reporter: Any,
-        optimizers: Sequence[torch.optim.Optimizer],
-        schedulers: Sequence[Any],
-        scaler: Any,
-        ngpu: int = 0,
-        strict: bool = True,
-    ) -> None:
+    def resume(checkpoint: str | Path, **parts: Any) -> None:
         """Go on after a checkpoint, as ESPnet does but for the reading, which runs no code.
 
         Raises:
             FeatnormError: the checkpoint is not whole.
         """
         states = record.read_checkpoint(Path(checkpoint))
-        model.load_state_dict(states["model"], strict=strict)
-        reporter.load_state_dict(states["reporter"])
-        for optimizer, state in zip(optimizers, states["optimizers"], strict=True):
-            optimizer.load_state_dict(state)
-        for scheduler, state in zip(schedulers, states["schedulers"], strict=True):
-            if scheduler is not None:
-                scheduler.load_state_dict(state)
-        if scaler is not None and states["scaler"] is not None:
-            scaler.load_state_dict(states["scaler"])
+        parts["model"].load_state_dict(states["model"])
+        parts["reporter"].load_state_dict(states["reporter"])
+        for kind in ("optimizers", "schedulers"):
+            for part, state in zip(parts[kind], states[kind], strict=True):
+                if part is not None:  # there may be no scheduler
+                    part.load_state_dict(state)
 
     @classmethod
     def run(cls, *, trainer_options: FeatNormOptions, **parts: Any) -> None:
@@ -174,8 +162,8 @@ class WatchedBatches:
             yield ids, batch
             separator.has_silence = True
             what = self._not_finite()
-            updated = self.step % self.accum_grad == 0
-            bad = bad + 1 if what else 0 if updated else bad
+            # Between two updates there is no gradient to look at: that ends no count.
+            bad = bad + 1 if what else bad * bool(self.step % self.accum_grad)
             if what and bad == self.max_bad_steps:
                 raise FeatnormError(
                     f"the {what} was not finite in {bad} steps on end, the last in {self.place()}:"

@@ -173,8 +173,8 @@ def si_snr(estimate, path: str) -> float:
 REFUSED = {
     "best_model_criterion=[[valid,acc,max]]": "there are train log1p_l1, train loss, valid log1p",
     "best_model_criterion=[[train,si_snr,max]]": "train si_snr max is never reported",
-    "best_model_criterion=[valid,loss,min]": r"a list of lists such as \[valid, loss, min\]",
-    "best_model_criterion=null": "best_model_criterion None: a list of lists",
+    "best_model_criterion=[valid,loss,min]": r"a list such as \[\[valid, loss, min\]\]",
+    "best_model_criterion=null": "best_model_criterion None: a list such",
     "criterions=[log1p_l1]": "a list of groups",
     "use_amp=true": "use_amp is separator_conf.precision=bf16 here",
     "separator_conf.freeze_steps=3": "freeze_steps 3: there is only separator_conf.freeze now",
