@@ -81,5 +81,5 @@ def check_one_stft(config: Mapping[str, Any]) -> None:
     for group in ("encoder_conf", "separator_conf", "decoder_conf"):
         for key, value in {**dict.fromkeys(STFT), **config[group]}.items():
             if value != wanted.get(key, value) or (key in STFT and value is None):
-                told = f"{group}.{key} {value!r}, not {wanted[key]!r}"
-                raise FeatnormError(f"one plain STFT is needed, the configuration has {told}")
+                told = "unset" if value is None else f"{value!r}, not {wanted[key]!r}"
+                raise FeatnormError(f"one plain STFT is needed: {group}.{key} is {told}")
