@@ -189,7 +189,7 @@ def test_it_trains_and_enhances_as_on_the_processor(corpus, tmp_path, upstream):
     assert 10 * np.log10(np.square(cpu).sum() / np.square(cpu - gpu).sum()) > 50
 
 
-WAYS = ("use_amp=true", "num_workers=2", "accum_grad=2")
+WAYS = ("num_workers=2", "accum_grad=2")
 WAYS += tuple(
     f"separator_conf.{conf}"
     for conf in ("precision=bf16", "precision=float32", "gradient_checkpointing=true", "freeze=all")

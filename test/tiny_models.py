@@ -79,16 +79,17 @@ def training_config(**separator: Any) -> dict[str, Any]:
 
     The upstream and the norm are left for the experiment to name.
     """
-    config = tiny_config("", "", **separator)
+    config = tiny_config("", "")
     for key in ("upstream", "norm"):
         del config["separator_conf"][key]
+    config["separator_conf"] |= separator
     return config | {
         "optim": "adam",
+        "optim_conf": {"lr": 0.001},
         "iterator_type": "chunk",
         "batch_size": 2,
         "num_workers": 0,
         "num_cache_chunks": 4,
-        "seed": 0,
         "valid_iterator_type": "sequence",
         "valid_batch_type": "sorted",
         "best_model_criterion": [["valid", "loss", "min"]],

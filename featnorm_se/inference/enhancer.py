@@ -199,7 +199,8 @@ def _build(config: dict[str, Any]) -> tuple[Any, FeatNormSeparator, Any]:
         from espnet2.enh.encoder.stft_encoder import STFTEncoder
 
     encoder = STFTEncoder(**config["encoder_conf"])
-    separator = FeatNormSeparator(encoder.output_dim, **config["separator_conf"])
+    conf = {k: v for k, v in config["separator_conf"].items() if k != "freeze_steps"}  # of 0.2
+    separator = FeatNormSeparator(encoder.output_dim, **conf)
     return encoder, separator, STFTDecoder(**config["decoder_conf"])
 
 

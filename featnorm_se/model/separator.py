@@ -47,7 +47,6 @@ class FeatNormSeparator(AbsSeparator):
         head: one of ``HEADS``.
         layers, units, dropout: the head's BLSTM.
         freeze: ``none``, ``cnn`` (the convolutional encoder) or ``all`` of the upstream.
-        freeze_steps: leave the upstream as it is for so many training steps.
         upstream_dropout: its dropout; ``None``: as it was pre-trained.
         gradient_checkpointing: less memory in training for more time.
         fast: waveform models by our own arithmetic on s3prl's weights; ``False``: its modules.
@@ -65,7 +64,6 @@ class FeatNormSeparator(AbsSeparator):
             encoder's.
     """
 
-    steps: Tensor
     recorder: Recorder | None = None
 
     def __init__(
@@ -86,7 +84,6 @@ class FeatNormSeparator(AbsSeparator):
         units: int = 256,
         dropout: float = 0.0,
         freeze: str = "none",
-        freeze_steps: int = 0,
         upstream_dropout: float | None = None,
         gradient_checkpointing: bool = False,
         fast: bool = True,
@@ -104,10 +101,7 @@ class FeatNormSeparator(AbsSeparator):
             raise FeatnormError(f"no such head: {head!r}; there are {', '.join(HEADS)}")
         self.stft = (n_fft, hop_length, win_length)
         if n_fft // 2 + 1 != input_dim:
-            raise FeatnormError(
-                f"separator_conf.n_fft {n_fft} gives {n_fft // 2 + 1} frequencies, the encoder"
-                f" {input_dim}: give both the same n_fft, hop_length and win_length"
-            )
+            raise FeatnormError(f"separator_conf.n_fft {n_fft}: the encoder has another STFT")
         if isinstance(upstream, str):
             upstream = load_upstream(upstream, "scratch", config=upstream_conf)
         self.upstream = upstream
@@ -125,10 +119,9 @@ class FeatNormSeparator(AbsSeparator):
             self.weighted_sum = WeightedSum(count, upstream.width, feature_layer_norm)
         sizes = (upstream.width, input_dim, use_spectrum, layers, units, dropout, num_spk)
         self.head = HEADS[head](*sizes)
-        self.freeze_steps = freeze_steps
         self.has_silence = True
         self.precision = check_precision(precision, bf16)
-        self.register_buffer("steps", torch.zeros((), dtype=torch.long))
+        self.register_load_state_dict_pre_hook(_drop_steps)
 
     @property
     def num_spk(self) -> int:
@@ -246,13 +239,12 @@ class FeatNormSeparator(AbsSeparator):
         else:
             kept, counts = self.upstream.extract(wav, samples, self.feature_sites)
             features = self.weighted_sum([kept[site] for site in self.feature_sites])
-        if self.training and self.freeze_steps:
-            # A zero gradient, not a missing one: DDP waits for every parameter's.
-            trains = (self.steps >= self.freeze_steps).to(features.dtype)
-            features = features.detach() + trains * (features - features.detach())
-            self.steps += 1
         upstream = self.upstream
         return to_stft_rate(features, counts, upstream.hop, upstream.offset, self.stft[1], frames)
+
+
+def _drop_steps(_: Any, state: dict[str, Tensor], prefix: str, *__: Any) -> None:
+    state.pop(f"{prefix}steps", None)  # a count that version 0.2 and before kept
 
 
 def invert_stft(

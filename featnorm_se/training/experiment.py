@@ -18,6 +18,7 @@ from featnorm_se.errors import FeatnormError
 from featnorm_se.files import read_json, remove_temporary, sha256_file
 from featnorm_se.names import check_norm
 from featnorm_se.training import record
+from featnorm_se.training.checks import STFT, check_settings
 from featnorm_se.training.initial import InitialModel, load_start
 
 if TYPE_CHECKING:
@@ -70,13 +71,8 @@ def train(experiment: Experiment) -> None:
     for name in ("upstream_ckpt", "clean_stats", "noisy_stats") if experiment.init else ():
         if value := getattr(experiment, name):
             raise FeatnormError(f"--{name} {value}: leave it out, --init {experiment.init} has it")
-    upstream, initial = load_start(
-        experiment.upstream,
-        experiment.upstream_ckpt,
-        experiment.seed,
-        experiment.upstream_conf_dir,
-        experiment.init,
-    )
+    keys = ("upstream", "upstream_ckpt", "seed", "upstream_conf_dir", "init")
+    upstream, initial = load_start(*(getattr(experiment, key) for key in keys))
     config = resolve_config(experiment, upstream, initial)
     about = describe(experiment, config, upstream)
     if record.is_finished(expdir, about):
@@ -119,22 +115,26 @@ def resolve_config(
     The separator's part is written so that ``config.yaml`` alone builds the model again.
     """
     config = override_config(read_training_config(experiment.config), experiment.overrides)
-    if config.get("init_param"):
-        raise FeatnormError(
-            f"{experiment.config}: init_param loads files that could run code: give --init"
-        )
-    options: dict[str, Any] = {"upstream": experiment.upstream, "norm": experiment.norm}
-    options["norm_site"] = experiment.norm_site and upstream.resolve_sites(experiment.norm_site)
-    named = {key: value for key, value in options.items() if value}
-    config["separator_conf"] = {**config.get("separator_conf", {}), **named}
+    conf = dict(config.get("separator_conf", {}))
+    named = {key: getattr(experiment, key) for key in ("upstream", "norm", "norm_site")}
+    named = {key: value for key, value in named.items() if value}
+    for held in (conf, named):
+        if "norm_site" in held:
+            held["norm_site"] = upstream.resolve_sites(held["norm_site"])
+    written = {**config, **conf}
+    for key, value in {**named, "seed": experiment.seed, "ngpu": experiment.ngpu}.items():
+        if value != written.get(key, value):
+            told = f"{key} {written[key]!r} does not count, --{key} {value!r} does: give it there"
+            raise FeatnormError(f"{experiment.config} or --set: {told}")
+    config["separator_conf"] = conf | named
     if initial is not None:
         config = initial.complete(config)
-    stft = ("n_fft", "hop_length", "win_length")
+    check_settings(config, str(experiment.config))
     encoder = config.setdefault("encoder_conf", {})
     config["separator"] = "featnorm"
     config["separator_conf"] = {
         **config["separator_conf"],
-        **{key: value for key, value in encoder.items() if key in stft},
+        **{key: value for key, value in encoder.items() if key in STFT},
         "upstream_conf": {"family": upstream.family, **upstream.config},
     }
     config |= {key: getattr(experiment, key) for key in ("seed", "ngpu", "upstream_ckpt")}
@@ -185,7 +185,9 @@ def read_training_config(path: Path, readers: tuple[Path, ...] = ()) -> dict[str
     """
     if path.resolve() in readers:
         raise FeatnormError(f"{path} is its own base")
-    config = read_config(path)
+    found = read_config(path).items()
+    # A group whose lines are all commented out is none.
+    config = {k: v for k, v in found if v is not None or not k.endswith("_conf")}
     name = config.pop("base", None)
     if name is None:
         return config
@@ -218,7 +220,6 @@ def describe(
         "upstream_identity": upstream.identity,
         "norm": model["norm"],
         "norm_site": ",".join(model["norm_site"]) if acts else "",
-        "config_sha256": record.hash_config(config),
         "config": dict(config),
         "statistics": {
             kind: {"file": str(path), "sha256": sha256_file(path)}

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
+import math
 import os
 import platform
 import re
@@ -63,8 +63,8 @@ def is_finished(expdir: Path, fields: Mapping[str, Any]) -> bool:
         return False  # what trained nothing claims nothing
     found = {key: (before[key], fields.get(key)) for key in _IDENTITY if key in before}
     wrong = {key: pair for key, pair in found.items() if pair[0] != pair[1]}
-    if not wrong and before.get("config_sha256") != fields.get("config_sha256"):
-        wrong = _differences(before.get("config", {}), fields["config"])
+    if not wrong and "config" in before:
+        wrong = _differences(before["config"], fields["config"])
     if wrong:
         if "data_sources" in wrong:
             wrong = {"data": ("of other recordings", "those that are prepared now")}
@@ -76,7 +76,10 @@ def is_finished(expdir: Path, fields: Mapping[str, Any]) -> bool:
             f"{expdir / _NAME} is of a run with {reasons}: give it another --tag or --expdir, or"
             " remove the folder"
         )
-    if before.get("finished") and (before.get("max_epoch") or 0) >= (fields["max_epoch"] or 0):
+    longest = before.get("max_epoch") or 0
+    was, now = (one.get("config", {}).get("patience") or math.inf for one in (before, fields))
+    stopped = before.get("epochs", longest) < longest and now > was  # by a patience of before
+    if before.get("finished") and longest >= (fields["max_epoch"] or 0) and not stopped:
         return True
     if trained:
         mend = "give this run another --tag or --expdir"
@@ -119,13 +122,9 @@ def recorded(expdir: Path, fields: Mapping[str, Any]) -> Iterator[None]:
         with suppress(FeatnormError):  # a full disk must not hide what went wrong
             write_json(path, record)
         raise
-    epochs = read_epochs(expdir / CHECKPOINT)
-    seconds = (
-        part["time"].total_seconds()
-        for epoch in epochs.values()
-        for part in epoch.values()
-        if "time" in part
-    )
+    epochs = read_reporter(expdir / CHECKPOINT).stats
+    parts = (part for epoch in epochs.values() for part in epoch.values())
+    seconds = (part["time"].total_seconds() for part in parts)
     record |= {"finished": _now(), "epochs": len(epochs)}
     record |= {"training_seconds": round(sum(seconds), 1), "result": {"status": "finished"}}
     phase, figure, _ = fields["config"]["best_model_criterion"][0]
@@ -137,13 +136,8 @@ def recorded(expdir: Path, fields: Mapping[str, Any]) -> Iterator[None]:
     write_json(path, record)
 
 
-def hash_config(config: Mapping[str, Any]) -> str:
-    """Return a hash of what is trained; how long it is trained may change when it goes on."""
-    return hashlib.sha256(json.dumps(_settings(config), sort_keys=True).encode()).hexdigest()
-
-
 def _settings(config: Mapping[str, Any]) -> Any:
-    """Return what says what is trained, as JSON holds it."""
+    """Return what says what is trained, as JSON holds it; for how long may change."""
     kept = {key: value for key, value in config.items() if key not in (*LENGTH, *_PLACES)}
     return json.loads(json.dumps(kept, default=str))
 
@@ -245,8 +239,8 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     return states
 
 
-def read_epochs(path: Path) -> dict[int, dict[str, dict[str, Any]]]:
-    """Return the figures of all epochs in a checkpoint: by epoch, ``train`` or ``valid``, and name.
+def read_reporter(path: Path) -> Any:
+    """Return ESPnet's ``Reporter``, whose ``stats`` are figures by epoch, ``train`` or ``valid``.
 
     Raises:
         FeatnormError: see ``read_checkpoint``.
@@ -255,4 +249,4 @@ def read_epochs(path: Path) -> dict[int, dict[str, dict[str, Any]]]:
 
     reporter = Reporter()  # it knows its own file: how times are kept differs between versions
     reporter.load_state_dict(read_checkpoint(path)["reporter"])
-    return dict(reporter.stats)
+    return reporter

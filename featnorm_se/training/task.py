@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import copy
 import io
+import math
 from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
@@ -29,6 +30,7 @@ from featnorm_se.model.loss import CRITERIONS
 from featnorm_se.model.separator import FeatNormSeparator
 from featnorm_se.names import LEVEL_SITE
 from featnorm_se.statistics import FeatureStats
+from featnorm_se.training.checks import check_criteria, check_one_stft
 from featnorm_se.training.initial import InitialModel, load_start
 from featnorm_se.training.record import CHECKPOINT
 from featnorm_se.training.trainer import Batch, FeatNormTrainer
@@ -123,12 +125,8 @@ class FeatNormTask(EnhancementTask):
             weights = copy.deepcopy((initial.separator if initial else upstream).state_dict())
             conf["upstream"] = upstream
         model = super().build_model(argparse.Namespace(**{**vars(args), "separator_conf": conf}))
-        if getattr(args, "use_amp", False):
-            # ESPnet's own is for GPUs only, and bfloat16 needs no scaling of the loss.
-            model.separator.precision, args.use_amp = "bf16", False
         if initial is not None and not resumes:
-            # All of it but the count of steps, which `freeze_steps` is held against.
-            model.separator.load_state_dict(weights | {"steps": model.separator.steps})
+            model.separator.load_state_dict(weights)
         elif not resumes:
             model.separator.start_from(weights, *_statistics(model.separator, args))
         return model
@@ -153,7 +151,9 @@ class FeatNormTask(EnhancementTask):
         # The weights of `mix` are new, so they learn at the head's rate.
         slow = [p for n, p in trained if n.startswith(prefix) and ".norms." not in n]
         fast = [p for n, p in trained if not n.startswith(prefix) or ".norms." in n]
-        conf = {"lr": 1e-3, **args.optim_conf}
+        conf = dict(args.optim_conf)
+        if conf.get("lr") is None:  # another `optim` than the YAML's leaves its conf behind
+            raise FeatnormError(f"optim {args.optim} has no rate: --set optim_conf.lr=1e-4, say")
         groups: list[dict[str, Any]] = [{"params": fast}]
         if slow:
             groups.append({"params": slow, "lr": conf["lr"] * args.upstream_lr_scale})
@@ -205,10 +205,8 @@ def parse_options(config: Mapping[str, Any], source: str) -> argparse.Namespace:
         reason = message.getvalue().strip().rpartition("error: ")[2]
         raise FeatnormError(f"{source} or --set: {reason}") from error
     for key, known in (("optim", optim_classes), ("scheduler", scheduler_classes)):
-        if getattr(args, key) not in (*known, None):
-            raise FeatnormError(
-                f"{source} or --set: {key}: {getattr(args, key)!r} is none of {', '.join(known)}"
-            )
+        if (name := getattr(args, key)) not in (*known, None):
+            raise FeatnormError(f"{source} or --set: {key} {name!r}: none of {', '.join(known)}")
     return args
 
 
@@ -229,45 +227,13 @@ def build_parts(
         part = "scheduler"
         if args.scheduler:
             scheduler_classes[args.scheduler](*optimizers, **args.scheduler_conf)
+            head, *slow = (group["lr"] for group in optimizers[0].param_groups)
+            if slow and not math.isclose(slow[0], head * args.upstream_lr_scale):
+                told = "sets one rate for the whole model: upstream_lr_scale has to be 1 with it"
+                raise FeatnormError(f"{source}: scheduler {args.scheduler} {told}")
     except (AttributeError, KeyError, TypeError, ValueError) as error:  # a key or value of *_conf
         raise FeatnormError(f"{source}: no such {part}: {error}") from error
     return model
-
-
-def check_criteria(args: argparse.Namespace, model: Any) -> None:
-    """Check that training will report the figures that choose the best epoch or end it.
-
-    Raises:
-        FeatnormError: one is not; the message lists those that are.
-    """
-    criterions = [wrapper.criterion for wrapper in model.loss_wrappers]
-    trained = [one.name for one in criterions if not getattr(one, "only_for_test", False)]
-    known = {f"train {name}" for name in ("loss", *trained)}
-    known |= {f"valid {name}" for name in ("loss", *(one.name for one in criterions))}
-    asked = [("best_model_criterion", words) for words in args.best_model_criterion]
-    asked.append(("early_stopping_criterion", args.early_stopping_criterion))
-    asked.append(("val_scheduler_criterion", [*args.val_scheduler_criterion, "min"]))
-    for key, words in asked:
-        *figure, mode = map(str, words)
-        if " ".join(figure) not in known or mode not in ("min", "max"):
-            raise FeatnormError(
-                f"{key}: {' '.join(map(str, words))} is never reported; there are"
-                f" {', '.join(sorted(known))}, each min or max"
-            )
-
-
-def check_one_stft(config: Mapping[str, Any]) -> None:
-    """Check that encoder, separator and decoder name the same STFT.
-
-    Raises:
-        FeatnormError: they do not; the message has the values.
-    """
-    groups = ("encoder_conf", "separator_conf", "decoder_conf")
-    for key in ("n_fft", "hop_length", "win_length"):
-        values = {group: (config.get(group) or {}).get(key) for group in groups}
-        if len(set(values.values())) != 1 or None in values.values():
-            found = ", ".join(f"{group}.{key} {value}" for group, value in values.items())
-            raise FeatnormError(f"one STFT is needed, the configuration has {found}")
 
 
 def _statistics(separator: FeatNormSeparator, args: argparse.Namespace) -> list[FeatureStats]:

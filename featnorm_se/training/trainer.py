@@ -6,19 +6,20 @@ import argparse
 import contextlib
 import dataclasses
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
+from espnet2.main_funcs.average_nbest_models import average_nbest_models
 from espnet2.train.distributed_utils import DistributedOption
 from espnet2.train.trainer import Trainer, TrainerOptions
 from espnet2.utils.build_dataclass import build_dataclass
 
 from featnorm_se.errors import FeatnormError
 from featnorm_se.model.recorded import Recorder
-from featnorm_se.training.record import begin_saving, end_saving, read_checkpoint
+from featnorm_se.training import record
 from featnorm_se.upstream.batching import may_hold_silence
 
 Batch = tuple[list[str], dict[str, torch.Tensor]]
@@ -45,31 +46,19 @@ class FeatNormTrainer(Trainer):
         return build_dataclass(FeatNormOptions, args)
 
     @staticmethod
-    def resume(
-        checkpoint: str | Path,
-        model: torch.nn.Module,
-        reporter: Any,
-        optimizers: Sequence[torch.optim.Optimizer],
-        schedulers: Sequence[Any],
-        scaler: Any,
-        ngpu: int = 0,
-        strict: bool = True,
-    ) -> None:
+    def resume(checkpoint: str | Path, **parts: Any) -> None:
         """Go on after a checkpoint, as ESPnet does but for the reading, which runs no code.
 
         Raises:
             FeatnormError: the checkpoint is not whole.
         """
-        states = read_checkpoint(Path(checkpoint))
-        model.load_state_dict(states["model"], strict=strict)
-        reporter.load_state_dict(states["reporter"])
-        for optimizer, state in zip(optimizers, states["optimizers"], strict=True):
-            optimizer.load_state_dict(state)
-        for scheduler, state in zip(schedulers, states["schedulers"], strict=True):
-            if scheduler is not None:
-                scheduler.load_state_dict(state)
-        if scaler is not None and states["scaler"] is not None:
-            scaler.load_state_dict(states["scaler"])
+        states = record.read_checkpoint(Path(checkpoint))
+        parts["model"].load_state_dict(states["model"])
+        parts["reporter"].load_state_dict(states["reporter"])
+        for kind in ("optimizers", "schedulers"):
+            for part, state in zip(parts[kind], states[kind], strict=True):
+                if part is not None:  # there may be no scheduler
+                    part.load_state_dict(state)
 
     @classmethod
     def run(cls, *, trainer_options: FeatNormOptions, **parts: Any) -> None:
@@ -85,7 +74,8 @@ class FeatNormTrainer(Trainer):
             super().run(trainer_options=trainer_options, **parts)
         separator.recorder = None
         if _is_first(parts["distributed_option"]):
-            end_saving(Path(trainer_options.output_dir))
+            _average_anew(trainer_options)
+            record.end_saving(Path(trainer_options.output_dir))
 
     @classmethod
     def train_one_epoch(
@@ -97,13 +87,14 @@ class FeatNormTrainer(Trainer):
             FeatnormError: no batch, or losses or gradients that are not finite.
         """
         if _is_first(parts["distributed_option"]):
-            end_saving(Path(options.output_dir))
-        bad_steps = 0 if options.no_forward_run else options.max_bad_steps
+            record.end_saving(Path(options.output_dir))
+        for optimizer in parts["optimizers"]:  # of steps after the last epoch's last update
+            optimizer.zero_grad()
         watched = WatchedBatches(
             iterator,
             parts["reporter"],
             parts["model"],
-            bad_steps,
+            options.max_bad_steps,
             options.accum_grad,
             ahead=options.ngpu > 0,
         )
@@ -126,7 +117,7 @@ class FeatNormTrainer(Trainer):
         watched = WatchedBatches(iterator, parts["reporter"], parts["model"])
         super().validate_one_epoch(iterator=watched, options=options, **parts)
         if _is_first(parts["distributed_option"]):
-            begin_saving(Path(options.output_dir))
+            record.begin_saving(Path(options.output_dir))
 
 
 @dataclasses.dataclass
@@ -171,7 +162,8 @@ class WatchedBatches:
             yield ids, batch
             separator.has_silence = True
             what = self._not_finite()
-            bad = bad + 1 if what else 0
+            # Between two updates there is no gradient to look at: that ends no count.
+            bad = bad + 1 if what else bad * bool(self.step % self.accum_grad)
             if what and bad == self.max_bad_steps:
                 raise FeatnormError(
                     f"the {what} was not finite in {bad} steps on end, the last in {self.place()}:"
@@ -229,6 +221,23 @@ def one_ahead(items: Iterable[Item]) -> Iterator[Item]:
             coming = pool.submit(next, iterator, None)
             yield item
             item = coming.result()
+
+
+def _average_anew(options: FeatNormOptions) -> None:
+    """Write each average of epochs by a call of its own, where ESPnet's one call wrote several.
+
+    It adds up in the weights of the first epoch, which it keeps for the averages to come.
+    """
+    numbers = options.keep_nbest_models
+    numbers = [numbers] if isinstance(numbers, int) else sorted(numbers)
+    if len(numbers) * len(options.best_model_criterion) < 2:
+        return
+    folder = Path(options.output_dir)
+    reporter = record.read_reporter(folder / record.CHECKPOINT)
+    for criterion in options.best_model_criterion:
+        for number in numbers:  # the largest that there are epochs for is `ave.pth`
+            if number <= reporter.get_epoch():
+                average_nbest_models(folder, reporter, [criterion], number)
 
 
 def _is_first(option: DistributedOption) -> bool:

@@ -106,21 +106,6 @@ def test_weighted_sum_takes_every_layer(layer_norm):
             )
 
 
-def test_freeze_steps_leave_the_upstream_as_it_is_and_then_train_it():
-    separator = build("tera_tiny", "none", freeze_steps=1).train()
-    spectrum, lengths = spectra()
-    largest = []
-    for _ in range(2):
-        separator.zero_grad()
-        separator(spectrum, lengths)[0][0].abs().sum().backward()
-        grads = [p.grad for p in separator.upstream.parameters() if p.requires_grad]
-        assert all(grad is not None for grad in grads)
-        largest.append(max(grad.abs().max().item() for grad in grads))
-    assert largest[0] == 0
-    assert largest[1] > 0
-    assert int(separator.state_dict()["steps"]) == 2
-
-
 def test_a_model_of_a_recipes_own_upstream_is_built_without_the_recipe():
     upstream = load_upstream("tera_tiny", "scratch")
     config = {"family": upstream.family, **upstream.config}
@@ -203,7 +188,7 @@ def test_a_training_step_reads_and_copies_nothing(upstream, norm, monkeypatch):
     """Nothing can be read from the device ``meta``: item, tolist, nonzero, equal ... all fail."""
     monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())  # meta has none
     monkeypatch.setattr(torch, "is_autocast_enabled", lambda _: False)
-    separator = build(upstream, norm, freeze_steps=2).train().to("meta")
+    separator = build(upstream, norm).train().to("meta")
     separator.head.blstm = Quick()
     separator.has_silence = False
     spectrum, lengths = spectra((6400, 6400))

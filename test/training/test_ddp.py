@@ -102,10 +102,7 @@ def run_one_of_two(rank: int, pipe: Any, config: dict[str, Any], folder: Path) -
 
 # Every upstream, every norm, and every way to train one that changes which weights learn.
 CASES = [(upstream, norm, {}) for upstream, norm in zip(UPSTREAMS, NORMS, strict=True)]
-CASES += [
-    ("wavlm_tiny", "utterance", conf)
-    for conf in ({"freeze": "cnn"}, {"freeze": "all"}, {"freeze_steps": 1})
-]
+CASES += [("wavlm_tiny", "utterance", conf) for conf in ({"freeze": "cnn"}, {"freeze": "all"})]
 CASES += [
     ("wavlm_tiny", "mix", {"feature": "weighted_sum"}),
     ("hubert_tiny", "utterance", {"gradient_checkpointing": True}),

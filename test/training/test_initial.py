@@ -53,7 +53,7 @@ def weights(folder: Path, name: str = "valid.loss.best.pth") -> dict[str, torch.
     [
         ("corpus", {"norm_site": ["frontend", "last"]}),
         ("level", {"feature": "weighted_sum", "feature_layer_norm": True}),
-        ("mix", {"use_spectrum": False, "freeze_steps": 5}),
+        ("mix", {"use_spectrum": False}),
     ],
 )
 def test_all_of_the_model_is_taken_over(tmp_path, packed, norm, conf):
@@ -62,9 +62,13 @@ def test_all_of_the_model_is_taken_over(tmp_path, packed, norm, conf):
     init = save_tiny(tmp_path / "old", norm=norm, **conf)
     state = weights(init)
     for key in state:
-        if "norms." in key or key.endswith(("level_db", "steps")):
+        if "norms." in key or key.endswith("level_db"):
             state[key] = torch.full_like(state[key], 7)
-    torch.save(state, init / "valid.loss.best.pth")
+    # As version 0.2 wrote it.
+    torch.save(state | {"separator.steps": torch.tensor(7)}, init / "valid.loss.best.pth")
+    text = (init / "config.yaml").read_text()
+    old = text.replace("separator_conf:\n", "separator_conf:\n  freeze_steps: 5\n")
+    (init / "config.yaml").write_text(old)
     if packed:
         pack(init, tmp_path / "old.zip")
         init = tmp_path / "old.zip"
@@ -82,7 +86,6 @@ def test_all_of_the_model_is_taken_over(tmp_path, packed, norm, conf):
     for separator in (FeatNormTask.build_model(args, *p).separator for p in ((), parts)):
         found = separator.state_dict()
         assert found.keys() == {key.removeprefix("separator.") for key in state}
-        assert int(found.pop("steps")) == 0
         for key, value in found.items():
             assert torch.equal(value, state[f"separator.{key}"]), key
         assert not any(p.requires_grad for p in separator.upstream.model.parameters())
@@ -103,7 +106,7 @@ def test_a_cut_run_goes_on_from_itself(place, tmp_path):
             assert all(torch.equal(found[key], wanted[key]) for key in wanted)
     old, new = weights(init), weights(cut)
     moved = {key for key, value in old.items() if not torch.equal(value, new[key])}
-    assert moved and all(key.startswith(("separator.head.", "separator.steps")) for key in moved)
+    assert moved and all(key.startswith("separator.head.") for key in moved)
     record = json.loads((cut / "run.json").read_text())
     digest = f"sha256:{sha256_file(init / 'valid.loss.best.pth')}"
     assert record["init"] == {"model": str(init), "weights": digest}

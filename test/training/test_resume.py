@@ -128,7 +128,7 @@ def test_a_finished_run_is_left_alone_until_more_epochs_are_asked_for(recipe, tm
 
 
 def trained(recipe, folder: Path, *overrides: str, epochs: int = 2) -> dict:
-    settings = [*overrides, f"max_epoch={epochs}"]
+    settings = [f"max_epoch={epochs}", *overrides]
     train(Experiment(**{**vars(recipe.run), "expdir": folder, "overrides": settings}))
     return json.loads((folder / "run.json").read_text())
 
@@ -137,8 +137,8 @@ def trained(recipe, folder: Path, *overrides: str, epochs: int = 2) -> dict:
     ("phase", "figure", "mode"), [("valid", "si_snr", "max"), ("train", "loss", "min")]
 )
 def test_the_configured_figure_chooses_the_best_model(recipe, tmp_path, phase, figure, mode):
-    setting = f"best_model_criterion=[[{phase},{figure},{mode}]]"
-    record = trained(recipe, tmp_path / "exp", setting, "keep_nbest_models=9", epochs=3)
+    setting = f"best_model_criterion=[[{phase},{figure},{mode}],[valid,loss,min]]"
+    record = trained(recipe, tmp_path / "exp", setting, "keep_nbest_models=[9,3,2]", epochs=3)
     stats = read_checkpoint(tmp_path / "exp" / "checkpoint.pth")["reporter"]["stats"]
     values = {epoch: stats[epoch][phase][figure] for epoch in stats}
     best = (max if mode == "max" else min)(values, key=values.__getitem__)
@@ -147,6 +147,14 @@ def test_the_configured_figure_chooses_the_best_model(recipe, tmp_path, phase, f
     _, weights = read_model(tmp_path / "exp")
     wanted = torch.load(tmp_path / "exp" / f"{best}epoch.pth", weights_only=True)
     assert all(torch.equal(weights[key], value) for key, value in wanted.items())
+    key, order = "separator.head.mask.weight", sorted(values, key=values.__getitem__)
+    order = order[::-1] if mode == "max" else order
+    for count in (2, 3):  # each average is of its own epochs, whichever was made before it
+        epochs = [torch.load(tmp_path / "exp" / f"{n}epoch.pth")[key] for n in order[:count]]
+        for name in (f"{phase}.{figure}", "valid.loss")[: count - 1]:
+            mean = torch.load(tmp_path / "exp" / f"{name}.ave_{count}best.pth")[key]
+            torch.testing.assert_close(mean, sum(epochs) / count)
+    assert os.readlink(tmp_path / "exp" / "valid.loss.ave.pth") == "valid.loss.ave_3best.pth"
     if figure == "si_snr":  # a figure in dB, and no part of the loss
         assert stats[best]["valid"]["loss"] == stats[best]["valid"]["log1p_l1"]
         enhancer, clean = Enhancer.from_pretrained(tmp_path / "exp"), recipe.run.valid_dir
@@ -165,6 +173,18 @@ def si_snr(estimate, path: str) -> float:
 REFUSED = {
     "best_model_criterion=[[valid,acc,max]]": "there are train log1p_l1, train loss, valid log1p",
     "best_model_criterion=[[train,si_snr,max]]": "train si_snr max is never reported",
+    "best_model_criterion=[valid,loss,min]": r"a list such as \[\[valid, loss, min\]\]",
+    "best_model_criterion=null": "best_model_criterion None: a list such",
+    "criterions=[log1p_l1]": "a list of groups",
+    "use_amp=true": "use_amp is separator_conf.precision=bf16 here",
+    "separator_conf.freeze_steps=3": "freeze_steps 3: there is only separator_conf.freeze now",
+    "model_conf.normalize_variance=true": "normalize_variance True: enhancing would not do it",
+    "exclude_weight_decay=true": "exclude_weight_decay True: optim_conf.weight_decay is for all",
+    "accum_grad=0": "accum_grad 0: 1 or more is wanted",
+    "max_epoch=null": "max_epoch None: 1 or more",
+    "seed=1": "seed 1 .* --seed 0",
+    "separator_conf.norm=utterance": "norm 'utterance' .* --norm 'none'",
+    "separator_conf.norm_site=last": r"norm_site \['layer.3'\] .* --norm_site \['projection'\]",
     "scheduler_conf.warmup=3": "no such scheduler: .*warmup",
 }
 

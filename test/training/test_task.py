@@ -5,7 +5,7 @@ import argparse
 import numpy as np
 import pytest
 import torch
-from tiny_models import save_tiny, tiny_config
+from tiny_models import save_tiny, tiny_config, training_config
 
 from featnorm_se import Enhancer
 from featnorm_se.errors import FeatnormError
@@ -39,15 +39,14 @@ def test_training_starts_from_the_upstream_and_survives_init(task, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("conf", "use_amp", "wanted"),
-    [({}, False, "auto"), ({"precision": "tf32"}, False, "tf32"), ({}, True, "bf16")]
-    + [({"bf16": True}, False, "bf16"), ({"bf16": False}, False, "float32")],
+    ("conf", "wanted"),
+    [({}, "auto"), ({"precision": "tf32"}, "tf32")]
+    + [({"bf16": True}, "bf16"), ({"bf16": False}, "float32")],
 )
-def test_one_precision_whatever_a_configuration_calls_it(task, tmp_path, conf, use_amp, wanted):
+def test_one_precision_whatever_a_configuration_calls_it(task, tmp_path, conf, wanted):
     conf = tiny_config("tera_tiny", "none", **conf)["separator_conf"]
-    args = arguments(tmp_path, separator_conf=conf, use_amp=use_amp)
+    args = arguments(tmp_path, separator_conf=conf)
     assert task.build_model(args).separator.precision == wanted
-    assert not args.use_amp  # no scaler of ESPnet's
 
 
 def test_a_resumed_run_does_not_need_what_it_started_from(task, tmp_path):
@@ -72,6 +71,33 @@ def test_two_learning_rates(task, tmp_path, freeze):
     assert len(optimizer.param_groups) == (2 if freeze == "none" else 1)
 
 
+ONE_RATE = {
+    "cycliclr": {"base_lr": 1e-5, "max_lr": 1.0, "cycle_momentum": False},
+    "onecyclelr": {"max_lr": 1.0, "total_steps": 9},
+    "piecewiselinearwarmuplr": {"warmup_steps_list": [0, 9], "warmup_lr_list": [0.0, 1.0]},
+    "exponentialdecaywarmup": {"max_lr": 1, "min_lr": 0.1, "total_steps": 9, "warmup_steps": 3},
+    "cosineannealingwarmuprestarts": {"first_cycle_steps": 9, "max_lr": 1.0, "min_lr": 0.1},
+}
+REFUSED = [
+    ({"scheduler": name, "scheduler_conf": conf}, f"{name} sets one rate .* upstream_lr_scale")
+    for name, conf in ONE_RATE.items()
+]
+REFUSED += [({"optim": "adamw", "optim_conf": {}}, "adamw has no rate: --set optim_conf.lr=")]
+
+
+@pytest.mark.parametrize(("changes", "told"), REFUSED)
+def test_what_would_not_be_heeded_is_refused(task, tmp_path, changes, told):
+    from featnorm_se.training.task import build_parts, parse_options
+    from featnorm_se.upstream import load_upstream
+
+    config = training_config(upstream="tera_tiny", norm="none") | changes
+    config |= {"output_dir": str(tmp_path), "resume": True}
+    upstream = load_upstream("tera_tiny", "scratch")
+    with pytest.raises(FeatnormError, match=told) as error:
+        build_parts(parse_options(config, "x.yaml"), "x.yaml", upstream, None)
+    assert "\n" not in str(error.value)
+
+
 def test_the_same_seed_gives_the_loss_a_gradient_everywhere(task, tmp_path):
     model = task.build_model(arguments(tmp_path)).train()
     torch.manual_seed(0)
@@ -87,8 +113,14 @@ def test_the_same_seed_gives_the_loss_a_gradient_everywhere(task, tmp_path):
 def test_one_stft_is_held(task, tmp_path, part):
     config = tiny_config("tera_tiny", "none")
     config[part] = {**config[part], "hop_length": 128}
-    with pytest.raises(FeatnormError, match=rf"{part}\.hop_length 128"):
+    with pytest.raises(FeatnormError, match=r"hop_length is (128, not 160|160, not 128)"):
         task.build_model(arguments(tmp_path, **config))
+    config[part]["hop_length"] = 160
+    if part != "separator_conf":
+        for key, value in (("window", "hamming"), ("normalized", True), ("center", False)):
+            conf = {**config[part], "default_fs": 16000, key: value}
+            with pytest.raises(FeatnormError, match=rf"{part}\.{key} is {value!r}, not "):
+                task.build_model(arguments(tmp_path, **config | {part: conf}))
 
 
 def test_missing_statistics_are_named(task, tmp_path):

@@ -97,8 +97,19 @@ def test_an_endless_gradient_of_a_finite_loss_is_named(espnet, tmp_path):
         run(espnet, tmp_path, batches(1, 1, 1, 1), model=model)
 
 
+def test_what_an_epoch_leaves_over_is_in_no_update_of_the_next(espnet, tmp_path):
+    model, fresh = espnet.Line(), espnet.Line()
+    run(espnet, tmp_path, batches(1, 1, 9), model=model, accum_grad=2)  # 9 is in no update
+    fresh.load_state_dict(model.state_dict())
+    for one in (model, fresh):
+        run(espnet, tmp_path, batches(1, 1), model=one, accum_grad=2)
+    assert torch.equal(model.weight, fresh.weight)
+
+
 def test_bad_gradients_are_counted_at_updates(espnet, tmp_path):
     assert run(espnet, tmp_path, batches(*[1] * 8), accum_grad=4) is False
+    with pytest.raises(FeatnormError, match=r"in 3 steps on end, the last in epoch 1, step 6 "):
+        run(espnet, tmp_path, batches(1, NAN, 1, NAN, 1, NAN, 1, 1), accum_grad=2)
     with pytest.raises(FeatnormError, match="no step of epoch 1"):
         run(espnet, tmp_path, batches(NAN, 1), limit=9, accum_grad=2)
 

@@ -87,9 +87,9 @@ def _losses(folder: Path) -> list[tuple[int, float]]:
     path = folder / "checkpoint.pth"
     if not path.is_file():
         return read_curves(folder).get("valid", [])
-    from featnorm_se.training.record import read_epochs
+    from featnorm_se.training.record import read_reporter
 
-    stats = read_epochs(path)
+    stats = read_reporter(path).stats
     return [(epoch, float(told["valid"]["loss"])) for epoch, told in sorted(stats.items())]
 
 

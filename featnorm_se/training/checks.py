@@ -1,0 +1,85 @@
+"""What a training configuration must not say, beyond what ESPnet's options refuse."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from inspect import signature
+from operator import not_
+from typing import Any
+
+from featnorm_se.errors import FeatnormError
+
+STFT = ("n_fft", "hop_length", "win_length")
+
+
+def _holds(value: Any, kind: type) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(x, kind) for x in value)
+
+
+_NOT_IN_USE = (not_, "enhancing would not do it")
+_ALL_DECAY = (not_, "optim_conf.weight_decay is for all weights here")
+_FIGURES = "a list such as [[valid, loss, min]] is wanted"
+_COUNT = (lambda x: isinstance(x, int) and x > 0, "1 or more is wanted")
+# By key, which values are right, and what to tell whoever wrote another.
+_SETTINGS = {
+    "best_model_criterion": (lambda x: _holds(x, list) and {*map(len, x)} == {3}, _FIGURES),
+    "criterions": (lambda x: _holds(x, dict), "a list of groups is wanted, as the recipes have"),
+    **dict.fromkeys(("accum_grad", "max_epoch"), _COUNT),
+    "init_param": (not_, "it loads files that could run code: give --init"),
+    "use_amp": (not_, "use_amp is separator_conf.precision=bf16 here"),
+    "freeze_steps": (not_, "there is only separator_conf.freeze now"),
+    **dict.fromkeys(("normalize_variance", "normalize_variance_per_ch"), _NOT_IN_USE),
+    **dict.fromkeys(("exclude_weight_decay", "exclude_weight_decay_conf"), _ALL_DECAY),
+}
+
+
+def check_settings(config: Mapping[str, Any], source: str) -> None:
+    """Check what would fail late, or be left out in silence.
+
+    Raises:
+        FeatnormError: such a setting; ``source`` is what the message calls the configuration.
+    """
+    settings = {**config.get("separator_conf", {}), **config.get("model_conf", {}), **config}
+    for key, (is_right, told) in _SETTINGS.items():
+        if key in settings and not is_right(settings[key]):
+            raise FeatnormError(f"{source} or --set: {key} {settings[key]!r}: {told}")
+
+
+def check_criteria(args: argparse.Namespace, model: Any) -> None:
+    """Check that training will report the figures that choose the best epoch or end it.
+
+    Raises:
+        FeatnormError: one is not; the message lists those that are.
+    """
+    criterions = [wrapper.criterion for wrapper in model.loss_wrappers]
+    trained = [one.name for one in criterions if not getattr(one, "only_for_test", False)]
+    known = {f"train {name}" for name in ("loss", *trained)}
+    known |= {f"valid {name}" for name in ("loss", *(one.name for one in criterions))}
+    asked = [("best_model_criterion", words) for words in args.best_model_criterion]
+    asked.append(("early_stopping_criterion", args.early_stopping_criterion))
+    asked.append(("val_scheduler_criterion", [*args.val_scheduler_criterion, "min"]))
+    for key, words in asked:
+        *figure, mode = map(str, words)
+        if " ".join(figure) not in known or mode not in ("min", "max"):
+            raise FeatnormError(
+                f"{key}: {' '.join(map(str, words))} is never reported; there are"
+                f" {', '.join(sorted(known))}, each min or max"
+            )
+
+
+def check_one_stft(config: Mapping[str, Any]) -> None:
+    """Check that all parts have one STFT, and the kind of it that the separator inverts.
+
+    Raises:
+        FeatnormError: they have not; the message names the key.
+    """
+    from espnet2.enh.encoder.stft_encoder import STFTEncoder
+
+    wanted = {key: one.default for key, one in signature(STFTEncoder).parameters.items()}
+    wanted |= {key: config["encoder_conf"].get(key) for key in STFT}
+    for group in ("encoder_conf", "separator_conf", "decoder_conf"):
+        for key, value in {**dict.fromkeys(STFT), **config[group]}.items():
+            if value != wanted.get(key, value) or (key in STFT and value is None):
+                told = "unset" if value is None else f"{value!r}, not {wanted[key]!r}"
+                raise FeatnormError(f"one plain STFT is needed: {group}.{key} is {told}")
