@@ -1,6 +1,7 @@
 """Stage 1 on a small corpus in VoiceBank-DEMAND's folders, through its command."""
 
 import json
+import os
 import zipfile
 from pathlib import Path
 
@@ -408,3 +409,35 @@ def test_other_recordings_in_the_same_place_are_told(root: Path, capsys) -> None
     write(root / "clean_testset_wav" / "p232_001.wav", 0.2 * np.sin(np.arange(3200)))
     assert prepare(root) == 0
     assert "held other recordings, which these replace" in capsys.readouterr().err
+
+
+def wide(corpus: Path, level: float) -> list[str]:
+    """A corpus in folders, of 48 kHz and of the same names and times whatever its level."""
+    for name in ("train", "valid", "test"):
+        for kind in ("noisy", "clean"):
+            path = corpus / name / kind / f"{name}_1.wav"
+            write(path, level + 0.01 * np.sin(np.arange(9600)), 48000)
+            os.utime(path, (1e9, 1e9))
+    return ["--corpus", "folders", "--db_root", str(corpus), "--nj", "1"]
+
+
+def heard(data: Path) -> float:
+    return round(float(read_audio(read_scp(data / "test" / "wav.scp")["test_1"])[1600]), 1)
+
+
+def test_a_corpus_is_never_cleared_or_written_over(tmp_path: Path, capsys) -> None:
+    options = [*wide(tmp_path / "corp", 0.1), "--output", str(tmp_path / "d")]
+    wide(tmp_path / "dump" / "wav16k", 0.2)  # as somebody else's folder is: not ours to clear
+    assert run(main, [*options, "--wav_dir", str(tmp_path / "corp")]) == 1
+    assert "noisy/train_1.wav lies where converted files go" in capsys.readouterr().err
+    assert soundfile.info(tmp_path / "corp" / "test" / "noisy" / "test_1.wav").frames == 9600
+    other = tmp_path / "dump" / "wav16k" / "test" / "mine.wav"
+    write(other, np.zeros(9))
+    assert run(main, options) == 0 and other.is_file()
+
+
+def test_a_copy_of_another_source_of_that_name_and_time_is_not_taken(tmp_path: Path) -> None:
+    for level in (0.1, 0.3):
+        corpus = wide(tmp_path / str(level), level)
+        assert run(main, [*corpus, "--output", str(tmp_path / "data")]) == 0
+        assert heard(tmp_path / "data") == level
