@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -48,7 +49,7 @@ def prepare_sets(
     Args:
         sets: what to prepare, by name. Whoever puts a command in a pair has been allowed to run it.
         output: gets a data directory a set, and the record ``prepare.json``.
-        wav_dir: the folder of the converted files.
+        wav_dir: gets a folder of converted files for each output.
         nj: processes.
         skip_bad: leave bad pairs out.
 
@@ -61,14 +62,16 @@ def prepare_sets(
             no good one, an utterance is in two sets, or another run is at work there.
     """
     _check_overlap(sets)
-    wav_dir = wav_dir.absolute()
+    place = hashlib.sha256(os.fsencode(output.resolve())).hexdigest()[:8]
+    made = wav_dir.absolute() / f"{output.resolve().name}-{place}"
+    folder = made.resolve()
     for path in (path for corpus in sets.values() for path in _files(corpus)):
-        if wav_dir.resolve() in Path(path).resolve().parents:
+        if folder in Path(path).resolve().parents:
             raise FeatnormError(f"{path} lies where converted files go: name another --wav_dir")
     made_by = {"sample_rate": SAMPLE_RATE, **describe_resampler()}
     sources = {name: _fingerprint(corpus) for name, corpus in sets.items()}
-    request = {"resampled_to": str(wav_dir), **made_by, "skip_bad": skip_bad, "sources": sources}
-    with locked(output), locked(wav_dir):
+    request = {"resampled_to": str(wav_dir.absolute()), **made_by, "skip_bad": skip_bad, "sources": sources}
+    with locked(output):
         if is_done(output, request) and all(map(Path.exists, _written(output, sets))):
             print(f"prepare: {output} is already prepared", file=sys.stderr)
             return dict(read_json(output / RECORD))
@@ -76,7 +79,7 @@ def prepare_sets(
         good: dict[str, list[Utterance]] = {}
         bad: dict[str, dict[str, str]] = {}
         for name, corpus in sets.items():
-            work = partial(prepare_pair, wav_dir=wav_dir / corpus.folder, made_by=str(made_by))
+            work = partial(prepare_pair, wav_dir=made / corpus.folder, made_by=str(made_by))
             tried = parallel_map(work, corpus.pairs, nj, f"prepare: {name}")
             known = conditions[name]
             fine = [pair for pair, fault in tried if not fault]

@@ -107,7 +107,8 @@ def test_a_broken_off_run_keeps_what_was_resampled(root: Path) -> None:
     good = path.read_bytes()
     path.write_bytes(b"no audio at all")
     assert prepare(root) == 1
-    first = root.parent / "dump" / "wav16k" / "testset" / "noisy" / "p232_001.wav"
+    dump = root.parent / "dump" / "wav16k"
+    (first,) = dump.glob("data-*/testset/noisy/p232_001.wav")
     before = first.stat().st_ino
     path.write_bytes(good)
     assert prepare(root) == 0
@@ -323,7 +324,7 @@ def test_kaldi_archives_become_files(root: Path) -> None:
               read_scp(root.parent / "data" / "test" / "wav.scp").items()}  # fmt: skip
     assert prepare(made, "--corpus", "kaldi") == 0
     test = validate_data_dir(root.parent / "data" / "test")
-    assert test["wav.scp"]["p232_001"].startswith(str(root.parent / "dump" / "wav16k" / "test"))
+    assert test["wav.scp"]["p232_001"].startswith(str(root.parent / "dump" / "wav16k"))
     for name, samples in before.items():
         assert np.array_equal(read_audio(test["wav.scp"][name]), samples)
     speakers = read_scp(root.parent / "data" / "train" / "utt2spk")
@@ -427,13 +428,23 @@ def heard(data: Path) -> float:
 
 def test_a_corpus_is_never_cleared_or_written_over(tmp_path: Path, capsys) -> None:
     options = [*wide(tmp_path / "corp", 0.1), "--output", str(tmp_path / "d")]
-    wide(tmp_path / "dump" / "wav16k", 0.2)  # as somebody else's folder is: not ours to clear
-    assert run(main, [*options, "--wav_dir", str(tmp_path / "corp")]) == 1
-    assert "noisy/train_1.wav lies where converted files go" in capsys.readouterr().err
+    assert run(main, [*options, "--wav_dir", str(tmp_path / "corp")]) == 0
     assert soundfile.info(tmp_path / "corp" / "test" / "noisy" / "test_1.wav").frames == 9600
-    other = tmp_path / "dump" / "wav16k" / "test" / "mine.wav"
-    write(other, np.zeros(9))
-    assert run(main, options) == 0 and other.is_file()
+    made = Path(read_scp(tmp_path / "d" / "test" / "wav.scp")["test_1"])
+    options = [*wide(made.parents[2], 0.2), *options[4:], "--wav_dir", str(tmp_path / "corp")]
+    assert run(main, options) == 1
+    assert "noisy/train_1.wav lies where converted files go" in capsys.readouterr().err
+    assert soundfile.info(made).frames == 9600
+
+
+def test_two_data_folders_share_no_converted_file(tmp_path: Path) -> None:
+    more = ["--wav_dir", str(tmp_path / "wav16k"), "--output"]
+    for level in (0.1, 0.3):
+        corpus = wide(tmp_path / str(level), level)
+        assert run(main, [*corpus, *more, str(tmp_path / f"data{level}")]) == 0
+    assert [heard(tmp_path / f"data{level}") for level in (0.1, 0.3)] == [0.1, 0.3]
+    same = [*corpus, *more, more[1]]  # one folder for all waits for no other run
+    assert run(main, same) == 0
 
 
 def test_a_copy_of_another_source_of_that_name_and_time_is_not_taken(tmp_path: Path) -> None:
