@@ -254,7 +254,8 @@ def resample_blocks(blocks: Iterable[FloatArray], rate: int, target: int) -> Ite
         frames += len(block)
         piece = stream.resample_chunk(np.ascontiguousarray(block, dtype=np.float32))
         made += len(piece)
-        yield piece
+        if len(piece):
+            yield piece
     if stream is not None:
         # soxr rounds the length: with a little silence after the end there is enough to cut.
         silence = np.zeros((-(-2 * rate // target) + 1, block.shape[1]), np.float32)
