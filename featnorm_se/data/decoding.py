@@ -74,8 +74,8 @@ def _decode(path: str, wav: str) -> None:
     """Write the first sound track of a file as int16 WAV."""
     if not (ffmpeg := shutil.which("ffmpeg")):
         raise FeatnormError(f"{path} is no audio that libsndfile reads: install ffmpeg")
-    command = [ffmpeg, "-v", "error", "-y", "-i", f"file:{path}", "-vn", "-c:a", "pcm_s16le"]
-    done = subprocess.run([*command, wav], capture_output=True, check=False)
+    command = [ffmpeg, "-v", "error", "-y", "-i", f"file:{path}", "-vn", "-c:a", "pcm_s16le", wav]
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False)
     if done.returncode:
         reason = done.stderr.decode(errors="replace").strip()[-200:]
         raise FeatnormError(f"{path} cannot be decoded: {reason}")

@@ -142,9 +142,8 @@ def _archived(file: Path, offset: int) -> bytes:
 def _output(value: str) -> bytes:
     """Return what a Kaldi pipe, ``command |``, prints."""
     command = value.strip().removesuffix("|").strip()
-    done = subprocess.run(
-        ["bash", "-c", f"set -o pipefail; {command}"], capture_output=True, check=False
-    )
+    shell = ["bash", "-c", f"set -o pipefail; {command}"]
+    done = subprocess.run(shell, stdin=subprocess.DEVNULL, capture_output=True, check=False)
     if done.returncode:
         last = done.stderr.decode(errors="replace").strip().splitlines()[-1:] or ["no message"]
         raise FeatnormError(f"the command {command!r} fails ({done.returncode}): {last[0]}")

@@ -1,5 +1,6 @@
 """Lists: folders, names, logs; scp files, and what a value may be besides a path."""
 
+import os
 import pickle
 import re
 import textwrap
@@ -187,3 +188,20 @@ def test_a_command_that_may_run_gives_its_audio(tmp_path: Path, samples) -> None
     for command in ("echo sorry >&2; exit 3 |", f"cat {tmp_path}/none | cat |"):
         with pytest.raises(FeatnormError, match="fails"):
             read_any_audio(command, allow_pipes=True)
+
+
+def test_what_is_started_leaves_stdin_to_the_shells_loop(tmp_path: Path, monkeypatch) -> None:
+    (tmp_path / "ffmpeg").write_text("#!/bin/sh\ncat > /dev/null\n")
+    (tmp_path / "ffmpeg").chmod(0o755)
+    (tmp_path / "x.m4a").touch()
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    (tmp_path / "list").write_text("one\ntwo\n")
+    with open(tmp_path / "list") as given:
+        kept = os.dup(0)
+        os.dup2(given.fileno(), 0)
+        for value in (str(tmp_path / "x.m4a"), "cat > /dev/null |"):
+            with pytest.raises(FeatnormError):
+                read_any_audio(value, allow_pipes=True)
+        left = os.read(0, 99)
+        os.dup2(kept, 0)
+    assert left == b"one\ntwo\n"
