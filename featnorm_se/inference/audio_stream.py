@@ -98,6 +98,13 @@ def audio_output(path: Path, like: AudioInput) -> Iterator[AudioOutput]:
                 with suppress(RuntimeError):  # containers differ in which texts they have
                     setattr(handle, name, text)
             yield AudioOutput(handle, path)
+        # What it cannot write at the close libsndfile does not tell, and the header may lie.
+        frames, last = handle.frames, min(handle.frames, 4096)
+        if container != "RAW":  # which has no header to read
+            with _named(f"cannot write {path} (disk full?)"), soundfile.SoundFile(temporary) as y:
+                y.seek(frames - last)
+                if y.frames != frames or len(y.read(last)) < last:
+                    raise RuntimeError("its end does not read back")
 
 
 @contextmanager
