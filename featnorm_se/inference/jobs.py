@@ -142,10 +142,12 @@ def _enhance_unless_done(
     def write(found: Found) -> Outcome:
         job, request, source = todo[found[0]]
         try:
+            # Without its source it is not done, but ours, should the run end before the last line.
+            mark_done(job.target, {k: v for k, v in request.items() if k != "source"})
             outcome = _write(enhancer, job, source, found[1])
+            mark_done(job.target, request)
         except FeatnormError as error:
             return _failed(error)
-        mark_done(job.target, request)
         return outcome
 
     with beside(enhancer.device.type) as run:
@@ -276,7 +278,8 @@ def _write(
     high_band = enhancer.high_band
     whole = to_own_rate(pieces, _signal(source), source.blocks, rate, frames, high_band)
     with ExitStack() as stack:
-        outputs = [stack.enter_context(audio_output(path, source)) for path in job.outputs]
+        # Renamed in the other order: that with the record first.
+        outputs = [stack.enter_context(audio_output(p, source)) for p in job.outputs[::-1]][::-1]
         if job.noise is not None:
             original = stack.enter_context(open_audio(job.source))
         for speech in whole:

@@ -1,5 +1,6 @@
 """The command ``featnorm-se enhance``: files, folders, pipes, and exit statuses."""
 
+import errno
 import io
 import os
 import sys
@@ -189,7 +190,7 @@ def test_a_run_that_is_ended_leaves_nothing_half_and_goes_on(model, tmp_path, ca
     write(top / "b.wav", 60.0)
     words = [str(top), "-o", str(out), "--model", str(model)]
     process = fork_command("enhance", words, tmp_path / "log")
-    while process.is_alive() and not (out / ".a.wav.done.json").exists():
+    while process.is_alive() and not (out / ".b.wav.done.json").exists():
         time.sleep(0.01)
     process.terminate()
     process.join(30)
@@ -202,6 +203,23 @@ def test_a_run_that_is_ended_leaves_nothing_half_and_goes_on(model, tmp_path, ca
     assert tree(out) == ["a.wav", "b.wav"] and not stale.exists()
     assert enhance(model, top, "-o", out) == 0
     assert capsys.readouterr().err.splitlines()[-1] == "2 skipped"
+
+
+@pytest.mark.parametrize("at", [2, 3, 4])
+def test_a_rename_that_fails_leaves_nothing_that_is_refused(model, tmp_path, monkeypatch, at):
+    command = (model, write(tmp_path / "in" / "a.wav").parent, "-o", tmp_path / "out")
+    left, rename = [at], os.replace
+
+    def full(old, new):
+        left[0] -= 1
+        if left[0] == 0:
+            raise OSError(errno.ENOSPC, "no space")
+        rename(old, new)
+
+    with monkeypatch.context() as there:
+        there.setattr(os, "replace", full)
+        assert enhance(*command, "--save_noise") == 1
+    assert enhance(*command, "--save_noise") == 0
 
 
 def test_bfloat16_is_near_or_warned_of(model, tmp_path, capsys):
