@@ -28,8 +28,8 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     """
     target = Path(path)
     # Not the whole name: with what goes before it, it could be too long.
-    short = hashlib.sha256(os.fsencode(target.name)).hexdigest()[:12]
-    temporary = target.with_name(f".{os.getpid()}.tmp.{short}{target.suffix[-16:]}")
+    short = _short(target.name) + target.suffix[-16:]
+    temporary = target.with_name(f".{os.getpid()}.tmp.{short}")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
@@ -209,4 +209,9 @@ def stamp(paths: Iterable[str | os.PathLike[str]]) -> str:
 def _record(output: Path) -> Path:
     if output.is_dir():
         return output / ".done.json"
-    return output.with_name(f".{output.name}.done.json")
+    long = len(os.fsencode(output.name)) > 244  # with what is put around it, 255 at most
+    return output.with_name(f".{_short(output.name) if long else output.name}.done.json")
+
+
+def _short(name: str) -> str:
+    return hashlib.sha256(os.fsencode(name)).hexdigest()[:12]

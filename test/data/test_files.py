@@ -140,9 +140,10 @@ def wait_for(look: Callable[[], list[str]], count: int) -> list[str]:
     return seen
 
 
-def test_done_is_what_the_same_files_were_made_into(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["out", "é" * 127 + "x"])  # 255 bytes: no name is longer
+def test_done_is_what_the_same_files_were_made_into(tmp_path: Path, name: str) -> None:
     """A file that another one has replaced counts as another, an older one too."""
-    source, output = tmp_path / "in", tmp_path / "out"
+    source, output = tmp_path / "in", tmp_path / name
     source.write_text("one")
     output.write_text("made")
     mark_done(output, {"option": 1, "files": stamp([source])})
