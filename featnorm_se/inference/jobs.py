@@ -176,7 +176,7 @@ def enhance_set(
 ) -> None:
     """Enhance every n-th utterance of an scp into ``output/wav/<utterance>.wav`` (int16).
 
-    What is done is not done again. With one shard, or by ``list_enhanced`` after all,
+    What is done is not done again. With one shard, or by ``list_set`` after all,
     ``output/spk1.scp`` lists the files. Of two talkers there are ``<utterance>_spk1.wav`` and
     ``<utterance>_spk2.wav``, and ``spk2.scp``.
 
@@ -190,8 +190,7 @@ def enhance_set(
         FeatnormError: the model or an utterance cannot be read; the set is not gone on with.
     """
     entries, talkers = read_scp(wav_scp), count_talkers(settings.model)
-    # A set is of one environment: what another one has enhanced is enhanced again.
-    how = {**settings.request(), "versions": deciding_versions()}
+    how = _set_request(settings)
     index, shards = shard
     todo: list[tuple[Job, dict[str, object]]] = []
     for key in sorted(entries)[index - 1 :: shards]:
@@ -213,7 +212,30 @@ def enhance_set(
             done = enhance_signals(enhancer, signals, settings, run=run)
             _finish(run, write, progress(done, label, len(todo), unit="utterance"))
     if shards == 1:
-        list_enhanced(entries, output, talkers)
+        list_set(settings, wav_scp, output)
+
+
+def list_set(settings: Settings, wav_scp: Path, output: Path) -> None:
+    """List what ``enhance_set`` has written, as it says.
+
+    Raises:
+        FeatnormError: an utterance is missing, or another run has made it with other settings.
+    """
+    entries, talkers = read_scp(wav_scp), count_talkers(settings.model)
+    how, jobs = _set_request(settings), {}
+    for key, source in entries.items():
+        jobs[key] = Job.of(Path(source), output / "wav" / f"{key}.wav", talkers)
+    if missing := [key for key, job in jobs.items() if not _is_done(job, how)]:
+        raise FeatnormError(
+            f"{len(missing)} of {len(jobs)} utterances were not enhanced with this model and these"
+            f" settings, {missing[0]} first: run stage 4 again"
+        )
+    list_enhanced(entries, output, talkers)
+
+
+def _set_request(settings: Settings) -> dict[str, object]:
+    # A set is of one environment: what another one has enhanced is enhanced again.
+    return {**settings.request(), "versions": deciding_versions()}
 
 
 def _read(job: Job) -> Iterator[FloatArray]:
