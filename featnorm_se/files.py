@@ -195,12 +195,13 @@ def stamp(paths: Iterable[str | os.PathLike[str]]) -> str:
     """Return a hash of files' names, sizes and times: another one, older too, has another.
 
     Take it before the work, so that a file that changes meanwhile does not pass for the one read.
-    What is no file (a place in an archive, a command) counts by its name.
+    A place in an archive counts by the archive, what is no file (a command) by its name.
     """
     found: list[Any] = []
     for path in paths:
         with suppress(OSError):
-            status = os.stat(path)
+            there = path if os.path.exists(path) else os.fspath(path).rpartition(":")[0]
+            status = os.stat(there)
             found.append((status.st_size, status.st_mtime_ns))
         found.append(os.fspath(path))
     return hashlib.sha256(json.dumps(found).encode()).hexdigest()

@@ -152,6 +152,9 @@ def test_done_is_what_the_same_files_were_made_into(tmp_path: Path, name: str) -
     source.write_text("two")
     os.utime(source, (0, 0))
     assert not is_done(output, {"option": 1, "files": stamp([source])})
+    before = stamp([f"{source}:12"])  # a place in an archive
+    source.write_text("others")
+    assert stamp([f"{source}:12"]) != before
     output.unlink()
     assert not is_done(output, {"option": 1})
 
