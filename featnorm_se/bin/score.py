@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
 
 from featnorm_se.bin import Parser, run
 from featnorm_se.data.parallel import count_cores
-from featnorm_se.errors import FeatnormError
+from featnorm_se.errors import FeatnormError, say
 from featnorm_se.metrics.names import DEFAULT_METRICS, METRICS
 
 
@@ -73,7 +74,7 @@ def main(argv: Sequence[str]) -> None:
         print(f"the names to score were matched with the clean ones by {rule!r}")
     failures = summary["failures"]
     for failure in failures:
-        print(f"not scored: {failure['utt_id']}: {failure['reason']}")
+        say(f"not scored: {failure['utt_id']}: {failure['reason']}", sys.stdout)
     if len(failures) > args.allow_failures:
         raise FeatnormError(
             f"{len(failures)} of {summary['utterances']} utterances have no full score, the first"

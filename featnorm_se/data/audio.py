@@ -210,7 +210,7 @@ def write_audio(
     try:
         with atomic_path(path) as temporary:
             soundfile.write(
-                os.fspath(temporary), np.clip(samples, -1.0, 1.0), sample_rate, subtype=subtype
+                os.fsencode(temporary), np.clip(samples, -1.0, 1.0), sample_rate, subtype=subtype
             )
     except (soundfile.LibsndfileError, RuntimeError, AssertionError) as error:
         # soundfile asserts, with no text, that all samples were written.

@@ -63,7 +63,8 @@ def playable(source: Any) -> Iterator[Any]:
         FeatnormError: the file cannot be decoded, or there is nothing to decode it.
     """
     if not (isinstance(source, str) and source.lower().endswith(DECODED_SUFFIXES)):
-        yield source
+        # By its bytes: soundfile would write a name of Latin-1 letters as UTF-8.
+        yield os.fsencode(source) if isinstance(source, str) else source
         return
     with tempfile.NamedTemporaryFile(suffix=".wav") as copy:
         _decode(source, copy.name)

@@ -189,7 +189,7 @@ def _is_plain(path: str, frames: int) -> bool:
     import soundfile
 
     try:
-        header = soundfile.info(path)
+        header = soundfile.info(os.fsencode(path))
         return bool(header.frames == frames and header.channels == 1)
     except (soundfile.LibsndfileError, TypeError):
         return False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -91,8 +92,9 @@ def audio_output(path: Path, like: AudioInput) -> Iterator[AudioOutput]:
     rate, channels = header.samplerate, header.channels
     with atomic_path(path) as temporary:
         temporary.touch()  # or libsndfile would only say "system error"
+        file = os.fsencode(temporary)
         with _named(f"cannot write {path} ({container}, {subtype})"):
-            handle = soundfile.SoundFile(temporary, "w", rate, channels, subtype, endian, container)
+            handle = soundfile.SoundFile(file, "w", rate, channels, subtype, endian, container)
         with handle:
             for name, text in like.texts.items():
                 with suppress(RuntimeError):  # containers differ in which texts they have
@@ -101,7 +103,7 @@ def audio_output(path: Path, like: AudioInput) -> Iterator[AudioOutput]:
         # What it cannot write at the close libsndfile does not tell, and the header may lie.
         frames, last = handle.frames, min(handle.frames, 4096)
         if container != "RAW":  # which has no header to read
-            with _named(f"cannot write {path} (disk full?)"), soundfile.SoundFile(temporary) as y:
+            with _named(f"cannot write {path} (disk full?)"), soundfile.SoundFile(file) as y:
                 y.seek(frames - last)
                 if y.frames != frames or len(y.read(last)) < last:
                     raise RuntimeError("its end does not read back")

@@ -177,9 +177,13 @@ def test_clipping_is_warned_of(model, tmp_path, capsys, monkeypatch):
 
 def test_names_with_anything_in_them(model, tmp_path, capsys):
     write(tmp_path / "in" / "a\nb é.wav")
+    latin = os.fsdecode(b"caf\xe9")
+    (tmp_path / "in" / latin).mkdir()
+    for name in (f"{latin}.wav", f"{latin}/x.wav"):
+        (tmp_path / "in" / name).write_bytes((tmp_path / "in" / "a\nb é.wav").read_bytes())
     (tmp_path / "in" / "c\x1b[2J.wav").write_text("no audio")
     assert enhance(model, tmp_path / "in", "-o", tmp_path / "out") == 1
-    assert tree(tmp_path / "out") == ["a\nb é.wav"]
+    assert tree(tmp_path / "out") == ["a\nb é.wav", f"{latin}.wav", f"{latin}/x.wav"]
     printed = capsys.readouterr().err
     assert "\x1b" not in printed and r"c\x1b[2J.wav is no audio" in printed
 
