@@ -7,13 +7,12 @@ import hashlib
 import json
 import os
 import shutil
-import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from featnorm_se.errors import FeatnormError
+from featnorm_se.errors import FeatnormError, say
 
 
 @contextmanager
@@ -122,7 +121,8 @@ def locked(
     On a file system without locks nothing is held: a warning says so.
 
     Args:
-        path: what is written; the lock is a hidden file beside it.
+        path: what is written; the lock is a hidden file beside it. For a folder name a file in it:
+            what is around it, as around a mounted one, may not be writable.
         wait: wait until another run has finished with it, instead of refusing.
         named: what is written, where ``path`` is but the place of the lock.
 
@@ -132,16 +132,22 @@ def locked(
     from filelock import FileLock, Timeout
 
     target = Path(path).absolute()
-    lock = FileLock(target.with_name(f".{target.name}.lock"), timeout=-1 if wait else 0)
+    lock = FileLock(target.with_name(f".{target.name}.lock"))
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        lock.acquire()
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            if not wait:
+                raise
+            say(f"waiting for another run that writes {named or target}")
+            lock.acquire(timeout=-1)
     except Timeout as error:
         raise FeatnormError(f"another run is writing {named or target}: wait for it") from error
     except (NotImplementedError, OSError) as error:
         if isinstance(error, OSError) and error.errno not in (errno.ENOLCK, errno.ENOTSUP):
             raise FeatnormError(f"cannot write {target}: {error.strerror or error}") from error
-        print(f"warning: {target} cannot be locked: let no second run write it", file=sys.stderr)
+        say(f"warning: {target} cannot be locked: let no second run write it")
     try:
         yield
     finally:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from featnorm_se.bin import Parser, run
 from featnorm_se.data.parallel import count_cores
@@ -60,7 +61,8 @@ def main(argv: Sequence[str]) -> None:
     from featnorm_se.metrics.summary import format_summary
 
     # Runs that share the noisy scores ask for them at once: the others wait and find them done.
-    with locked(args.output, wait=True):
+    output = Path(args.output)
+    with locked(output / "score", wait=True, named=output):
         how = (args.metrics, args.nj, args.utt2cond, args.mix)
         summary = score_set(args.ref, args.inf, args.output, *how)
     print(format_summary(summary))

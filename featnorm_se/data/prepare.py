@@ -71,7 +71,7 @@ def prepare_sets(
     made_by = {"sample_rate": SAMPLE_RATE, **describe_resampler()}
     sources = {name: _fingerprint(corpus) for name, corpus in sets.items()}
     request = {"resampled_to": str(wav_dir.absolute()), **made_by, "skip_bad": skip_bad, "sources": sources}
-    with locked(output):
+    with locked(output / "prepare", named=output):
         if is_done(output, request) and all(map(Path.exists, _written(output, sets))):
             print(f"prepare: {output} is already prepared", file=sys.stderr)
             return dict(read_json(output / RECORD))

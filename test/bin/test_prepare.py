@@ -17,7 +17,7 @@ from featnorm_se.data.corpus import CorpusSet
 from featnorm_se.data.datadir import Utterance, validate_data_dir
 from featnorm_se.data.prepare import _fingerprint
 from featnorm_se.data.scp import read_scp
-from featnorm_se.files import stamp
+from featnorm_se.files import locked, stamp
 
 SHARED = Path(__file__).parents[2].parent / "shared" / "data"
 NAMES = {
@@ -437,12 +437,15 @@ def test_a_corpus_is_never_cleared_or_written_over(tmp_path: Path, capsys) -> No
     assert soundfile.info(made).frames == 9600
 
 
-def test_two_data_folders_share_no_converted_file(tmp_path: Path) -> None:
+def test_two_data_folders_share_no_converted_file(tmp_path: Path, capsys) -> None:
     more = ["--wav_dir", str(tmp_path / "wav16k"), "--output"]
     for level in (0.1, 0.3):
         corpus = wide(tmp_path / str(level), level)
         assert run(main, [*corpus, *more, str(tmp_path / f"data{level}")]) == 0
     assert [heard(tmp_path / f"data{level}") for level in (0.1, 0.3)] == [0.1, 0.3]
+    with locked(tmp_path / "data0.3" / "prepare"):  # in it: what is around may not be writable
+        assert run(main, [*corpus, *more, str(tmp_path / "data0.3")]) == 1
+    assert f"another run is writing {tmp_path}/data0.3:" in capsys.readouterr().err
     same = [*corpus, *more, more[1]]  # one folder for all waits for no other run
     assert run(main, same) == 0
 

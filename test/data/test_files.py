@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -88,6 +89,19 @@ def test_a_killed_writer_holds_nothing(tmp_path: Path) -> None:
     first.wait()
     with locked(tmp_path / "out"):
         pass
+
+
+def test_who_waits_for_another_run_says_so(tmp_path: Path, capsys) -> None:
+    def wait() -> None:
+        with locked(tmp_path / "deep" / "out", wait=True, named=tmp_path):
+            print("done", file=sys.stderr)
+
+    with ThreadPoolExecutor(1) as pool:
+        with locked(tmp_path / "deep" / "out"):
+            pool.submit(wait)
+            seen = wait_for(lambda: capsys.readouterr().err.splitlines(), 1)
+    assert seen == [f"waiting for another run that writes {tmp_path}"]
+    assert capsys.readouterr().err == "done\n"
 
 
 def test_parallel_map_keeps_order_and_tells_the_first_error(capsys) -> None:
