@@ -30,7 +30,8 @@ class Job:
     def of(cls, source: Path, target: Path, talkers: int = 1, save_noise: bool = False) -> Job:
         """Name the files of talkers and noise after ``target``."""
         first, *others = talker_paths(target, talkers)
-        return cls(source, first, noise_path(target) if save_noise else None, tuple(others))
+        noise = target.with_name(f"{target.stem}{NOISE_SUFFIX}{target.suffix}")
+        return cls(source, first, noise if save_noise else None, tuple(others))
 
     @property
     def outputs(self) -> list[Path]:
@@ -75,11 +76,6 @@ def plan_jobs(
             if os.path.realpath(target) in sources:
                 raise FeatnormError(f"{target} would be written over itself: name another --output")
     return jobs
-
-
-def noise_path(target: Path) -> Path:
-    """Return where the noise of ``target`` goes: ``x.wav`` has ``x.noise.wav``."""
-    return target.with_name(f"{target.stem}{NOISE_SUFFIX}{target.suffix}")
 
 
 def _written_as(name: Path) -> Path:
