@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -70,7 +70,7 @@ def prepare_sets(
             raise FeatnormError(f"{path} lies where converted files go: name another --wav_dir")
     made_by = {"sample_rate": SAMPLE_RATE, **describe_resampler()}
     sources = {name: _fingerprint(corpus) for name, corpus in sets.items()}
-    request = {"resampled_to": str(wav_dir.absolute()), **made_by, "skip_bad": skip_bad, "sources": sources}
+    request = {"resampled_to": str(made.parent), **made_by, "skip_bad": skip_bad, "sources": sources}
     with locked(output / "prepare", named=output):
         if is_done(output, request) and all(map(Path.exists, _written(output, sets))):
             print(f"prepare: {output} is already prepared", file=sys.stderr)

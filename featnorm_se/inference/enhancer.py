@@ -171,7 +171,7 @@ class Enhancer:
             raise FeatnormError(f"a sampling rate of {sample_rate!r}: a number of Hz is wanted")
         x = np.asarray(x.detach() if isinstance(x, torch.Tensor) else x)
         if x.dtype.kind in "iub":
-            raise FeatnormError(f"samples in [-1, 1] are wanted, not {x.dtype}: divide int16 by 32768")
+            raise FeatnormError(f"samples are {x.dtype}, not in [-1, 1]: divide int16 by 32768")
         signal = np.asarray(x, dtype=np.float32)
         if signal.ndim not in (1, 2) or not signal.size:
             raise FeatnormError(f"a signal (N,) or (N, channels) is wanted, not {signal.shape}")

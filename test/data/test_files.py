@@ -96,10 +96,9 @@ def test_who_waits_for_another_run_says_so(tmp_path: Path, capsys) -> None:
         with locked(tmp_path / "deep" / "out", wait=True, named=tmp_path):
             print("done", file=sys.stderr)
 
-    with ThreadPoolExecutor(1) as pool:
-        with locked(tmp_path / "deep" / "out"):
-            pool.submit(wait)
-            seen = wait_for(lambda: capsys.readouterr().err.splitlines(), 1)
+    with ThreadPoolExecutor(1) as pool, locked(tmp_path / "deep" / "out"):
+        pool.submit(wait)
+        seen = wait_for(lambda: capsys.readouterr().err.splitlines(), 1)
     assert seen == [f"waiting for another run that writes {tmp_path}"]
     assert capsys.readouterr().err == "done\n"
 
