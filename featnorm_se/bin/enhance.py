@@ -20,8 +20,8 @@ from featnorm_se.inference.windows import STATS, Windowing
 from featnorm_se.names import HIGH_BAND, PRECISIONS
 
 if TYPE_CHECKING:
-    from featnorm_se.inference.jobs import Outcome, Settings
-    from featnorm_se.inference.plan import Job
+    from featnorm_se.inference.jobs import Settings
+    from featnorm_se.inference.plan import Job, Outcome
 
 
 def get_parser() -> argparse.ArgumentParser:

@@ -61,16 +61,13 @@ def prepare_sets(
         FeatnormError: pairs are bad (see ``prepare_pair``; all are read, ten are named), a set has
             no good one, an utterance is in two sets, or another run is at work there.
     """
-    _check_overlap(sets)
     place = hashlib.sha256(os.fsencode(output.resolve())).hexdigest()[:8]
     made = wav_dir.absolute() / f"{output.resolve().name}-{place}"
-    folder = made.resolve()
-    for path in (path for corpus in sets.values() for path in _files(corpus)):
-        if folder in Path(path).resolve().parents:
-            raise FeatnormError(f"{path} lies where converted files go: name another --wav_dir")
+    _check_apart(sets, made.resolve())
     made_by = {"sample_rate": SAMPLE_RATE, **describe_resampler()}
     sources = {name: _fingerprint(corpus) for name, corpus in sets.items()}
-    request = {"resampled_to": str(made.parent), **made_by, "skip_bad": skip_bad, "sources": sources}
+    request = {"resampled_to": str(made.parent), **made_by, "skip_bad": skip_bad}
+    request["sources"] = sources
     with locked(output / "prepare", named=output):
         if is_done(output, request) and all(map(Path.exists, _written(output, sets))):
             print(f"prepare: {output} is already prepared", file=sys.stderr)
@@ -81,9 +78,8 @@ def prepare_sets(
         for name, corpus in sets.items():
             work = partial(prepare_pair, wav_dir=made / corpus.folder, made_by=str(made_by))
             tried = parallel_map(work, corpus.pairs, nj, f"prepare: {name}")
-            known = conditions[name]
             fine = [pair for pair, fault in tried if not fault]
-            good[name] = [replace(pair, condition=known.get(pair.name)) for pair in fine]
+            good[name] = [replace(x, condition=conditions[name].get(x.name)) for x in fine]
             bad[name] = {pair.name: fault for pair, fault in tried if fault}
         _tell_bad(bad, good, skip_bad)
         _warn_of_others(output, sources)
@@ -209,8 +205,11 @@ def _write_converted(
         os.utime(target, ns=(made_of, made_of))
 
 
-def _check_overlap(sets: Mapping[str, CorpusSet]) -> None:
-    """Refuse an utterance that is in two sets; warn of a speaker that is tested and trained on."""
+def _check_apart(sets: Mapping[str, CorpusSet], made: Path) -> None:
+    """Refuse an utterance in two sets and a source in ``made``; warn of a speaker in two sets."""
+    for path in (path for corpus in sets.values() for path in _files(corpus)):
+        if made in Path(path).resolve().parents:
+            raise FeatnormError(f"{path} lies where converted files go: name another --wav_dir")
     seen: dict[str, str] = {}
     speakers: dict[str, set[str]] = {"train": set(), "valid": set(), "test": set()}
     for name, corpus in sets.items():

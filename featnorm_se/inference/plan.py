@@ -39,6 +39,15 @@ class Job:
         return [self.target, *self.others, *([] if self.noise is None else [self.noise])]
 
 
+@dataclass(frozen=True)
+class Outcome:
+    """What came of one file: ``enhanced``, ``skipped`` or ``failed``, and why."""
+
+    status: str
+    seconds: float = 0.0
+    reason: str = ""
+
+
 def plan_jobs(
     inputs: Sequence[Path], output: Path, save_noise: bool, folder: bool, talkers: int = 1
 ) -> list[Job]:
