@@ -10,9 +10,12 @@ import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from featnorm_se.errors import FeatnormError, say
+
+
+_temporary: set[Path] = set()  # what this process is writing
 
 
 @contextmanager
@@ -31,6 +34,7 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     temporary = target.with_name(f".{os.getpid()}.tmp.{short}")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
+        _temporary.add(temporary)
         yield temporary
         with open(temporary, "rb+") as handle:
             os.fsync(handle.fileno())
@@ -38,8 +42,16 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     except OSError as error:
         raise FeatnormError(f"cannot write {target}: {error.strerror or error}") from error
     finally:
+        _temporary.discard(temporary)
         with suppress(OSError):
             temporary.unlink()
+
+
+def drop_temporary(*_: object) -> NoReturn:
+    """End this process on a signal, without what it is writing."""
+    for path in [*_temporary]:
+        path.unlink(missing_ok=True)
+    os._exit(143)
 
 
 def remove_temporary(folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 import io
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -135,6 +136,38 @@ def test_workers_end_with_a_killed_parent(tmp_path: Path) -> None:
         parent.wait()
     alive = wait_for(lambda: [w for w in workers if runs(w)], 0)
     assert len(workers) == 2 and not alive
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_to_the_parent_ends_workers_who_leave_nothing(tmp_path, number):
+    script = tmp_path / "program.py"
+    script.write_text(WRITING)
+    path = os.pathsep.join([str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")])
+    parent = subprocess.Popen(
+        [sys.executable, str(script)], cwd=tmp_path, env={**os.environ, "PYTHONPATH": path},
+        stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    wait_for(lambda: [*map(str, tmp_path.glob(".*.tmp.*"))], min(2, parallel.count_cores()))
+    parent.send_signal(number)
+    _, told = parent.communicate(timeout=9)
+    assert parent.returncode == 128 + number and "Traceback" not in told
+    assert told.endswith("the same command again does what is left\n")
+    assert os.listdir(tmp_path) == ["program.py"]
+
+
+# What writes for a minute in two processes.
+WRITING = """
+import time
+from featnorm_se.data.parallel import parallel_map
+from featnorm_se.files import atomic_path
+def work(name):
+    with atomic_path(name) as temporary:
+        temporary.touch()
+        time.sleep(60)
+if __name__ == "__main__":
+    from featnorm_se.bin import run
+    raise SystemExit(run(lambda _: parallel_map(work, ["a", "b"], 2, "work")))
+"""
 
 
 def runs(pid: str) -> bool:
