@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from featnorm_se.data.corpus import NOISE_SUFFIX
-from featnorm_se.data.decoding import DECODED_SUFFIXES, walk_audio
+from featnorm_se.data.decoding import AUDIO_SUFFIXES, DECODED_SUFFIXES, walk_audio
 from featnorm_se.errors import FeatnormError
 from featnorm_se.inference.audio_stream import AUDIO_ENDINGS
 from featnorm_se.names import talker_paths
@@ -92,5 +92,13 @@ def _written_as(name: Path) -> Path:
 
 
 def is_folder(inputs: Sequence[Path], output: str) -> bool:
-    """Whether the output is a folder: it is one, ends like one, or the inputs need one."""
-    return len(inputs) > 1 or inputs[0].is_dir() or os.path.isdir(output) or output.endswith("/")
+    """Whether the output is a folder: it is one, ends like one, or the inputs need one.
+
+    Raises:
+        FeatnormError: they need one, and it is named like a file.
+    """
+    named = os.path.isdir(output) or output.endswith("/")
+    several = len(inputs) > 1 or inputs[0].is_dir()
+    if several and not named and Path(output).suffix.lower() in AUDIO_SUFFIXES:
+        raise FeatnormError(f"{output} is a name of one file: a folder is wanted, {output}/ say")
+    return several or named
