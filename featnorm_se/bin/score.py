@@ -78,10 +78,13 @@ def main(argv: Sequence[str]) -> None:
     for failure in failures:
         say(f"not scored: {failure['utt_id']}: {failure['reason']}", sys.stdout)
     if len(failures) > args.allow_failures:
+        mend = f"allow it with --allow_failures {len(failures)}"
+        if all("needs 16000 Hz, not 8000 Hz" in failure["reason"] for failure in failures):
+            mend = "choose scores for 8 kHz, --metrics PESQ_NB STOI say"
         raise FeatnormError(
             f"{len(failures)} of {summary['utterances']} utterances have no full score, the first"
             f" {failures[0]['utt_id']} ({failures[0]['reason']}); see {args.output}/scores.csv, or"
-            f" allow it with --allow_failures {len(failures)}"
+            f" {mend}"
         )
 
 

@@ -107,6 +107,8 @@ def open_value(value: str | os.PathLike[str], allow_pipes: bool = False) -> str 
     if place:
         return io.BytesIO(_archived(*place))
     if not os.path.isfile(value):
+        if os.path.exists(value):  # as <(command) is
+            raise FeatnormError(f"{value} is no file: pipe it (INPUT -), or write it to one")
         raise FeatnormError(f"no such audio file: {value}")
     return os.fspath(value)
 

@@ -57,3 +57,6 @@ def test_it_scores_and_prints_and_failures_set_the_status(tmp_path, capsys):
     assert printed.err.splitlines()[-1].startswith("featnorm_se: error: 1 of 2 utterances")
     assert (out / "scores.csv").is_file()
     assert run(score.main, arguments(data, out, "--allow_failures", "1")) == 0
+    write_pairs(tmp_path / "narrow", 1, 8000, 0, rate=8000)
+    assert run(score.main, arguments(tmp_path / "narrow", out, "--metrics", "PESQ_WB")) == 1
+    assert capsys.readouterr().err.endswith("for 8 kHz, --metrics PESQ_NB STOI say\n")

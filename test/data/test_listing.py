@@ -164,6 +164,12 @@ def test_a_cut_archive_is_told(tmp_path: Path, samples) -> None:
         read_audio(f"{tmp_path}/a.ark:4")
 
 
+def test_what_is_no_file_is_told_from_what_is_not_there(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "63")
+    with pytest.raises(FeatnormError, match=r"63 is no file: pipe it \(INPUT -\)"):
+        audio_info(tmp_path / "63")
+
+
 def test_a_file_named_like_a_place_is_a_file(tmp_path: Path) -> None:
     path = tmp_path / "a.wav:12"
     path.write_bytes(b"x")
