@@ -14,7 +14,6 @@ from typing import Any, NoReturn
 
 from featnorm_se.errors import FeatnormError, say
 
-
 _temporary: set[Path] = set()  # what this process is writing
 
 

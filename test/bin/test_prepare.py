@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import zipfile
 from pathlib import Path
 
@@ -287,9 +288,10 @@ def test_pairs_in_folders_of_sets_speakers_and_dns_names(root: Path, capsys) -> 
     put_pairs(corpus / "valid", "q_1.wav", "q_1.wav")
     assert prepare(corpus, *options) == 0
     assert list(validate_data_dir(data / "valid")["wav.scp"]) == ["q_1"]
-    put_pairs(corpus / "valid", "old/q_2.wav", "old/q_2.wav")  # beside files, folders do not count
-    assert prepare(corpus, *options) == 0
-    assert list(validate_data_dir(data / "valid")["wav.scp"]) == ["q_1"]
+    put_pairs(corpus / "valid", "q/q_2.wav", "q/q_2.wav")
+    assert prepare(corpus, *options) == 1
+    assert "valid/noisy has files beside sub-folders (q/q_2): move" in capsys.readouterr().err
+    shutil.rmtree(corpus / "valid")
     for name in ("p1/p1_1.wav", "p1/1.wav"):
         put_pairs(corpus / "train", name, name)
     assert prepare(corpus, *options) == 1

@@ -83,6 +83,15 @@ def test_a_byte_order_mark_is_no_part_of_the_first_name(tmp_path: Path, newline:
     assert read_scores(written("utt_id,STOI,reason\nu1,0.5,\n")) == {"u1": {"STOI": 0.5}}
 
 
+def test_a_noise_of_two_words_and_no_number(tmp_path: Path) -> None:
+    path = tmp_path / "utt2cond"
+    path.write_text("u1\tair conditioner\t5\nu2 bus\t-inf\n")
+    assert read_log(path) == {"u1": ("air conditioner", 5.0), "u2": ("bus", float("-inf"))}
+    path.write_text("u1 bus nan\n")
+    with pytest.raises(FeatnormError, match="line 1 is not 'utterance noise SNR': 'u1 bus nan'"):
+        read_log(path)
+
+
 def test_a_log_in_another_encoding_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "log.txt"
     for encoding in ("utf-16", "latin-1"):
