@@ -92,7 +92,7 @@ def run(main: Callable[[Sequence[str]], None], argv: Sequence[str] | None = None
         if debug or str(error.name).split(".")[0] not in ("espnet2", "s3prl"):
             raise
         message = f"{error.name} is not installed; on Python 3.11 only `make setup` brings it"
-    except (FeatnormError, OSError, MemoryError) as error:
+    except (FeatnormError, OSError, MemoryError, RuntimeError) as error:
         if debug or not (message := _message(error)):
             raise
     say(f"featnorm_se: error: {message}")
@@ -112,10 +112,12 @@ def _end(number: int, frame: Any) -> NoReturn:
 
 def _message(error: Exception) -> str:
     """Return the line for an error that the user can mend; nothing for any other."""
+    if type(error).__name__ == "OutOfMemoryError":  # torch's
+        return "the GPU is out of memory: take a smaller --batch or --window, or see --debug"
     if isinstance(error, MemoryError):
         return "out of memory: close other programs, or take fewer jobs (--nj), or see --debug"
     if not isinstance(error, OSError):
-        return str(error)
+        return str(error) if isinstance(error, FeatnormError) else ""
     where = f" {error.filename}" if error.filename else ""
     if error.errno in _NO_ROOM:
         return f"cannot write{where}: {error.strerror}: make room and give the same command again"
