@@ -33,7 +33,7 @@ def get_parser() -> argparse.ArgumentParser:
         " names, or all with one suffix (u1_enhanced.wav); what enhance --save_noise has put beside"
         " is left out",
     )
-    add("--output", required=True, help="folder for the results")
+    add("--output", type=Path, required=True, help="folder for the results")
     add(
         "--metrics",
         nargs="+",
@@ -61,8 +61,7 @@ def main(argv: Sequence[str]) -> None:
     from featnorm_se.metrics.summary import format_summary
 
     # Runs that share the noisy scores ask for them at once: the others wait and find them done.
-    output = Path(args.output)
-    with locked(output / "score", wait=True, named=output):
+    with locked(args.output / "score", wait=True, named=args.output):
         how = (args.metrics, args.nj, args.utt2cond, args.mix)
         summary = score_set(args.ref, args.inf, args.output, *how)
     print(format_summary(summary))

@@ -65,9 +65,8 @@ def prepare_sets(
     made = wav_dir.absolute() / f"{output.resolve().name}-{place}"
     _check_apart(sets, made.resolve())
     made_by = {"sample_rate": SAMPLE_RATE, **describe_resampler()}
-    sources = {name: _fingerprint(corpus) for name, corpus in sets.items()}
-    request = {"resampled_to": str(made.parent), **made_by, "skip_bad": skip_bad}
-    request["sources"] = sources
+    request: dict[str, Any] = {"resampled_to": str(made.parent), **made_by, "skip_bad": skip_bad}
+    request["sources"] = {name: _fingerprint(corpus) for name, corpus in sets.items()}
     with locked(output / "prepare", named=output):
         if is_done(output, request) and all(map(Path.exists, _written(output, sets))):
             print(f"prepare: {output} is already prepared", file=sys.stderr)
@@ -82,7 +81,7 @@ def prepare_sets(
             good[name] = [replace(x, condition=conditions[name].get(x.name)) for x in fine]
             bad[name] = {pair.name: fault for pair, fault in tried if fault}
         _tell_bad(bad, good, skip_bad)
-        _warn_of_others(output, sources)
+        _warn_of_others(output, request["sources"])
         # All sets are good: only now what was there before is touched.
         record: dict[str, Any] = {**request, "counts": {}, "sha256": {}, "left_out": bad}
         for name, utterances in good.items():

@@ -5,12 +5,11 @@ from __future__ import annotations
 import io
 import os
 import subprocess
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from featnorm_se.errors import FeatnormError
 from featnorm_se.files import read_text, reading, write_text
-from featnorm_se.names import talker_paths
 
 
 def read_scp(path: str | os.PathLike[str]) -> dict[str, str]:
@@ -152,9 +151,8 @@ def _output(value: str) -> bytes:
     return done.stdout
 
 
-def list_enhanced(keys: Iterable[str], output: Path, talkers: int = 1) -> None:
+def list_enhanced(files: Mapping[str, Sequence[Path]], output: Path, talkers: int = 1) -> None:
     """Write ``output/spk1.scp`` with every enhanced utterance; ``spk2.scp`` has second talkers."""
-    files = {key: talker_paths(output / "wav" / f"{key}.wav", talkers) for key in keys}
     if talkers == 1:  # of an earlier model that parted two
         (output / "spk2.scp").unlink(missing_ok=True)
     for n in range(talkers):

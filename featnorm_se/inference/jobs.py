@@ -196,7 +196,7 @@ def enhance_set(
                 f"{len(missing)} of {len(jobs)} utterances were not enhanced with this model and"
                 f" these settings, {missing[0]} first: run stage 4 again"
             )
-        list_enhanced(entries, output, talkers)
+        list_enhanced({key: job.outputs for key, job in jobs.items()}, output, talkers)
 
 
 def _enhance_shard(
