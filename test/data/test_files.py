@@ -114,47 +114,6 @@ def test_parallel_map_keeps_order_and_tells_the_first_error(capsys) -> None:
     assert parallel_map(abs, [], 2, "none") == []
 
 
-def test_workers_end_with_a_killed_parent(tmp_path: Path) -> None:
-    script = tmp_path / "parent.py"
-    script.write_text(
-        "import os, time\n"
-        "from featnorm_se.data.parallel import parallel_map\n"
-        "def work(place):\n"
-        "    open(f'{place}{os.getpid()}', 'w').close()\n"
-        "    time.sleep(60)\n"
-        "if __name__ == '__main__':\n"
-        "    parallel_map(work, ['pid_', 'pid_'], 2, 'work')\n"
-    )
-    path = os.pathsep.join([str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")])
-    parent = subprocess.Popen(
-        [sys.executable, str(script)], cwd=tmp_path, env={**os.environ, "PYTHONPATH": path}
-    )
-    try:
-        workers = wait_for(lambda: [p.name[4:] for p in tmp_path.glob("pid_*")], 2)
-    finally:
-        parent.kill()
-        parent.wait()
-    alive = wait_for(lambda: [w for w in workers if runs(w)], 0)
-    assert len(workers) == 2 and not alive
-
-
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_to_the_parent_ends_workers_who_leave_nothing(tmp_path, number):
-    script = tmp_path / "program.py"
-    script.write_text(WRITING)
-    path = os.pathsep.join([str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")])
-    parent = subprocess.Popen(
-        [sys.executable, str(script)], cwd=tmp_path, env={**os.environ, "PYTHONPATH": path},
-        stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    wait_for(lambda: [*map(str, tmp_path.glob(".*.tmp.*"))], min(2, parallel.count_cores()))
-    parent.send_signal(number)
-    _, told = parent.communicate(timeout=9)
-    assert parent.returncode == 128 + number and "Traceback" not in told
-    assert told.endswith("the same command again does what is left\n")
-    assert os.listdir(tmp_path) == ["program.py"]
-
-
 # What writes for a minute in two processes.
 WRITING = """
 import time
@@ -168,6 +127,27 @@ if __name__ == "__main__":
     from featnorm_se.bin import run
     raise SystemExit(run(lambda _: parallel_map(work, ["a", "b"], 2, "work")))
 """
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_workers_end_with_their_parent(tmp_path: Path, number: int) -> None:
+    """And leave nothing, when it has the time to tell them."""
+    (tmp_path / "program.py").write_text(WRITING)
+    path = os.pathsep.join([str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")])
+    parent = subprocess.Popen(
+        [sys.executable, "program.py"], cwd=tmp_path, env={**os.environ, "PYTHONPATH": path},
+        stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    count = min(2, parallel.count_cores())
+    writing = wait_for(lambda: [path.name for path in tmp_path.glob(".*.tmp.*")], count)
+    parent.send_signal(number)
+    _, told = parent.communicate(timeout=9)
+    workers = [name.split(".")[1] for name in writing]
+    assert len(workers) == count and not wait_for(lambda: [w for w in workers if runs(w)], 0)
+    if number != signal.SIGKILL:
+        assert parent.returncode == 128 + number and "Traceback" not in told
+        assert told.endswith("the same command again does what is left\n")
+        assert os.listdir(tmp_path) == ["program.py"]
 
 
 def runs(pid: str) -> bool:
