@@ -285,10 +285,9 @@ def merge_shards(paths: Sequence[Path], output: Path) -> None:
     for path, shard in zip(paths, shards, strict=True):
         check_versions(shard.meta.get("versions", {}), str(path), f"remove {path.parent} and begin")
     merged = FeatureStats.merge_all(shards)
-    # Of runs with different --nj that shared a folder they would be no whole corpus. Older files
-    # do not say which shard they are.
-    numbers = [shard.meta["shard"] for shard in shards if "shard" in shard.meta]
-    if numbers and sorted(numbers) != [[k, len(paths)] for k in range(1, len(paths) + 1)]:
+    # Of runs with different --nj that shared a folder they would be no whole corpus.
+    numbers = [shard.meta.get("shard") for shard in shards]
+    if not all([k, len(paths)] in numbers for k in range(1, len(paths) + 1)):
         raise FeatnormError(f"the shards {numbers} for {output} make no whole: run stage 2 again")
     with locked(output, wait=True):
         merged.save(output)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from typing import TextIO
 
 
 class FeatnormError(Exception):
@@ -12,7 +13,7 @@ class FeatnormError(Exception):
     """
 
 
-def say(line: str) -> None:
-    """Print a line on stderr; what is not printable is escaped: names of files hold anything."""
+def say(line: str, file: TextIO | None = None) -> None:
+    """Print a line, on stderr; what is not printable is escaped: names of files hold anything."""
     plain = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)
-    print(plain, file=sys.stderr, flush=True)
+    print(plain, file=file or sys.stderr, flush=True)

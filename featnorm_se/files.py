@@ -7,13 +7,14 @@ import hashlib
 import json
 import os
 import shutil
-import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
-from featnorm_se.errors import FeatnormError
+from featnorm_se.errors import FeatnormError, say
+
+_temporary: set[Path] = set()  # what this process is writing
 
 
 @contextmanager
@@ -28,10 +29,11 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     """
     target = Path(path)
     # Not the whole name: with what goes before it, it could be too long.
-    short = hashlib.sha256(os.fsencode(target.name)).hexdigest()[:12]
-    temporary = target.with_name(f".{os.getpid()}.tmp.{short}{target.suffix[-16:]}")
+    short = _short(target.name) + target.suffix[-16:]
+    temporary = target.with_name(f".{os.getpid()}.tmp.{short}")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
+        _temporary.add(temporary)
         yield temporary
         with open(temporary, "rb+") as handle:
             os.fsync(handle.fileno())
@@ -39,8 +41,16 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     except OSError as error:
         raise FeatnormError(f"cannot write {target}: {error.strerror or error}") from error
     finally:
+        _temporary.discard(temporary)
         with suppress(OSError):
             temporary.unlink()
+
+
+def drop_temporary(*_: object) -> NoReturn:
+    """End this process on a signal, without what it is writing."""
+    for path in [*_temporary]:
+        path.unlink(missing_ok=True)
+    os._exit(143)
 
 
 def remove_temporary(folder: Path) -> None:
@@ -50,9 +60,9 @@ def remove_temporary(folder: Path) -> None:
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:
-    """Write ``text`` (UTF-8) to ``path``, whole or not at all."""
+    """Write ``text`` (UTF-8) to ``path``, whole or not at all; bytes that are none, escaped."""
     with atomic_path(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def write_json(path: str | os.PathLike[str], value: Any) -> None:
@@ -122,7 +132,8 @@ def locked(
     On a file system without locks nothing is held: a warning says so.
 
     Args:
-        path: what is written; the lock is a hidden file beside it.
+        path: what is written; the lock is a hidden file beside it. For a folder name a file in it:
+            what is around it, as around a mounted one, may not be writable.
         wait: wait until another run has finished with it, instead of refusing.
         named: what is written, where ``path`` is but the place of the lock.
 
@@ -132,16 +143,22 @@ def locked(
     from filelock import FileLock, Timeout
 
     target = Path(path).absolute()
-    lock = FileLock(target.with_name(f".{target.name}.lock"), timeout=-1 if wait else 0)
+    lock = FileLock(target.with_name(f".{target.name}.lock"))
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        lock.acquire()
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            if not wait:
+                raise
+            say(f"waiting for another run that writes {named or target}")
+            lock.acquire(timeout=-1)
     except Timeout as error:
         raise FeatnormError(f"another run is writing {named or target}: wait for it") from error
     except (NotImplementedError, OSError) as error:
         if isinstance(error, OSError) and error.errno not in (errno.ENOLCK, errno.ENOTSUP):
             raise FeatnormError(f"cannot write {target}: {error.strerror or error}") from error
-        print(f"warning: {target} cannot be locked: let no second run write it", file=sys.stderr)
+        say(f"warning: {target} cannot be locked: let no second run write it")
     try:
         yield
     finally:
@@ -195,12 +212,13 @@ def stamp(paths: Iterable[str | os.PathLike[str]]) -> str:
     """Return a hash of files' names, sizes and times: another one, older too, has another.
 
     Take it before the work, so that a file that changes meanwhile does not pass for the one read.
-    What is no file (a place in an archive, a command) counts by its name.
+    A place in an archive counts by the archive, what is no file (a command) by its name.
     """
     found: list[Any] = []
     for path in paths:
         with suppress(OSError):
-            status = os.stat(path)
+            there = path if os.path.exists(path) else os.fspath(path).rpartition(":")[0]
+            status = os.stat(there)
             found.append((status.st_size, status.st_mtime_ns))
         found.append(os.fspath(path))
     return hashlib.sha256(json.dumps(found).encode()).hexdigest()
@@ -209,4 +227,9 @@ def stamp(paths: Iterable[str | os.PathLike[str]]) -> str:
 def _record(output: Path) -> Path:
     if output.is_dir():
         return output / ".done.json"
-    return output.with_name(f".{output.name}.done.json")
+    long = len(os.fsencode(output.name)) > 244  # with what is put around it, 255 at most
+    return output.with_name(f".{_short(output.name) if long else output.name}.done.json")
+
+
+def _short(name: str) -> str:
+    return hashlib.sha256(os.fsencode(name)).hexdigest()[:12]

@@ -80,13 +80,15 @@ CASES = [
      "NaN"),
     # --- audio to enhance ---
     ("audio: over itself", f"enhance = {WAV} -o {WAV} --model model.zip", nothing, "over itself"),
+    ("audio: an empty word", "enhance = '' -o x.wav --model model.zip", nothing, "an empty INPUT"),
+    ("audio: a folder into a file", "enhance = wavs -o x.wav --model model.zip", nothing,
+     "x.wav is a name of one file", "x.wav/ say"),
     ("enhance: window", "enhance --window 2", nothing, "overlap must be longer"),
     ("set: a key", "enhance_set --config x.yaml", put("x.yaml", "fs: 8000"), "x.yaml: Key 'fs'"),
     ("set: a variable", "enhance_set --config x.yaml", put("x.yaml", "model_file: ${oc.env:HOME}"),
      "holds no ${oc.env:HOME"),
     ("set: rate", "enhance_set", wav(NOISY, noise(rate=8000), 8000), "8000 Hz", "run stage 1"),
     # --- models ---
-    ("model: code in it", "enhance", repacked("model.zip", evil_py=b"x"), "evil.py"),
     ("model: YAML objects", "enhance",
      repacked("model.zip", config_yaml=b"!!python/object/apply:os.system [touch ran]"),
      "config.yaml", "YAML"),

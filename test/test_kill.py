@@ -108,7 +108,7 @@ def test_the_same_command_goes_on(world, whole, tmp_path, word, number):
     struck.join(30)
     assert struck.exitcode in (-number, 128 + number), log.read_text()
     if number == signal.SIGTERM:
-        assert log.read_text().splitlines()[-1].endswith("the same command again goes on from here")
+        assert log.read_text().splitlines()[-1].endswith("the same command again does what is left")
     run(word, *arguments)
     assert result(word, out) == wanted
     if number == signal.SIGTERM:

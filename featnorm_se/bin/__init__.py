@@ -71,6 +71,8 @@ def run(main: Callable[[Sequence[str]], None], argv: Sequence[str] | None = None
     debug = "--debug" in arguments
     arguments = [argument for argument in arguments if argument != "--debug"]
     signal.signal(signal.SIGTERM, _end)
+    if signal.getsignal(signal.SIGINT) != signal.SIG_IGN:  # as a shell's jobs behind & have it
+        signal.signal(signal.SIGINT, _end)
     # Read when torch is loaded: threads that spin make small models very slow on busy cores.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     # Said after the error is let go, with the progress bars that it holds: the line is the last.
@@ -79,9 +81,9 @@ def run(main: Callable[[Sequence[str]], None], argv: Sequence[str] | None = None
         main(arguments)
         return 0
     except _Ended:
-        message, status = "ended by SIGTERM: the same command again goes on from here", 143
+        message, status = "ended by SIGTERM: the same command again does what is left", 143
     except KeyboardInterrupt:
-        message, status = "interrupted: the same command again goes on from here", 130
+        message, status = "interrupted: the same command again does what is left", 130
     except BrokenPipeError:
         # The reader (head, less) went away; that is no error of ours.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -90,7 +92,7 @@ def run(main: Callable[[Sequence[str]], None], argv: Sequence[str] | None = None
         if debug or str(error.name).split(".")[0] not in ("espnet2", "s3prl"):
             raise
         message = f"{error.name} is not installed; on Python 3.11 only `make setup` brings it"
-    except (FeatnormError, OSError, MemoryError) as error:
+    except (FeatnormError, OSError, MemoryError, RuntimeError) as error:
         if debug or not (message := _message(error)):
             raise
     say(f"featnorm_se: error: {message}")
@@ -102,18 +104,20 @@ class _Ended(BaseException):
 
 
 def _end(number: int, frame: Any) -> NoReturn:
-    """Unwind on SIGTERM, as before a pre-emption, with the worker processes ended first."""
+    """Unwind on Ctrl-C or, as before a pre-emption, SIGTERM; the workers are ended first."""
     for child in active_children():
         child.terminate()
-    raise _Ended
+    raise KeyboardInterrupt if number == signal.SIGINT else _Ended
 
 
 def _message(error: Exception) -> str:
     """Return the line for an error that the user can mend; nothing for any other."""
+    if type(error).__name__ == "OutOfMemoryError":  # torch's
+        return "the GPU is out of memory: take a smaller --batch or --window, or see --debug"
     if isinstance(error, MemoryError):
         return "out of memory: close other programs, or take fewer jobs (--nj), or see --debug"
     if not isinstance(error, OSError):
-        return str(error)
+        return str(error) if isinstance(error, FeatnormError) else ""
     where = f" {error.filename}" if error.filename else ""
     if error.errno in _NO_ROOM:
         return f"cannot write{where}: {error.strerror}: make room and give the same command again"

@@ -20,8 +20,8 @@ from featnorm_se.inference.windows import STATS, Windowing
 from featnorm_se.names import HIGH_BAND, PRECISIONS
 
 if TYPE_CHECKING:
-    from featnorm_se.inference.jobs import Outcome, Settings
-    from featnorm_se.inference.plan import Job
+    from featnorm_se.inference.jobs import Settings
+    from featnorm_se.inference.plan import Job, Outcome
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -94,6 +94,8 @@ def main(argv: Sequence[str]) -> None:
     names = {field.name for field in fields(Settings)}
     settings = Settings(**{key: value for key, value in vars(args).items() if key in names})
     inputs, output = [Path(name) for name in args.inputs], Path(args.output)
+    if "" in (*args.inputs, args.output):
+        raise FeatnormError("an empty INPUT or --output: a variable that is not set?")
     piped = "-" in (*args.inputs, args.output)
     into_folder = is_folder(inputs, args.output)
     talkers = count_talkers(args.model)

@@ -44,20 +44,13 @@ def main(argv: Sequence[str]) -> None:
 
     shard = parse_shard(args.shard)
     set_threads(shard[1])
-    from featnorm_se.data.scp import list_enhanced, read_scp
-
-    if args.list:
-        from featnorm_se.inference.model_file import count_talkers
-
-        list_enhanced(read_scp(args.wav_scp), Path(args.output), count_talkers(args.model))
-        return
     from featnorm_se.inference.jobs import enhance_set
 
     given = {"model": args.model, "device": args.device}
     if args.model_file:
         given["model_file"] = args.model_file
     settings = make_settings(args.config, given)
-    enhance_set(settings, Path(args.wav_scp), Path(args.output), shard)
+    enhance_set(settings, Path(args.wav_scp), Path(args.output), None if args.list else shard)
 
 
 def make_settings(config: str | None, given: dict[str, Any]) -> Settings:

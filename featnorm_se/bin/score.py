@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from featnorm_se.bin import Parser, run
 from featnorm_se.data.parallel import count_cores
-from featnorm_se.errors import FeatnormError
+from featnorm_se.errors import FeatnormError, say
 from featnorm_se.metrics.names import DEFAULT_METRICS, METRICS
 
 
@@ -31,7 +33,7 @@ def get_parser() -> argparse.ArgumentParser:
         " names, or all with one suffix (u1_enhanced.wav); what enhance --save_noise has put beside"
         " is left out",
     )
-    add("--output", required=True, help="folder for the results")
+    add("--output", type=Path, required=True, help="folder for the results")
     add(
         "--metrics",
         nargs="+",
@@ -59,7 +61,7 @@ def main(argv: Sequence[str]) -> None:
     from featnorm_se.metrics.summary import format_summary
 
     # Runs that share the noisy scores ask for them at once: the others wait and find them done.
-    with locked(args.output, wait=True):
+    with locked(args.output / "score", wait=True, named=args.output):
         how = (args.metrics, args.nj, args.utt2cond, args.mix)
         summary = score_set(args.ref, args.inf, args.output, *how)
     print(format_summary(summary))
@@ -73,12 +75,15 @@ def main(argv: Sequence[str]) -> None:
         print(f"the names to score were matched with the clean ones by {rule!r}")
     failures = summary["failures"]
     for failure in failures:
-        print(f"not scored: {failure['utt_id']}: {failure['reason']}")
+        say(f"not scored: {failure['utt_id']}: {failure['reason']}", sys.stdout)
     if len(failures) > args.allow_failures:
+        mend = f"allow it with --allow_failures {len(failures)}"
+        if all("needs 16000 Hz, not 8000 Hz" in failure["reason"] for failure in failures):
+            mend = "choose scores for 8 kHz, --metrics PESQ_NB STOI say"
         raise FeatnormError(
             f"{len(failures)} of {summary['utterances']} utterances have no full score, the first"
             f" {failures[0]['utt_id']} ({failures[0]['reason']}); see {args.output}/scores.csv, or"
-            f" allow it with --allow_failures {len(failures)}"
+            f" {mend}"
         )
 
 

@@ -207,14 +207,19 @@ def write_audio(
     """
     import soundfile
 
+    with atomic_path(path) as temporary, naming(f"cannot write {path} (disk full?)"):
+        clipped = np.clip(samples, -1.0, 1.0)
+        soundfile.write(os.fsencode(temporary), clipped, sample_rate, subtype=subtype)
+
+
+@contextmanager
+def naming(failure: str) -> Iterator[None]:
+    """Raise libsndfile's errors as FeatnormError: the failure and libsndfile's reason."""
     try:
-        with atomic_path(path) as temporary:
-            soundfile.write(
-                os.fspath(temporary), np.clip(samples, -1.0, 1.0), sample_rate, subtype=subtype
-            )
-    except (soundfile.LibsndfileError, RuntimeError, AssertionError) as error:
-        # soundfile asserts, with no text, that all samples were written.
-        raise FeatnormError(f"cannot write {path} (is the disk full?): {error}") from error
+        yield
+    except (RuntimeError, ValueError, AssertionError) as error:
+        # soundfile asserts, with no text, that all was written.
+        raise FeatnormError(f"{failure}: {getattr(error, 'error_string', error)}") from error
 
 
 def resample(samples: FloatArray, rate: int, target: int) -> FloatArray:
@@ -254,7 +259,8 @@ def resample_blocks(blocks: Iterable[FloatArray], rate: int, target: int) -> Ite
         frames += len(block)
         piece = stream.resample_chunk(np.ascontiguousarray(block, dtype=np.float32))
         made += len(piece)
-        yield piece
+        if len(piece):
+            yield piece
     if stream is not None:
         # soxr rounds the length: with a little silence after the end there is enough to cut.
         silence = np.zeros((-(-2 * rate // target) + 1, block.shape[1]), np.float32)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from collections import Counter
@@ -33,7 +34,7 @@ class CorpusSet:
 def find_pairs(noisy: Path, clean: Path) -> list[Utterance]:
     """Pair the audio files of two folders by their names.
 
-    Where a folder holds none itself, those of its sub-folders count, a speaker's each.
+    They lie in the folders, or in sub-folders of them, a speaker's each.
 
     Returns:
         The pairs, sorted by name: a file's, with the sub-folders before it where it does not begin
@@ -41,16 +42,18 @@ def find_pairs(noisy: Path, clean: Path) -> list[Utterance]:
         underscore.
 
     Raises:
-        FeatnormError: a folder is missing or empty, a name comes twice or cannot stand in Kaldi's
-            files, or no name is in both (see ``match_names``).
+        FeatnormError: a folder is missing, empty or has files beside sub-folders, a name comes
+            twice or cannot stand in Kaldi's files, or no name is in both (see ``match_names``).
     """
     sides: list[dict[str, str]] = []
     speakers: dict[str, str] = {}
     for folder in (noisy, clean):
         sides.append({})
         files = list_audio(folder)
-        flat = {name: file for name, file in files.items() if "/" not in name}
-        for place, file in (flat or files).items():
+        nested = [name for name in files if "/" in name]
+        if 0 < len(nested) < len(files):
+            raise FeatnormError(f"{folder} has files beside sub-folders ({nested[0]}): move either")
+        for place, file in files.items():
             *folders, stem = place.split("/")
             own = not folders or stem.startswith((f"{folders[0]}_", f"{folders[0]}-"))
             name = stem if own else place.replace("/", "_")
@@ -268,6 +271,8 @@ def _cut_up(folder: Path, recordings: dict[str, Utterance]) -> list[Utterance]:
 def read_log(path: Path) -> dict[str, tuple[str, float]]:
     """Read a condition log: a line is an utterance, a noise and an SNR in dB.
 
+    Blanks part them, or two tabs: then a noise may be of several words.
+
     Returns:
         Noise and SNR by utterance; empty when there is no such file.
 
@@ -281,7 +286,10 @@ def read_log(path: Path) -> dict[str, tuple[str, float]]:
         if not line.strip():
             continue
         try:
-            name, noise, snr = line.split()
+            words = line.strip().split("\t")
+            name, noise, snr = map(str.strip, words if len(words) == 3 else line.split())
+            if math.isnan(float(snr)):
+                raise ValueError(snr)
             conditions[name] = (noise, float(snr))
         except ValueError as error:
             raise FeatnormError(

@@ -63,19 +63,17 @@ def playable(source: Any) -> Iterator[Any]:
         FeatnormError: the file cannot be decoded, or there is nothing to decode it.
     """
     if not (isinstance(source, str) and source.lower().endswith(DECODED_SUFFIXES)):
-        yield source
+        # By its bytes: soundfile would write a name of Latin-1 letters as UTF-8.
+        yield os.fsencode(source) if isinstance(source, str) else source
         return
-    with tempfile.NamedTemporaryFile(suffix=".wav") as copy:
-        _decode(source, copy.name)
-        yield copy.name
-
-
-def _decode(path: str, wav: str) -> None:
-    """Write the first sound track of a file as int16 WAV."""
     if not (ffmpeg := shutil.which("ffmpeg")):
-        raise FeatnormError(f"{path} is no audio that libsndfile reads: install ffmpeg")
-    command = [ffmpeg, "-v", "error", "-y", "-i", f"file:{path}", "-vn", "-c:a", "pcm_s16le"]
-    done = subprocess.run([*command, wav], capture_output=True, check=False)
-    if done.returncode:
-        reason = done.stderr.decode(errors="replace").strip()[-200:]
-        raise FeatnormError(f"{path} cannot be decoded: {reason}")
+        raise FeatnormError(f"{source} is no audio that libsndfile reads: install ffmpeg")
+    with tempfile.NamedTemporaryFile(suffix=".wav") as copy:
+        # The first sound track, as int16.
+        command = [ffmpeg, "-v", "error", "-y", "-i", f"file:{source}", "-vn", "-c:a", "pcm_s16le"]
+        quiet: dict[str, Any] = {"stdin": subprocess.DEVNULL, "capture_output": True}
+        done = subprocess.run([*command, copy.name], check=False, **quiet)
+        if done.returncode:
+            reason = done.stderr.decode(errors="replace").strip()[-200:]
+            raise FeatnormError(f"{source} cannot be decoded: {reason}")
+        yield copy.name

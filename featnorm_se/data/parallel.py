@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
@@ -12,6 +13,7 @@ from multiprocessing import get_context, parent_process
 from typing import Any, TypeVar
 
 from featnorm_se.errors import FeatnormError
+from featnorm_se.files import drop_temporary
 from featnorm_se.progress import progress
 
 Item = TypeVar("Item")
@@ -96,7 +98,9 @@ def start_pool(workers: int) -> ProcessPoolExecutor:
 
 
 def _start_worker() -> None:
-    """Keep a worker to its threads, and to its parent."""
+    """Keep a worker to its threads, and to its parent, which alone hears Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, drop_temporary)
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     threading.Thread(target=_end_with_parent, daemon=True).start()
 

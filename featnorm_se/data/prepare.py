@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
-import shutil
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -49,7 +49,7 @@ def prepare_sets(
     Args:
         sets: what to prepare, by name. Whoever puts a command in a pair has been allowed to run it.
         output: gets a data directory a set, and the record ``prepare.json``.
-        wav_dir: the folder of the converted files.
+        wav_dir: gets a folder of converted files for each output.
         nj: processes.
         skip_bad: leave bad pairs out.
 
@@ -61,28 +61,27 @@ def prepare_sets(
         FeatnormError: pairs are bad (see ``prepare_pair``; all are read, ten are named), a set has
             no good one, an utterance is in two sets, or another run is at work there.
     """
-    _check_overlap(sets)
-    wav_dir = wav_dir.absolute()
+    place = hashlib.sha256(os.fsencode(output.resolve())).hexdigest()[:8]
+    made = wav_dir.absolute() / f"{output.resolve().name}-{place}"
+    _check_apart(sets, made.resolve())
     made_by = {"sample_rate": SAMPLE_RATE, **describe_resampler()}
-    sources = {name: _fingerprint(corpus) for name, corpus in sets.items()}
-    request = {"resampled_to": str(wav_dir), **made_by, "skip_bad": skip_bad, "sources": sources}
-    with locked(output), locked(wav_dir):
+    request: dict[str, Any] = {"resampled_to": str(made.parent), **made_by, "skip_bad": skip_bad}
+    request["sources"] = {name: _fingerprint(corpus) for name, corpus in sets.items()}
+    with locked(output / "prepare", named=output):
         if is_done(output, request) and all(map(Path.exists, _written(output, sets))):
             print(f"prepare: {output} is already prepared", file=sys.stderr)
             return dict(read_json(output / RECORD))
         conditions = {name: read_log(corpus.log) for name, corpus in sets.items()}
-        _clear_stale(wav_dir, sets.values(), made_by)
         good: dict[str, list[Utterance]] = {}
         bad: dict[str, dict[str, str]] = {}
         for name, corpus in sets.items():
-            work = partial(prepare_pair, wav_dir=wav_dir / corpus.folder)
+            work = partial(prepare_pair, wav_dir=made / corpus.folder, made_by=str(made_by))
             tried = parallel_map(work, corpus.pairs, nj, f"prepare: {name}")
-            known = conditions[name]
             fine = [pair for pair, fault in tried if not fault]
-            good[name] = [replace(pair, condition=known.get(pair.name)) for pair in fine]
+            good[name] = [replace(x, condition=conditions[name].get(x.name)) for x in fine]
             bad[name] = {pair.name: fault for pair, fault in tried if fault}
         _tell_bad(bad, good, skip_bad)
-        _warn_of_others(output, sources)
+        _warn_of_others(output, request["sources"])
         # All sets are good: only now what was there before is touched.
         record: dict[str, Any] = {**request, "counts": {}, "sha256": {}, "left_out": bad}
         for name, utterances in good.items():
@@ -120,15 +119,6 @@ def _lists(folder: Path, corpus: CorpusSet) -> list[Path]:
     return [folder / name for name in (*LISTS, *second)]
 
 
-def _clear_stale(wav_dir: Path, sets: Iterable[CorpusSet], made_by: Mapping[str, object]) -> None:
-    """Remove what another resampler, or one for another rate, left in ``wav_dir``."""
-    if not is_done(wav_dir, made_by):
-        for corpus in sets:
-            shutil.rmtree(wav_dir / corpus.folder, ignore_errors=True)
-        wav_dir.mkdir(parents=True, exist_ok=True)
-        mark_done(wav_dir, made_by)
-
-
 def _tell_bad(
     bad: Mapping[str, Mapping[str, str]], good: Mapping[str, Sequence[Utterance]], skip: bool
 ) -> None:
@@ -145,7 +135,7 @@ def _tell_bad(
         )
 
 
-def prepare_pair(pair: Utterance, wav_dir: Path) -> tuple[Utterance, str]:
+def prepare_pair(pair: Utterance, wav_dir: Path, made_by: str = "") -> tuple[Utterance, str]:
     """Check one pair's samples; write what other readers would read otherwise to ``wav_dir``.
 
     Returns:
@@ -165,7 +155,8 @@ def prepare_pair(pair: Utterance, wav_dir: Path) -> tuple[Utterance, str]:
         if length > frames or rate != SAMPLE_RATE or not _is_plain(path, frames):
             target = wav_dir / kind / f"{pair.name}.wav"
             whole = (pair.span, length) == (Utterance.span, frames)
-            made_of = os.stat(path).st_mtime_ns if whole and os.path.isfile(path) else None
+            known = whole and os.path.isfile(path)
+            made_of = int(stamp([path, made_by])[:13], 16) if known else None
             _write_converted(target, samples, rate, frames, made_of)
             sides[kind] = str(target)
     second = sides.get("clean2", "")
@@ -193,7 +184,7 @@ def _is_plain(path: str, frames: int) -> bool:
     import soundfile
 
     try:
-        header = soundfile.info(path)
+        header = soundfile.info(os.fsencode(path))
         return bool(header.frames == frames and header.channels == 1)
     except (soundfile.LibsndfileError, TypeError):
         return False
@@ -204,7 +195,7 @@ def _write_converted(
 ) -> None:
     """Write so many samples of a converted file, unless it is there, made of this very source.
 
-    The source's time on the copy, ``made_of``, tells a later call which source that was.
+    ``made_of``, the copy's time, tells a later call of which source, and by what, it was made.
     """
     if made_of is not None and target.is_file() and target.stat().st_mtime_ns == made_of:
         return
@@ -213,8 +204,11 @@ def _write_converted(
         os.utime(target, ns=(made_of, made_of))
 
 
-def _check_overlap(sets: Mapping[str, CorpusSet]) -> None:
-    """Refuse an utterance that is in two sets; warn of a speaker that is tested and trained on."""
+def _check_apart(sets: Mapping[str, CorpusSet], made: Path) -> None:
+    """Refuse an utterance in two sets and a source in ``made``; warn of a speaker in two sets."""
+    for path in (path for corpus in sets.values() for path in _files(corpus)):
+        if made in Path(path).resolve().parents:
+            raise FeatnormError(f"{path} lies where converted files go: name another --wav_dir")
     seen: dict[str, str] = {}
     speakers: dict[str, set[str]] = {"train": set(), "valid": set(), "test": set()}
     for name, corpus in sets.items():
@@ -231,12 +225,15 @@ def _check_overlap(sets: Mapping[str, CorpusSet]) -> None:
 
 def _fingerprint(corpus: CorpusSet) -> str:
     """Hash all that is known of a set's pairs, and the sizes and times of its files."""
-    values = [value for pair in corpus.pairs for value in (pair.noisy, pair.clean)]
-    values += [pair.clean2 for pair in corpus.pairs if pair.clean2]
-    files = [place[0] if (place := split_archive(value)) else value for value in values]
     # Experiments of 0.2.0 go on: there a pair ended with a channel.
     pairs = [f"{repr(pair)[:-1]}, channel=None)" for pair in corpus.pairs]
-    return stamp([corpus.log, *files, *pairs])
+    return stamp([corpus.log, *_files(corpus), *pairs])
+
+
+def _files(corpus: CorpusSet) -> list[str | Path]:
+    values = [value for pair in corpus.pairs for value in (pair.noisy, pair.clean)]
+    values += [pair.clean2 for pair in corpus.pairs if pair.clean2]
+    return [place[0] if (place := split_archive(value)) else value for value in values]
 
 
 def _counts(pairs: list[Utterance], utterances: list[Utterance]) -> dict[str, Any]:

@@ -5,12 +5,11 @@ from __future__ import annotations
 import io
 import os
 import subprocess
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from featnorm_se.errors import FeatnormError
 from featnorm_se.files import read_text, reading, write_text
-from featnorm_se.names import talker_paths
 
 
 def read_scp(path: str | os.PathLike[str]) -> dict[str, str]:
@@ -107,6 +106,8 @@ def open_value(value: str | os.PathLike[str], allow_pipes: bool = False) -> str 
     if place:
         return io.BytesIO(_archived(*place))
     if not os.path.isfile(value):
+        if os.path.exists(value):  # as <(command) is
+            raise FeatnormError(f"{value} is no file: pipe it (INPUT -), or write it to one")
         raise FeatnormError(f"no such audio file: {value}")
     return os.fspath(value)
 
@@ -142,28 +143,16 @@ def _archived(file: Path, offset: int) -> bytes:
 def _output(value: str) -> bytes:
     """Return what a Kaldi pipe, ``command |``, prints."""
     command = value.strip().removesuffix("|").strip()
-    done = subprocess.run(
-        ["bash", "-c", f"set -o pipefail; {command}"], capture_output=True, check=False
-    )
+    shell = ["bash", "-c", f"set -o pipefail; {command}"]
+    done = subprocess.run(shell, stdin=subprocess.DEVNULL, capture_output=True, check=False)
     if done.returncode:
         last = done.stderr.decode(errors="replace").strip().splitlines()[-1:] or ["no message"]
         raise FeatnormError(f"the command {command!r} fails ({done.returncode}): {last[0]}")
     return done.stdout
 
 
-def list_enhanced(keys: Iterable[str], output: Path, talkers: int = 1) -> None:
-    """Write ``output/spk1.scp`` with every enhanced utterance; ``spk2.scp`` has second talkers.
-
-    Raises:
-        FeatnormError: one is missing; the message says how many are.
-    """
-    files = {key: talker_paths(output / "wav" / f"{key}.wav", talkers) for key in keys}
-    missing = [key for key, paths in files.items() if not all(map(Path.is_file, paths))]
-    if missing:
-        raise FeatnormError(
-            f"{len(missing)} of {len(files)} utterances were not enhanced, {missing[0]} first:"
-            " run stage 4 again"
-        )
+def list_enhanced(files: Mapping[str, Sequence[Path]], output: Path, talkers: int = 1) -> None:
+    """Write ``output/spk1.scp`` with every enhanced utterance; ``spk2.scp`` has second talkers."""
     if talkers == 1:  # of an earlier model that parted two
         (output / "spk2.scp").unlink(missing_ok=True)
     for n in range(talkers):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from featnorm_se.data.audio import FloatArray, open_audio, read_blocks
+from featnorm_se.data.audio import FloatArray, naming, open_audio, read_blocks
 from featnorm_se.data.decoding import AUDIO_SUFFIXES
 from featnorm_se.errors import FeatnormError
 from featnorm_se.files import atomic_path
@@ -69,7 +70,7 @@ class AudioOutput:
         if self._handle.subtype not in _UNBOUNDED:
             self.clipped += int((np.abs(block) > 1.0).sum())
             block = np.clip(block, -1.0, 1.0)
-        with _named(f"cannot write {self._path} (disk full?)"):
+        with naming(f"cannot write {self._path} (disk full?)"):
             self._handle.write(block)
 
 
@@ -91,23 +92,22 @@ def audio_output(path: Path, like: AudioInput) -> Iterator[AudioOutput]:
     rate, channels = header.samplerate, header.channels
     with atomic_path(path) as temporary:
         temporary.touch()  # or libsndfile would only say "system error"
-        with _named(f"cannot write {path} ({container}, {subtype})"):
-            handle = soundfile.SoundFile(temporary, "w", rate, channels, subtype, endian, container)
+        file = os.fsencode(temporary)
+        with naming(f"cannot write {path} ({container}, {subtype})"):
+            handle = soundfile.SoundFile(file, "w", rate, channels, subtype, endian, container)
         with handle:
             for name, text in like.texts.items():
                 with suppress(RuntimeError):  # containers differ in which texts they have
                     setattr(handle, name, text)
             yield AudioOutput(handle, path)
-
-
-@contextmanager
-def _named(failure: str) -> Iterator[None]:
-    """Raise libsndfile's errors as FeatnormError: the failure and libsndfile's reason."""
-    try:
-        yield
-    except (RuntimeError, ValueError, AssertionError) as error:
-        # soundfile asserts, with no text, that all was written.
-        raise FeatnormError(f"{failure}: {getattr(error, 'error_string', error)}") from error
+        # What it cannot write at the close libsndfile does not tell, and the header may lie.
+        # A short one is read from its begin: mpg123 prints complaints where it is sought in.
+        frames, last = handle.frames, min(handle.frames, 1 << 20)
+        if container not in ("RAW", "XI"):  # which have no header, or cannot be sought in
+            with naming(f"cannot write {path} (disk full?)"), soundfile.SoundFile(file) as y:
+                y.seek(frames - last)
+                if y.frames != frames or len(y.read(last, dtype="int16")) < last:
+                    raise RuntimeError("its end does not read back")
 
 
 def _choose_format(path: Path, header: Any) -> tuple[str, str]:

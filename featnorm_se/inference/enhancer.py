@@ -145,7 +145,7 @@ class Enhancer:
     def __call__(
         self,
         x: NDArray[Any],
-        sample_rate: int = SAMPLE_RATE,
+        sample_rate: float = SAMPLE_RATE,
         windowing: Windowing | None = None,
     ) -> NDArray[np.float32]:
         """Enhance a signal of any rate and length.
@@ -161,15 +161,18 @@ class Enhancer:
             several talkers (talkers, N) or (talkers, N, channels).
 
         Raises:
-            FeatnormError: x is empty, has another number of axes or more channels than samples,
-                or holds NaN.
+            FeatnormError: x is empty, of integers, has another number of axes or more channels
+                than samples, or holds NaN.
         """
         from featnorm_se.inference.high_band import to_own_rate
         from featnorm_se.inference.long_signal import Signal, enhance_signal
 
-        if isinstance(sample_rate, str) or sample_rate < 1000:
+        if isinstance(sample_rate, str) or sample_rate < 1000 or sample_rate % 1:
             raise FeatnormError(f"a sampling rate of {sample_rate!r}: a number of Hz is wanted")
-        signal = np.asarray(x.detach() if isinstance(x, torch.Tensor) else x, dtype=np.float32)
+        x = np.asarray(x.detach() if isinstance(x, torch.Tensor) else x)
+        if x.dtype.kind in "iub":
+            raise FeatnormError(f"samples are {x.dtype}, not in [-1, 1]: divide int16 by 32768")
+        signal = np.asarray(x, dtype=np.float32)
         if signal.ndim not in (1, 2) or not signal.size:
             raise FeatnormError(f"a signal (N,) or (N, channels) is wanted, not {signal.shape}")
         if signal.ndim == 2 and signal.shape[1] > signal.shape[0]:
@@ -179,13 +182,11 @@ class Enhancer:
             )
         if not np.isfinite(signal).all():
             raise FeatnormError("the signal holds NaN or infinite samples")
-        blocks = [signal.reshape(len(signal), -1)]
-        noisy = Signal.of(np.concatenate([*resample_blocks(blocks, sample_rate, SAMPLE_RATE)]))
+        blocks, rate, frames = [signal.reshape(len(signal), -1)], int(sample_rate), len(signal)
+        noisy = Signal.of(np.concatenate([*resample_blocks(blocks, rate, SAMPLE_RATE)]))
         pieces = enhance_signal(self, noisy, windowing)
-        rate, frames = sample_rate, len(signal)
         whole = to_own_rate(pieces, noisy, lambda: iter(blocks), rate, frames, self.high_band)
         y = np.concatenate(list(whole))
-        y = np.pad(y, ((0, max(0, len(signal) - len(y))), (0, 0)))[: len(signal)]
         each = [one.reshape(signal.shape) for one in np.split(y, self.talkers, axis=1)]
         return np.stack(each) if self.talkers > 1 else np.ascontiguousarray(each[0])
 

@@ -34,7 +34,7 @@ from featnorm_se.inference.enhancer import Enhancer, choose_device
 from featnorm_se.inference.high_band import to_own_rate
 from featnorm_se.inference.long_signal import Signal, enhance_signal
 from featnorm_se.inference.model_file import count_talkers, find_weights
-from featnorm_se.inference.plan import Job
+from featnorm_se.inference.plan import Job, Outcome
 from featnorm_se.inference.together import enhance_signals
 from featnorm_se.inference.windows import Windowing
 from featnorm_se.names import SAMPLE_RATE
@@ -70,15 +70,6 @@ class Settings(Windowing):
         for key in ("model_file", "device", "batch", "precision"):
             del how[key]
         return how
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What came of one file: ``enhanced``, ``skipped`` or ``failed``, and why."""
-
-    status: str
-    seconds: float = 0.0
-    reason: str = ""
 
 
 def enhance_into_folder(
@@ -142,10 +133,12 @@ def _enhance_unless_done(
     def write(found: Found) -> Outcome:
         job, request, source = todo[found[0]]
         try:
+            # Without its source it is not done, but ours, should the run end before the last line.
+            mark_done(job.target, {k: v for k, v in request.items() if k != "source"})
             outcome = _write(enhancer, job, source, found[1])
+            mark_done(job.target, request)
         except FeatnormError as error:
             return _failed(error)
-        mark_done(job.target, request)
         return outcome
 
     with beside(enhancer.device.type) as run:
@@ -170,33 +163,49 @@ def _finish(run: Beside, write: Callable[[Found], Result], done: Iterable[Found]
 
 
 def enhance_set(
-    settings: Settings, wav_scp: Path, output: Path, shard: tuple[int, int] = (1, 1)
+    settings: Settings, wav_scp: Path, output: Path, shard: tuple[int, int] | None = (1, 1)
 ) -> None:
     """Enhance every n-th utterance of an scp into ``output/wav/<utterance>.wav`` (int16).
 
-    What is done is not done again. With one shard, or by ``list_enhanced`` after all,
-    ``output/spk1.scp`` lists the files. Of two talkers there are ``<utterance>_spk1.wav`` and
+    What is done is not done again. With one shard, or without any after all, ``output/spk1.scp``
+    lists the files. Of two talkers there are ``<utterance>_spk1.wav`` and
     ``<utterance>_spk2.wav``, and ``spk2.scp``.
 
     Args:
         settings: the model and how.
         wav_scp: noisy utterances, 16 kHz mono: files or places in archives.
         output: folder to write to.
-        shard: (k, n): every n-th utterance from the k-th on.
+        shard: (k, n): every n-th utterance from the k-th on; ``None``: only list them.
 
     Raises:
-        FeatnormError: the model or an utterance cannot be read; the set is not gone on with.
+        FeatnormError: the model or an utterance cannot be read; the set is not gone on with. Or
+            one to list is missing, or was made by a run with other settings.
     """
     entries, talkers = read_scp(wav_scp), count_talkers(settings.model)
     # A set is of one environment: what another one has enhanced is enhanced again.
     how = {**settings.request(), "versions": deciding_versions()}
+    jobs = {
+        key: Job.of(Path(entries[key]), output / "wav" / f"{key}.wav", talkers)
+        for key in sorted(entries)
+    }
+    if shard:
+        _enhance_shard(settings, how, list(jobs.values()), shard)
+    if shard is None or shard[1] == 1:
+        if missing := [key for key, job in jobs.items() if not _is_done(job, how)]:
+            raise FeatnormError(
+                f"{len(missing)} of {len(jobs)} utterances were not enhanced with this model and"
+                f" these settings, {missing[0]} first: run stage 4 again"
+            )
+        list_enhanced({key: job.outputs for key, job in jobs.items()}, output, talkers)
+
+
+def _enhance_shard(
+    settings: Settings, how: dict[str, object], jobs: list[Job], shard: tuple[int, int]
+) -> None:
     index, shards = shard
-    todo: list[tuple[Job, dict[str, object]]] = []
-    for key in sorted(entries)[index - 1 :: shards]:
-        job = Job.of(Path(entries[key]), output / "wav" / f"{key}.wav", talkers)
-        request = {**how, "source": stamp([job.source])}
-        if not _is_done(job, request):
-            todo.append((job, request))
+    stamped = [(job, {**how, "source": stamp([job.source])}) for job in jobs[index - 1 :: shards]]
+    if not (todo := [(job, request) for job, request in stamped if not _is_done(job, request)]):
+        return
     signals = [Signal(audio_info(job.source).frames, 1, partial(_read, job)) for job, _ in todo]
 
     def write(found: Found) -> None:
@@ -205,13 +214,10 @@ def enhance_set(
             write_audio(path, y, SAMPLE_RATE)
         mark_done(job.target, request)
 
-    if todo:
-        enhancer, label = load_once(settings), f"enhancing, shard {index}/{shards}"
-        with beside(enhancer.device.type) as run:
-            done = enhance_signals(enhancer, signals, settings, run=run)
-            _finish(run, write, progress(done, label, len(todo), unit="utterance"))
-    if shards == 1:
-        list_enhanced(entries, output, talkers)
+    enhancer, label = load_once(settings), f"enhancing, shard {index}/{shards}"
+    with beside(enhancer.device.type) as run:
+        done = enhance_signals(enhancer, signals, settings, run=run)
+        _finish(run, write, progress(done, label, len(todo), unit="utterance"))
 
 
 def _read(job: Job) -> Iterator[FloatArray]:
@@ -276,7 +282,8 @@ def _write(
     high_band = enhancer.high_band
     whole = to_own_rate(pieces, _signal(source), source.blocks, rate, frames, high_band)
     with ExitStack() as stack:
-        outputs = [stack.enter_context(audio_output(path, source)) for path in job.outputs]
+        # Renamed in the other order: that with the record first.
+        outputs = [stack.enter_context(audio_output(p, source)) for p in job.outputs[::-1]][::-1]
         if job.noise is not None:
             original = stack.enter_context(open_audio(job.source))
         for speech in whole:

@@ -16,7 +16,6 @@ from featnorm_se.fetch import fetch_hub_folder, is_hub_name
 
 WEIGHTS, CONFIG = "model.safetensors", "config.yaml"
 # Of a packed model; the statistics only of one that version 0.2 or before has packed.
-MEMBERS = (WEIGHTS, CONFIG, "clean_stats.npz", "results.json", "README.md")
 MOST_TALKERS = 8  # their orders are all tried
 # The packed model that comes with the package, used when none is named.
 SHIPPED = Path(__file__).resolve().parents[1] / "models" / "default.zip"
@@ -119,14 +118,10 @@ def read_member(path: Path, name: str) -> bytes:
     """Return one file of a packed model; nothing is unpacked to disk.
 
     Raises:
-        FeatnormError: it is no zip or broken, lacks the file, or holds any other file than a
-            packed model does (a path out of it, say).
+        FeatnormError: it is no zip or broken, or lacks the file.
     """
     try:
         with zipfile.ZipFile(path) as archive:
-            odd = sorted(set(archive.namelist()) - set(MEMBERS))
-            if odd:
-                raise FeatnormError(f"{path} is no packed model: it holds {odd[0]!r}")
             return archive.read(name)
     except KeyError as error:
         raise FeatnormError(f"{path} is no packed model: it holds no {name}") from error

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import re
 import zipfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -35,7 +34,6 @@ _KEPT_RECORD = (
     *("epochs", "best_epoch", "training_seconds", "versions", "machine", "finished"),
 )
 _KEPT_SCORES = ("utterances", "metrics", "versions")
-_LICENCE = re.compile(r"[a-z0-9][a-z0-9.-]{0,60}")
 
 
 def pack(
@@ -153,14 +151,10 @@ def model_card(
         notes, licence: see ``pack``.
 
     Raises:
-        FeatnormError: the licence is no name of one, or the notes are no text.
+        FeatnormError: the notes are no text.
     """
     import jinja2
 
-    if licence is not None and not _LICENCE.fullmatch(licence):
-        raise FeatnormError(
-            f"a licence is named as on Hugging Face, cc-by-4.0 say, not {licence!r}"
-        )
     run, sites = results["run"], conf.get("norm_site", "auto")
     trained = [f"{k} {run[k]}" for k in ("epochs", "best_epoch", "seed") if run.get(k) is not None]
     folder = jinja2.FileSystemLoader(Path(__file__).parent / "templates")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from featnorm_se.data.corpus import NOISE_SUFFIX
-from featnorm_se.data.decoding import DECODED_SUFFIXES, walk_audio
+from featnorm_se.data.decoding import AUDIO_SUFFIXES, DECODED_SUFFIXES, walk_audio
 from featnorm_se.errors import FeatnormError
 from featnorm_se.inference.audio_stream import AUDIO_ENDINGS
 from featnorm_se.names import talker_paths
@@ -30,12 +30,22 @@ class Job:
     def of(cls, source: Path, target: Path, talkers: int = 1, save_noise: bool = False) -> Job:
         """Name the files of talkers and noise after ``target``."""
         first, *others = talker_paths(target, talkers)
-        return cls(source, first, noise_path(target) if save_noise else None, tuple(others))
+        noise = target.with_name(f"{target.stem}{NOISE_SUFFIX}{target.suffix}")
+        return cls(source, first, noise if save_noise else None, tuple(others))
 
     @property
     def outputs(self) -> list[Path]:
         """The files that are written."""
         return [self.target, *self.others, *([] if self.noise is None else [self.noise])]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of one file: ``enhanced``, ``skipped`` or ``failed``, and why."""
+
+    status: str
+    seconds: float = 0.0
+    reason: str = ""
 
 
 def plan_jobs(
@@ -77,15 +87,18 @@ def plan_jobs(
     return jobs
 
 
-def noise_path(target: Path) -> Path:
-    """Return where the noise of ``target`` goes: ``x.wav`` has ``x.noise.wav``."""
-    return target.with_name(f"{target.stem}{NOISE_SUFFIX}{target.suffix}")
-
-
 def _written_as(name: Path) -> Path:
     return name.with_suffix(".wav") if name.suffix.lower() in DECODED_SUFFIXES else name
 
 
 def is_folder(inputs: Sequence[Path], output: str) -> bool:
-    """Whether the output is a folder: it is one, ends like one, or the inputs need one."""
-    return len(inputs) > 1 or inputs[0].is_dir() or os.path.isdir(output) or output.endswith("/")
+    """Whether the output is a folder: it is one, ends like one, or the inputs need one.
+
+    Raises:
+        FeatnormError: they need one, and it is named like a file.
+    """
+    named = os.path.isdir(output) or output.endswith("/")
+    several = len(inputs) > 1 or inputs[0].is_dir()
+    if several and not named and Path(output).suffix.lower() in AUDIO_SUFFIXES:
+        raise FeatnormError(f"{output} is a name of one file: a folder is wanted, {output}/ say")
+    return several or named

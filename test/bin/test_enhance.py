@@ -1,5 +1,6 @@
 """The command ``featnorm-se enhance``: files, folders, pipes, and exit statuses."""
 
+import errno
 import io
 import os
 import sys
@@ -176,9 +177,13 @@ def test_clipping_is_warned_of(model, tmp_path, capsys, monkeypatch):
 
 def test_names_with_anything_in_them(model, tmp_path, capsys):
     write(tmp_path / "in" / "a\nb é.wav")
+    latin = os.fsdecode(b"caf\xe9")
+    (tmp_path / "in" / latin).mkdir()
+    for name in (f"{latin}.wav", f"{latin}/x.wav"):
+        (tmp_path / "in" / name).write_bytes((tmp_path / "in" / "a\nb é.wav").read_bytes())
     (tmp_path / "in" / "c\x1b[2J.wav").write_text("no audio")
     assert enhance(model, tmp_path / "in", "-o", tmp_path / "out") == 1
-    assert tree(tmp_path / "out") == ["a\nb é.wav"]
+    assert tree(tmp_path / "out") == ["a\nb é.wav", f"{latin}.wav", f"{latin}/x.wav"]
     printed = capsys.readouterr().err
     assert "\x1b" not in printed and r"c\x1b[2J.wav is no audio" in printed
 
@@ -189,7 +194,7 @@ def test_a_run_that_is_ended_leaves_nothing_half_and_goes_on(model, tmp_path, ca
     write(top / "b.wav", 60.0)
     words = [str(top), "-o", str(out), "--model", str(model)]
     process = fork_command("enhance", words, tmp_path / "log")
-    while process.is_alive() and not (out / ".a.wav.done.json").exists():
+    while process.is_alive() and not (out / ".b.wav.done.json").exists():
         time.sleep(0.01)
     process.terminate()
     process.join(30)
@@ -202,6 +207,23 @@ def test_a_run_that_is_ended_leaves_nothing_half_and_goes_on(model, tmp_path, ca
     assert tree(out) == ["a.wav", "b.wav"] and not stale.exists()
     assert enhance(model, top, "-o", out) == 0
     assert capsys.readouterr().err.splitlines()[-1] == "2 skipped"
+
+
+@pytest.mark.parametrize("at", [2, 3, 4])
+def test_a_rename_that_fails_leaves_nothing_that_is_refused(model, tmp_path, monkeypatch, at):
+    command = (model, write(tmp_path / "in" / "a.wav").parent, "-o", tmp_path / "out")
+    left, rename = [at], os.replace
+
+    def full(old, new):
+        left[0] -= 1
+        if left[0] == 0:
+            raise OSError(errno.ENOSPC, "no space")
+        rename(old, new)
+
+    with monkeypatch.context() as there:
+        there.setattr(os, "replace", full)
+        assert enhance(*command, "--save_noise") == 1
+    assert enhance(*command, "--save_noise") == 0
 
 
 def test_bfloat16_is_near_or_warned_of(model, tmp_path, capsys):

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pytest
+import torch
 from golden_numbers import write_pairs
 
 from featnorm_se import __version__
@@ -15,6 +17,16 @@ def test_help_names_every_command_and_there_is_a_version(capsys):
     assert all(f"  {word} " in printed for word in COMMANDS)
     assert main(["--version"]) == 0
     assert capsys.readouterr().out == f"featnorm_se {__version__}\n"
+
+
+def test_a_full_gpu_is_one_line_and_another_fault_is_not(capsys):
+    def fail(argv):
+        raise torch.OutOfMemoryError("CUDA out of memory") if argv == ["full"] else RuntimeError
+
+    assert run(fail, ["full"]) == 1
+    assert "GPU is out of memory: take a smaller --batch or --window" in capsys.readouterr().err
+    with pytest.raises(RuntimeError):
+        run(fail, [])
 
 
 # ---- compare
@@ -57,3 +69,6 @@ def test_it_scores_and_prints_and_failures_set_the_status(tmp_path, capsys):
     assert printed.err.splitlines()[-1].startswith("featnorm_se: error: 1 of 2 utterances")
     assert (out / "scores.csv").is_file()
     assert run(score.main, arguments(data, out, "--allow_failures", "1")) == 0
+    write_pairs(tmp_path / "narrow", 1, 8000, 0, rate=8000)
+    assert run(score.main, arguments(tmp_path / "narrow", out, "--metrics", "PESQ_WB")) == 1
+    assert capsys.readouterr().err.endswith("for 8 kHz, --metrics PESQ_NB STOI say\n")

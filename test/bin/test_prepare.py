@@ -1,6 +1,8 @@
 """Stage 1 on a small corpus in VoiceBank-DEMAND's folders, through its command."""
 
 import json
+import os
+import shutil
 import zipfile
 from pathlib import Path
 
@@ -16,7 +18,7 @@ from featnorm_se.data.corpus import CorpusSet
 from featnorm_se.data.datadir import Utterance, validate_data_dir
 from featnorm_se.data.prepare import _fingerprint
 from featnorm_se.data.scp import read_scp
-from featnorm_se.files import stamp
+from featnorm_se.files import locked, stamp
 
 SHARED = Path(__file__).parents[2].parent / "shared" / "data"
 NAMES = {
@@ -106,7 +108,8 @@ def test_a_broken_off_run_keeps_what_was_resampled(root: Path) -> None:
     good = path.read_bytes()
     path.write_bytes(b"no audio at all")
     assert prepare(root) == 1
-    first = root.parent / "dump" / "wav16k" / "testset" / "noisy" / "p232_001.wav"
+    dump = root.parent / "dump" / "wav16k"
+    (first,) = dump.glob("data-*/testset/noisy/p232_001.wav")
     before = first.stat().st_ino
     path.write_bytes(good)
     assert prepare(root) == 0
@@ -285,9 +288,10 @@ def test_pairs_in_folders_of_sets_speakers_and_dns_names(root: Path, capsys) -> 
     put_pairs(corpus / "valid", "q_1.wav", "q_1.wav")
     assert prepare(corpus, *options) == 0
     assert list(validate_data_dir(data / "valid")["wav.scp"]) == ["q_1"]
-    put_pairs(corpus / "valid", "old/q_2.wav", "old/q_2.wav")  # beside files, folders do not count
-    assert prepare(corpus, *options) == 0
-    assert list(validate_data_dir(data / "valid")["wav.scp"]) == ["q_1"]
+    put_pairs(corpus / "valid", "q/q_2.wav", "q/q_2.wav")
+    assert prepare(corpus, *options) == 1
+    assert "valid/noisy has files beside sub-folders (q/q_2): move" in capsys.readouterr().err
+    shutil.rmtree(corpus / "valid")
     for name in ("p1/p1_1.wav", "p1/1.wav"):
         put_pairs(corpus / "train", name, name)
     assert prepare(corpus, *options) == 1
@@ -322,7 +326,7 @@ def test_kaldi_archives_become_files(root: Path) -> None:
               read_scp(root.parent / "data" / "test" / "wav.scp").items()}  # fmt: skip
     assert prepare(made, "--corpus", "kaldi") == 0
     test = validate_data_dir(root.parent / "data" / "test")
-    assert test["wav.scp"]["p232_001"].startswith(str(root.parent / "dump" / "wav16k" / "test"))
+    assert test["wav.scp"]["p232_001"].startswith(str(root.parent / "dump" / "wav16k"))
     for name, samples in before.items():
         assert np.array_equal(read_audio(test["wav.scp"][name]), samples)
     speakers = read_scp(root.parent / "data" / "train" / "utt2spk")
@@ -408,3 +412,48 @@ def test_other_recordings_in_the_same_place_are_told(root: Path, capsys) -> None
     write(root / "clean_testset_wav" / "p232_001.wav", 0.2 * np.sin(np.arange(3200)))
     assert prepare(root) == 0
     assert "held other recordings, which these replace" in capsys.readouterr().err
+
+
+def wide(corpus: Path, level: float) -> list[str]:
+    """A corpus in folders, of 48 kHz and of the same names and times whatever its level."""
+    for name in ("train", "valid", "test"):
+        for kind in ("noisy", "clean"):
+            path = corpus / name / kind / f"{name}_1.wav"
+            write(path, level + 0.01 * np.sin(np.arange(9600)), 48000)
+            os.utime(path, (1e9, 1e9))
+    return ["--corpus", "folders", "--db_root", str(corpus), "--nj", "1"]
+
+
+def heard(data: Path) -> float:
+    return round(float(read_audio(read_scp(data / "test" / "wav.scp")["test_1"])[1600]), 1)
+
+
+def test_a_corpus_is_never_cleared_or_written_over(tmp_path: Path, capsys) -> None:
+    options = [*wide(tmp_path / "corp", 0.1), "--output", str(tmp_path / "d")]
+    assert run(main, [*options, "--wav_dir", str(tmp_path / "corp")]) == 0
+    assert soundfile.info(tmp_path / "corp" / "test" / "noisy" / "test_1.wav").frames == 9600
+    made = Path(read_scp(tmp_path / "d" / "test" / "wav.scp")["test_1"])
+    options = [*wide(made.parents[2], 0.2), *options[4:], "--wav_dir", str(tmp_path / "corp")]
+    assert run(main, options) == 1
+    assert "noisy/train_1.wav lies where converted files go" in capsys.readouterr().err
+    assert soundfile.info(made).frames == 9600
+
+
+def test_two_data_folders_share_no_converted_file(tmp_path: Path, capsys) -> None:
+    more = ["--wav_dir", str(tmp_path / "wav16k"), "--output"]
+    for level in (0.1, 0.3):
+        corpus = wide(tmp_path / str(level), level)
+        assert run(main, [*corpus, *more, str(tmp_path / f"data{level}")]) == 0
+    assert [heard(tmp_path / f"data{level}") for level in (0.1, 0.3)] == [0.1, 0.3]
+    with locked(tmp_path / "data0.3" / "prepare"):  # in it: what is around may not be writable
+        assert run(main, [*corpus, *more, str(tmp_path / "data0.3")]) == 1
+    assert f"another run is writing {tmp_path}/data0.3:" in capsys.readouterr().err
+    same = [*corpus, *more, more[1]]  # one folder for all waits for no other run
+    assert run(main, same) == 0
+
+
+def test_a_copy_of_another_source_of_that_name_and_time_is_not_taken(tmp_path: Path) -> None:
+    for level in (0.1, 0.3):
+        corpus = wide(tmp_path / str(level), level)
+        assert run(main, [*corpus, "--output", str(tmp_path / "data")]) == 0
+        assert heard(tmp_path / "data") == level

@@ -2,10 +2,12 @@
 
 import io
 import os
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -90,6 +92,18 @@ def test_a_killed_writer_holds_nothing(tmp_path: Path) -> None:
         pass
 
 
+def test_who_waits_for_another_run_says_so(tmp_path: Path, capsys) -> None:
+    def wait() -> None:
+        with locked(tmp_path / "deep" / "out", wait=True, named=tmp_path):
+            print("done", file=sys.stderr)
+
+    with ThreadPoolExecutor(1) as pool, locked(tmp_path / "deep" / "out"):
+        pool.submit(wait)
+        seen = wait_for(lambda: capsys.readouterr().err.splitlines(), 1)
+    assert seen == [f"waiting for another run that writes {tmp_path}"]
+    assert capsys.readouterr().err == "done\n"
+
+
 def test_parallel_map_keeps_order_and_tells_the_first_error(capsys) -> None:
     assert parallel_map(abs, list(range(-50, 0)), 2, "abs") == list(range(50, 0, -1))
     assert "50/50" in capsys.readouterr().err
@@ -100,28 +114,40 @@ def test_parallel_map_keeps_order_and_tells_the_first_error(capsys) -> None:
     assert parallel_map(abs, [], 2, "none") == []
 
 
-def test_workers_end_with_a_killed_parent(tmp_path: Path) -> None:
-    script = tmp_path / "parent.py"
-    script.write_text(
-        "import os, time\n"
-        "from featnorm_se.data.parallel import parallel_map\n"
-        "def work(place):\n"
-        "    open(f'{place}{os.getpid()}', 'w').close()\n"
-        "    time.sleep(60)\n"
-        "if __name__ == '__main__':\n"
-        "    parallel_map(work, ['pid_', 'pid_'], 2, 'work')\n"
-    )
+# What writes for a minute in two processes.
+WRITING = """
+import time
+from featnorm_se.data.parallel import parallel_map
+from featnorm_se.files import atomic_path
+def work(name):
+    with atomic_path(name) as temporary:
+        temporary.touch()
+        time.sleep(60)
+if __name__ == "__main__":
+    from featnorm_se.bin import run
+    raise SystemExit(run(lambda _: parallel_map(work, ["a", "b"], 2, "work")))
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_workers_end_with_their_parent(tmp_path: Path, number: int) -> None:
+    """And leave nothing, when it has the time to tell them."""
+    (tmp_path / "program.py").write_text(WRITING)
     path = os.pathsep.join([str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")])
     parent = subprocess.Popen(
-        [sys.executable, str(script)], cwd=tmp_path, env={**os.environ, "PYTHONPATH": path}
-    )
-    try:
-        workers = wait_for(lambda: [p.name[4:] for p in tmp_path.glob("pid_*")], 2)
-    finally:
-        parent.kill()
-        parent.wait()
-    alive = wait_for(lambda: [w for w in workers if runs(w)], 0)
-    assert len(workers) == 2 and not alive
+        [sys.executable, "program.py"], cwd=tmp_path, env={**os.environ, "PYTHONPATH": path},
+        stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    count = min(2, parallel.count_cores())
+    writing = wait_for(lambda: [path.name for path in tmp_path.glob(".*.tmp.*")], count)
+    parent.send_signal(number)
+    _, told = parent.communicate(timeout=9)
+    workers = [name.split(".")[1] for name in writing]
+    assert len(workers) == count and not wait_for(lambda: [w for w in workers if runs(w)], 0)
+    if number != signal.SIGKILL:
+        assert parent.returncode == 128 + number and "Traceback" not in told
+        assert told.endswith("the same command again does what is left\n")
+        assert os.listdir(tmp_path) == ["program.py"]
 
 
 def runs(pid: str) -> bool:
@@ -140,9 +166,10 @@ def wait_for(look: Callable[[], list[str]], count: int) -> list[str]:
     return seen
 
 
-def test_done_is_what_the_same_files_were_made_into(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["out", "é" * 127 + "x"])  # 255 bytes: no name is longer
+def test_done_is_what_the_same_files_were_made_into(tmp_path: Path, name: str) -> None:
     """A file that another one has replaced counts as another, an older one too."""
-    source, output = tmp_path / "in", tmp_path / "out"
+    source, output = tmp_path / "in", tmp_path / name
     source.write_text("one")
     output.write_text("made")
     mark_done(output, {"option": 1, "files": stamp([source])})
@@ -151,6 +178,9 @@ def test_done_is_what_the_same_files_were_made_into(tmp_path: Path) -> None:
     source.write_text("two")
     os.utime(source, (0, 0))
     assert not is_done(output, {"option": 1, "files": stamp([source])})
+    before = stamp([f"{source}:12"])  # a place in an archive
+    source.write_text("others")
+    assert stamp([f"{source}:12"]) != before
     output.unlink()
     assert not is_done(output, {"option": 1})
 

@@ -1,5 +1,6 @@
 """Lists: folders, names, logs; scp files, and what a value may be besides a path."""
 
+import os
 import pickle
 import re
 import textwrap
@@ -80,6 +81,15 @@ def test_a_byte_order_mark_is_no_part_of_the_first_name(tmp_path: Path, newline:
     assert read_scp(written("u1 a.wav\nu2 b.wav\n")) == {"u1": "a.wav", "u2": "b.wav"}
     assert read_json(written('{"a": 1}\n')) == read_config(written("a: 1\n")) == {"a": 1}
     assert read_scores(written("utt_id,STOI,reason\nu1,0.5,\n")) == {"u1": {"STOI": 0.5}}
+
+
+def test_a_noise_of_two_words_and_no_number(tmp_path: Path) -> None:
+    path = tmp_path / "utt2cond"
+    path.write_text("u1\tair conditioner\t5\nu2 bus\t-inf\n")
+    assert read_log(path) == {"u1": ("air conditioner", 5.0), "u2": ("bus", float("-inf"))}
+    path.write_text("u1 bus nan\n")
+    with pytest.raises(FeatnormError, match="line 1 is not 'utterance noise SNR': 'u1 bus nan'"):
+        read_log(path)
 
 
 def test_a_log_in_another_encoding_is_refused(tmp_path: Path) -> None:
@@ -163,6 +173,12 @@ def test_a_cut_archive_is_told(tmp_path: Path, samples) -> None:
         read_audio(f"{tmp_path}/a.ark:4")
 
 
+def test_what_is_no_file_is_told_from_what_is_not_there(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "63")
+    with pytest.raises(FeatnormError, match=r"63 is no file: pipe it \(INPUT -\)"):
+        audio_info(tmp_path / "63")
+
+
 def test_a_file_named_like_a_place_is_a_file(tmp_path: Path) -> None:
     path = tmp_path / "a.wav:12"
     path.write_bytes(b"x")
@@ -187,3 +203,20 @@ def test_a_command_that_may_run_gives_its_audio(tmp_path: Path, samples) -> None
     for command in ("echo sorry >&2; exit 3 |", f"cat {tmp_path}/none | cat |"):
         with pytest.raises(FeatnormError, match="fails"):
             read_any_audio(command, allow_pipes=True)
+
+
+def test_what_is_started_leaves_stdin_to_the_shells_loop(tmp_path: Path, monkeypatch) -> None:
+    (tmp_path / "ffmpeg").write_text("#!/bin/sh\ncat > /dev/null\n")
+    (tmp_path / "ffmpeg").chmod(0o755)
+    (tmp_path / "x.m4a").touch()
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    (tmp_path / "list").write_text("one\ntwo\n")
+    with open(tmp_path / "list") as given:
+        kept = os.dup(0)
+        os.dup2(given.fileno(), 0)
+        for value in (str(tmp_path / "x.m4a"), "cat > /dev/null |"):
+            with pytest.raises(FeatnormError):
+                read_any_audio(value, allow_pipes=True)
+        left = os.read(0, 99)
+        os.dup2(kept, 0)
+    assert left == b"one\ntwo\n"

@@ -143,6 +143,26 @@ def test_a_full_disk_is_named_and_leaves_nothing(enhancer, tmp_path, monkeypatch
     assert [path.name for path in tmp_path.iterdir()] == ["x.wav"]
 
 
+@pytest.mark.parametrize("ending", ["wav", "flac", "ogg", "opus", "mp3"])
+def test_a_disk_that_is_full_at_the_close_leaves_nothing(tmp_path, ending):
+    source, target = AudioInput(write(tmp_path / "x.wav")), tmp_path / "out" / f"y.{ending}"
+    block = np.concatenate([*source.blocks()])
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with audio_output(target, source) as output:
+        output.write(block)
+    assert soundfile.info(target).frames == 16000
+    size = target.stat().st_size
+    target.unlink()
+    for room in (size - 9, size // 2):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (room, limits[1]))
+        try:
+            with pytest.raises(FeatnormError, match="disk full"), audio_output(target, source) as y:
+                y.write(block)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert not list(target.parent.iterdir())
+
+
 class Halving:
     """In place of a network, so that half an hour takes seconds."""
 

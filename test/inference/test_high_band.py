@@ -32,6 +32,14 @@ def test_a_model_that_takes_nothing_away_changes_nothing(tiny_experiment, rate):
     np.testing.assert_allclose(y[inner], x[inner], atol=2e-4)
 
 
+@pytest.mark.parametrize("frames", [1, 300, 1200, 1700])
+def test_a_file_of_some_milliseconds_comes_back(tiny_experiment, frames):
+    """The resampler gives nothing for its first block."""
+    x = noisy(48000)[:frames, 0]
+    y = Enhancer.from_pretrained(tiny_experiment)(x, 48000)
+    assert y.shape == x.shape and np.isfinite(y).all()
+
+
 def test_it_follows_the_models_gain_and_leaves_the_low_band_alone(tiny_experiment):
     x = noisy(48000)
     kept, dropped = (

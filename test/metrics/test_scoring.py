@@ -126,6 +126,18 @@ def test_no_utterance_is_dropped(corpus: Corpus, tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("asked")
+def test_names_in_latin_1_are_scored_and_told(corpus: Corpus, tmp_path: Path) -> None:
+    ref, inf = corpus(2)
+    for folder in (ref, inf):
+        os.rename(folder / "u0.wav", folder / os.fsdecode(b"caf\xe9.wav"))
+    os.rename(ref / "u1.wav", ref / os.fsdecode(b"\xe9.wav"))
+    summary = score_set(ref, inf, tmp_path / "out", FAST, nj=1)
+    assert summary["metrics"]["SSNR"]["count"] == 1
+    assert json.loads((tmp_path / "out" / "summary.json").read_text()) == summary
+    assert list(read_csv(tmp_path / "out")) == ["caf\\udce9", "u1", "\\udce9"]
+
+
+@pytest.mark.usefixtures("asked")
 def test_higher_rates_are_scored_at_16_khz(corpus: Corpus, tmp_path: Path) -> None:
     """By the recipe's resampler, whichever side has them: not one score is missing or another."""
     ref, inf = corpus(1)
