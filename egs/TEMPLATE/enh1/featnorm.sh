@@ -331,6 +331,7 @@ if runs 3; then
     kill "${training}" 2> /dev/null || true
     wait "${follower}" || true
     restore_log
+    rm -f "${exp}"/.dist_init_*  # torch leaves it now and then
     if [ "${status}" -ne 0 ]; then
         said="$(last_error "${exp}/launch.log" "${job_log}")"
         die "stage 3: ${said:-it ended without a word: was it killed, for want of memory? Try --set batch_size=N} (${job_log})"
