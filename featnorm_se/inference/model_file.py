@@ -15,7 +15,6 @@ from featnorm_se.errors import FeatnormError
 from featnorm_se.fetch import fetch_hub_folder, is_hub_name
 
 WEIGHTS, CONFIG = "model.safetensors", "config.yaml"
-# Of a packed model; the statistics only of one that version 0.2 or before has packed.
 MOST_TALKERS = 8  # their orders are all tried
 # The packed model that comes with the package, used when none is named.
 SHIPPED = Path(__file__).resolve().parents[1] / "models" / "default.zip"

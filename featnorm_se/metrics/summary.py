@@ -114,10 +114,8 @@ def align(cells: Sequence[Sequence[str]]) -> str:
 
 
 def format_interval(name: str, ends: Sequence[float] | None) -> str:
-    """Write a metric's interval; too few utterances give none, or NaN."""
-    if not ends or math.isnan(ends[0]):
-        return "too few utterances"
-    return " .. ".join(format_value(name, end) for end in ends)
+    """Write a metric's interval; too few utterances give none."""
+    return " .. ".join(format_value(name, end) for end in ends or ()) or "too few utterances"
 
 
 def format_summary(summary: Mapping[str, Any]) -> str:

@@ -48,7 +48,7 @@ class Contrast:
         wins, losses = int(np.sum(self.values > TIE)), int(np.sum(self.values < -TIE))
         return wins, self.values.size - wins - losses, losses
 
-    def interval(self) -> tuple[float, float]:
+    def interval(self) -> tuple[float, float] | None:
         """Return the mean's 95 % interval, see ``crossed_interval``."""
         return crossed_interval(self.values)
 
@@ -89,7 +89,7 @@ def compare(first: Scores, second: Scores, metric: str) -> Contrast:
     return contrast([(1.0, {0: second}), (-1.0, {0: first})], metric)
 
 
-def crossed_interval(values: NDArray[np.float64]) -> tuple[float, float]:
+def crossed_interval(values: NDArray[np.float64]) -> tuple[float, float] | None:
     """Return the 95 % bootstrap interval of a mean over seeds and utterances.
 
     Seeds and utterances are drawn anew independently of each other, and every drawn seed meets
@@ -99,7 +99,7 @@ def crossed_interval(values: NDArray[np.float64]) -> tuple[float, float]:
     where Student's t has them. Here that is done for the seeds, which are few, by stretching what
     sets one seed apart from the others; utterances are many. With one seed it is the bootstrap
     over utterances, which says nothing about other seeds. 2000 resamples, fixed seed. Fewer than
-    three utterances give none: NaN.
+    three utterances give none.
 
     Args:
         values: shape (seeds, utterances).
@@ -108,7 +108,7 @@ def crossed_interval(values: NDArray[np.float64]) -> tuple[float, float]:
 
     seeds, utterances = values.shape
     if utterances < FEWEST:
-        return math.nan, math.nan
+        return None
     rng = np.random.default_rng(0)
     picks = rng.integers(0, utterances, size=(RESAMPLES, utterances))
     if seeds > 1:

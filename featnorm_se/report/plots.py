@@ -109,7 +109,8 @@ def differences(comparisons: Mapping[str, Contrast], metric: str, title: str) ->
         rows = [comparison.values[0] for comparison in comparisons.values()]
         _boxes(axes, rows, list(comparisons), [color(0)] * len(rows))
         for i, comparison in enumerate(comparisons.values()):
-            axes.plot(comparison.interval(), [i, i], color=INK, linewidth=4, zorder=3)
+            if interval := comparison.interval():
+                axes.plot(interval, [i, i], color=INK, linewidth=4, zorder=3)
         axes.axvline(0.0, color=INK, linewidth=1.0, linestyle=":")
         axes.set(xlabel=f"difference in {axis_label(metric)}")
         return to_svg(figure, title)

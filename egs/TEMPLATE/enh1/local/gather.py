@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -106,8 +105,7 @@ def _differences(baseline: Runs, judged: Runs, testset: str) -> dict[str, Estima
     for metric in DELTAS:
         with suppress(FeatnormError):  # one of them was not scored with it
             difference = contrast(terms, metric)
-            ends = [end for end in difference.interval() if not math.isnan(end)]
-            found[f"delta_{metric}"] = Estimate(difference.mean, *ends)
+            found[f"delta_{metric}"] = Estimate(difference.mean, *(difference.interval() or ()))
     return found
 
 

@@ -53,7 +53,7 @@ def gains(
     for kind, value, names in _bins(told.utterances, conditions, seconds):
         part = _among(told, names)
         if part.utterances:
-            estimate = Estimate(part.mean, *part.interval())
+            estimate = Estimate(part.mean, *(part.interval() or ()))
             counts = (len(part.seeds), len(part.utterances))
             yield Gain(label, metric, kind, value, *counts, estimate)
     levels = {name: snr for name, (_, snr) in conditions.items()}
@@ -96,7 +96,7 @@ def _trend(told: Contrast, numbers: Mapping[str, float]) -> Estimate:
     weights = (x - x.mean()) / x.var()
     # Seeds apart from each other by a constant have one slope.
     values = (told.values - told.values.mean(axis=1, keepdims=True)) * weights
-    return Estimate(float(values.mean()), *crossed_interval(values))
+    return Estimate(float(values.mean()), *(crossed_interval(values) or ()))
 
 
 def to_csv(found: Sequence[Gain]) -> str:
