@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from featnorm_se.errors import FeatnormError
 from featnorm_se.metrics.names import METRICS
 from featnorm_se.metrics.summary import FEWEST, format_interval, student_t
+from featnorm_se.report.estimate import Estimate
 from featnorm_se.report.experiments import SCORES_PREFIX, read_scores
 
 RESAMPLES = 2000
@@ -51,6 +52,10 @@ class Contrast:
     def interval(self) -> tuple[float, float] | None:
         """Return the mean's 95 % interval, see ``crossed_interval``."""
         return crossed_interval(self.values)
+
+    def estimate(self) -> Estimate:
+        """Return the mean with its interval."""
+        return Estimate(self.mean, *(self.interval() or ()))
 
 
 def contrast(terms: Sequence[tuple[float, Mapping[int, Scores]]], metric: str) -> Contrast:

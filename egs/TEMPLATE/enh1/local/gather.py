@@ -105,7 +105,7 @@ def _differences(baseline: Runs, judged: Runs, testset: str) -> dict[str, Estima
     for metric in DELTAS:
         with suppress(FeatnormError):  # one of them was not scored with it
             difference = contrast(terms, metric)
-            found[f"delta_{metric}"] = Estimate(difference.mean, *(difference.interval() or ()))
+            found[f"delta_{metric}"] = difference.estimate()
     return found
 
 

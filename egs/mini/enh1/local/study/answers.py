@@ -147,7 +147,7 @@ def reply(question: Question, runs: Runs, drifts: Drifts | None = None) -> Answe
             told = contrast(terms, metric)
         except FeatnormError:
             continue
-        estimates[metric] = Estimate(told.mean, *(told.interval() or ()))
+        estimates[metric] = told.estimate()
         up[metric] = int((told.values.mean(axis=1) > 0).sum())
     return Answer(question, seeds, estimates, up, _drift(question, drifts or {}))
 

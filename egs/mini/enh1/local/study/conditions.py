@@ -53,7 +53,7 @@ def gains(
     for kind, value, names in _bins(told.utterances, conditions, seconds):
         part = _among(told, names)
         if part.utterances:
-            estimate = Estimate(part.mean, *(part.interval() or ()))
+            estimate = part.estimate()
             counts = (len(part.seeds), len(part.utterances))
             yield Gain(label, metric, kind, value, *counts, estimate)
     levels = {name: snr for name, (_, snr) in conditions.items()}

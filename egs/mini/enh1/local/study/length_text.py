@@ -52,7 +52,7 @@ def summarize(row: str, runs: Mapping[int, Sequence[Outcome]]) -> list[Entry]:
     for metric in DELTAS:
         for (stats, how), scores in table.items():
             apart = contrast([(1.0, scores), (-1.0, usual)], metric)
-            delta = Estimate(apart.mean, *(apart.interval() or ()))
+            delta = apart.estimate()
             mean = contrast([(1.0, scores)], metric).mean
             entries.append(Entry(row, stats, how, seconds[how], metric, len(scores), mean, delta))
     return entries
