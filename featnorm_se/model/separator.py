@@ -186,7 +186,8 @@ class FeatNormSeparator(AbsSeparator):
         """Whether a step of this shape does the same as the last, whatever the signals are."""
         whole = int(lengths.min()) == spectrum.shape[1]
         by_itself = not torch.is_autocast_enabled(spectrum.device.type)
-        once = not self.upstream.gradient_checkpointing
+        samples = (spectrum.shape[1] - 1) * self.stft[1]  # pieces' lengths would be copied
+        once = not self.upstream.gradient_checkpointing and not self.upstream.piece(samples)
         return self.training and whole and not self.has_silence and by_itself and once
 
     def _masks(self, spectrum: Tensor, lengths: Tensor) -> Tensor:

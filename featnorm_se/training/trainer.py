@@ -90,19 +90,17 @@ class FeatNormTrainer(Trainer):
             record.end_saving(Path(options.output_dir))
         for optimizer in parts["optimizers"]:  # of steps after the last epoch's last update
             optimizer.zero_grad()
-        watched = WatchedBatches(
-            iterator,
-            parts["reporter"],
-            parts["model"],
-            options.max_bad_steps,
-            options.accum_grad,
-            ahead=options.ngpu > 0,
-        )
+        settings = (options.max_bad_steps, options.accum_grad, options.ngpu > 0)
+        watched = WatchedBatches(iterator, parts["reporter"], parts["model"], *settings)
         if super().train_one_epoch(iterator=watched, options=options, **parts):
             raise FeatnormError(
                 f"no step of {watched.place()} had a finite gradient: lower optim_conf.lr, or look"
                 " at the recordings"
             )
+        # The next epoch's seed and other lengths would take the dropout's state and the Fourier
+        # plans from under a recording; and the validation gets its memory.
+        separator = watched._separator()
+        separator.recorder = separator.recorder and Recorder()
         return False
 
     @classmethod

@@ -216,9 +216,10 @@ def test_what_is_recorded_is_the_same_step_each_time():
     separator(spectrum, lengths - torch.tensor([0, 3]))  # padding
     with torch.autocast("cpu", torch.bfloat16):
         separator(spectrum, lengths)
-    separator.upstream.gradient_checkpointing = True
-    separator(spectrum, lengths)
-    separator.upstream.gradient_checkpointing = False
+    for name, value in (("gradient_checkpointing", True), ("piece", lambda samples: 3200)):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(separator.upstream, name, value)
+            separator(spectrum, lengths)
     separator.eval()(spectrum, lengths)
     assert len(asked) == 1
     separator.train()(spectrum, lengths)

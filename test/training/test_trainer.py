@@ -29,7 +29,7 @@ def espnet() -> SimpleNamespace:
         def __init__(self):
             super().__init__()
             self.weight = torch.nn.Parameter(torch.ones(1))
-            self.separator = SimpleNamespace(stft=(512, 160, 400))
+            self.separator = SimpleNamespace(stft=(512, 160, 400), recorder=None)
 
         def forward(self, speech_mix, **_):
             x = speech_mix
@@ -82,9 +82,8 @@ def test_bad_steps_on_end_stop_with_the_utterances(espnet, tmp_path):
     data = batches(1, 1, 1, 1, 1)
     for _, batch in data[2:]:
         batch["speech_mix"][1, 3] = NAN
-    with pytest.raises(
-        FeatnormError, match=r"loss was not finite in 3 steps.*4b hold NaN"
-    ) as error:
+    told = r"loss was not finite in 3 steps.*4b hold NaN"
+    with pytest.raises(FeatnormError, match=told) as error:
         run(espnet, tmp_path, data)
     assert "epoch 1, step 5 (4a, 4b)" in str(error.value)
     assert run(espnet, tmp_path, batches(1, NAN, NAN, 1, NAN, NAN, 1)) is False
@@ -99,7 +98,9 @@ def test_an_endless_gradient_of_a_finite_loss_is_named(espnet, tmp_path):
 
 def test_what_an_epoch_leaves_over_is_in_no_update_of_the_next(espnet, tmp_path):
     model, fresh = espnet.Line(), espnet.Line()
+    model.separator.recorder = old = object()
     run(espnet, tmp_path, batches(1, 1, 9), model=model, accum_grad=2)  # 9 is in no update
+    assert model.separator.recorder not in (None, old)  # nor is a recording of the next
     fresh.load_state_dict(model.state_dict())
     for one in (model, fresh):
         run(espnet, tmp_path, batches(1, 1), model=one, accum_grad=2)
@@ -133,8 +134,7 @@ def test_one_batch_ahead():
 
     found = []
     with pytest.raises(OSError, match="the end"):
-        for number in one_ahead(items()):
-            found.append(number)
+        found.extend(one_ahead(items()))
     assert found == [0, 1, 2, 3] and not [*one_ahead([])]
-    here = threading.current_thread()
-    assert threads[0] is here and here not in threads[1:]  # processes start with the first
+    # Processes start with the first.
+    assert threads[0] is threading.current_thread() not in threads[1:]
