@@ -90,9 +90,20 @@ class FeatNormTrainer(Trainer):
             record.end_saving(Path(options.output_dir))
         for optimizer in parts["optimizers"]:  # of steps after the last epoch's last update
             optimizer.zero_grad()
-        settings = (options.max_bad_steps, options.accum_grad, options.ngpu > 0)
-        watched = WatchedBatches(iterator, parts["reporter"], parts["model"], *settings)
+        watched = WatchedBatches(
+            iterator,
+            parts["reporter"],
+            parts["model"],
+            options.max_bad_steps,
+            options.accum_grad,
+            ahead=options.ngpu > 0,
+        )
         if super().train_one_epoch(iterator=watched, options=options, **parts):
+            if watched.step < options.accum_grad:
+                raise FeatnormError(
+                    f"an epoch has {watched.step} steps, and the weights are moved once in"
+                    f" accum_grad ({options.accum_grad}) steps: lower accum_grad"
+                )
             raise FeatnormError(
                 f"no step of {watched.place()} had a finite gradient: lower optim_conf.lr, or look"
                 " at the recordings"
@@ -100,7 +111,8 @@ class FeatNormTrainer(Trainer):
         # The next epoch's seed and other lengths would take the dropout's state and the Fourier
         # plans from under a recording; and the validation gets its memory.
         separator = watched._separator()
-        separator.recorder = separator.recorder and Recorder()
+        if separator.recorder is not None:
+            separator.recorder = Recorder()
         return False
 
     @classmethod

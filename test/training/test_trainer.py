@@ -113,6 +113,8 @@ def test_bad_gradients_are_counted_at_updates(espnet, tmp_path):
         run(espnet, tmp_path, batches(1, NAN, 1, NAN, 1, NAN, 1, 1), accum_grad=2)
     with pytest.raises(FeatnormError, match="no step of epoch 1"):
         run(espnet, tmp_path, batches(NAN, 1), limit=9, accum_grad=2)
+    with pytest.raises(FeatnormError, match=r"has 2 steps.*lower accum_grad"):
+        run(espnet, tmp_path, batches(1, 1), accum_grad=3)
 
 
 @pytest.mark.parametrize("epoch", ["train", "valid"])
