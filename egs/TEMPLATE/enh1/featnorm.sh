@@ -115,7 +115,9 @@ check_places expdir dumpdir tag
 exp="${expdir}/${tag}"
 # Only random weights are others with another seed.
 weights_seed=$([ "${upstream_ckpt}" = scratch ] && echo "${seed}" || echo 0)
-stats="${dumpdir}/stats/${upstream}_$(printf '%s' "${upstream_ckpt:-official}" | cksum | cut -d' ' -f1)_seed${weights_seed}_${norm_site//,/+}"
+checksum() { printf '%s' "$1" | cksum | cut -d' ' -f1; }
+stats="${dumpdir}/stats/${upstream}_$(checksum "${upstream_ckpt:-official}")_seed${weights_seed}_${norm_site//,/+}"
+[ "${datadir}" = data ] || stats+="_$(checksum "${datadir}")"  # of one --dumpdir for several
 upstream_options=(--upstream "${upstream}" --upstream_ckpt "${upstream_ckpt}"
     --upstream_conf_dir conf/upstream --norm_site "${norm_site}" --seed "${seed}")
 device=cpu
@@ -129,8 +131,9 @@ runs() { # stage: is it asked for?
     [ "${stage}" -le "$1" ] && [ "$1" -le "${stop_stage}" ]
 }
 
-needs() { # stage file made-by
+needs() { # stage file made-by of
     [ -s "$2" ] || die "stage $1 needs $2: run stage $3 first"
+    [ ! "${4:-}" -nt "$2" ] || die "stage $1: $4 is newer than $2, which is made of it: run stage $3 first"
 }
 
 last_error() { # log...: the line of error that a job ended with
@@ -294,11 +297,11 @@ if runs 3; then
     if [ -n "${init}" ]; then
         train_options+=(--init "${init}")
     elif [ "${norm}" != none ]; then
-        needs 3 "${stats}/clean.npz" 2
+        needs 3 "${stats}/clean.npz" 2 "${datadir}/train/spk1.scp"
         train_options+=(--clean_stats "${stats}/clean.npz")
     fi
     if [ -z "${init}" ] && [ "${norm}" = corpus ]; then
-        needs 3 "${stats}/noisy.npz" 2
+        needs 3 "${stats}/noisy.npz" 2 "${datadir}/train/wav.scp"
         train_options+=(--noisy_stats "${stats}/noisy.npz")
     fi
     for pair in "${pairs[@]}"; do
