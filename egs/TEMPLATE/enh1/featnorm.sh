@@ -257,6 +257,10 @@ if runs 3 || runs 4; then
     fi
 fi
 
+taken() { # after flock: status 1 is another run; above it, the file system has no locks
+    [ $? -ne 1 ] || die "another run is at work in ${exp}: wait for it, or give another --tag"
+}
+
 # A log that tells of epochs is kept: this command may be refused, or go on after them.
 keep_log() { # the log of the epochs so far becomes train_N.log
     local number=1
@@ -310,8 +314,7 @@ if runs 3; then
     log "stage 3: fine-tuning ${exp} (${exp}/train.log)"
     mkdir -p "${exp}"
     # The training holds this lock; its log is not to be overwritten by a run that is refused.
-    flock --nonblock "${expdir}/.${tag}.lock" true ||
-        die "another run is at work in ${exp}: wait for it, or give another --tag"
+    flock --nonblock "${expdir}/.${tag}.lock" true || taken
     rm -f "${exp}/launch.log" "${exp}"/.dist_init_*
     keep_log
     for_job "${python}" -m featnorm_se.bin.train "${upstream_options[@]}" --norm "${norm}" \
@@ -344,6 +347,8 @@ fi
 if runs 4; then
     needs 4 "${datadir}/test/wav.scp" 1
     needs 4 "${exp}/config.yaml" 3
+    exec 8> "${expdir}/.${tag}.enhance.lock"  # held by all that is started here
+    flock --nonblock 8 || taken
     log "stage 4: enhancing ${datadir}/test with ${exp}"
     enhance=("${python}" -m featnorm_se.bin.enhance_set --model "${exp}" --config "${inference_config}"
         --wav_scp "${datadir}/test/wav.scp" --output "${exp}/enhanced_test" --device "${device}")
@@ -355,6 +360,7 @@ if runs 4; then
     score_noisy
     list_talkers "${exp}/enhanced_test"
     score "${exp}/scores_test" "${talkers[@]}"
+    exec 8>&-
 fi
 
 if runs 5; then
