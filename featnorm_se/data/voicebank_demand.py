@@ -86,12 +86,8 @@ def _unpacked(path: Path, folder: Path, suffixes: Sequence[str]) -> Path:
     """Unpack a zip below a folder, which data directories that are made of other zips share."""
     plain = folder / path.stem  # as it was called before
     place = hashlib.sha256(os.fsencode(path.resolve())).hexdigest()[:8]
-    mine = is_done(plain, _request(path))
+    mine = is_done(plain, {"zip": stamp([path])})
     return unpack(path, plain if mine else folder / f"{path.stem}-{place}", suffixes)
-
-
-def _request(path: Path) -> dict[str, str]:
-    return {"zip": stamp([path])}
 
 
 def unpack(path: Path, target: Path, suffixes: Sequence[str]) -> Path:
@@ -102,7 +98,7 @@ def unpack(path: Path, target: Path, suffixes: Sequence[str]) -> Path:
     Raises:
         FeatnormError: the zip is cut or damaged, or holds a name twice or no such file.
     """
-    request = _request(path)
+    request = {"zip": stamp([path])}
     with locked(target):
         if is_done(target, request):
             return target

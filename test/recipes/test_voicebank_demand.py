@@ -125,14 +125,15 @@ def test_a_second_run_in_one_folder_touches_nothing(tmp_path: Path) -> None:
     (exp / "config.yaml").write_text("x")
     (tmp_path / "data" / "test").mkdir()
     (tmp_path / "data" / "test" / "wav.scp").write_text("a a.wav\n")
-    options += ["--stage", "4", "--stop_stage", "4", "--python", str(telling_python(tmp_path / "py"))]
     (tmp_path / "bin").mkdir()
-    (tmp_path / "bin" / "flock").write_text("#!/bin/sh\nexit 71\n")
-    (tmp_path / "bin" / "flock").chmod(0o755)
+    python, flock = telling_python(tmp_path / "python"), tmp_path / "bin" / "flock"
+    options += ["--stage", "4", "--stop_stage", "4", "--python", str(python)]
+    flock.write_text("#!/bin/sh\nexit 71\n")
+    flock.chmod(0o755)
     with open(tmp_path / "exp" / ".mine.enhance.lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         second = run_script(f"{RECIPE}/run.sh", *options)
-        path = f"{tmp_path / 'bin'}:{os.environ['PATH']}"
+        path = f"{flock.parent}:{os.environ['PATH']}"
         without = run_script(f"{RECIPE}/run.sh", *options, PATH=path)
     assert second.returncode == 1 and f"another run is at work in {exp}" in second.stderr
     assert without.returncode == 0, without.stderr
