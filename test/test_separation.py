@@ -181,12 +181,13 @@ def test_the_order_of_best_si_sdr_counts_and_scores_are_means(tmp_path):
 
     assert scored("a", "b") == scored("b", "a") and scored("a", "b")["SI_SDRi"] > 10
     assert scored("mix", "mix")["SI_SDRi"] == 0
-    for name, wave in (("zero", 0 * first), ("hurt", np.where(first == first[9], np.nan, first))):
+    hurt = np.where(first == first[9], np.nan, first)
+    for name, wave in (("zero", 0 * first), ("hurt", hurt), ("short", first[:8000])):
         soundfile.write(tmp_path / f"{name}.wav", wave, 16000, subtype="FLOAT")
         path[name] = str(tmp_path / f"{name}.wav")
     # What has no score has none in part either, whichever file of it is at fault.
     good = {"r": list(refs), "i": [path["a"], path["b"]], "m": [path["mix"]]}
-    for bad in ("zero", "hurt"):
+    for bad in ("zero", "hurt", "short"):
         for side, n in (("r", 0), ("r", 1), ("i", 0), ("i", 1), ("m", 0)):
             now = {key: [*files] for key, files in good.items()}
             now[side][n] = path[bad]

@@ -124,17 +124,19 @@ def to_mono(samples: FloatArray, path: str | os.PathLike[str]) -> FloatArray:
 
 
 def check_lengths(paths: Sequence[str | os.PathLike[str]], lengths: Sequence[int]) -> int:
-    """Return how many samples two twins have in common: the longer one's end may be left out.
+    """Return how many samples twins have in common: the longer ones' ends may be left out.
 
     Raises:
         FeatnormError: they differ by more than ``LENGTH_SLACK``.
     """
-    if abs(lengths[0] - lengths[1]) > LENGTH_SLACK:
+    least = min(lengths)
+    odd = next((n for n, length in enumerate(lengths) if length - least > LENGTH_SLACK), None)
+    if odd is not None:
         raise FeatnormError(
-            f"other length: {paths[0]} has {lengths[0]} samples, {paths[1]} {lengths[1]}; at most"
-            f" {LENGTH_SLACK} may differ"
+            f"other length: {paths[odd]} has {lengths[odd]} samples, {paths[lengths.index(least)]}"
+            f" {least}; at most {LENGTH_SLACK} may differ"
         )
-    return min(lengths)
+    return least
 
 
 def read_any_audio(

@@ -82,7 +82,8 @@ def prepare_sets(
             bad[name] = {pair.name: fault for pair, fault in tried if fault}
         _tell_bad(bad, good, skip_bad)
         _warn_of_others(output, request["sources"])
-        # All sets are good: only now what was there before is touched.
+        # All sets are good: only now what was there before is touched, and is done no more.
+        mark_done(output, {})
         record: dict[str, Any] = {**request, "counts": {}, "sha256": {}, "left_out": bad}
         for name, utterances in good.items():
             write_data_dir(output / name, utterances)

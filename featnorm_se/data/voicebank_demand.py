@@ -6,6 +6,8 @@ models", 2017, Edinburgh DataShare, doi 10.7488/ds/2117, CC BY 4.0.
 
 from __future__ import annotations
 
+import hashlib
+import os
 import shutil
 import sys
 import zipfile
@@ -51,7 +53,7 @@ def find_voicebank_demand(
     logs = db_root
     unpacked = any((db_root / log).is_file() for log in (TRAIN_LOG, TEST_LOG))
     if not unpacked and (db_root / LOGS_ZIP).is_file():
-        logs = unpack(db_root / LOGS_ZIP, unpack_dir / Path(LOGS_ZIP).stem, (".txt",))
+        logs = _unpacked(db_root / LOGS_ZIP, unpack_dir, (".txt",))
     pairs = find_pairs(*(_folder(db_root, name, unpack_dir) for name in TRAIN_FOLDERS))
     train, valid = split_valid(pairs, valid_speakers)
     if test_root:
@@ -73,11 +75,19 @@ def _folder(root: Path, name: str, unpack_dir: Path) -> Path:
     if (root / name).is_dir():
         return root / name
     if (root / f"{name}.zip").is_file():
-        return unpack(root / f"{name}.zip", unpack_dir / name, AUDIO_SUFFIXES)
+        return _unpacked(root / f"{name}.zip", unpack_dir, AUDIO_SUFFIXES)
     raise FeatnormError(
         f"no such folder: {root / name}, and no {name}.zip there: give the folder that holds it"
         " with --db_root"
     )
+
+
+def _unpacked(path: Path, folder: Path, suffixes: Sequence[str]) -> Path:
+    """Unpack a zip below a folder, which data directories that are made of other zips share."""
+    plain = folder / path.stem  # as it was called before
+    place = hashlib.sha256(os.fsencode(path.resolve())).hexdigest()[:8]
+    mine = is_done(plain, {"zip": stamp([path])})
+    return unpack(path, plain if mine else folder / f"{path.stem}-{place}", suffixes)
 
 
 def unpack(path: Path, target: Path, suffixes: Sequence[str]) -> Path:

@@ -103,10 +103,13 @@ def audio_output(path: Path, like: AudioInput) -> Iterator[AudioOutput]:
         # What it cannot write at the close libsndfile does not tell, and the header may lie.
         # A short one is read from its begin: mpg123 prints complaints where it is sought in.
         frames, last = handle.frames, min(handle.frames, 1 << 20)
-        if container not in ("RAW", "XI"):  # which have no header, or cannot be sought in
+        if container != "RAW":  # which has no header
             with naming(f"cannot write {path} (disk full?)"), soundfile.SoundFile(file) as y:
-                y.seek(frames - last)
-                if y.frames != frames or len(y.read(last, dtype="int16")) < last:
+                if y.seekable():
+                    y.seek(frames - last)
+                else:  # GSM and other codecs of telephones, which fill up their last block
+                    last = frames
+                if y.frames < frames or len(y.read(last, dtype="int16")) < last:
                     raise RuntimeError("its end does not read back")
 
 

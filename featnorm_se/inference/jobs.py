@@ -210,6 +210,7 @@ def _enhance_shard(
 
     def write(found: Found) -> None:
         job, request = todo[found[0]]
+        mark_done(job.target, {})  # what is there is of other settings, and goes
         for path, y in zip(job.outputs, np.concatenate([*found[1]]).T, strict=True):
             write_audio(path, y, SAMPLE_RATE)
         mark_done(job.target, request)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
 
 # By site, the statistics of each channel over the whole signal.
 Known = dict[str, list[SiteStats]]
+# Held while a model knows of one signal: a thread with another one waits.
+TURN = threading.RLock()
 
 
 @dataclass(frozen=True)
@@ -233,6 +236,7 @@ def _given(upstream: Upstream, signal: Signal, rows: list[Row], known: Known) ->
     """
     channels = [row.channel for row in rows]
     norms = _normalized(upstream)
+    TURN.acquire()
     try:
         upstream.silence = signal.silence
         upstream.part = Part(signal.samples, [row.window.start for row in rows])
@@ -247,3 +251,4 @@ def _given(upstream: Upstream, signal: Signal, rows: list[Row], known: Known) ->
         upstream.part, upstream.silence = None, SILENCE
         for norm in norms.values():
             norm.given = None
+        TURN.release()

@@ -13,7 +13,7 @@ import torch
 from featnorm_se.data.audio import FloatArray
 from featnorm_se.data.parallel import Beside
 from featnorm_se.errors import FeatnormError
-from featnorm_se.inference.long_signal import Signal, enhance_signal, without_offset
+from featnorm_se.inference.long_signal import TURN, Signal, enhance_signal, without_offset
 from featnorm_se.inference.windows import Windowing, follow_talkers
 from featnorm_se.names import SAMPLE_RATE
 from featnorm_se.upstream.batching import SILENCE, like_lengths
@@ -65,11 +65,13 @@ def _enhance_together(enhancer: Enhancer, signals: list[Signal]) -> list[FloatAr
     whole = [torch.from_numpy(next(signal.blocks())) for signal in signals]
     limits = [signal.silence for signal in signals for _ in range(signal.channels)]
     upstream = enhancer.separator.upstream
+    TURN.acquire()
     try:
         upstream.silence = torch.tensor(limits, device=enhancer.device)[:, None]
         done = enhancer.enhance([row for x in whole for row in x.unbind(dim=1)])
     finally:
         upstream.silence = SILENCE
+        TURN.release()
     channels = iter(np.atleast_2d(y.numpy()) for y in done)
     found = [np.stack([next(channels) for _ in range(s.channels)], axis=1) for s in signals]
     return [next(follow_talkers([y], [])) for y in found]

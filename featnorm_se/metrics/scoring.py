@@ -90,6 +90,7 @@ def score_set(
         return dict(read_json(summary_file))
     rows = _score_all((refs, infs, mixes), Path(output), names, nj)
     summary = {**inputs, **summarize(rows, names, conditions), **matched, "versions": versions}
+    mark_done(summary_file, {})  # what is there was made of something else
     write_text(table, to_csv(rows, names))
     write_json(summary_file, summary)
     if not summary["failures"]:

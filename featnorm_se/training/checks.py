@@ -19,6 +19,7 @@ def _holds(value: Any, kind: type) -> bool:
 
 _NOT_IN_USE = (not_, "enhancing would not do it")
 _ALL_DECAY = (not_, "optim_conf.weight_decay is for all weights here")
+_IDLE = ("no_forward_run", "dry_run", "collect_stats", "print_config")
 _FIGURES = "a list such as [[valid, loss, min]] is wanted"
 _COUNT = (lambda x: isinstance(x, int) and x > 0, "1 or more is wanted")
 # By key, which values are right, and what to tell whoever wrote another.
@@ -26,6 +27,8 @@ _SETTINGS = {
     "best_model_criterion": (lambda x: _holds(x, list) and {*map(len, x)} == {3}, _FIGURES),
     "criterions": (lambda x: _holds(x, dict), "a list of groups is wanted, as the recipes have"),
     **dict.fromkeys(("accum_grad", "max_epoch"), _COUNT),
+    **dict.fromkeys(_IDLE, (not_, "it trains nothing")),
+    "nbest_averaging_interval": (not_, "averages are made at the end"),
     "init_param": (not_, "it loads files that could run code: give --init"),
     "use_amp": (not_, "use_amp is separator_conf.precision=bf16 here"),
     "freeze_steps": (not_, "there is only separator_conf.freeze now"),

@@ -250,7 +250,9 @@ def test_zip_files_give_the_same_as_folders(root: Path, capsys) -> None:
     )
     assert (root.parent / "data" / "test" / "utt2cond").read_text() == conditions
     assert "6 of 11,572 training pairs, 2 of 824 test pairs" in capsys.readouterr().out
-    assert prepare(packed) == 0
+    shutil.copytree(packed, root.parent / "other", copy_function=shutil.copy)
+    assert prepare(root.parent / "other", "--output", str(root.parent / "data2")) == 0
+    assert prepare(packed) == 0  # other zips, of a data folder beside, were put elsewhere
     assert "already prepared" in capsys.readouterr().err
 
 

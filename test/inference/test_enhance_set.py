@@ -12,6 +12,7 @@ from tiny_models import save_tiny
 from featnorm_se.bin import enhance_set
 from featnorm_se.data.scp import read_scp, write_scp
 from featnorm_se.errors import FeatnormError
+from featnorm_se.files import mark_done
 
 
 @pytest.fixture
@@ -47,7 +48,7 @@ def test_shards_give_the_same_files(tiny_experiment, scp, tmp_path):
         assert (rate, len(y)) == (16000, 5000 + int(key[1])) and y.std() > 0.001
 
 
-def test_a_mixture_of_two_runs_settings_is_not_listed(tiny_experiment, scp, tmp_path):
+def test_a_mixture_of_two_runs_settings_is_not_listed(tiny_experiment, scp, tmp_path, monkeypatch):
     (tmp_path / "d.yaml").write_text("atten_lim: 20\n")
     other = ["--config", str(tmp_path / "d.yaml")]
     for more in (["--shard", "1/2"], ["--shard", "2/2", *other]):
@@ -55,6 +56,18 @@ def test_a_mixture_of_two_runs_settings_is_not_listed(tiny_experiment, scp, tmp_
     for more, count in ([], 1), (other, 2):
         with pytest.raises(FeatnormError, match=f"{count} of 3 .* with this model and these set"):
             enhance_set.main(options(tiny_experiment, scp, tmp_path / "out", "--list", *more))
+    enhance_set.main(options(tiny_experiment, scp, tmp_path / "out"))
+
+    def cut(path, request):  # as by a kill, when other settings' file is in the place of an older
+        if request:
+            raise KeyboardInterrupt
+        mark_done(path, request)
+
+    monkeypatch.setattr("featnorm_se.inference.jobs.mark_done", cut)
+    with pytest.raises(KeyboardInterrupt):
+        enhance_set.main(options(tiny_experiment, scp, tmp_path / "out", *other))
+    with pytest.raises(FeatnormError, match="1 of 3 .* with this model and these settings, u0"):
+        enhance_set.main(options(tiny_experiment, scp, tmp_path / "out", "--list"))
 
 
 def test_what_is_done_is_not_done_again(tiny_experiment, scp, tmp_path):

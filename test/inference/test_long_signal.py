@@ -1,5 +1,7 @@
 """Windows: the plan, cutting and joining, and the result beside the whole signal's."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -164,6 +166,9 @@ def test_channels_are_enhanced_by_themselves_and_batches_change_rounding_only(tm
         many = enhancer(x, 16000, Windowing(4, 1, batch=batch))
         for channel in range(3):
             assert decibels((many - one)[:, channel], one[:, channel]) < -90
+    with ThreadPoolExecutor(3) as pool:  # threads that share a model take turns
+        apart = pool.map(lambda row: enhancer(row, 16000, Windowing(4, 1)), x.T)
+        np.testing.assert_array_equal(np.stack([*apart], axis=1), one)
 
 
 @pytest.mark.parametrize("place", ["before", "after", "between"])

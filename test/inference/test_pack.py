@@ -15,6 +15,7 @@ from tiny_models import save_tiny
 from featnorm_se import Enhancer
 from featnorm_se.bin.main import main
 from featnorm_se.errors import FeatnormError
+from featnorm_se.files import write_json
 from featnorm_se.inference.model_file import read_member
 from featnorm_se.inference.pack import halve, pack
 from featnorm_se.inference.windows import Windowing
@@ -66,7 +67,7 @@ def test_stock_espnet_takes_the_packed_configuration(packed, tmp_path):
     np.testing.assert_array_equal(ours, Enhancer.from_pretrained(packed)(x))
 
 
-def test_paths_of_the_machine_are_left_out_and_scores_are_in(tmp_path):
+def test_paths_of_the_machine_are_left_out_and_scores_are_in(tmp_path, capsys):
     folder = save_tiny(tmp_path / "exp" / "mine")
     config = yaml.safe_load((folder / "config.yaml").read_text())
     config |= {"output_dir": "/home/me/exp", "clean_stats": "dump/stats/clean.npz"}
@@ -90,6 +91,11 @@ def test_paths_of_the_machine_are_left_out_and_scores_are_in(tmp_path):
     assert "trained further from default.zip, sha256:4eca: what that model was trained on" in card
     for wanted in ("2306.08406", "Not causal", "0 to 8 kHz", "Licence", "featnorm_se, version"):
         assert wanted in card
+    # As stage 4 leaves it that was given another --inference_model: those are not its scores.
+    write_json(folder / "enhanced_test" / "wav" / ".u1.wav.done.json", {"model": "0" * 64})
+    pack(folder, tmp_path / "model.zip")
+    assert "2.500" not in read_member(tmp_path / "model.zip", "README.md").decode()
+    assert "enhanced_test is of other weights" in capsys.readouterr().err
 
 
 def test_notes_and_licence_go_into_the_card(tmp_path, capsys):

@@ -77,6 +77,10 @@ def test_nothing_is_scored_twice(corpus: Corpus, tmp_path: Path, asked: list[str
     assert second["metrics"]["SSNR"]["mean"] != first["metrics"]["SSNR"]["mean"]
     third = score_set(ref, inf, out, [*FAST, "LLR"])
     assert len(asked) == 4 and third["metrics"]["SSNR"] == second["metrics"]["SSNR"]
+    (inf / "u1.wav").rename(tmp_path / "u1.wav")
+    assert score_set(ref, inf, out, [*FAST, "LLR"])["failures"]
+    (tmp_path / "u1.wav").rename(inf / "u1.wav")  # what failed meanwhile is no answer
+    assert score_set(ref, inf, out, [*FAST, "LLR"]) == third
 
 
 def test_a_killed_scoring_loses_the_line_that_was_cut(corpus, tmp_path, asked):

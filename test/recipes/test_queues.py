@@ -98,6 +98,12 @@ def test_statistics_are_an_array_of_pbs(tmp_path: Path, ready: Path, queue) -> N
     for shard in (1, 2):
         log = next_stats(tmp_path) / "log" / f"clean.{shard}.log"
         assert f"--shard {shard}/2 " in log.read_text()
+    # Statistics of what was in the data folder before are not taken.
+    merged, stage = next_stats(tmp_path) / "clean.npz", ["--stage", "3", "--skip_gate", "true"]
+    merged.write_text("x")
+    os.utime(merged, (1, 1))
+    done = run(tmp_path, *stage, "--python", str(ready))
+    assert f"spk1.scp is newer than {merged}" in done.stderr and "run stage 2 first" in done.stderr
 
 
 def take_submitted(folder: Path, words: str) -> list[str]:
@@ -109,10 +115,11 @@ def take_submitted(folder: Path, words: str) -> list[str]:
 
 
 def next_stats(folder: Path) -> Path:
-    """Return where run.sh keeps the statistics of scratch weights, seed 0."""
-    said = "printf '%s' scratch | cksum | cut -d' ' -f1"
+    """Return where run.sh keeps the statistics of scratch weights, seed 0, and of this data."""
+    said = f"for x in scratch {folder}/data; do printf '%s' $x | cksum | cut -d' ' -f1; done"
     check = subprocess.run(said, shell=True, capture_output=True, text=True, check=True)
-    return folder / "dump" / "stats" / f"tera_tiny_{check.stdout.strip()}_seed0_auto"
+    weights, data = check.stdout.split()
+    return folder / "dump" / "stats" / f"tera_tiny_{weights}_seed0_auto_{data}"
 
 
 @pytest.fixture

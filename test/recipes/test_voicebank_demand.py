@@ -1,11 +1,13 @@
 """egs/voicebank_demand/enh1: its settings, its rows, and its stages on a part of the corpus."""
 
 import argparse
+import fcntl
+import os
 from pathlib import Path
 
 import pytest
 import torch
-from recipe_runs import EGS, places, run_script
+from recipe_runs import EGS, places, run_script, telling_python
 from rows import Setting, read_rows
 
 from featnorm_se.config import override_config
@@ -119,3 +121,19 @@ def test_a_second_run_in_one_folder_touches_nothing(tmp_path: Path) -> None:
     assert second.returncode == 1
     (line,) = [line for line in second.stderr.splitlines() if "error:" in line]
     assert f"another run is at work in {exp}: wait for it" in line
+    # Stage 4 has a lock of its own. Where a file system has none, nobody is refused.
+    (exp / "config.yaml").write_text("x")
+    (tmp_path / "data" / "test").mkdir()
+    (tmp_path / "data" / "test" / "wav.scp").write_text("a a.wav\n")
+    (tmp_path / "bin").mkdir()
+    python, flock = telling_python(tmp_path / "python"), tmp_path / "bin" / "flock"
+    options += ["--stage", "4", "--stop_stage", "4", "--python", str(python)]
+    flock.write_text("#!/bin/sh\nexit 71\n")
+    flock.chmod(0o755)
+    with open(tmp_path / "exp" / ".mine.enhance.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        second = run_script(f"{RECIPE}/run.sh", *options)
+        path = f"{flock.parent}:{os.environ['PATH']}"
+        without = run_script(f"{RECIPE}/run.sh", *options, PATH=path)
+    assert second.returncode == 1 and f"another run is at work in {exp}" in second.stderr
+    assert without.returncode == 0, without.stderr

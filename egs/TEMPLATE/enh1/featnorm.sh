@@ -115,7 +115,9 @@ check_places expdir dumpdir tag
 exp="${expdir}/${tag}"
 # Only random weights are others with another seed.
 weights_seed=$([ "${upstream_ckpt}" = scratch ] && echo "${seed}" || echo 0)
-stats="${dumpdir}/stats/${upstream}_$(printf '%s' "${upstream_ckpt:-official}" | cksum | cut -d' ' -f1)_seed${weights_seed}_${norm_site//,/+}"
+checksum() { printf '%s' "$1" | cksum | cut -d' ' -f1; }
+stats="${dumpdir}/stats/${upstream}_$(checksum "${upstream_ckpt:-official}")_seed${weights_seed}_${norm_site//,/+}"
+[ "${datadir}" = data ] || stats+="_$(checksum "${datadir}")"  # of one --dumpdir for several
 upstream_options=(--upstream "${upstream}" --upstream_ckpt "${upstream_ckpt}"
     --upstream_conf_dir conf/upstream --norm_site "${norm_site}" --seed "${seed}")
 device=cpu
@@ -129,8 +131,9 @@ runs() { # stage: is it asked for?
     [ "${stage}" -le "$1" ] && [ "$1" -le "${stop_stage}" ]
 }
 
-needs() { # stage file made-by
+needs() { # stage file made-by of
     [ -s "$2" ] || die "stage $1 needs $2: run stage $3 first"
+    [ ! "${4:-}" -nt "$2" ] || die "stage $1: $4 is newer than $2, which is made of it: run stage $3 first"
 }
 
 last_error() { # log...: the line of error that a job ended with
@@ -254,6 +257,10 @@ if runs 3 || runs 4; then
     fi
 fi
 
+taken() { # after flock: status 1 is another run; above it, the file system has no locks
+    [ $? -ne 1 ] || die "another run is at work in ${exp}: wait for it, or give another --tag"
+}
+
 # A log that tells of epochs is kept: this command may be refused, or go on after them.
 keep_log() { # the log of the epochs so far becomes train_N.log
     local number=1
@@ -294,11 +301,11 @@ if runs 3; then
     if [ -n "${init}" ]; then
         train_options+=(--init "${init}")
     elif [ "${norm}" != none ]; then
-        needs 3 "${stats}/clean.npz" 2
+        needs 3 "${stats}/clean.npz" 2 "${datadir}/train/spk1.scp"
         train_options+=(--clean_stats "${stats}/clean.npz")
     fi
     if [ -z "${init}" ] && [ "${norm}" = corpus ]; then
-        needs 3 "${stats}/noisy.npz" 2
+        needs 3 "${stats}/noisy.npz" 2 "${datadir}/train/wav.scp"
         train_options+=(--noisy_stats "${stats}/noisy.npz")
     fi
     for pair in "${pairs[@]}"; do
@@ -307,8 +314,7 @@ if runs 3; then
     log "stage 3: fine-tuning ${exp} (${exp}/train.log)"
     mkdir -p "${exp}"
     # The training holds this lock; its log is not to be overwritten by a run that is refused.
-    flock --nonblock "${expdir}/.${tag}.lock" true ||
-        die "another run is at work in ${exp}: wait for it, or give another --tag"
+    flock --nonblock "${expdir}/.${tag}.lock" true || taken
     rm -f "${exp}/launch.log" "${exp}"/.dist_init_*
     keep_log
     for_job "${python}" -m featnorm_se.bin.train "${upstream_options[@]}" --norm "${norm}" \
@@ -341,6 +347,8 @@ fi
 if runs 4; then
     needs 4 "${datadir}/test/wav.scp" 1
     needs 4 "${exp}/config.yaml" 3
+    exec 8> "${expdir}/.${tag}.enhance.lock"  # held by all that is started here
+    flock --nonblock 8 || taken
     log "stage 4: enhancing ${datadir}/test with ${exp}"
     enhance=("${python}" -m featnorm_se.bin.enhance_set --model "${exp}" --config "${inference_config}"
         --wav_scp "${datadir}/test/wav.scp" --output "${exp}/enhanced_test" --device "${device}")
@@ -352,6 +360,7 @@ if runs 4; then
     score_noisy
     list_talkers "${exp}/enhanced_test"
     score "${exp}/scores_test" "${talkers[@]}"
+    exec 8>&-
 fi
 
 if runs 5; then

@@ -15,7 +15,7 @@ die() {
 
 command -v wget > /dev/null || die "there is no wget: install it"
 mkdir -p "${folder}" && cd "${folder}" && exec 9> .download.lock
-flock --nonblock 9 || die "another run is writing ${folder}: wait for it"
+flock --nonblock 9 || [ $? -ne 1 ] || die "another run is writing ${folder}: wait for it"
 while read -r md5 item name; do
     # Checked before, and not written to since.
     [ -s "${name}" ] && [ "${name}" -ot ".${name}.checked" ] && continue
