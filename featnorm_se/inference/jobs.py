@@ -184,10 +184,8 @@ def enhance_set(
     entries, talkers = read_scp(wav_scp), count_talkers(settings.model)
     # A set is of one environment: what another one has enhanced is enhanced again.
     how = {**settings.request(), "versions": deciding_versions()}
-    jobs = {
-        key: Job.of(Path(entries[key]), output / "wav" / f"{key}.wav", talkers)
-        for key in sorted(entries)
-    }
+    wav = output / "wav"
+    jobs = {k: Job.of(Path(entries[k]), wav / f"{k}.wav", talkers) for k in sorted(entries)}
     if shard:
         _enhance_shard(settings, how, list(jobs.values()), shard)
     if shard is None or shard[1] == 1:
@@ -210,8 +208,9 @@ def _enhance_shard(
 
     def write(found: Found) -> None:
         job, request = todo[found[0]]
+        speech = np.concatenate([*found[1]]).T
         mark_done(job.target, {})  # what is there is of other settings, and goes
-        for path, y in zip(job.outputs, np.concatenate([*found[1]]).T, strict=True):
+        for path, y in zip(job.outputs, speech, strict=True):
             write_audio(path, y, SAMPLE_RATE)
         mark_done(job.target, request)
 
