@@ -219,3 +219,13 @@ def test_a_recipes_bad_option_ends_it_in_one_line(tmp_path: Path, line: str, tol
     assert len(lines) == 1 and told in lines[0], done.stderr
     assert not (tmp_path / "exp").exists()
     assert sorted(path.name for path in place.iterdir()) == before
+
+
+def test_of_several_set_each_counts_and_of_another_option_the_last(tmp_path: Path) -> None:
+    script = tmp_path / "x.sh"
+    lines = ["# Options", "set=  # keys", "nj=1  # jobs", "# End of options."]
+    lines += [f". {EGS}/TEMPLATE/enh1/options.sh", 'echo "${set}, ${nj}"']
+    script.write_text("\n".join(lines))
+    options = ["--set", "a=1 b=2", "--nj", "2", "--set", "c=3", "--nj", "3"]
+    done = subprocess.run(["bash", script, *options], capture_output=True, text=True, check=True)
+    assert done.stdout == "a=1 b=2 c=3, 3\n"

@@ -12,7 +12,7 @@ norm=utterance                  # utterance (FN), corpus, mix, none (the baselin
 norm_site=auto                  # auto (the lowest where FN acts), frontend, projection, layer.K, last; several with commas; all
 init=                           # start from this trained model, exp/NAME or a packed zip: all weights and statistics
 config=conf/train.yaml          # training configuration, in the keys of ESPnet; with --init: conf/finetune.yaml
-set=                            # key=value over the configuration, several with blanks
+set=                            # key=value over the configuration; several with blanks, or each with its --set
 seed=0                          # of everything random
 ngpu=0                          # GPUs on each machine, for stages 2 to 4; 0: the processor
 num_nodes=1                     # machines to train on, through the cluster's queue (cmd_backend)

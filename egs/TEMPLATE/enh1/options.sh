@@ -47,7 +47,10 @@ while [ $# -gt 0 ]; do
                 die "unknown option $1; ${prog} --help lists them all"
             fi
             [ $# -ge 2 ] || die "$1 needs a value"
-            printf -v "${option}" '%s' "$2"
+            value="$2"
+            # Of other options the last one counts, as in Kaldi.
+            [ "${option}" != set ] || value="${set:+${set} }${value}"
+            printf -v "${option}" '%s' "${value}"
             # shellcheck disable=SC2034  # whether the caller named it, whatever its value
             given["${option}"]=true
             shift 2
