@@ -29,7 +29,7 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     """
     target = Path(path)
     # Not the whole name: with what goes before it, it could be too long.
-    short = _short(target.name) + target.suffix[-16:]
+    short = short_hash(target.name) + target.suffix[-16:]
     temporary = target.with_name(f".{os.getpid()}.tmp.{short}")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -228,8 +228,9 @@ def _record(output: Path) -> Path:
     if output.is_dir():
         return output / ".done.json"
     long = len(os.fsencode(output.name)) > 244  # with what is put around it, 255 at most
-    return output.with_name(f".{_short(output.name) if long else output.name}.done.json")
+    return output.with_name(f".{short_hash(output.name) if long else output.name}.done.json")
 
 
-def _short(name: str) -> str:
+def short_hash(name: str | os.PathLike[str]) -> str:
+    """Return 12 digits that stand for a name, where it would be too long or no name of a file."""
     return hashlib.sha256(os.fsencode(name)).hexdigest()[:12]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -26,7 +25,16 @@ from featnorm_se.data.datadir import LISTS, Utterance, write_data_dir
 from featnorm_se.data.parallel import parallel_map
 from featnorm_se.data.scp import read_scp, split_archive
 from featnorm_se.errors import FeatnormError, say
-from featnorm_se.files import is_done, locked, mark_done, read_json, sha256_file, stamp, write_json
+from featnorm_se.files import (
+    is_done,
+    locked,
+    mark_done,
+    read_json,
+    sha256_file,
+    short_hash,
+    stamp,
+    write_json,
+)
 from featnorm_se.names import SAMPLE_RATE
 
 RECORD = "prepare.json"
@@ -61,7 +69,7 @@ def prepare_sets(
         FeatnormError: pairs are bad (see ``prepare_pair``; all are read, ten are named), a set has
             no good one, an utterance is in two sets, or another run is at work there.
     """
-    place = hashlib.sha256(os.fsencode(output.resolve())).hexdigest()[:8]
+    place = short_hash(output.resolve())[:8]
     made = wav_dir.absolute() / f"{output.resolve().name}-{place}"
     _check_apart(sets, made.resolve())
     made_by = {"sample_rate": SAMPLE_RATE, **describe_resampler()}

@@ -6,8 +6,6 @@ models", 2017, Edinburgh DataShare, doi 10.7488/ds/2117, CC BY 4.0.
 
 from __future__ import annotations
 
-import hashlib
-import os
 import shutil
 import sys
 import zipfile
@@ -18,7 +16,7 @@ from pathlib import Path
 from featnorm_se.data.corpus import CorpusSet, find_pairs, name_speakers, split_valid
 from featnorm_se.data.decoding import AUDIO_SUFFIXES
 from featnorm_se.errors import FeatnormError
-from featnorm_se.files import is_done, locked, mark_done, replaced_folder, stamp
+from featnorm_se.files import is_done, locked, mark_done, replaced_folder, short_hash, stamp
 
 OFFICIAL_PAIRS = {"training": 11572, "test": 824}
 LOGS_ZIP = "logfiles.zip"
@@ -85,7 +83,7 @@ def _folder(root: Path, name: str, unpack_dir: Path) -> Path:
 def _unpacked(path: Path, folder: Path, suffixes: Sequence[str]) -> Path:
     """Unpack a zip below a folder, which data directories that are made of other zips share."""
     plain = folder / path.stem  # as it was called before
-    place = hashlib.sha256(os.fsencode(path.resolve())).hexdigest()[:8]
+    place = short_hash(path.resolve())[:8]
     mine = is_done(plain, {"zip": stamp([path])})
     return unpack(path, plain if mine else folder / f"{path.stem}-{place}", suffixes)
 

@@ -236,19 +236,18 @@ def _given(upstream: Upstream, signal: Signal, rows: list[Row], known: Known) ->
     """
     channels = [row.channel for row in rows]
     norms = _normalized(upstream)
-    TURN.acquire()
-    try:
-        upstream.silence = signal.silence
-        upstream.part = Part(signal.samples, [row.window.start for row in rows])
-        for site, totals in known.items():
-            rows_stats = [totals[channel] for channel in channels]
-            like = norms[site].mean
-            mean = torch.as_tensor(np.stack([stats.mean for stats in rows_stats])).to(like)
-            std = torch.as_tensor(np.stack([stats.std for stats in rows_stats])).to(like)
-            norms[site].given = (mean[:, None], std[:, None])
-        yield
-    finally:
-        upstream.part, upstream.silence = None, SILENCE
-        for norm in norms.values():
-            norm.given = None
-        TURN.release()
+    with TURN:
+        try:
+            upstream.silence = signal.silence
+            upstream.part = Part(signal.samples, [row.window.start for row in rows])
+            for site, totals in known.items():
+                rows_stats = [totals[channel] for channel in channels]
+                like = norms[site].mean
+                mean = torch.as_tensor(np.stack([stats.mean for stats in rows_stats])).to(like)
+                std = torch.as_tensor(np.stack([stats.std for stats in rows_stats])).to(like)
+                norms[site].given = (mean[:, None], std[:, None])
+            yield
+        finally:
+            upstream.part, upstream.silence = None, SILENCE
+            for norm in norms.values():
+                norm.given = None

@@ -65,13 +65,12 @@ def _enhance_together(enhancer: Enhancer, signals: list[Signal]) -> list[FloatAr
     whole = [torch.from_numpy(next(signal.blocks())) for signal in signals]
     limits = [signal.silence for signal in signals for _ in range(signal.channels)]
     upstream = enhancer.separator.upstream
-    TURN.acquire()
-    try:
-        upstream.silence = torch.tensor(limits, device=enhancer.device)[:, None]
-        done = enhancer.enhance([row for x in whole for row in x.unbind(dim=1)])
-    finally:
-        upstream.silence = SILENCE
-        TURN.release()
+    with TURN:
+        try:
+            upstream.silence = torch.tensor(limits, device=enhancer.device)[:, None]
+            done = enhancer.enhance([row for x in whole for row in x.unbind(dim=1)])
+        finally:
+            upstream.silence = SILENCE
     channels = iter(np.atleast_2d(y.numpy()) for y in done)
     found = [np.stack([next(channels) for _ in range(s.channels)], axis=1) for s in signals]
     return [next(follow_talkers([y], [])) for y in found]

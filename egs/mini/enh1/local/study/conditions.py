@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from featnorm_se.report.estimate import Estimate
-from featnorm_se.report.paired import Contrast, crossed_interval
+from featnorm_se.report.paired import Contrast
 
 Conditions = Mapping[str, tuple[str, float]]
 LENGTHS = (2.0, 3.0, 4.0)  # seconds, where the bins of length meet
@@ -96,7 +96,7 @@ def _trend(told: Contrast, numbers: Mapping[str, float]) -> Estimate:
     weights = (x - x.mean()) / x.var()
     # Seeds apart from each other by a constant have one slope.
     values = (told.values - told.values.mean(axis=1, keepdims=True)) * weights
-    return Estimate(float(values.mean()), *(crossed_interval(values) or ()))
+    return Contrast(told.seeds, told.utterances, values).estimate()
 
 
 def to_csv(found: Sequence[Gain]) -> str:
