@@ -189,6 +189,10 @@ class WatchedBatches:
     def _ready(self, found: Batch) -> tuple[list[str], dict[str, torch.Tensor], bool]:
         """Return a batch where a GPU gets it fast from, and whether it may hold silence."""
         ids, batch = found
+        lengths = batch.get("speech_mix_lengths")
+        if lengths is not None and int(lengths.min()) == batch["speech_mix"].shape[1]:
+            # ESPnet makes them anew on the processor, where reading them waits for no GPU.
+            batch = {name: x for name, x in batch.items() if not name.endswith("_lengths")}
         if self.ahead:
             batch = {name: value.pin_memory() for name, value in batch.items()}
         return ids, batch, may_hold_silence(batch["speech_mix"], self._separator().stft[1])
