@@ -60,10 +60,14 @@ class Settings(Windowing):
     atten_lim: float | None = None
     high_band: str = "keep"
 
+    def weights(self) -> Path:
+        """Return the file of the weights."""
+        path = Path(self.model)
+        return find_weights(path, self.model_file) if path.is_dir() else path
+
     def request(self) -> dict[str, object]:
         """Return what the output depends on, to be compared between runs."""
-        path = Path(self.model)
-        weights = find_weights(path, self.model_file) if path.is_dir() else path
+        weights = self.weights()
         model = sha256_file(weights) if weights.is_file() else self.model
         # The batch, the device and TF32 change rounding only.
         how = asdict(self) | {"model": model, "bf16": self.precision == "bf16"}
@@ -136,7 +140,7 @@ def _enhance_unless_done(
             # Without its source it is not done, but ours, should the run end before the last line.
             mark_done(job.target, {k: v for k, v in request.items() if k != "source"})
             outcome = _write(enhancer, job, source, found[1])
-            mark_done(job.target, request)
+            mark_done(job.target, {**request, "weights": settings.weights().name})
         except FeatnormError as error:
             return _failed(error)
         return outcome
