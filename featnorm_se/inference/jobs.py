@@ -140,7 +140,7 @@ def _enhance_unless_done(
             # Without its source it is not done, but ours, should the run end before the last line.
             mark_done(job.target, {k: v for k, v in request.items() if k != "source"})
             outcome = _write(enhancer, job, source, found[1])
-            mark_done(job.target, {**request, "weights": settings.weights().name})
+            mark_done(job.target, request)
         except FeatnormError as error:
             return _failed(error)
         return outcome
@@ -216,7 +216,7 @@ def _enhance_shard(
         mark_done(job.target, {})  # what is there is of other settings, and goes
         for path, y in zip(job.outputs, speech, strict=True):
             write_audio(path, y, SAMPLE_RATE)
-        mark_done(job.target, request)
+        mark_done(job.target, {**request, "weights": settings.weights().name})
 
     enhancer, label = load_once(settings), f"enhancing, shard {index}/{shards}"
     with beside(enhancer.device.type) as run:
