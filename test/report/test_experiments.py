@@ -142,6 +142,12 @@ def test_markdown_says_what_the_rows_stand_on(expdir: Path) -> None:
         "PESQ, in CSIG, CBAK and COVL too, is P.862 without Corrigendum 2 (package pesq).",
     ):
         assert line in text
+    assert "same utterances" not in text
+    path = expdir / "tera_none/scores_test/scores.csv"  # as many of another data folder
+    path.write_text(path.read_text().replace("test_03", "other_03"))
+    assert "**Not all rows are of the same utterances" in results_markdown(
+        read_experiments(expdir), "T"
+    )
 
 
 def test_a_dirty_tree_and_failures_are_named(expdir: Path) -> None:
