@@ -212,6 +212,11 @@ if runs 1; then
     "${python}" -m featnorm_se.bin.prepare --corpus "${prepare}" --db_root "${db_root}" "${prepare_options[@]}"
 fi
 
+if runs 2 || runs 3 || runs 4; then
+    [ "${num_spk}" = 2 ] || [ ! -e "${datadir}/test/spk2.scp" ] ||
+        die "${datadir} is of two talkers: --num_spk 2 is wanted"
+fi
+
 list_talkers() { # folder: talkers becomes its lists of what each of them says
     local number
     talkers=()
