@@ -166,8 +166,8 @@ def enhanced_by(folder: Path) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     scp = folder / "spk1.scp"
     for path in read_scp(scp).values() if scp.is_file() else ():
-        made = read_record(Path(path))
-        made.pop("source", None)
+        record = read_record(Path(path)).items()
+        made = {key: value for key, value in record if key not in ("source", "versions")}
         if made and made not in found:
             found.append(made)
     return found

@@ -161,8 +161,8 @@ class Enhancer:
             several talkers (talkers, N) or (talkers, N, channels).
 
         Raises:
-            FeatnormError: x is empty, of integers or complex, has another number of axes or more channels
-                than samples, or holds NaN.
+            FeatnormError: x is empty, of integers or complex, has another number of axes or more
+                channels than samples, or holds NaN.
         """
         from featnorm_se.inference.high_band import to_own_rate
         from featnorm_se.inference.long_signal import Signal, enhance_signal

@@ -17,7 +17,7 @@ from featnorm_se.errors import FeatnormError
 from featnorm_se.metrics.names import METRICS
 from featnorm_se.metrics.summary import format_value
 from featnorm_se.report import plots
-from featnorm_se.report.experiments import Experiment, Scores, enhanced_folder
+from featnorm_se.report.experiments import Experiment, Scores
 
 SHOWN_SCORES = ("PESQ_WB", "STOI", "SI_SDR")
 
@@ -62,7 +62,7 @@ def read_audio_sets(
     """
     folder = Path(datadir) / testset
     lists = {"noisy": folder / "wav.scp"}
-    places = {model.label: enhanced_folder(model.folder, testset) for model in models}
+    places = {model.label: model.folder / f"enhanced_{testset}" for model in models}
     for label, place in (places | {"clean": folder}).items():
         lists |= {label: place / "spk1.scp", f"{label}, second talker": place / "spk2.scp"}
     found = {}

@@ -97,15 +97,10 @@ def read_experiments(expdir: str | os.PathLike[str]) -> list[Experiment]:
     return sorted(found, key=lambda experiment: (not experiment.is_noisy, experiment.name))
 
 
-def enhanced_folder(folder: Path, testset: str) -> Path:
-    """Return where stage 4 puts the enhanced test set of an experiment."""
-    return folder / f"enhanced_{testset}"
-
-
 def _is_of_other_weights(summary: Path) -> bool:
     """Whether the weights that were scored have another file in their place, and say so."""
     folder, testset = summary.parents[1], summary.parent.name.removeprefix(SCORES_PREFIX)
-    for made in enhanced_by(enhanced_folder(folder, testset)):
+    for made in enhanced_by(folder / f"enhanced_{testset}"):
         weights = folder / str(made.get("weights", ""))
         newer = weights.is_file() and weights.stat().st_mtime > summary.stat().st_mtime
         if newer and sha256_file(weights) != made.get("model"):

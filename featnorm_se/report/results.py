@@ -8,7 +8,7 @@ from typing import Any
 from featnorm_se.data.scp import enhanced_by
 from featnorm_se.metrics.names import METRICS
 from featnorm_se.metrics.summary import align, format_value
-from featnorm_se.report.experiments import Experiment, enhanced_folder, names_of_testsets
+from featnorm_se.report.experiments import Experiment, names_of_testsets
 
 INTERNAL = ("LLR", "WSS")  # parts of the composite measures
 _PROVENANCE = (
@@ -145,9 +145,8 @@ def details(experiment: Experiment) -> list[tuple[str, str]]:
         found["commit"] += " (dirty: the tree had changes)" if dirty else " (clean)"
     pairs = [(key.replace("_", " ").replace("ckpt", "checkpoint"), found[key]) for key in found]
     for testset, summary in experiment.summaries.items():
-        made = enhanced_by(enhanced_folder(experiment.folder, testset))
-        how = [{k: v for k, v in one.items() if k not in ("versions", "noise")} for one in made]
-        pairs.append((f"enhanced {testset} with", "; ".join(map(_text, how))))
+        made = enhanced_by(experiment.folder / f"enhanced_{testset}")
+        pairs.append((f"enhanced {testset} with", "; ".join(map(_text, made))))
         pairs.append((f"scored on {testset}", _scoring(summary)))
     return [(heading, text) for heading, text in pairs if text]
 

@@ -155,7 +155,7 @@ def plan_runs(
     drift: bool = False,
     given: Sequence[str] = (),
 ) -> list[dict[str, Any]]:
-    """Return what is still to be run, without doubles, and warn of what is done with other settings.
+    """Return what is still to be run, without doubles; warn of what is done otherwise.
 
     ``given`` are options of ``run.sh`` for every row.
 
