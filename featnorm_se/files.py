@@ -196,11 +196,15 @@ def is_done(output: Path, request: Mapping[str, Any]) -> bool:
         request: what it is to be made of, in plain values that JSON holds: its options, and the
             ``stamp`` of its inputs. What the record says beside them does not count.
     """
-    try:
-        made = json.loads(_record(output).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False
+    made = read_record(output)
     return output.exists() and {**made, **json.loads(json.dumps(request))} == made
+
+
+def read_record(output: Path) -> dict[str, Any]:
+    """Return the request that ``output`` was made by; empty where none can be read."""
+    with suppress(OSError, ValueError):
+        return dict(json.loads(_record(output).read_text(encoding="utf-8")))
+    return {}
 
 
 def mark_done(output: Path, request: Mapping[str, Any]) -> None:

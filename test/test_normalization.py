@@ -68,6 +68,8 @@ def test_batch_equals_utterances_alone_and_its_padding_is_zero(norm):
     for index, length in enumerate(lengths.tolist()):
         alone = fn(x[index : index + 1, :length])
         torch.testing.assert_close(together[index, :length], alone[0], atol=1e-5, rtol=1e-5)
+    # More frames than there are is all of them.
+    torch.testing.assert_close(fn(x, lengths + 38)[0], fn(x, lengths.clamp_min(40))[0])
 
 
 def test_mix_starts_at_fn_and_reaches_the_input():

@@ -7,9 +7,10 @@ import os
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from featnorm_se.errors import FeatnormError
-from featnorm_se.files import read_text, reading, write_text
+from featnorm_se.files import read_record, read_text, reading, write_text
 
 
 def read_scp(path: str | os.PathLike[str]) -> dict[str, str]:
@@ -158,3 +159,15 @@ def list_enhanced(files: Mapping[str, Sequence[Path]], output: Path, talkers: in
     for n in range(talkers):
         entries = {key: os.path.abspath(paths[n]) for key, paths in files.items()}
         write_scp(output / f"spk{n + 1}.scp", entries)
+
+
+def enhanced_by(folder: Path) -> list[dict[str, Any]]:
+    """Return what ``folder/spk1.scp``'s files were made by: weights and settings, each once."""
+    found: list[dict[str, Any]] = []
+    scp = folder / "spk1.scp"
+    for path in read_scp(scp).values() if scp.is_file() else ():
+        record = read_record(Path(path)).items()
+        made = {key: value for key, value in record if key not in ("source", "versions")}
+        if made and made not in found:
+            found.append(made)
+    return found

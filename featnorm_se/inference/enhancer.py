@@ -46,7 +46,7 @@ class Enhancer:
         self,
         config: dict[str, Any],
         weights: dict[str, torch.Tensor],
-        device: str = "cpu",
+        device: str | torch.device = "cpu",
         precision: str = "auto",
         atten_lim: float | None = None,
         high_band: str = "keep",
@@ -81,7 +81,7 @@ class Enhancer:
     def from_pretrained(
         cls,
         source: str | os.PathLike[str] | None = None,
-        device: str = "cpu",
+        device: str | torch.device = "cpu",
         model_file: str | None = None,
         precision: str = "auto",
         atten_lim: float | None = None,
@@ -161,8 +161,8 @@ class Enhancer:
             several talkers (talkers, N) or (talkers, N, channels).
 
         Raises:
-            FeatnormError: x is empty, of integers, has another number of axes or more channels
-                than samples, or holds NaN.
+            FeatnormError: x is empty, of integers or complex, has another number of axes or more
+                channels than samples, or holds NaN.
         """
         from featnorm_se.inference.high_band import to_own_rate
         from featnorm_se.inference.long_signal import Signal, enhance_signal
@@ -170,7 +170,7 @@ class Enhancer:
         if isinstance(sample_rate, str) or sample_rate < 1000 or sample_rate % 1:
             raise FeatnormError(f"a sampling rate of {sample_rate!r}: a number of Hz is wanted")
         x = np.asarray(x.detach() if isinstance(x, torch.Tensor) else x)
-        if x.dtype.kind in "iub":
+        if x.dtype.kind in "iubc":
             raise FeatnormError(f"samples are {x.dtype}, not in [-1, 1]: divide int16 by 32768")
         signal = np.asarray(x, dtype=np.float32)
         if signal.ndim not in (1, 2) or not signal.size:
@@ -205,13 +205,13 @@ def _build(config: dict[str, Any]) -> tuple[Any, FeatNormSeparator, Any]:
     return encoder, separator, STFTDecoder(**config["decoder_conf"])
 
 
-def choose_device(name: str) -> torch.device:
+def choose_device(name: str | torch.device) -> torch.device:
     """Return the device of a name; ``auto`` is a GPU if there is one.
 
     Raises:
         FeatnormError: there is no such device here.
     """
-    if name == "auto":
+    if (name := str(name)) == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if not re.fullmatch(r"cpu|cuda(:\d+)?", name):
         raise FeatnormError(f"--device is auto, cpu or cuda, not {name!r}")

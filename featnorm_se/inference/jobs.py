@@ -60,16 +60,17 @@ class Settings(Windowing):
     atten_lim: float | None = None
     high_band: str = "keep"
 
+    def _weights(self) -> Path:
+        path = Path(self.model)
+        return find_weights(path, self.model_file) if path.is_dir() else path
+
     def request(self) -> dict[str, object]:
         """Return what the output depends on, to be compared between runs."""
-        path = Path(self.model)
-        weights = find_weights(path, self.model_file) if path.is_dir() else path
-        model = sha256_file(weights) if weights.is_file() else self.model
+        model = sha256_file(file) if (file := self._weights()).is_file() else self.model
         # The batch, the device and TF32 change rounding only.
         how = asdict(self) | {"model": model, "bf16": self.precision == "bf16"}
-        for key in ("model_file", "device", "batch", "precision"):
-            del how[key]
-        return how
+        without = ("model_file", "device", "batch", "precision")
+        return {key: value for key, value in how.items() if key not in without}
 
 
 def enhance_into_folder(
@@ -212,7 +213,7 @@ def _enhance_shard(
         mark_done(job.target, {})  # what is there is of other settings, and goes
         for path, y in zip(job.outputs, speech, strict=True):
             write_audio(path, y, SAMPLE_RATE)
-        mark_done(job.target, request)
+        mark_done(job.target, {**request, "weights": settings._weights().name})
 
     enhancer, label = load_once(settings), f"enhancing, shard {index}/{shards}"
     with beside(enhancer.device.type) as run:

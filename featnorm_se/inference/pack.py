@@ -7,7 +7,6 @@ import io
 import json
 import zipfile
 from collections.abc import Iterable, Mapping
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ import torch
 import yaml
 
 from featnorm_se import __version__
+from featnorm_se.data.scp import enhanced_by
 from featnorm_se.errors import FeatnormError, say
 from featnorm_se.files import atomic_path, read_json, read_text, sha256_file
 from featnorm_se.inference.enhancer import Enhancer
@@ -205,8 +205,7 @@ def read_results(experiment: Path, weights: str) -> dict[str, Any]:
     scores = {}
     for folder in sorted(experiment.glob("scores_*")):
         enhanced = experiment / folder.name.replace("scores_", "enhanced_", 1)
-        records = (enhanced / "wav").rglob(".*.done.json")
-        if any(read_json(one).get("model", weights) != weights for one in islice(records, 1)):
+        if any(made.get("model", weights) != weights for made in enhanced_by(enhanced)):
             say(f"warning: {enhanced} is of other weights: its scores are left out (run stage 4)")
             continue
         both = {"enhanced": folder, "noisy": experiment.parent / "noisy" / folder.name}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from featnorm_se.data.scp import enhanced_by
 from featnorm_se.metrics.names import METRICS
 from featnorm_se.metrics.summary import align, format_value
 from featnorm_se.report.experiments import Experiment, names_of_testsets
@@ -40,7 +41,8 @@ def results_markdown(experiments: Sequence[Experiment], title: str) -> str:
 
 def _scale(experiments: Sequence[Experiment], testset: str) -> str:
     """Say what the columns are, and over how many utterances they are means."""
-    summaries = [e.summaries[testset] for e in experiments if testset in e.summaries]
+    scored = [e for e in experiments if testset in e.summaries]
+    summaries = [e.summaries[testset] for e in scored]
     counts = sorted({summary["utterances"] for summary in summaries if "utterances" in summary})
     metrics = shown_metrics(experiments, testset)
     units = ", ".join(f"{name} ({METRICS[name].unit})" for name in metrics)
@@ -48,7 +50,10 @@ def _scale(experiments: Sequence[Experiment], testset: str) -> str:
     told = f"Means over {over} utterances: {units}. Higher is better."
     # It gives less than the corrected one (M. Torcoli et al., arXiv 2505.19760).
     pesq = " PESQ, in CSIG, CBAK and COVL too, is P.862 without Corrigendum 2 (package pesq)."
-    return told + pesq * any(METRICS[name].package == "pesq" for name in metrics)
+    told += pesq * any(METRICS[name].package == "pesq" for name in metrics)
+    # As where two --datadir share one --expdir.
+    other = len({frozenset(e.scores(testset)) for e in scored}) > 1
+    return told + other * " **Not all rows are of the same utterances: do not compare those.**"
 
 
 def _escape(text: str) -> str:
@@ -140,6 +145,8 @@ def details(experiment: Experiment) -> list[tuple[str, str]]:
         found["commit"] += " (dirty: the tree had changes)" if dirty else " (clean)"
     pairs = [(key.replace("_", " ").replace("ckpt", "checkpoint"), found[key]) for key in found]
     for testset, summary in experiment.summaries.items():
+        made = enhanced_by(experiment.folder / f"enhanced_{testset}")
+        pairs.append((f"enhanced {testset} with", "; ".join(map(_text, made))))
         pairs.append((f"scored on {testset}", _scoring(summary)))
     return [(heading, text) for heading, text in pairs if text]
 

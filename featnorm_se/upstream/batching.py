@@ -32,9 +32,9 @@ def on_device(lengths: Tensor, device: torch.device) -> Tensor:
 
 
 def valid_frames(lengths: Tensor, size: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Return a mask (B, size, 1), false in the padding, and the lengths, 1 at least, (B, 1, 1)."""
+    """Return a mask (B, size, 1), false in the padding, and the lengths in 1..size, (B, 1, 1)."""
     there = on_device(lengths, device)[:, None, None]
-    return torch.arange(size, device=device)[:, None] < there, there.clamp_min(1)
+    return torch.arange(size, device=device)[:, None] < there, there.clamp(1, size)
 
 
 def zero_padding(x: Tensor, lengths: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ import torch
 from tiny_models import save_tiny
 
 from featnorm_se.bin import enhance_set
-from featnorm_se.data.scp import read_scp, write_scp
+from featnorm_se.data.scp import enhanced_by, read_scp, write_scp
 from featnorm_se.errors import FeatnormError
 from featnorm_se.files import mark_done
 
@@ -46,6 +46,8 @@ def test_shards_give_the_same_files(tiny_experiment, scp, tmp_path):
         assert Path(path).read_bytes() == Path(read_scp(whole / "spk1.scp")[key]).read_bytes()
         y, rate = soundfile.read(path)
         assert (rate, len(y)) == (16000, 5000 + int(key[1])) and y.std() > 0.001
+    (made,) = enhanced_by(parts)
+    assert (tiny_experiment / made["weights"]).is_file() and "source" not in made
 
 
 def test_a_mixture_of_two_runs_settings_is_not_listed(tiny_experiment, scp, tmp_path, monkeypatch):

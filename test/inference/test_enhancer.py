@@ -48,12 +48,13 @@ def test_channels_before_samples_are_refused_and_never_guessed(tiny_experiment):
     assert enhance(x.T).shape == (9000, 2)
 
 
-def test_a_rate_may_be_a_float_and_samples_no_integers(tiny_experiment):
-    enhance = Enhancer.from_pretrained(tiny_experiment)
+@pytest.mark.parametrize("kind", [np.int16, np.complex64])
+def test_a_rate_may_be_a_float_and_samples_no_integers(tiny_experiment, kind):
+    enhance = Enhancer.from_pretrained(tiny_experiment, device=torch.device("cpu"))
     x = np.random.default_rng(0).normal(size=9000) * 0.1
     np.testing.assert_array_equal(enhance(x, 44100.0), enhance(x, 44100))
-    with pytest.raises(FeatnormError, match="are int16, .*: divide int16 by 32768"):
-        enhance((x * 32768).astype(np.int16))
+    with pytest.raises(FeatnormError, match=f"are {kind.__name__}, .*: divide int16 by 32768"):
+        enhance((x * 32768).astype(kind))
     with pytest.raises(FeatnormError, match=r"44100\.5: a number of Hz"):
         enhance(x, 44100.5)
 

@@ -14,8 +14,9 @@ from tiny_models import save_tiny
 
 from featnorm_se import Enhancer
 from featnorm_se.bin.main import main
+from featnorm_se.data.scp import write_scp
 from featnorm_se.errors import FeatnormError
-from featnorm_se.files import write_json
+from featnorm_se.files import mark_done
 from featnorm_se.inference.model_file import read_member
 from featnorm_se.inference.pack import halve, pack
 from featnorm_se.inference.windows import Windowing
@@ -92,7 +93,8 @@ def test_paths_of_the_machine_are_left_out_and_scores_are_in(tmp_path, capsys):
     for wanted in ("2306.08406", "Not causal", "0 to 8 kHz", "Licence", "featnorm_se, version"):
         assert wanted in card
     # As stage 4 leaves it that was given another --inference_model: those are not its scores.
-    write_json(folder / "enhanced_test" / "wav" / ".u1.wav.done.json", {"model": "0" * 64})
+    write_scp(folder / "enhanced_test" / "spk1.scp", {"u1": str(tmp_path / "u1.wav")})
+    mark_done(tmp_path / "u1.wav", {"model": "0" * 64})
     pack(folder, tmp_path / "model.zip")
     assert "2.500" not in read_member(tmp_path / "model.zip", "README.md").decode()
     assert "enhanced_test is of other weights" in capsys.readouterr().err

@@ -79,7 +79,7 @@ def test_all_stages(tmp_path):
     options[3] += " of 'mine'"  # the folder of data directories: a path may hold what shells read
     options += ["--upstream", "tera_tiny", "--copies", "1", "--nj", "1", "--inference_nj", "1"]
     options += ["--set", "max_epoch=1 num_iters_per_epoch=4", "--metrics", "PESQ_WB STOI"]
-    options += unpack_some(tmp_path)
+    options += [*unpack_some(tmp_path), "--norm_site", " auto"]
     first = run(*options, PATH=without_procps(tmp_path / "bin"))
     assert first.returncode == 0, first.stdout + first.stderr
     assert first.stdout.count("95 % interval") == 1  # one full table of scores
@@ -120,14 +120,15 @@ def test_all_stages(tmp_path):
     check_table_of_files(exp)
 
     # Training goes on from a model without statistics, checkpoint or a word of what it is.
-    more = ["--init", str(exp), "--set", "max_epoch=1 num_iters_per_epoch=8"]
+    more = ["--init", str(exp), "--set", "optim_conf.betas=[0.5, 0.9]  max_epoch=1"]
     more += ["--python", str(telling_python(tmp_path / "python"))]
     init = run(*options[:6], *more, "--stage", "2", "--stop_stage", "3")
     assert init.returncode == 0, init.stdout + init.stderr
     assert f"stage 2: no statistics are needed, {exp} has them" in init.stdout
-    name = f"init_{TAG}_finetune_seed0_num_iters_per_epoch=8"
+    name = f"init_{TAG}_finetune_seed0_optim_conf.betas=0.5,0.9"
     told = (exp.parent / name / "train.log").read_text()
     assert f" --init {exp} " in told and "clean_stats" not in told
+    assert "--set optim_conf.betas=[0.5, 0.9] --set max_epoch=1 " in told
 
 
 def test_help_lists_every_option_with_its_default():

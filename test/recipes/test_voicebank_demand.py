@@ -137,3 +137,6 @@ def test_a_second_run_in_one_folder_touches_nothing(tmp_path: Path) -> None:
         without = run_script(f"{RECIPE}/run.sh", *options, PATH=path)
     assert second.returncode == 1 and f"another run is at work in {exp}" in second.stderr
     assert without.returncode == 0, without.stderr
+    (tmp_path / "data" / "test" / "spk2.scp").touch()  # half of it would be scored
+    two = run_script(f"{RECIPE}/run.sh", *options)
+    assert two.returncode == 1 and "data is of two talkers: --num_spk 2" in two.stderr, two.stderr

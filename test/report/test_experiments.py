@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from featnorm_se.data.scp import write_scp
+from featnorm_se.files import mark_done, sha256_file
 from featnorm_se.report.experiments import (
     Experiment,
     names_of_testsets,
@@ -41,6 +43,20 @@ def test_noisy_first_and_only_what_counts(expdir: Path) -> None:
     assert found[1].mean("other", "PESQ_WB") is None
     assert len(found[1].scores("test")) == 12
     assert names_of_testsets(found) == ["test"]
+
+
+def test_rows_name_their_weights_and_scores_of_earlier_ones_are_left_out(expdir, capsys) -> None:
+    weights, wav = expdir / "tera_none/best.pth", expdir / "tera_none/enhanced_test/wav/a.wav"
+    weights.write_bytes(b"first")
+    write_scp(wav.parents[1] / "spk1.scp", {"a": str(wav)})
+    mark_done(wav, {"model": sha256_file(weights), "weights": "best.pth", "window": 9, "source": 1})
+    os.utime(weights, (2**32, 2**32))  # another training, no better epoch
+    found = dict(details(read_experiments(expdir)[1]))["enhanced test with"]
+    assert found == f"model {sha256_file(weights)}, weights best.pth, window 9"
+    weights.write_bytes(b"second")
+    os.utime(weights, (2**32, 2**32))
+    assert read_experiments(expdir)[1].summaries == {}
+    assert "tera_none/scores_test/summary.json is of an earlier best.pth" in capsys.readouterr().err
 
 
 def test_scores_leave_empty_cells_out(tmp_path: Path) -> None:
@@ -126,6 +142,12 @@ def test_markdown_says_what_the_rows_stand_on(expdir: Path) -> None:
         "PESQ, in CSIG, CBAK and COVL too, is P.862 without Corrigendum 2 (package pesq).",
     ):
         assert line in text
+    assert "same utterances" not in text
+    path = expdir / "tera_none/scores_test/scores.csv"  # as many of another data folder
+    path.write_text(path.read_text().replace("test_03", "other_03"))
+    assert "**Not all rows are of the same utterances" in results_markdown(
+        read_experiments(expdir), "T"
+    )
 
 
 def test_a_dirty_tree_and_failures_are_named(expdir: Path) -> None:

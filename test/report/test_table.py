@@ -7,6 +7,7 @@ import io
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -76,11 +77,21 @@ def test_tags_are_those_of_a_single_run_and_doubles_fall_together(rows_file: Pat
     assert "" in arguments(rows["low"], 0)
 
 
-def test_only_what_is_missing_is_planned(rows_file: Path, exp: Path) -> None:
+def test_only_what_is_missing_is_planned(rows_file: Path, exp: Path, capsys) -> None:
     (exp / "tera_pretrained_utterance_auto_tiny_seed0").mkdir()
     record = exp / "tera_pretrained_utterance_auto_tiny_seed0" / "run.json"
-    record.write_text(json.dumps({"finished": "today"}))
-    runs = plan_runs(read_rows(rows_file, SETTING), [0, 1, 2], exp, "test")
+    done = {"finished": "today", "upstream_ckpt": None, "command": "./run.sh --set a=1 --set b=2"}
+    record.write_text(json.dumps(done))
+    rows = read_rows(rows_file, SETTING)
+    plan_runs(rows, [0], exp, given=["--set", "a=1 b=2"])
+    assert record.parent.name not in capsys.readouterr().err
+    for now in ["--set", "a=1 b=3"], []:  # nobody is told another run's numbers for these
+        plan_runs(rows, [0], exp, given=now)
+        told = f"{record.parent} was trained with --set 'a=1 b=2', now it is '{' '.join(now[1:])}'"
+        assert told in capsys.readouterr().err
+    plan_runs(read_rows(rows_file, replace(SETTING, ckpt_dir="/c")), [0], exp)
+    assert "with --upstream_ckpt '', now it is '/c/tera.pt'" in capsys.readouterr().err
+    runs = plan_runs(rows, [0, 1, 2], exp, "test")
     stages = {run["tag"]: run["stage"] for run in runs}
     assert stages == {
         "tera_pretrained_utterance_auto_tiny_seed0": 4,

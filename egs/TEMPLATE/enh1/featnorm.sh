@@ -12,7 +12,7 @@ norm=utterance                  # utterance (FN), corpus, mix, none (the baselin
 norm_site=auto                  # auto (the lowest where FN acts), frontend, projection, layer.K, last; several with commas; all
 init=                           # start from this trained model, exp/NAME or a packed zip: all weights and statistics
 config=conf/train.yaml          # training configuration, in the keys of ESPnet; with --init: conf/finetune.yaml
-set=                            # key=value over the configuration; several with blanks, or each with its --set
+set=                            # key=value over the configuration, such as optim_conf.lr=1e-3; several with blanks, or each with its --set
 seed=0                          # of everything random
 ngpu=0                          # GPUs on each machine, for stages 2 to 4; 0: the processor
 num_nodes=1                     # machines to train on, through the cluster's queue (cmd_backend)
@@ -78,6 +78,7 @@ card="conf/upstream/${upstream}.yaml"
 [ -n "${init}${upstream_ckpt}" ] || ! grep -qs '^source: null' "${card}" || upstream_ckpt=scratch
 [ "${num_spk}" = 1 ] || [ "${num_spk}" = 2 ] || die "--num_spk ${num_spk}: there are 1 and 2"
 [ "${num_spk}" = 1 ] || [ -n "${metrics}" ] || metrics="STOI SI_SDR SI_SDRi"
+norm_site="${norm_site//[[:space:]]/}" # it is part of paths of logs
 command -v "${python}" > /dev/null || die "--python ${python}: there is no such program"
 [ -r "${config}" ] || die "--config ${config}: there is no such file"
 [ -r "${inference_config}" ] || die "--inference_config ${inference_config}: there is no such file"
@@ -86,7 +87,15 @@ check=("${python}" -m featnorm_se.bin.info --check --metrics "${metrics}")
     --upstream_conf_dir conf/upstream --norm "${norm}" --norm_site "${norm_site}")
 "${check[@]}"
 
-read -r -a pairs <<< "${set//$'\n'/ }"
+read -r -a words <<< "${set//$'\n'/ }"
+pairs=()
+for word in "${words[@]}"; do # what begins no key goes on with a value: [0.5, 0.9]
+    if [[ "${word}" =~ ^[A-Za-z_][A-Za-z0-9_.]*= ]] || [ "${#pairs[@]}" -eq 0 ]; then
+        pairs+=("${word}")
+    else
+        pairs[-1]+=" ${word}"
+    fi
+done
 if [ -z "${tag}" ]; then
     case "${upstream_ckpt}" in
         '') weights=pretrained ;;
@@ -201,6 +210,11 @@ if runs 1; then
         *) die "--prepare ${prepare}: there are mini, voicebank_demand, libri2mix, folders and kaldi" ;;
     esac
     "${python}" -m featnorm_se.bin.prepare --corpus "${prepare}" --db_root "${db_root}" "${prepare_options[@]}"
+fi
+
+if runs 2 || runs 3 || runs 4; then
+    [ "${num_spk}" = 2 ] || [ ! -e "${datadir}/test/spk2.scp" ] ||
+        die "${datadir} is of two talkers: --num_spk 2 is wanted"
 fi
 
 list_talkers() { # folder: talkers becomes its lists of what each of them says

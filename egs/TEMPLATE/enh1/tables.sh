@@ -60,7 +60,7 @@ gpu_option=()
 if "${dry_run}"; then
     plan="$(mktemp)"
     trap 'rm -f "${plan}"' EXIT
-    "${tables[@]}" --plan "${plan}"
+    "${tables[@]}" --plan "${plan}" -- "${run_options[@]}"
     exit 0
 fi
 
@@ -68,7 +68,7 @@ mkdir -p "${work}/log"
 
 # Data, and the noisy scores that all rows share, before any two rows run at once.
 [ -s "${datadir}/prepare.json" ] || ./run.sh "${common[@]}" --stage 1 --stop_stage 1
-"${tables[@]}" --plan "${work}/plan.json" | tee "${work}/plan.txt"
+"${tables[@]}" --plan "${work}/plan.json" -- "${run_options[@]}" | tee "${work}/plan.txt"
 count="$(wc -l < "${work}/plan.txt")"
 status=0
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from featnorm_se.config import read_config
-from featnorm_se.errors import FeatnormError
+from featnorm_se.errors import FeatnormError, say
 from featnorm_se.files import read_json
 from featnorm_se.names import check_norm, resolve_sites, site_names
 from featnorm_se.report.experiments import NOISY, SCORES_PREFIX, drift_file
@@ -151,8 +153,11 @@ def plan_runs(
     expdir: Path,
     testset: str = "test",
     drift: bool = False,
+    given: Sequence[str] = (),
 ) -> list[dict[str, Any]]:
-    """Return what is still to be run, without doubles.
+    """Return what is still to be run, without doubles; warn of what is done otherwise.
+
+    ``given`` are options of ``run.sh`` for every row.
 
     Returns:
         ``tag``, first ``stage`` (2; 4 when it is trained; 5 when only the drift is missing),
@@ -164,12 +169,31 @@ def plan_runs(
             tag = row.tag(seed)
             folder = expdir / tag
             record, scores = folder / "run.json", folder / f"{SCORES_PREFIX}{testset}"
-            stage = 4 if record.is_file() and read_json(record).get("finished") else 2
+            made = read_json(record) if record.is_file() else {}
+            stage = 4 if made.get("finished") else 2
             if (scores / "summary.json").is_file():
                 stage = 5
+            if stage > 2 and not row.is_noisy:
+                _warn_of_others(folder, made, row, given)
             measured = not drift or drift_file(folder).is_file()
             if row.is_noisy or (stage == 5 and measured):
                 continue
             job = {"tag": tag, "stage": stage, "drift": drift, "arguments": arguments(row, seed)}
             runs[tag] = job
     return list(runs.values())
+
+
+def _warn_of_others(folder: Path, made: dict[str, Any], row: Row, given: Sequence[str]) -> None:
+    """The name of a row's folder says neither which checkpoint it had nor what was --set."""
+    was, now = (
+        " ".join(value for key, value in pairwise(words) if key == "--set")
+        for words in (shlex.split(made.get("command", "")), given)
+    )
+    weights = made.get("upstream_ckpt") or ""
+    pairs = {"--set": (was, now), "--upstream_ckpt": (weights, row.checkpoint)}
+    for option, (then, asked) in pairs.items():
+        if "command" in made and then != asked:
+            say(
+                f"warning: {folder} was trained with {option} {then!r}, now it is {asked!r}: what"
+                " is done stays (another --expdir runs it again)"
+            )

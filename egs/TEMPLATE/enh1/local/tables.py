@@ -72,7 +72,7 @@ def write_plan(rows: Sequence[Row], seeds: Sequence[int], args: argparse.Namespa
     from featnorm_se.files import write_json
 
     drift = args.table == "drift"
-    runs = plan_runs(rows, seeds, Path(args.expdir), args.testset, drift)
+    runs = plan_runs(rows, seeds, Path(args.expdir), args.testset, drift, args.rest)
     write_json(args.plan, runs)
     for number, job in enumerate(runs, start=1):
         line = shlex.join(["./run.sh", "--stage", str(job["stage"]), *job["arguments"]])

@@ -233,7 +233,10 @@ def add_talkers(
         others = [pairs[copy * clips + one] for one in behind]
         others = [one for one in others if people[one.speech.path] != who]
         if not others:
-            raise FeatnormError(f"only one talker is there to {pair.part}: two are needed")
+            raise FeatnormError(
+                f"only one talker is there to {pair.part}, two are needed: more"
+                " speakers, or folders train, valid and test, in --speech_root"
+            )
         other = others[copy % len(others)]
         name = "_".join(
             f"{re.sub(r'[-_/]', '.', people[one.speech.path])}-{one.name.split('_')[1]}"
