@@ -127,9 +127,6 @@ class FeatureNorm(nn.Module):
         # Clamping before the root keeps the gradient finite where a channel does not vary.
         return centred, variance.clamp_min(self.eps**2).sqrt()
 
-    def extra_repr(self) -> str:
-        return f"norm={self.norm}, width={self.mean.shape[0]}, eps={self.eps}"
-
 
 class LevelNorm(nn.Module):
     """The control ``level``: scale a waveform to the clean corpus's mean level, nothing else.
