@@ -102,8 +102,7 @@ def _is_of_other_weights(summary: Path) -> bool:
     folder, testset = summary.parents[1], summary.parent.name.removeprefix(SCORES_PREFIX)
     for made in enhanced_by(folder / f"enhanced_{testset}"):
         weights = folder / str(made.get("weights", ""))
-        newer = weights.is_file() and weights.stat().st_mtime > summary.stat().st_mtime
-        if newer and sha256_file(weights) != made.get("model"):
+        if weights.is_file() and sha256_file(weights) != made.get("model"):
             say(f"warning: {summary} is of an earlier {weights.name}: left out (run stage 4)")
             return True
     return False
