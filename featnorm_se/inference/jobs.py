@@ -201,7 +201,7 @@ def enhance_set(
 def _enhance_shard(
     settings: Settings, how: dict[str, object], jobs: list[Job], shard: tuple[int, int]
 ) -> None:
-    index, shards = shard
+    (index, shards), weights = shard, settings._weights().name
     stamped = [(job, {**how, "source": stamp([job.source])}) for job in jobs[index - 1 :: shards]]
     if not (todo := [(job, request) for job, request in stamped if not _is_done(job, request)]):
         return
@@ -213,7 +213,7 @@ def _enhance_shard(
         mark_done(job.target, {})  # what is there is of other settings, and goes
         for path, y in zip(job.outputs, speech, strict=True):
             write_audio(path, y, SAMPLE_RATE)
-        mark_done(job.target, {**request, "weights": settings._weights().name})
+        mark_done(job.target, {**request, "weights": weights})
 
     enhancer, label = load_once(settings), f"enhancing, shard {index}/{shards}"
     with beside(enhancer.device.type) as run:
