@@ -6,6 +6,7 @@ import importlib
 import json
 import random
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -115,6 +116,16 @@ def test_what_is_masked_follows_the_objective() -> None:
     assert (chosen.all(-1) == chosen.any(-1)).all() and not chosen[1, 60:].any()
     assert 0.05 < chosen[0].float().mean() < 0.16
     assert torch.equal(masked[~chosen], target[~chosen])
+
+
+def test_bfloat16_that_the_processor_has_not_is_float32(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr("featnorm_se.upstream.precision.has_bf16", lambda device: False)
+    weights = [
+        torch.load(make(tmp_path / str(bf16), replace(PLAN, bf16=bf16)).run())["Transformer"]
+        for bf16 in (False, True)
+    ]
+    for name, weight in weights[0].items():
+        assert torch.equal(weight, weights[1][name])
 
 
 def test_fused_layers_are_the_same_functions() -> None:

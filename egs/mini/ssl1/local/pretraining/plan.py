@@ -40,7 +40,7 @@ class Plan:
         grad_clip: norm of the gradient.
         dropout: of hidden states and attention while pre-training; ``None``: the card's.
         valid_share: part of the speech, by whole speakers, that is held out.
-        bf16: whether the network runs under bfloat16 autocast.
+        bf16: bfloat16 autocast, on a device that computes in it; elsewhere float32.
     """
 
     objective: dict[str, Any]

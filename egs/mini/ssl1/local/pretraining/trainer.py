@@ -20,6 +20,7 @@ from featnorm_se.files import atomic_path, mark_done, read_json, write_json, wri
 from featnorm_se.progress import progress
 from featnorm_se.upstream.checkpoint import read_checkpoint
 from featnorm_se.upstream.mockingjay import MelUpstream
+from featnorm_se.upstream.precision import computing
 from pretraining.model import MaskedReconstruction, seeded
 from pretraining.plan import Plan
 
@@ -189,7 +190,7 @@ class Trainer:
 
     def _loss(self, crops: Sequence[Tensor]) -> Tensor:
         batch = [part.to(self.device) for part in self.model.mask(crops)]
-        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.plan.bf16):
+        with computing(self.device, "bf16" if self.plan.bf16 else "float32"):
             loss: Tensor = self.model(*batch)
         return loss
 
