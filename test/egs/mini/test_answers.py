@@ -88,7 +88,7 @@ def test_what_is_there_is_answered_and_the_rest_is_named(grid: Path) -> None:
     assert "t_pretrained_fn: no seed 2" in missing
     assert "t_pretrained_mix: no seed was run" in missing
     text = to_markdown([fn, gain, noisy, never], missing)
-    assert "fn \\| none | 2 | +0." in text and "| never run | not run |" in text
+    assert "fn \\| none | 2 | +0." in text and "- t_pretrained_mix: no seed was run" in text
 
 
 def test_the_recipe_compares_rows_that_the_grid_has() -> None:
@@ -98,7 +98,7 @@ def test_the_recipe_compares_rows_that_the_grid_has() -> None:
     setting = Setting(config="conf/mini_grid.yaml", conf_dir=str(MINI / "conf" / "upstream"))
     known = {
         row.tag(0).removesuffix("_seed0")
-        for table in ("claim", "large", "upstreams", "sites", "norms")
+        for table in ("claim", "crops", "large", "upstreams", "sites", "norms")
         for row in read_rows(MINI / "conf" / "tables" / f"{table}.yaml", setting)
     }
     asked = {tag for question in questions for _, tag in question.weights}
@@ -122,6 +122,7 @@ def test_the_script_writes_all_of_it(grid: Path) -> None:
     options += ["--output", root / "out", "--comparisons", root / "comparisons.yaml"]
     options += ["--seeds", "0 1 2", "--gain", "t_pretrained_fn", "t_pretrained_none"]
     answers.main([str(option) for option in options])
+    assert "never run" not in (root / "out" / "comparisons.md").read_text()
     for name in ("comparisons", "conditions", "curves", "drift"):
         assert (root / "out" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
 

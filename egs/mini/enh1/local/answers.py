@@ -55,12 +55,12 @@ def main(argv: Sequence[str]) -> None:
     rows = by_row.rows_of(expdir, seeds)
     drifts = by_row.mean_drift(rows)
     found = [answers.reply(question, runs, drifts) for question in questions]
+    # Rows that were not run are named below the tables.
+    found = [answer for answer in found if answer.seeds] or found
     missing = answers.tell_missing(runs, seeds)
     write_text(output / "comparisons.md", answers.to_markdown(found, missing))
     write_text(output / "comparisons.csv", answers.to_csv(found))
-    # What was not run is listed in the table; in the picture it would be most of the rows.
-    shown = [answer for answer in found if answer.seeds]
-    answer_plots.plot_answers(shown or found, output / "comparisons.png")
+    answer_plots.plot_answers(found, output / "comparisons.png")
     write_conditions(args, runs, pairs, output)
 
     for name, points, place, value in (

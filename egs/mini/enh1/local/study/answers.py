@@ -22,8 +22,8 @@ NOTE = (
     " paired by both, with its 95 % bootstrap interval over seeds and utterances (from one seed:"
     " over utterances alone). Up: seeds whose own mean is above zero. CKA: of clean"
     " features before and after fine-tuning, mean over layers (above zero: A has moved less), with"
-    " Student's interval over seeds, where it was measured. A row without values was not run; runs"
-    " that are not there are listed below."
+    " Student's interval over seeds, where it was measured. Runs that are not there are listed"
+    " below, and what is asked of them is left out."
 )
 
 
