@@ -15,11 +15,13 @@ from typing import Any
 
 from featnorm_se import __version__
 from featnorm_se.data.corpus import NOISE_SUFFIX, match_names, read_listing, read_log
+from featnorm_se.data.scp import enhanced_by
 from featnorm_se.errors import FeatnormError
 from featnorm_se.files import (
     is_done,
     mark_done,
     read_json,
+    read_record,
     sha256_file,
     stamp,
     write_json,
@@ -47,8 +49,8 @@ def score_set(
     """Score every utterance of two sets and write ``scores.csv`` and ``summary.json``.
 
     Every utterance that either set names gets a row; one that cannot be scored has its reason
-    there. What an earlier call has scored, with the same files and versions, is kept: hold
-    ``locked(output)``.
+    there. What an earlier call has scored, with the same files and versions, is kept, other metrics
+    too: hold ``locked(output)``.
 
     Args:
         ref: clean speech, a folder or an scp file, or one a talker.
@@ -78,24 +80,34 @@ def score_set(
     conditions = read_log(Path(utt2cond)) if utt2cond else None
     if conditions == {}:
         raise FeatnormError(f"{utt2cond} names no utterance: <utt> <noise> <snr> a line is wanted")
-    versions = {"featnorm_se": __version__, **package_versions(names)}
     table, summary_file = Path(output) / "scores.csv", Path(output) / "summary.json"
-    inputs = {
+    inputs: dict[str, Any] = {
         key: " ".join(map(str, side)) for key, side in zip(("ref", "inf"), sides, strict=True)
     }
-    lists = _hash([names, *refs, *infs, *mixes, conditions])
-    files = stamp([file for listing in (*refs, *infs, *mixes) for file in listing.values()])
-    request = {**inputs, "versions": versions, "lists": lists, "files": files}
-    if table.is_file() and is_done(summary_file, request):
+    inputs["enhanced_with"] = enhanced_by(file for listing in infs for file in listing.values())
+    files = {
+        "lists": _hash([*refs, *infs, *mixes, conditions]),
+        "files": stamp([file for listing in (*refs, *infs, *mixes) for file in listing.values()]),
+    }
+    earlier = read_record(summary_file).get("metrics", names)
+    if is_done(summary_file, {**files, **_asked(earlier)}):
+        names = resolve([*names, *earlier])
+    request = {**inputs, **files, **_asked(names)}
+    if table.is_file() and is_done(summary_file, {**request, "complete": True}):
         return dict(read_json(summary_file))
     rows = _score_all((refs, infs, mixes), Path(output), names, nj)
-    summary = {**inputs, **summarize(rows, names, conditions), **matched, "versions": versions}
+    made_by = {"versions": request["versions"]}
+    summary = {**inputs, **summarize(rows, names, conditions), **matched, **made_by}
     mark_done(summary_file, {})  # what is there was made of something else
     write_text(table, to_csv(rows, names))
     write_json(summary_file, summary)
-    if not summary["failures"]:
-        mark_done(summary_file, request)
+    mark_done(summary_file, {**request, "complete": not summary["failures"]})
     return summary
+
+
+def _asked(metrics: Sequence[str]) -> dict[str, Any]:
+    versions = {"featnorm_se": __version__, **package_versions(metrics)}
+    return {"metrics": metrics, "versions": versions}
 
 
 def _list_both(

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from featnorm_se.data.scp import enhanced_by
 from featnorm_se.metrics.names import METRICS
 from featnorm_se.metrics.summary import align, format_value
 from featnorm_se.report.experiments import Experiment, names_of_testsets
@@ -145,7 +144,7 @@ def details(experiment: Experiment) -> list[tuple[str, str]]:
         found["commit"] += " (dirty: the tree had changes)" if dirty else " (clean)"
     pairs = [(key.replace("_", " ").replace("ckpt", "checkpoint"), found[key]) for key in found]
     for testset, summary in experiment.summaries.items():
-        made = enhanced_by(experiment.folder / f"enhanced_{testset}")
+        made = summary.get("enhanced_with", ())
         pairs.append((f"enhanced {testset} with", "; ".join(map(_text, made))))
         pairs.append((f"scored on {testset}", _scoring(summary)))
     return [(heading, text) for heading, text in pairs if text]
