@@ -19,13 +19,12 @@ from featnorm_se.report.examples import SHOWN_SCORES, choose, make_clips, read_a
 from featnorm_se.report.experiments import (
     NOISY,
     Experiment,
-    Scores,
     names_of_testsets,
     read_curves,
     read_drift,
 )
 from featnorm_se.report.paired import Contrast, compare, comparison_table
-from featnorm_se.report.results import details, results_table, shown_metrics
+from featnorm_se.report.results import details, results_table, scale, shown_metrics
 
 Found = TypeVar("Found")
 
@@ -85,7 +84,7 @@ class TestSet:
         experiments: all experiments; those not scored on it have a row of empty cells.
 
     Attributes:
-        units: of all metrics of the table.
+        shown: the metrics of the table.
         metrics: those that are plotted.
         best_by: the one by which models and utterances are ranked.
         scores: every utterance's, by label.
@@ -96,15 +95,10 @@ class TestSet:
 
     def __init__(self, name: str, experiments: Sequence[Experiment]) -> None:
         self.name, self._experiments = name, experiments
-        shown = shown_metrics(experiments, name)
-        self.units = {metric: METRICS[metric].unit for metric in shown}
-        self.metrics = [metric for metric in SHOWN_SCORES if metric in shown]
+        self.shown = shown_metrics(experiments, name)
+        self.metrics = [metric for metric in SHOWN_SCORES if metric in self.shown]
         self.best_by = self.metrics[0] if self.metrics else "PESQ_WB"
-        self.scores: dict[str, Scores] = {}
-        for experiment in experiments:
-            if name in experiment.summaries:
-                with suppress(FeatnormError):  # a summary without its table: its plots are left out
-                    self.scores[experiment.label] = experiment.scores(name)
+        self.scores = {e.label: e.scores(name) for e in experiments if name in e.summaries}
         models = [e for e in experiments if not e.is_noisy and e.label in self.scores]
         self.models = sorted(models, key=lambda e: -(e.mean(name, self.best_by) or 0.0))
 
@@ -114,10 +108,14 @@ class TestSet:
         names = [experiment.label for experiment in self._experiments]
         return [heading, *([name, *row[1:]] for name, row in zip(names, rows, strict=True))]
 
+    def scale(self) -> str:
+        """What its columns are."""
+        return scale(self._experiments, self.name).replace("**", "")
+
     def best(self) -> dict[int, str]:
         """The highest cells of that table, by column."""
         _, *rows = self.results()
-        columns = {i: [row[i] for row in rows if row[i]] for i in range(5, 5 + len(self.units))}
+        columns = {i: [row[i] for row in rows if row[i]] for i in range(5, 5 + len(self.shown))}
         return {i: max(cells, key=float) for i, cells in columns.items() if len(cells) > 1}
 
     def examples(self, datadir: str) -> list[tuple[str, list[dict[str, str]]]]:

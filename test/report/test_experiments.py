@@ -16,6 +16,7 @@ from featnorm_se.report.experiments import (
     read_scores,
     short_labels,
 )
+from featnorm_se.report.page import build_page
 from featnorm_se.report.results import details, results_markdown, results_table, results_text
 
 LINE = (
@@ -161,11 +162,16 @@ def test_markdown_says_what_the_rows_stand_on(expdir: Path) -> None:
     ):
         assert line in text
     assert "same utterances" not in text
-    path = expdir / "tera_none/scores_test/scores.csv"  # as many of another data folder
-    path.write_text(path.read_text().replace("test_03", "other_03"))
-    assert "**Not all rows are of the same utterances" in results_markdown(
-        read_experiments(expdir), "T"
-    )
+
+
+@pytest.mark.parametrize("change", [("test_03,", "other_03,"), ("0.815000", "")])
+def test_rows_of_other_utterances_are_told(expdir: Path, change: tuple[str, str]) -> None:
+    """Of another data folder; or without a score where the model muted what it found hard."""
+    path = expdir / "tera_none/scores_test/scores.csv"
+    path.write_text(path.read_text().replace(*change, 1))
+    experiments = read_experiments(expdir)
+    assert "**Not all rows are of the same utterances" in results_markdown(experiments, "T")
+    assert " Not all rows are of the same utterances" in build_page(experiments, "no data", "T")
 
 
 def test_a_dirty_tree_and_failures_are_named(expdir: Path) -> None:
