@@ -13,7 +13,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from featnorm_se.bin import Parser, run
+from featnorm_se.bin import Parser, count, run
 from featnorm_se.data.parallel import set_threads
 from featnorm_se.errors import FeatnormError
 from featnorm_se.inference.windows import STATS, Windowing
@@ -50,7 +50,7 @@ def get_parser() -> argparse.ArgumentParser:
     )
     add("--model_file", help="weights in the experiment's folder, if not the best")
     add("--device", default="auto", help="auto (a GPU if there is one), cpu or cuda")
-    add("--nj", type=int, default=1, help="processes for many files; they share the cores")
+    add("--nj", type=count, default=1, help="processes for many files; they share the cores")
     add("--batch", type=int, default=Windowing.batch, help="windows computed at once")
     add("--precision", choices=PRECISIONS, default="auto", help="bf16: faster, coarser")
     add(
@@ -83,7 +83,7 @@ def get_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str]) -> None:
     """Enhance, and fail when a file failed."""
     args = get_parser().parse_args(argv)
-    set_threads(max(1, args.nj))
+    set_threads(args.nj)
     from featnorm_se.inference.jobs import Settings, enhance_into_folder
     from featnorm_se.inference.model_file import SHIPPED, count_talkers
     from featnorm_se.inference.plan import is_folder, plan_jobs

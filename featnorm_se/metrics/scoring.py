@@ -69,8 +69,6 @@ def score_set(
         FeatnormError: an input cannot be listed, the sets have no utterance in common, a metric
             is unknown or its package is missing.
     """
-    if nj < 1:
-        raise FeatnormError(f"--nj is {nj}, at least 1 is wanted")
     names = resolve(metrics)
     check_packages(names)
     if "SI_SDRi" in names and not mix:
