@@ -175,13 +175,10 @@ def enhanced_by(files: Iterable[str]) -> list[dict[str, Any]]:
 def is_outdated(
     experiment: Path, testset: str, summary: Mapping[str, Any], weights: Path | None = None
 ) -> bool:
-    """Whether scores are of other weights than they should be, or of other files; it is said.
+    """Whether an experiment's scores are of other enhanced files than are there now; it is said.
 
-    Args:
-        experiment: its folder.
-        testset: what was scored.
-        summary: what its ``summary.json`` holds.
-        weights: the file that the scores should be of; ``None``: that of the name they were of.
+    So are those of other weights: than ``weights``, or than the file of their name has now.
+    ``summary`` is what the ``summary.json`` of ``testset`` holds.
     """
     scp = experiment / f"enhanced_{testset}" / "spk1.scp"
     there = enhanced_by(read_scp(scp).values() if scp.is_file() else ())

@@ -79,23 +79,22 @@ def score_set(
     if conditions == {}:
         raise FeatnormError(f"{utt2cond} names no utterance: <utt> <noise> <snr> a line is wanted")
     table, summary_file = Path(output) / "scores.csv", Path(output) / "summary.json"
-    inputs: dict[str, Any] = {
-        key: " ".join(map(str, side)) for key, side in zip(("ref", "inf"), sides, strict=True)
-    }
-    inputs["enhanced_with"] = enhanced_by(file for listing in infs for file in listing.values())
+    lists = [*refs, *infs, *mixes]
     files = {
-        "lists": _hash([*refs, *infs, *mixes, conditions]),
-        "files": stamp([file for listing in (*refs, *infs, *mixes) for file in listing.values()]),
+        "lists": _hash([*lists, conditions]),
+        "files": stamp([file for listing in lists for file in listing.values()]),
+        "enhanced_with": enhanced_by([file for listing in infs for file in listing.values()]),
     }
     earlier = read_record(summary_file).get("metrics", names)
     if is_done(summary_file, {**files, **_asked(earlier)}):
         names = resolve([*names, *earlier])
-    request = {**inputs, **files, **_asked(names)}
+    request = {**files, **_asked(names)}
     if table.is_file() and is_done(summary_file, {**request, "complete": True}):
         return dict(read_json(summary_file))
     rows = _score_all((refs, infs, mixes), Path(output), names, nj)
-    made_by = {"versions": request["versions"]}
-    summary = {**inputs, **summarize(rows, names, conditions), **matched, **made_by}
+    summary = {"ref": " ".join(map(str, sides[0])), "inf": " ".join(map(str, sides[1]))}
+    summary |= {**summarize(rows, names, conditions), **matched}
+    summary |= {key: request[key] for key in ("enhanced_with", "versions")}
     mark_done(summary_file, {})  # what is there was made of something else
     write_text(table, to_csv(rows, names))
     write_json(summary_file, summary)
@@ -152,8 +151,7 @@ def _score_all(
     refs, infs, mixes = sides
     pairs = [*zip(refs, infs, strict=True), *zip(refs, mixes, strict=False)]
     for name in sorted(set().union(*refs, *infs)):
-        fault = next(filter(None, (_find_fault(name, *pair) for pair in pairs)), "")
-        if fault:
+        if fault := next(filter(None, (_find_fault(name, *pair) for pair in pairs)), ""):
             rows[name] = Row(name, fault=fault)
             continue
         ref, inf, mix = (tuple(one[name] for one in side) for side in sides)

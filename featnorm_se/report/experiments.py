@@ -58,8 +58,8 @@ class Experiment:
     def mean(self, testset: str, metric: str) -> float | None:
         """Return a metric's mean on a test set, or ``None`` when it was not scored."""
         found = self.summaries.get(testset, {}).get("metrics", {}).get(metric) or {}
-        value = found.get("mean")
-        return None if value is None else float(value)
+        mean: float | None = found.get("mean")
+        return mean
 
     def scores(self, testset: str) -> Scores:
         """Read the values by metric, by utterance; raises what ``read_scores`` does."""
@@ -151,8 +151,7 @@ def read_curves(folder: Path) -> Curves:
     for path in sorted(folder.glob("train*.log"), key=lambda path: path.stat().st_mtime):
         for epoch in _EPOCH.finditer(path.read_text(encoding="utf-8", errors="replace")):
             for phase, values in _PHASE.findall(epoch[2]):
-                loss = _LOSS.search(values)
-                if loss is not None:
+                if loss := _LOSS.search(values):
                     found.setdefault(phase, {})[int(epoch[1])] = float(loss[1])
     return {phase: sorted(found[phase].items()) for phase in ("train", "valid") if phase in found}
 

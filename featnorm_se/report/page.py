@@ -54,6 +54,7 @@ def build_page(experiments: Sequence[Experiment], datadir: str, title: str) -> s
         png=_png,
         plots=plots,
         comparison_table=comparison_table,
+        scale=scale,
         details=details,
     )
 
@@ -64,8 +65,7 @@ def _by_upstream(
     """Read something of every experiment that has it, by upstream and label."""
     groups: dict[str, dict[str, Found]] = {}
     for experiment in experiments:
-        found = read(experiment.folder)
-        if found:
+        if found := read(experiment.folder):
             upstream = str(experiment.run.get("upstream") or "")
             groups.setdefault(upstream, {})[experiment.label] = found
     return groups
@@ -108,10 +108,6 @@ class TestSet:
         names = [experiment.label for experiment in self._experiments]
         return [heading, *([name, *row[1:]] for name, row in zip(names, rows, strict=True))]
 
-    def scale(self) -> str:
-        """What its columns are."""
-        return scale(self._experiments, self.name).replace("**", "")
-
     def best(self) -> dict[int, str]:
         """The highest cells of that table, by column."""
         _, *rows = self.results()
@@ -127,8 +123,7 @@ class TestSet:
         judged, metric = self.scores[models[0].label], self.best_by
         found = []
         for which, name, gain in choose(self.scores[NOISY], judged, metric):
-            clips = make_clips(name, files, self.scores)
-            if clips:
+            if clips := make_clips(name, files, self.scores):
                 number = f"{gain:+.{METRICS[metric].decimals}f}"
                 found.append((f"{which.capitalize()}: {name} ({metric} {number})", clips))
         return found
@@ -144,7 +139,7 @@ class TestSet:
             label: {
                 float(level): group[metric]
                 for level, group in groups["snr"].items()
-                if level != "unknown" and group.get(metric) is not None
+                if level not in ("unknown", "inf") and group.get(metric) is not None
             }
             for label, groups in self.conditions().items()
         }
