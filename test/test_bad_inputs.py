@@ -83,6 +83,8 @@ CASES = [
     ("audio: an empty word", "enhance = '' -o x.wav --model model.zip", nothing, "an empty INPUT"),
     ("audio: a folder into a file", "enhance = wavs -o x.wav --model model.zip", nothing,
      "x.wav is a name of one file", "x.wav/ say"),
+    *((f"{word}: jobs", f"{word} --nj 0", nothing, "--nj: '0' is no whole number from 1 on")
+      for word in ("prepare", "collect_stats", "enhance", "score")),
     ("enhance: window", "enhance --window 2", nothing, "overlap must be longer"),
     ("set: a key", "enhance_set --config x.yaml", put("x.yaml", "fs: 8000"), "x.yaml: Key 'fs'"),
     ("set: a variable", "enhance_set --config x.yaml", put("x.yaml", "model_file: ${oc.env:HOME}"),
@@ -195,6 +197,7 @@ SHELL_CASES = [
     ("mini/enh1/run.sh --metrics FOO", "no metric is named 'FOO'"),
     ("mini/enh1/run.sh --norm_site layer.9", "no such site: 'layer.9'"),
     ("mini/enh1/run.sh --tag ../up", "'../up' cannot be the name of a folder"),
+    ("mini/enh1/run.sh --tag noisy", "'noisy' cannot be the name of a folder"),
     ("mini/enh1/run.sh --stage 2", "data/train/spk1.scp: run stage 1 first"),
     ("mini/ssl1/run.sh --tag a/b", "'a/b' cannot be the name of a folder"),
     ("voicebank_demand/enh1/run.sh --skip_gate yes", "true or false is wanted"),

@@ -40,6 +40,13 @@ class Parser(argparse.ArgumentParser):
         raise FeatnormError(f"{message}: {self.prog} --help lists the options")
 
 
+def count(text: str) -> int:
+    """Read a number of processes or the like, an option's: 1 or more."""
+    if not (text.isdecimal() and int(text)):
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 1 on")
+    return int(text)
+
+
 def add_upstream_options(parser: argparse.ArgumentParser) -> None:
     """Add the options that name an upstream, its weights and its sites."""
     add = parser.add_argument

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from featnorm_se.bin import Parser, add_upstream_options, run
+from featnorm_se.bin import Parser, add_upstream_options, count, run
 from featnorm_se.data.parallel import set_threads
 from featnorm_se.errors import FeatnormError
 
@@ -24,7 +24,7 @@ def get_parser() -> argparse.ArgumentParser:
     add("--wav_scp", type=Path, nargs="+", help="the utterances, Kaldi scps of 16 kHz audio")
     add_upstream_options(parser)
     add("--kind", default="clean", choices=("clean", "noisy"), help="of speech")
-    add("--nj", type=int, default=1, help="processes")
+    add("--nj", type=count, default=1, help="processes")
     add("--shard", help="K/N: only every N-th utterance from the K-th on")
     add("--merge", nargs="+", type=Path, help="shards to merge; nothing is collected")
     add("--device", default="cpu", choices=("cpu", "cuda"), help="cpu or cuda")
@@ -36,8 +36,6 @@ def main(argv: Sequence[str]) -> None:
     args = get_parser().parse_args(argv)
     if not (args.merge or args.wav_scp):
         raise FeatnormError("give --wav_scp (to collect) or --merge (to merge)")
-    if args.nj < 1:
-        raise FeatnormError(f"--nj is {args.nj}, at least 1 is needed")
     shards = [(k, args.nj) for k in range(1, args.nj + 1)]
     if args.shard:
         shards = [parse_shard(args.shard)]

@@ -6,8 +6,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from featnorm_se.bin import Parser, run
-from featnorm_se.errors import FeatnormError
+from featnorm_se.bin import Parser, count, run
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -20,7 +19,7 @@ def get_parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--expdir", required=True, help="the experiment's folder")
     add("--datadir", required=True, help="pairs to look at, such as data/valid")
-    add("--utterances", type=int, default=30, help="how many are looked at")
+    add("--utterances", type=count, default=30, help="how many are looked at")
     return parser
 
 
@@ -34,8 +33,6 @@ def main(argv: Sequence[str]) -> None:
 
     expdir = Path(args.expdir)
     output = drift_file(expdir).parent
-    if args.utterances < 1:
-        raise FeatnormError(f"--utterances {args.utterances}: at least 1 is needed")
     record = read_record(expdir)
     look = look_at_features(expdir, record, Path(args.datadir), utterances=args.utterances)
     write_rows(output / "distance.csv", look.distance)

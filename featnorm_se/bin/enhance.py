@@ -13,7 +13,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from featnorm_se.bin import Parser, run
+from featnorm_se.bin import Parser, count, run
 from featnorm_se.data.parallel import set_threads
 from featnorm_se.errors import FeatnormError
 from featnorm_se.inference.windows import STATS, Windowing
@@ -21,7 +21,7 @@ from featnorm_se.names import HIGH_BAND, PRECISIONS
 
 if TYPE_CHECKING:
     from featnorm_se.inference.jobs import Settings
-    from featnorm_se.inference.plan import Job, Outcome
+    from featnorm_se.inference.plan import Outcome
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -50,7 +50,7 @@ def get_parser() -> argparse.ArgumentParser:
     )
     add("--model_file", help="weights in the experiment's folder, if not the best")
     add("--device", default="auto", help="auto (a GPU if there is one), cpu or cuda")
-    add("--nj", type=int, default=1, help="processes for many files; they share the cores")
+    add("--nj", type=count, default=1, help="processes for many files; they share the cores")
     add("--batch", type=int, default=Windowing.batch, help="windows computed at once")
     add("--precision", choices=PRECISIONS, default="auto", help="bf16: faster, coarser")
     add(
@@ -83,8 +83,8 @@ def get_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str]) -> None:
     """Enhance, and fail when a file failed."""
     args = get_parser().parse_args(argv)
-    set_threads(max(1, args.nj))
-    from featnorm_se.inference.jobs import Settings, enhance_into_folder
+    set_threads(args.nj)
+    from featnorm_se.inference.jobs import Settings, enhance_file, enhance_into_folder, load_once
     from featnorm_se.inference.model_file import SHIPPED, count_talkers
     from featnorm_se.inference.plan import is_folder, plan_jobs
 
@@ -109,19 +109,15 @@ def main(argv: Sequence[str]) -> None:
     elif into_folder:
         outcomes = enhance_into_folder(jobs, output, settings, args.nj, args.overwrite)
     else:
-        outcomes = [_enhance_alone(jobs[0], settings)]
+        enhancer, job = load_once(settings), jobs[0]
+        outcomes = [enhance_file(enhancer, job, settings, job.source.name)]
     _report(outcomes, time.monotonic() - began)
-
-
-def _enhance_alone(job: Job, settings: Settings) -> Outcome:
-    from featnorm_se.inference.jobs import enhance_file, load_once
-
-    return enhance_file(load_once(settings), job, settings, job.source.name)
 
 
 def _enhance_piped(args: argparse.Namespace, settings: Settings, talkers: int) -> Outcome:
     """Standard input and output by way of files: both may need seeking."""
     from featnorm_se.inference.audio_stream import AudioInput
+    from featnorm_se.inference.jobs import enhance_file, load_once
     from featnorm_se.inference.plan import Job
 
     if len(args.inputs) > 1 or (args.output == "-" and (args.save_noise or talkers > 1)):
@@ -134,7 +130,8 @@ def _enhance_piped(args: argparse.Namespace, settings: Settings, talkers: int) -
                 shutil.copyfileobj(sys.stdin.buffer, handle)
         if args.output == "-":
             target = Path(folder) / f"stdout.{AudioInput(source).header.format.lower()}"
-        outcome = _enhance_alone(Job.of(source, target, talkers, args.save_noise), settings)
+        job = Job.of(source, target, talkers, args.save_noise)
+        outcome = enhance_file(load_once(settings), job, settings, source.name)
         if args.output == "-":
             with open(target, "rb") as handle:
                 shutil.copyfileobj(handle, sys.stdout.buffer)
@@ -145,13 +142,11 @@ def _enhance_piped(args: argparse.Namespace, settings: Settings, talkers: int) -
 def _report(outcomes: Sequence[Outcome], spent: float) -> None:
     counts = Counter(outcome.status for outcome in outcomes)
     line = ", ".join(f"{n} {status}" for status, n in sorted(counts.items()))
-    seconds = sum(outcome.seconds for outcome in outcomes)
-    if seconds:
+    if seconds := sum(outcome.seconds for outcome in outcomes):
         line += f": {seconds:.1f} s of audio in {spent:.1f} s"
         line += f", {seconds / max(spent, 1e-9):.1f} times real time"
     print(line, file=sys.stderr)
-    reasons = [outcome.reason for outcome in outcomes if outcome.status == "failed"]
-    if reasons:
+    if reasons := [outcome.reason for outcome in outcomes if outcome.status == "failed"]:
         raise FeatnormError(f"{len(reasons)} of {len(outcomes)} files failed, first: {reasons[0]}")
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from featnorm_se.bin import Parser, run
+from featnorm_se.bin import Parser, count, run
 from featnorm_se.data.voicebank_demand import OFFICIAL_PAIRS, VALID_SPEAKERS
 from featnorm_se.errors import FeatnormError
 
@@ -43,7 +43,7 @@ def get_parser() -> argparse.ArgumentParser:
         ("--skip_bad", "leave bad pairs out and go on"),
     ):
         add(name, default="false", choices=("true", "false"), help=text)
-    add("--nj", type=int, default=2, help="processes")
+    add("--nj", type=count, default=2, help="processes")
     return parser
 
 

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from featnorm_se.bin import Parser, run
+from featnorm_se.bin import Parser, count, run
 from featnorm_se.data.parallel import count_cores
 from featnorm_se.errors import FeatnormError, say
 from featnorm_se.metrics.names import DEFAULT_METRICS, METRICS
@@ -42,7 +42,7 @@ def get_parser() -> argparse.ArgumentParser:
         help=f"of {' '.join(METRICS)}; DNSMOS stands for its four",
     )
     add("--mix", help="the input, noisy or mixed, which SI_SDRi is over: a folder or an scp file")
-    add("--nj", type=int, default=count_cores(), help="processes, one thread each")
+    add("--nj", type=count, default=count_cores(), help="processes, one thread each")
     add(
         "--allow_failures",
         type=int,

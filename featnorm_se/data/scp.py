@@ -5,12 +5,12 @@ from __future__ import annotations
 import io
 import os
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from featnorm_se.errors import FeatnormError
-from featnorm_se.files import read_record, read_text, reading, write_text
+from featnorm_se.errors import FeatnormError, say
+from featnorm_se.files import read_record, read_text, reading, sha256_file, write_text
 
 
 def read_scp(path: str | os.PathLike[str]) -> dict[str, str]:
@@ -161,13 +161,35 @@ def list_enhanced(files: Mapping[str, Sequence[Path]], output: Path, talkers: in
         write_scp(output / f"spk{n + 1}.scp", entries)
 
 
-def enhanced_by(folder: Path) -> list[dict[str, Any]]:
-    """Return what ``folder/spk1.scp``'s files were made by: weights and settings, each once."""
+def enhanced_by(files: Iterable[str]) -> list[dict[str, Any]]:
+    """Return what files were enhanced with, weights and settings, each once; of others nothing."""
     found: list[dict[str, Any]] = []
-    scp = folder / "spk1.scp"
-    for path in read_scp(scp).values() if scp.is_file() else ():
-        record = read_record(Path(path)).items()
-        made = {key: value for key, value in record if key not in ("source", "versions")}
-        if made and made not in found:
+    for path in files:
+        record = read_record(Path(path))
+        made = {key: value for key, value in record.items() if key not in ("source", "versions")}
+        if "model" in made and made not in found:
             found.append(made)
     return found
+
+
+def is_outdated(
+    experiment: Path, testset: str, summary: Mapping[str, Any], weights: Path | None = None
+) -> bool:
+    """Whether an experiment's scores are of other enhanced files than are there now; it is said.
+
+    So are those of other weights: than ``weights``, or than the file of their name has now.
+    ``summary`` is what the ``summary.json`` of ``testset`` holds.
+    """
+    scp = experiment / f"enhanced_{testset}" / "spk1.scp"
+    there = enhanced_by(read_scp(scp).values() if scp.is_file() else ())
+    made = summary.get("enhanced_with", there)
+    others = [
+        one
+        for one in made
+        if (file := weights or experiment / one.get("weights", "")).is_file()
+        and sha256_file(file) != one["model"]
+    ]
+    if outdated := bool(others or (there and made != there)):
+        where = f"{experiment}/scores_{testset}"
+        say(f"warning: {where} is of other weights or files than now: left out (run stage 4)")
+    return outdated

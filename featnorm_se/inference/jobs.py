@@ -294,7 +294,6 @@ def _write(
                 each.append(noisy - sum(each))
             for file, y in zip(outputs, each, strict=True):
                 file.write(y)
-    clipped = sum(output.clipped for output in outputs)
-    if clipped:
+    if clipped := sum(output.clipped for output in outputs):
         say(f"warning: {job.target}: {clipped} samples beyond full scale were clipped")
     return Outcome("enhanced", frames / rate)

@@ -14,9 +14,9 @@ import torch
 import yaml
 
 from featnorm_se import __version__
-from featnorm_se.data.scp import enhanced_by
-from featnorm_se.errors import FeatnormError, say
-from featnorm_se.files import atomic_path, read_json, read_text, sha256_file
+from featnorm_se.data.scp import is_outdated
+from featnorm_se.errors import FeatnormError
+from featnorm_se.files import atomic_path, read_json, read_text
 from featnorm_se.inference.enhancer import Enhancer
 from featnorm_se.inference.model_file import CONFIG, WEIGHTS, Weights, find_weights, read_folder
 from featnorm_se.names import SAMPLE_RATE
@@ -74,7 +74,7 @@ def pack(
     # safetensors wants every array by itself and in order.
     plain = {key: value.detach().clone().contiguous() for key, value in weights.items()}
     kept = _only(config, _KEPT_CONFIG)
-    results = read_results(experiment, sha256_file(find_weights(experiment, model_file)))
+    results = read_results(experiment, find_weights(experiment, model_file))
     results["run"]["weights_stored_as"] = "float16" if half else "float32"
     members = {
         WEIGHTS: save(halve(plain) if half else plain),
@@ -189,10 +189,10 @@ def _upstream_licence(conf: Mapping[str, Any], run: Mapping[str, Any]) -> str:
         return "not known here"
 
 
-def read_results(experiment: Path, weights: str) -> dict[str, Any]:
+def read_results(experiment: Path, weights: Path) -> dict[str, Any]:
     """Return what is known of an experiment: its record and its scores, beside the noisy ones.
 
-    Paths of the machine are left out, and scores of other weights than those of this SHA-256.
+    Paths of the machine are left out, and scores of other weights than these.
     """
     record = _read_if_there(experiment / "run.json")
     run = _only(record, _KEPT_RECORD)
@@ -204,15 +204,11 @@ def read_results(experiment: Path, weights: str) -> dict[str, Any]:
     run["data"] = _only(record.get("data") or {}, ("counts", "sources", "resampler"))
     scores = {}
     for folder in sorted(experiment.glob("scores_*")):
-        enhanced = experiment / folder.name.replace("scores_", "enhanced_", 1)
-        if any(made.get("model", weights) != weights for made in enhanced_by(enhanced)):
-            say(f"warning: {enhanced} is of other weights: its scores are left out (run stage 4)")
-            continue
+        testset = folder.name.removeprefix("scores_")
         both = {"enhanced": folder, "noisy": experiment.parent / "noisy" / folder.name}
-        scores[folder.name.removeprefix("scores_")] = {
-            name: _only(_read_if_there(place / "summary.json"), _KEPT_SCORES)
-            for name, place in both.items()
-        }
+        found = {name: _read_if_there(place / "summary.json") for name, place in both.items()}
+        if not is_outdated(experiment, testset, found["enhanced"], weights):
+            scores[testset] = {name: _only(one, _KEPT_SCORES) for name, one in found.items()}
     return {"run": run, "scores": scores}
 
 

@@ -15,11 +15,13 @@ from typing import Any
 
 from featnorm_se import __version__
 from featnorm_se.data.corpus import NOISE_SUFFIX, match_names, read_listing, read_log
+from featnorm_se.data.scp import enhanced_by
 from featnorm_se.errors import FeatnormError
 from featnorm_se.files import (
     is_done,
     mark_done,
     read_json,
+    read_record,
     sha256_file,
     stamp,
     write_json,
@@ -47,8 +49,8 @@ def score_set(
     """Score every utterance of two sets and write ``scores.csv`` and ``summary.json``.
 
     Every utterance that either set names gets a row; one that cannot be scored has its reason
-    there. What an earlier call has scored, with the same files and versions, is kept: hold
-    ``locked(output)``.
+    there. What an earlier call has scored, with the same files and versions, is kept, other metrics
+    too: hold ``locked(output)``.
 
     Args:
         ref: clean speech, a folder or an scp file, or one a talker.
@@ -67,8 +69,6 @@ def score_set(
         FeatnormError: an input cannot be listed, the sets have no utterance in common, a metric
             is unknown or its package is missing.
     """
-    if nj < 1:
-        raise FeatnormError(f"--nj is {nj}, at least 1 is wanted")
     names = resolve(metrics)
     check_packages(names)
     if "SI_SDRi" in names and not mix:
@@ -78,24 +78,33 @@ def score_set(
     conditions = read_log(Path(utt2cond)) if utt2cond else None
     if conditions == {}:
         raise FeatnormError(f"{utt2cond} names no utterance: <utt> <noise> <snr> a line is wanted")
-    versions = {"featnorm_se": __version__, **package_versions(names)}
     table, summary_file = Path(output) / "scores.csv", Path(output) / "summary.json"
-    inputs = {
-        key: " ".join(map(str, side)) for key, side in zip(("ref", "inf"), sides, strict=True)
+    lists = [*refs, *infs, *mixes]
+    files = {
+        "lists": _hash([*lists, conditions]),
+        "files": stamp([file for listing in lists for file in listing.values()]),
+        "enhanced_with": enhanced_by([file for listing in infs for file in listing.values()]),
     }
-    lists = _hash([names, *refs, *infs, *mixes, conditions])
-    files = stamp([file for listing in (*refs, *infs, *mixes) for file in listing.values()])
-    request = {**inputs, "versions": versions, "lists": lists, "files": files}
-    if table.is_file() and is_done(summary_file, request):
+    earlier = read_record(summary_file).get("metrics", names)
+    if is_done(summary_file, {**files, **_asked(earlier)}):
+        names = resolve([*names, *earlier])
+    request = {**files, **_asked(names)}
+    if table.is_file() and is_done(summary_file, {**request, "complete": True}):
         return dict(read_json(summary_file))
     rows = _score_all((refs, infs, mixes), Path(output), names, nj)
-    summary = {**inputs, **summarize(rows, names, conditions), **matched, "versions": versions}
+    summary = {"ref": " ".join(map(str, sides[0])), "inf": " ".join(map(str, sides[1]))}
+    summary |= {**summarize(rows, names, conditions), **matched}
+    summary |= {key: request[key] for key in ("enhanced_with", "versions")}
     mark_done(summary_file, {})  # what is there was made of something else
     write_text(table, to_csv(rows, names))
     write_json(summary_file, summary)
-    if not summary["failures"]:
-        mark_done(summary_file, request)
+    mark_done(summary_file, {**request, "complete": not summary["failures"]})
     return summary
+
+
+def _asked(metrics: Sequence[str]) -> dict[str, Any]:
+    versions = {"featnorm_se": __version__, **package_versions(metrics)}
+    return {"metrics": metrics, "versions": versions}
 
 
 def _list_both(
@@ -142,8 +151,7 @@ def _score_all(
     refs, infs, mixes = sides
     pairs = [*zip(refs, infs, strict=True), *zip(refs, mixes, strict=False)]
     for name in sorted(set().union(*refs, *infs)):
-        fault = next(filter(None, (_find_fault(name, *pair) for pair in pairs)), "")
-        if fault:
+        if fault := next(filter(None, (_find_fault(name, *pair) for pair in pairs)), ""):
             rows[name] = Row(name, fault=fault)
             continue
         ref, inf, mix = (tuple(one[name] for one in side) for side in sides)

@@ -71,16 +71,10 @@ def _by_condition(
     rows: Sequence[Row], metrics: Sequence[str], conditions: Conditions
 ) -> dict[str, Any]:
     """Group rows by SNR and by noise; an utterance without a line is ``unknown``."""
+    known = [(*conditions.get(row.utt_id, ("unknown", math.nan)), row) for row in rows]
     groups: dict[str, dict[str, list[Row]]] = {"snr": {}, "noise": {}}
-
-    def order(row: Row) -> tuple[float, str]:
-        noise, snr = conditions.get(row.utt_id, ("unknown", math.inf))
-        return snr, noise
-
-    for row in sorted(rows, key=order):
-        noise, snr = conditions.get(row.utt_id, ("unknown", None))
-        level = "unknown" if snr is None else f"{snr:g}"
-        groups["snr"].setdefault(level, []).append(row)
+    for noise, snr, row in sorted(known, key=lambda one: (math.isnan(one[1]), one[1], one[0])):
+        groups["snr"].setdefault("unknown" if math.isnan(snr) else f"{snr:g}", []).append(row)
         groups["noise"].setdefault(noise, []).append(row)
     groups["noise"] = dict(sorted(groups["noise"].items()))
 

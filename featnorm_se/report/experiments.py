@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from featnorm_se.data.scp import enhanced_by
-from featnorm_se.errors import FeatnormError, say
-from featnorm_se.files import read_json, sha256_file
+from featnorm_se.data.scp import is_outdated
+from featnorm_se.errors import FeatnormError
+from featnorm_se.files import read_json
 
 NOISY = "noisy"
 SCORES_PREFIX = "scores_"
@@ -58,8 +58,8 @@ class Experiment:
     def mean(self, testset: str, metric: str) -> float | None:
         """Return a metric's mean on a test set, or ``None`` when it was not scored."""
         found = self.summaries.get(testset, {}).get("metrics", {}).get(metric) or {}
-        value = found.get("mean")
-        return None if value is None else float(value)
+        mean: float | None = found.get("mean")
+        return mean
 
     def scores(self, testset: str) -> Scores:
         """Read the values by metric, by utterance; raises what ``read_scores`` does."""
@@ -70,7 +70,7 @@ def read_experiments(expdir: str | os.PathLike[str]) -> list[Experiment]:
     """Read every experiment of a folder: ``noisy`` first, the others by name.
 
     A folder counts when it has a ``scores_*/summary.json``, or a ``run.json`` and a trained epoch.
-    Scores of weights that training has replaced since are left out, with a warning.
+    Scores of weights or enhanced files that are replaced since are left out, with a warning.
 
     Raises:
         FeatnormError: there is no such folder, a file is broken, or nothing is there.
@@ -84,8 +84,8 @@ def read_experiments(expdir: str | os.PathLike[str]) -> list[Experiment]:
         summaries = {
             path.parent.name.removeprefix(SCORES_PREFIX): _read_object(path)
             for path in sorted(folder.glob(f"{SCORES_PREFIX}*/summary.json"))
-            if not _is_of_other_weights(path)
         }
+        summaries = {k: one for k, one in summaries.items() if not is_outdated(folder, k, one)}
         run = _read_object(record) if record.is_file() else {}
         if summaries or run.get("epochs") or (run and any(folder.glob("*.pth"))):
             found.append(Experiment(folder.name, folder, run, summaries))
@@ -95,17 +95,6 @@ def read_experiments(expdir: str | os.PathLike[str]) -> list[Experiment]:
     for experiment in found:
         experiment.label = labels[experiment.name]
     return sorted(found, key=lambda experiment: (not experiment.is_noisy, experiment.name))
-
-
-def _is_of_other_weights(summary: Path) -> bool:
-    """Whether the weights that were scored have another file in their place, and say so."""
-    folder, testset = summary.parents[1], summary.parent.name.removeprefix(SCORES_PREFIX)
-    for made in enhanced_by(folder / f"enhanced_{testset}"):
-        weights = folder / str(made.get("weights", ""))
-        if weights.is_file() and sha256_file(weights) != made.get("model"):
-            say(f"warning: {summary} is of an earlier {weights.name}: left out (run stage 4)")
-            return True
-    return False
 
 
 def _read_object(path: Path) -> dict[str, Any]:
@@ -162,8 +151,7 @@ def read_curves(folder: Path) -> Curves:
     for path in sorted(folder.glob("train*.log"), key=lambda path: path.stat().st_mtime):
         for epoch in _EPOCH.finditer(path.read_text(encoding="utf-8", errors="replace")):
             for phase, values in _PHASE.findall(epoch[2]):
-                loss = _LOSS.search(values)
-                if loss is not None:
+                if loss := _LOSS.search(values):
                     found.setdefault(phase, {})[int(epoch[1])] = float(loss[1])
     return {phase: sorted(found[phase].items()) for phase in ("train", "valid") if phase in found}
 

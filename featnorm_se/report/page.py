@@ -19,13 +19,12 @@ from featnorm_se.report.examples import SHOWN_SCORES, choose, make_clips, read_a
 from featnorm_se.report.experiments import (
     NOISY,
     Experiment,
-    Scores,
     names_of_testsets,
     read_curves,
     read_drift,
 )
 from featnorm_se.report.paired import Contrast, compare, comparison_table
-from featnorm_se.report.results import details, results_table, shown_metrics
+from featnorm_se.report.results import details, results_table, scale, shown_metrics
 
 Found = TypeVar("Found")
 
@@ -55,6 +54,7 @@ def build_page(experiments: Sequence[Experiment], datadir: str, title: str) -> s
         png=_png,
         plots=plots,
         comparison_table=comparison_table,
+        scale=scale,
         details=details,
     )
 
@@ -65,8 +65,7 @@ def _by_upstream(
     """Read something of every experiment that has it, by upstream and label."""
     groups: dict[str, dict[str, Found]] = {}
     for experiment in experiments:
-        found = read(experiment.folder)
-        if found:
+        if found := read(experiment.folder):
             upstream = str(experiment.run.get("upstream") or "")
             groups.setdefault(upstream, {})[experiment.label] = found
     return groups
@@ -85,7 +84,7 @@ class TestSet:
         experiments: all experiments; those not scored on it have a row of empty cells.
 
     Attributes:
-        units: of all metrics of the table.
+        shown: the metrics of the table.
         metrics: those that are plotted.
         best_by: the one by which models and utterances are ranked.
         scores: every utterance's, by label.
@@ -96,15 +95,10 @@ class TestSet:
 
     def __init__(self, name: str, experiments: Sequence[Experiment]) -> None:
         self.name, self._experiments = name, experiments
-        shown = shown_metrics(experiments, name)
-        self.units = {metric: METRICS[metric].unit for metric in shown}
-        self.metrics = [metric for metric in SHOWN_SCORES if metric in shown]
+        self.shown = shown_metrics(experiments, name)
+        self.metrics = [metric for metric in SHOWN_SCORES if metric in self.shown]
         self.best_by = self.metrics[0] if self.metrics else "PESQ_WB"
-        self.scores: dict[str, Scores] = {}
-        for experiment in experiments:
-            if name in experiment.summaries:
-                with suppress(FeatnormError):  # a summary without its table: its plots are left out
-                    self.scores[experiment.label] = experiment.scores(name)
+        self.scores = {e.label: e.scores(name) for e in experiments if name in e.summaries}
         models = [e for e in experiments if not e.is_noisy and e.label in self.scores]
         self.models = sorted(models, key=lambda e: -(e.mean(name, self.best_by) or 0.0))
 
@@ -117,7 +111,7 @@ class TestSet:
     def best(self) -> dict[int, str]:
         """The highest cells of that table, by column."""
         _, *rows = self.results()
-        columns = {i: [row[i] for row in rows if row[i]] for i in range(5, 5 + len(self.units))}
+        columns = {i: [row[i] for row in rows if row[i]] for i in range(5, 5 + len(self.shown))}
         return {i: max(cells, key=float) for i, cells in columns.items() if len(cells) > 1}
 
     def examples(self, datadir: str) -> list[tuple[str, list[dict[str, str]]]]:
@@ -129,8 +123,7 @@ class TestSet:
         judged, metric = self.scores[models[0].label], self.best_by
         found = []
         for which, name, gain in choose(self.scores[NOISY], judged, metric):
-            clips = make_clips(name, files, self.scores)
-            if clips:
+            if clips := make_clips(name, files, self.scores):
                 number = f"{gain:+.{METRICS[metric].decimals}f}"
                 found.append((f"{which.capitalize()}: {name} ({metric} {number})", clips))
         return found
@@ -146,7 +139,7 @@ class TestSet:
             label: {
                 float(level): group[metric]
                 for level, group in groups["snr"].items()
-                if level != "unknown" and group.get(metric) is not None
+                if level not in ("unknown", "inf") and group.get(metric) is not None
             }
             for label, groups in self.conditions().items()
         }

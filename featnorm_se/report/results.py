@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from featnorm_se.data.scp import enhanced_by
 from featnorm_se.metrics.names import METRICS
 from featnorm_se.metrics.summary import align, format_value
 from featnorm_se.report.experiments import Experiment, names_of_testsets
@@ -27,7 +26,7 @@ def results_markdown(experiments: Sequence[Experiment], title: str) -> str:
         "",
     ]
     for testset in names_of_testsets(experiments):
-        lines += [f"## {testset}", "", _scale(experiments, testset), ""]
+        lines += [f"## {testset}", "", scale(experiments, testset), ""]
         rows = [[_escape(cell) for cell in row] for row in results_table(experiments, testset)]
         lines += [*markdown_table(rows, words=5), ""]
     lines += ["## What the rows stand on", ""]
@@ -39,10 +38,10 @@ def results_markdown(experiments: Sequence[Experiment], title: str) -> str:
     return "\n".join(lines).rstrip("\n") + "\n"
 
 
-def _scale(experiments: Sequence[Experiment], testset: str) -> str:
-    """Say what the columns are, and over how many utterances they are means."""
+def scale(experiments: Sequence[Experiment], testset: str) -> str:
+    """Say what the columns are, and over how many utterances they are means; if over the same."""
     scored = [e for e in experiments if testset in e.summaries]
-    summaries = [e.summaries[testset] for e in scored]
+    summaries, tables = [e.summaries[testset] for e in scored], [e.scores(testset) for e in scored]
     counts = sorted({summary["utterances"] for summary in summaries if "utterances" in summary})
     metrics = shown_metrics(experiments, testset)
     units = ", ".join(f"{name} ({METRICS[name].unit})" for name in metrics)
@@ -51,8 +50,9 @@ def _scale(experiments: Sequence[Experiment], testset: str) -> str:
     # It gives less than the corrected one (M. Torcoli et al., arXiv 2505.19760).
     pesq = " PESQ, in CSIG, CBAK and COVL too, is P.862 without Corrigendum 2 (package pesq)."
     told += pesq * any(METRICS[name].package == "pesq" for name in metrics)
-    # As where two --datadir share one --expdir.
-    other = len({frozenset(e.scores(testset)) for e in scored}) > 1
+    # As where two --datadir share one --expdir, or a model muted what it found hard.
+    named = [{m: frozenset(u for u in t if m in t[u]) for m in metrics} for t in tables]
+    other = any(len({one[m] for one in named if one[m]}) > 1 for m in metrics)
     return told + other * " **Not all rows are of the same utterances: do not compare those.**"
 
 
@@ -145,7 +145,7 @@ def details(experiment: Experiment) -> list[tuple[str, str]]:
         found["commit"] += " (dirty: the tree had changes)" if dirty else " (clean)"
     pairs = [(key.replace("_", " ").replace("ckpt", "checkpoint"), found[key]) for key in found]
     for testset, summary in experiment.summaries.items():
-        made = enhanced_by(experiment.folder / f"enhanced_{testset}")
+        made = summary.get("enhanced_with", ())
         pairs.append((f"enhanced {testset} with", "; ".join(map(_text, made))))
         pairs.append((f"scored on {testset}", _scoring(summary)))
     return [(heading, text) for heading, text in pairs if text]

@@ -46,7 +46,7 @@ def test_shards_give_the_same_files(tiny_experiment, scp, tmp_path):
         assert Path(path).read_bytes() == Path(read_scp(whole / "spk1.scp")[key]).read_bytes()
         y, rate = soundfile.read(path)
         assert (rate, len(y)) == (16000, 5000 + int(key[1])) and y.std() > 0.001
-    (made,) = enhanced_by(parts)
+    (made,) = enhanced_by(listed.values())
     assert (tiny_experiment / made["weights"]).is_file() and "source" not in made
 
 

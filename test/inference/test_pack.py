@@ -97,7 +97,7 @@ def test_paths_of_the_machine_are_left_out_and_scores_are_in(tmp_path, capsys):
     mark_done(tmp_path / "u1.wav", {"model": "0" * 64})
     pack(folder, tmp_path / "model.zip")
     assert "2.500" not in read_member(tmp_path / "model.zip", "README.md").decode()
-    assert "enhanced_test is of other weights" in capsys.readouterr().err
+    assert "scores_test is of other weights" in capsys.readouterr().err
 
 
 def test_notes_and_licence_go_into_the_card(tmp_path, capsys):

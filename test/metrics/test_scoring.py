@@ -10,6 +10,7 @@ import pytest
 import soundfile
 
 from featnorm_se.data.audio import read_any_audio, resample, write_audio
+from featnorm_se.files import mark_done
 from featnorm_se.metrics import score_pair, scoring, worker
 from featnorm_se.metrics.scoring import score_set
 from featnorm_se.metrics.summary import describe, summarize
@@ -81,6 +82,24 @@ def test_nothing_is_scored_twice(corpus: Corpus, tmp_path: Path, asked: list[str
     assert score_set(ref, inf, out, [*FAST, "LLR"])["failures"]
     (tmp_path / "u1.wav").rename(inf / "u1.wav")  # what failed meanwhile is no answer
     assert score_set(ref, inf, out, [*FAST, "LLR"]) == third
+
+
+def test_other_scores_are_added_and_none_is_taken_away(corpus, tmp_path, asked) -> None:
+    """As of the noisy speech, whose scores all rows of an experiments folder share."""
+    ref, inf = corpus(3)
+    (inf / "u2.wav").unlink()
+    out, metrics = tmp_path / "out", ["SI_SDR", "SSNR", "LLR"]
+    score_set(ref, inf, out, metrics[:2])
+    both = score_set(ref, inf, out, metrics[2:])
+    assert list(both["metrics"]) == metrics and len(asked) == 4
+    assert score_set(ref, inf, out, metrics[:1]) == both and len(asked) == 4
+    mark_done(inf / "u1.wav", {"model": "m", "weights": "w", "source": 1})
+    assert score_set(ref, inf, out, metrics[:1])["enhanced_with"] == [
+        {"model": "m", "weights": "w"}
+    ]
+    samples, rate = soundfile.read(inf / "u1.wav")
+    soundfile.write(inf / "u1.wav", 0.5 * samples, rate)
+    assert list(score_set(ref, inf, out, metrics[1:])["metrics"]) == metrics[1:]
 
 
 def test_a_killed_scoring_loses_the_line_that_was_cut(corpus, tmp_path, asked):

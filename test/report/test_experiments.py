@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from featnorm_se.data.scp import write_scp
+from featnorm_se.data.scp import enhanced_by, write_scp
 from featnorm_se.files import mark_done, sha256_file
 from featnorm_se.report.experiments import (
     Experiment,
@@ -16,6 +16,7 @@ from featnorm_se.report.experiments import (
     read_scores,
     short_labels,
 )
+from featnorm_se.report.page import build_page
 from featnorm_se.report.results import details, results_markdown, results_table, results_text
 
 LINE = (
@@ -45,16 +46,36 @@ def test_noisy_first_and_only_what_counts(expdir: Path) -> None:
     assert names_of_testsets(found) == ["test"]
 
 
-def test_rows_name_their_weights_and_scores_of_earlier_ones_are_left_out(expdir, capsys) -> None:
-    weights, wav = expdir / "tera_none/best.pth", expdir / "tera_none/enhanced_test/wav/a.wav"
-    weights.write_bytes(b"first")
-    write_scp(wav.parents[1] / "spk1.scp", {"a": str(wav)})
-    mark_done(wav, {"model": sha256_file(weights), "weights": "best.pth", "window": 9, "source": 1})
+def test_rows_name_their_weights_and_what_is_outdated_is_left_out(expdir, capsys) -> None:
+    folder = expdir / "tera_none"
+    weights, wav, path = folder / "best.pth", folder / "a.wav", folder / "scores_test/summary.json"
+    summary, record = json.loads(path.read_text()), {"weights": "best.pth", "window": 9}
+    (folder / "enhanced_test").mkdir()
+    write_scp(folder / "enhanced_test/spk1.scp", {"a": str(wav)})
+
+    def enhance(content: bytes, **more: Any) -> list[dict[str, Any]]:
+        weights.write_bytes(content)
+        mark_done(wav, {"model": sha256_file(weights), **record, **more, "source": 1})
+        return enhanced_by([str(wav)])
+
+    def score(**more: Any) -> None:
+        path.write_text(json.dumps({**summary, **more}))
+
+    made = enhance(b"first")
+    score(enhanced_with=made)
     found = dict(details(read_experiments(expdir)[1]))["enhanced test with"]
     assert found == f"model {sha256_file(weights)}, weights best.pth, window 9"
+    score()  # as by an earlier version
+    assert read_experiments(expdir)[1].summaries
     weights.write_bytes(b"second")
     assert read_experiments(expdir)[1].summaries == {}
-    assert "tera_none/scores_test/summary.json is of an earlier best.pth" in capsys.readouterr().err
+    assert "tera_none/scores_test is of other weights or files" in capsys.readouterr().err
+    score(enhanced_with=made)
+    for content, window in (b"second", 9), (b"second", 5):  # and scoring was killed
+        made = enhance(content, window=window)
+        assert read_experiments(expdir)[1].summaries == {}
+        score(enhanced_with=made)
+        assert read_experiments(expdir)[1].summaries
 
 
 def test_scores_leave_empty_cells_out(tmp_path: Path) -> None:
@@ -141,11 +162,16 @@ def test_markdown_says_what_the_rows_stand_on(expdir: Path) -> None:
     ):
         assert line in text
     assert "same utterances" not in text
-    path = expdir / "tera_none/scores_test/scores.csv"  # as many of another data folder
-    path.write_text(path.read_text().replace("test_03", "other_03"))
-    assert "**Not all rows are of the same utterances" in results_markdown(
-        read_experiments(expdir), "T"
-    )
+
+
+@pytest.mark.parametrize("change", [("test_03,", "other_03,"), ("0.815000", "")])
+def test_rows_of_other_utterances_are_told(expdir: Path, change: tuple[str, str]) -> None:
+    """Of another data folder; or without a score where the model muted what it found hard."""
+    path = expdir / "tera_none/scores_test/scores.csv"
+    path.write_text(path.read_text().replace(*change, 1))
+    experiments = read_experiments(expdir)
+    assert "**Not all rows are of the same utterances" in results_markdown(experiments, "T")
+    assert " Not all rows are of the same utterances" in build_page(experiments, "no data", "T")
 
 
 def test_a_dirty_tree_and_failures_are_named(expdir: Path) -> None:

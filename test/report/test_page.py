@@ -22,7 +22,7 @@ from featnorm_se.report import plots
 from featnorm_se.report.examples import choose, data_uri
 from featnorm_se.report.experiments import read_experiments
 from featnorm_se.report.figure import INK, folded
-from featnorm_se.report.page import build_page
+from featnorm_se.report.page import TestSet, build_page
 from featnorm_se.report.paired import compare, comparison_table
 
 NAMES = (os.environ.get("CHROMIUM", ""), "chromium", "chromium-browser")
@@ -64,16 +64,21 @@ def test_names_are_escaped_and_what_is_missing_is_left_out(expdir: Path, tmp_pat
     path = expdir / "tera_none/run.json"
     record = {**json.loads(path.read_text()), "upstream": "<b>&", "command": "<script>x</script>"}
     path.write_text(json.dumps(record))
-    (expdir / "tera_none/scores_test/scores.csv").unlink()
+    shutil.rmtree(expdir / "tera_none/scores_test")
     summary = expdir / "noisy/scores_test/summary.json"
     record = json.loads(summary.read_text())
     del record["conditions"]
     summary.write_text(json.dumps(record))
+    summary = expdir / "tera_utterance/scores_test/summary.json"
+    summary.write_text(summary.read_text().replace('"17.5":', '"inf":'))  # has no place on an axis
     text = build_page(read_experiments(expdir), str(tmp_path / "no data"), "<i>T</i>")
     assert "<script>" not in text and "<b>" not in text and "<i>" not in text
     assert "&lt;script&gt;" in text
     assert "<audio" not in text and "Training curves" not in text
     assert "test: paired differences" in text
+    assert list(TestSet("test", read_experiments(expdir)).by_snr("STOI").values()) == [
+        pytest.approx(dict.fromkeys((2.5, 7.5, 12.5), 0.8225))
+    ]
 
 
 def test_best_median_worst() -> None:

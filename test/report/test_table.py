@@ -77,7 +77,7 @@ def test_tags_are_those_of_a_single_run_and_doubles_fall_together(rows_file: Pat
     assert "" in arguments(rows["low"], 0)
 
 
-def test_only_what_is_missing_is_planned(rows_file: Path, exp: Path, capsys) -> None:
+def test_only_what_is_missing_is_planned(rows_file: Path, exp: Path, capsys, tmp_path) -> None:
     (exp / "tera_pretrained_utterance_auto_tiny_seed0").mkdir()
     record = exp / "tera_pretrained_utterance_auto_tiny_seed0" / "run.json"
     done = {"finished": "today", "upstream_ckpt": None, "command": "./run.sh --set a=1 --set b=2"}
@@ -91,11 +91,32 @@ def test_only_what_is_missing_is_planned(rows_file: Path, exp: Path, capsys) -> 
         assert told in capsys.readouterr().err
     plan_runs(read_rows(rows_file, replace(SETTING, ckpt_dir="/c")), [0], exp)
     assert "with --upstream_ckpt '', now it is '/c/tera.pt'" in capsys.readouterr().err
+    config = tmp_path / "tiny.yaml"
+    config.write_text("max_epoch: 9\noptim_conf: {lr: 0.1}\na: 2\n")
+    done["config"] = {"max_epoch": 9, "optim_conf": {"lr": 0.1, "eps": 1}, "a": 1, "z": 0}
+    record.write_text(json.dumps(done))
+    edited = read_rows(rows_file, replace(SETTING, config=str(config)))
+    for text in (config.read_text(), config.read_text().replace("9", "8")):
+        config.write_text(text)
+        plan_runs(edited, [0], exp, given=["--set", "a=1 b=2"])
+        told = f"{record.parent} was trained with max_epoch 9, now it is 8"
+        assert (told in (err := capsys.readouterr().err)) == ("8" in text)
+        assert err.count(record.parent.name) == ("8" in text)
+    record.write_text(json.dumps({"finished": "today"}))
+    refused = exp / "tera_scratch_none_tiny_seed1/scores_test/summary.json"
+    summary = json.loads(refused.read_text()) | {"failures": [{"utt_id": "u", "reason": "silent"}]}
+    refused.write_text(json.dumps(summary))
+    other = exp / "tera_scratch_none_tiny_seed2"
+    (other / "best.pth").write_bytes(b"trained longer")
+    summary |= {"failures": [], "enhanced_with": [{"model": "0", "weights": "best.pth"}]}
+    (other / "scores_test/summary.json").write_text(json.dumps(summary))
     runs = plan_runs(rows, [0, 1, 2], exp, "test")
     stages = {run["tag"]: run["stage"] for run in runs}
     assert stages == {
         "tera_pretrained_utterance_auto_tiny_seed0": 4,
         "tera_pretrained_utterance_layer.2_tiny_seed0": 2,
+        "tera_scratch_none_tiny_seed1": 4,
+        "tera_scratch_none_tiny_seed2": 4,
         "tera_pretrained_utterance_auto_tiny_seed1": 2,
         "tera_pretrained_utterance_layer.2_tiny_seed1": 2,
         "tera_scratch_utterance_auto_tiny_seed2": 2,

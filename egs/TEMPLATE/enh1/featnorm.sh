@@ -116,8 +116,9 @@ if [ -z "${tag}" ]; then
     tag="${tag//[^A-Za-z0-9._+=,@-]/}"
     [ "${#tag}" -le 200 ] || tag="${tag:0:180}_$(cksum <<< "${tag}" | cut -d' ' -f1)"
 fi
+# Of the noisy input that folder has the scores.
 case "${tag}" in
-    */* | .* | -*) die "--tag '${tag}' cannot be the name of a folder" ;;
+    */* | .* | -* | noisy) die "--tag '${tag}' cannot be the name of a folder" ;;
 esac
 check_places expdir dumpdir tag
 [[ "${datadir}" != -* ]] || die "--datadir '${datadir}': ./${datadir} is wanted, it begins like an option"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,11 +10,14 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from featnorm_se.config import read_config
+from featnorm_se.config import merge_configs, read_config
+from featnorm_se.data.scp import is_outdated
 from featnorm_se.errors import FeatnormError, say
 from featnorm_se.files import read_json
 from featnorm_se.names import check_norm, resolve_sites, site_names
 from featnorm_se.report.experiments import NOISY, SCORES_PREFIX, drift_file
+from featnorm_se.training.experiment import read_training_config
+from featnorm_se.training.record import flatten
 from featnorm_se.upstream import upstream_card
 
 _KEYS = {"upstream", "weights", "norm", "norm_site", "baseline", "config"}
@@ -168,10 +172,11 @@ def plan_runs(
         for row in rows:
             tag = row.tag(seed)
             folder = expdir / tag
-            record, scores = folder / "run.json", folder / f"{SCORES_PREFIX}{testset}"
-            made = read_json(record) if record.is_file() else {}
+            files = (folder / "run.json", folder / f"{SCORES_PREFIX}{testset}" / "summary.json")
+            made, scores = (read_json(file) if file.is_file() else {} for file in files)
             stage = 4 if made.get("finished") else 2
-            if (scores / "summary.json").is_file():
+            # A stage 4 that refused them for failures left scores too.
+            if scores and not scores.get("failures") and not is_outdated(folder, testset, scores):
                 stage = 5
             if stage > 2 and not row.is_noisy:
                 _warn_of_others(folder, made, row, given)
@@ -184,13 +189,20 @@ def plan_runs(
 
 
 def _warn_of_others(folder: Path, made: dict[str, Any], row: Row, given: Sequence[str]) -> None:
-    """The name of a row's folder says neither which checkpoint it had nor what was --set."""
+    """The name of a row's folder says neither checkpoint nor --set, nor what the YAML held."""
     was, now = (
         " ".join(value for key, value in pairwise(words) if key == "--set")
         for words in (shlex.split(made.get("command", "")), given)
     )
     weights = made.get("upstream_ckpt") or ""
     pairs = {"--set": (was, now), "--upstream_ckpt": (weights, row.checkpoint)}
+    if config := made.get("config"):
+        old = flatten(config)
+        new = flatten(merge_configs(config, read_training_config(Path(row.config))))
+        over = tuple(re.findall(r"([\w.]+)=", was))
+        # That figure is added to the criterions of the YAML.
+        kept = [k for k in new if not k.startswith(over) and "valid_si_snr" not in str(old.get(k))]
+        pairs |= {key: (old.get(key), new[key]) for key in kept}
     for option, (then, asked) in pairs.items():
         if "command" in made and then != asked:
             say(
