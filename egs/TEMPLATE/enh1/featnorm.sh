@@ -86,11 +86,6 @@ norm_site="${norm_site//[[:space:]]/}" # it is part of paths of logs
 command -v "${python}" > /dev/null || die "--python ${python}: there is no such program"
 [ -r "${config}" ] || die "--config ${config}: there is no such file"
 [ -r "${inference_config}" ] || die "--inference_config ${inference_config}: there is no such file"
-check=("${python}" -m featnorm_se.bin.info --check --metrics "${metrics}")
-[ -n "${init}" ] || check+=(--upstream "${upstream}" --upstream_ckpt "${upstream_ckpt}"
-    --upstream_conf_dir conf/upstream --norm "${norm}" --norm_site "${norm_site}")
-"${check[@]}"
-
 read -r -a words <<< "${set//$'\n'/ }"
 pairs=()
 for word in "${words[@]}"; do # what begins no key goes on with a value: [0.5, 0.9]
@@ -99,6 +94,10 @@ for word in "${words[@]}"; do # what begins no key goes on with a value: [0.5, 0
     else
         pairs[-1]+=" ${word}"
     fi
+done
+train_options=()
+for pair in "${pairs[@]}"; do
+    train_options+=(--set "${pair}")
 done
 if [ -z "${tag}" ]; then
     case "${upstream_ckpt}" in
@@ -125,6 +124,12 @@ case "${tag}" in
 esac
 check_places expdir dumpdir tag
 [[ "${datadir}" != -* ]] || die "--datadir '${datadir}': ./${datadir} is wanted, it begins like an option"
+check=("${python}" -m featnorm_se.bin.info --check --metrics "${metrics}")
+[ -n "${init}" ] || check+=(--upstream "${upstream}" --upstream_ckpt "${upstream_ckpt}"
+    --upstream_conf_dir conf/upstream --norm "${norm}" --norm_site "${norm_site}")
+# Where hours of other stages come before the training.
+[ "${stage}" -ge 3 ] || [ "${stop_stage}" -lt 3 ] || check+=(--config "${config}" "${train_options[@]}")
+"${check[@]}"
 exp="${expdir}/${tag}"
 # Only random weights are others with another seed.
 weights_seed=$([ "${upstream_ckpt}" = scratch ] && echo "${seed}" || echo 0)
@@ -316,7 +321,6 @@ follow_training() { # pid: until it ends, show the lines of the log that tell ho
 }
 
 if runs 3; then
-    train_options=()
     if [ -n "${init}" ]; then
         train_options+=(--init "${init}")
     elif [ "${norm}" != none ]; then
@@ -327,9 +331,6 @@ if runs 3; then
         needs 3 "${stats}/noisy.npz" 2 "${datadir}/train/wav.scp"
         train_options+=(--noisy_stats "${stats}/noisy.npz")
     fi
-    for pair in "${pairs[@]}"; do
-        train_options+=(--set "${pair}")
-    done
     log "stage 3: fine-tuning ${exp} (${exp}/train.log)"
     mkdir -p "${exp}"
     # The training holds this lock; its log is not to be overwritten by a run that is refused.
