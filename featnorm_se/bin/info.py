@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping, Sequence
-from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,8 +24,6 @@ def get_parser() -> argparse.ArgumentParser:
     add_upstream_options(parser)
     add("--norm", default=DEFAULT_NORM, help="for --check: kind of normalization")
     add("--metrics", help="for --check: metrics to score, parted by blanks")
-    add("--config", type=Path, help="for --check: training YAML")
-    add("--set", dest="overrides", action="append", default=[], help="for --check: over the YAML")
     add("--check", action="store_true", help="only check a run's options; no model is loaded")
     return parser
 
@@ -49,8 +46,6 @@ def main(argv: Sequence[str]) -> None:
                 f"--upstream_ckpt {checkpoint}: there is no such file or folder; a path, a name of"
                 " Hugging Face's, 'scratch' or nothing (the official checkpoint) is wanted"
             )
-        if args.config:
-            check_config(args.config, args.overrides)
         return
     # Without a checkpoint it is built from the card, with random weights: none is fetched.
     where = {"seed": args.seed, "conf_dir": args.upstream_conf_dir}
@@ -60,25 +55,6 @@ def main(argv: Sequence[str]) -> None:
     elif args.upstream_ckpt and upstream.source:
         card = {**card, "licence": "see where these weights are from"}
     print(describe(upstream, card))
-
-
-def check_config(path: Path, overrides: Sequence[str]) -> None:
-    """Look for words that training would stop at, after hours of other stages.
-
-    Raises:
-        FeatnormError: a setting or one of the separator's or the optimizer's is unknown.
-    """
-    from featnorm_se.config import override_config
-    from featnorm_se.training.checks import check_settings
-    from featnorm_se.training.experiment import read_training_config
-    from featnorm_se.training.task import FeatNormSeparator, optim_classes, parse_options
-
-    config = override_config(read_training_config(path), overrides)
-    check_settings(config, str(path))
-    optimizer = optim_classes[parse_options(config, str(path)).optim]
-    for group, kind in (("separator_conf", FeatNormSeparator), ("optim_conf", optimizer)):
-        if unknown := config.get(group, {}).keys() - signature(kind).parameters.keys():
-            raise FeatnormError(f"{path} or --set: there is no {group}.{min(unknown)}")
 
 
 def describe(upstream: Upstream, card: Mapping[str, Any]) -> str:

@@ -219,8 +219,8 @@ def _check_apart(sets: Mapping[str, CorpusSet], made: Path) -> None:
     speakers: dict[str, set[str]] = {"train": set(), "valid": set(), "test": set()}
     for name, corpus in sets.items():
         for pair in corpus.pairs:
-            other, clean = seen.setdefault(pair.name, (name, pair.clean))
             # In people's own folders 001.wav may be another recording in each.
+            other, clean = seen.setdefault(pair.name, (name, pair.clean))
             if other != name and _alike(clean, pair.clean):
                 raise FeatnormError(
                     f"the utterance {pair.name} is both in {other} and in {name}, of the same"

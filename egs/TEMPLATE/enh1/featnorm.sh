@@ -127,9 +127,10 @@ check_places expdir dumpdir tag
 check=("${python}" -m featnorm_se.bin.info --check --metrics "${metrics}")
 [ -n "${init}" ] || check+=(--upstream "${upstream}" --upstream_ckpt "${upstream_ckpt}"
     --upstream_conf_dir conf/upstream --norm "${norm}" --norm_site "${norm_site}")
-# Where hours of other stages come before the training.
-[ "${stage}" -ge 3 ] || [ "${stop_stage}" -lt 3 ] || check+=(--config "${config}" "${train_options[@]}")
 "${check[@]}"
+if [ "${stage}" -lt 3 ] && [ "${stop_stage}" -ge 3 ]; then # hours of other stages come first
+    "${python}" "${MAIN_ROOT}/egs/TEMPLATE/enh1/local/check_config.py" --config "${config}" "${train_options[@]}"
+fi
 exp="${expdir}/${tag}"
 # Only random weights are others with another seed.
 weights_seed=$([ "${upstream_ckpt}" = scratch ] && echo "${seed}" || echo 0)
