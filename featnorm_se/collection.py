@@ -7,7 +7,7 @@ import os
 import platform
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from functools import partial
+from functools import partial, reduce
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -260,9 +260,8 @@ def collect_shards(
             stats = collect(upstream, entries, sites, kind=kind, shard=shards[0], device=device)
         else:
             jobs = [(source, entries, sites, kind, shard, device) for shard in shards]
-            stats = FeatureStats.merge_all(
-                parallel_map(_collect_job, jobs, len(jobs), f"{kind} statistics")
-            )
+            parts = parallel_map(_collect_job, jobs, len(jobs), f"{kind} statistics")
+            stats = reduce(FeatureStats.merge, parts)
         stats.save(output)
         mark_done(output, request)
     if len(shards) == shards[0][1]:
@@ -284,7 +283,7 @@ def merge_shards(paths: Sequence[Path], output: Path) -> None:
     shards = [FeatureStats.load(path) for path in paths]
     for path, shard in zip(paths, shards, strict=True):
         check_versions(shard.meta.get("versions", {}), str(path), f"remove {path.parent} and begin")
-    merged = FeatureStats.merge_all(shards)
+    merged = reduce(FeatureStats.merge, shards)
     # Of runs with different --nj that shared a folder they would be no whole corpus.
     numbers = [shard.meta.get("shard") for shard in shards]
     if not all([k, len(paths)] in numbers for k in range(1, len(paths) + 1)):

@@ -73,7 +73,7 @@ def resolve_sites(
         FeatnormError: a site does not exist or is named twice, or none is named.
     """
     asked = sites.split(",") if isinstance(sites, str) else list(sites)
-    names = [site.strip() for site in asked if site.strip()]
+    names = [site.strip() for site in asked]
     names = list(known) if names == ["all"] else names
     chosen = [{"auto": lowest, "last": known[-1]}.get(site, site) for site in names]
     for site in chosen or [""]:

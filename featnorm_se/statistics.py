@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 import os
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -147,11 +146,6 @@ class FeatureStats(Mapping[str, SiteStats]):
         meta["corpus"] = f"{total % (1 << 256):064x}"
         spread = {k: v.merge(other.spread[k]) for k, v in self.spread.items() if k in other.spread}
         return FeatureStats(sites, meta, spread)
-
-    @classmethod
-    def merge_all(cls, parts: Iterable[FeatureStats]) -> FeatureStats:
-        """Merge one or more parts, in the order given."""
-        return reduce(cls.merge, parts)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write one ``.npz`` with all sites and the meta data, whole or not at all."""

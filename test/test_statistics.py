@@ -51,7 +51,7 @@ def test_save_and_load(tmp_path):
 
 
 def test_merged_meta_counts_both_parts():
-    merged = FeatureStats.merge_all([stats(), stats(corpus=f"{2:064x}"), stats()])
+    merged = stats().merge(stats(corpus=f"{2:064x}")).merge(stats())
     assert merged.meta["utterances"] == 6 and merged["frontend"].frames == 12000
     assert merged.meta["corpus"] == f"{12:064x}"
     with pytest.raises(FeatnormError, match="identity 'scratch:0' and 'scratch:1'"):

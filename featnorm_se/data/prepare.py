@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import filecmp
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -23,7 +24,7 @@ from featnorm_se.data.audio import (
 from featnorm_se.data.corpus import CorpusSet, read_log
 from featnorm_se.data.datadir import LISTS, Utterance, write_data_dir
 from featnorm_se.data.parallel import parallel_map
-from featnorm_se.data.scp import read_scp, split_archive
+from featnorm_se.data.scp import split_archive
 from featnorm_se.errors import FeatnormError, say
 from featnorm_se.files import (
     is_done,
@@ -76,7 +77,8 @@ def prepare_sets(
     request: dict[str, Any] = {"resampled_to": str(made.parent), **made_by, "skip_bad": skip_bad}
     request["sources"] = {name: _fingerprint(corpus) for name, corpus in sets.items()}
     with locked(output / "prepare", named=output):
-        if is_done(output, request) and all(map(Path.exists, _written(output, sets))):
+        listed = [output / RECORD, *(x for n, c in sets.items() for x in _lists(output / n, c))]
+        if is_done(output, request | _converted(made)) and all(map(Path.exists, listed)):
             print(f"prepare: {output} is already prepared", file=sys.stderr)
             return dict(read_json(output / RECORD))
         conditions = {name: read_log(corpus.log) for name, corpus in sets.items()}
@@ -99,7 +101,7 @@ def prepare_sets(
             lists = _lists(output / name, sets[name])
             record["sha256"][name] = {path.name: sha256_file(path) for path in lists}
         write_json(output / RECORD, record)
-        mark_done(output, request)
+        mark_done(output, request | _converted(made))
     return record
 
 
@@ -113,14 +115,9 @@ def _warn_of_others(output: Path, sources: Mapping[str, str]) -> None:
         )
 
 
-def _written(output: Path, sets: Mapping[str, CorpusSet]) -> Iterator[Path]:
-    """Yield the record, the lists, and the files that they name."""
-    yield output / RECORD
-    for name, corpus in sets.items():
-        lists = _lists(output / name, corpus)
-        yield from lists
-        for scp in (path for path in lists if path.suffix == ".scp"):
-            yield from map(Path, read_scp(scp).values())
+def _converted(made: Path) -> dict[str, str]:
+    """Return the stamp of all converted files: one that is lost or cut is made again."""
+    return {"converted": stamp(sorted(made.rglob("*.wav")))}
 
 
 def _lists(folder: Path, corpus: CorpusSet) -> list[Path]:
@@ -218,18 +215,27 @@ def _check_apart(sets: Mapping[str, CorpusSet], made: Path) -> None:
     for path in (path for corpus in sets.values() for path in _files(corpus)):
         if made in Path(path).resolve().parents:
             raise FeatnormError(f"{path} lies where converted files go: name another --wav_dir")
-    seen: dict[str, str] = {}
+    seen: dict[str, tuple[str, str]] = {}
     speakers: dict[str, set[str]] = {"train": set(), "valid": set(), "test": set()}
     for name, corpus in sets.items():
         for pair in corpus.pairs:
-            if (other := seen.setdefault(pair.name, name)) != name:
+            # In people's own folders 001.wav may be another recording in each.
+            other, clean = seen.setdefault(pair.name, (name, pair.clean))
+            if other != name and _alike(clean, pair.clean):
                 raise FeatnormError(
-                    f"the utterance {pair.name} is both in {other} and in {name}: rename it"
+                    f"the utterance {pair.name} is both in {other} and in {name}, of the same"
+                    f" clean speech: take {pair.clean or pair.noisy} and its twin away"
                 )
             speakers.setdefault(name, set()).update(pair.speaker.split("+"))
     both = sorted((speakers["train"] | speakers["valid"]) & speakers["test"])
     if both:
-        say(f"prepare: warning: trained and tested on the same speaker: {' '.join(both)}")
+        say(f"prepare: warning: trained and tested on the same speaker: {' '.join(both[:20])}")
+
+
+def _alike(one: str, other: str) -> bool:
+    """Whether two files hold the same bytes; what is no file counts by its name."""
+    files = os.path.isfile(one) and os.path.isfile(other)
+    return filecmp.cmp(one, other, shallow=False) if files else one == other
 
 
 def _fingerprint(corpus: CorpusSet) -> str:

@@ -116,6 +116,9 @@ def test_a_broken_off_run_keeps_what_was_resampled(root: Path) -> None:
     assert first.stat().st_ino == before
     first.unlink()
     assert prepare(root) == 0 and first.is_file()
+    whole = first.read_bytes()
+    os.truncate(first, 100)
+    assert prepare(root) == 0 and first.read_bytes() == whole
     source = root / "noisy_testset_wav" / "p232_001.wav"
     write(source, 0.2 + 0.001 * np.sin(np.arange(9600)), 48000)
     assert prepare(root) == 0
@@ -298,6 +301,20 @@ def test_pairs_in_folders_of_sets_speakers_and_dns_names(root: Path, capsys) -> 
         put_pairs(corpus / "train", name, name)
     assert prepare(corpus, *options) == 1
     assert "the name p1_1 comes twice" in capsys.readouterr().err
+
+
+def test_a_name_may_be_in_two_sets_and_a_recording_in_one(tmp_path: Path, capsys) -> None:
+    options = ["--corpus", "folders", "--db_root", str(tmp_path / "own"), "--nj", "1"]
+    options += ["--output", str(tmp_path / "data")]
+    for seed, name in enumerate(("train", "valid", "test")):
+        put_pairs(tmp_path / "own" / name, "001.wav", "001.wav")
+        samples = 0.1 * np.random.default_rng(seed).standard_normal(800)
+        write(tmp_path / "own" / name / "clean" / "001.wav", samples)
+    assert run(main, options) == 0
+    assert "same speaker: 001" in capsys.readouterr().err
+    put_pairs(tmp_path / "own" / "test", "001.wav", "001.wav")  # train's
+    assert run(main, options) == 1
+    assert "001 is both in train and in test, of the same clean" in capsys.readouterr().err
 
 
 def kaldi(root: Path, spoil: str = "") -> Path:

@@ -280,7 +280,7 @@ def test_what_is_empty_or_cut_stays_so(tmp_path: Path) -> None:
         with pytest.raises(FeatnormError, match="no samples"):
             AudioInput(empty)
     cut = written(tmp_path / "cut.wav", lambda data, at: data[:-2])
-    with pytest.raises(FeatnormError, match="cut short: its header promises 16000 bytes"):
+    with pytest.raises(FeatnormError, match="cut short: it has .* of 16000 bytes"):
         read_any_audio(cut)
     # Written to a pipe: no length in the header.
     flac = written(tmp_path / "x.flac", lambda d, at: d[:21] + b"\xf0" + bytes(4) + d[26:], "FLAC")

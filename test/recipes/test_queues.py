@@ -106,6 +106,15 @@ def test_statistics_are_an_array_of_pbs(tmp_path: Path, ready: Path, queue) -> N
     assert f"spk1.scp is newer than {merged}" in done.stderr and "run stage 2 first" in done.stderr
 
 
+def test_the_error_that_is_told_is_of_this_run(tmp_path: Path, ready: Path) -> None:
+    log = next_stats(tmp_path) / "log"
+    log.mkdir(parents=True)
+    for stale in ("clean.9.log", "noisy.1.log"):
+        (log / stale).write_text("error: of another run\n")
+    done = run(tmp_path, "--stage", "2", "--stop_stage", "2", "--nj", "1")
+    assert "no such audio file: a.wav" in done.stderr and "another run" not in done.stderr
+
+
 def take_submitted(folder: Path, words: str) -> list[str]:
     """Return the command lines that the queue got, all of which hold some words."""
     submitted = (folder / "bin" / "submitted").read_text().splitlines()

@@ -56,6 +56,7 @@ for number in stage stop_stage seed ngpu num_nodes nj inference_nj copies allow_
     [[ "${!number}" =~ ^(0|[1-9][0-9]{0,9})$ ]] || die "--${number} is '${!number}', a whole number is wanted"
 done
 check_stages 5
+[ "${seed}" -lt 4294967296 ] || die "--seed ${seed}: less than 2^32 is wanted"
 for answer in allow_pipes skip_bad skip_gate; do
     [[ "${!answer}" =~ ^(true|false)$ ]] || die "--${answer} is '${!answer}', true or false is wanted"
 done
@@ -77,16 +78,14 @@ card="conf/upstream/${upstream}.yaml"
 # A card without a source has random weights only.
 [ -n "${init}${upstream_ckpt}" ] || ! grep -qs '^source: null' "${card}" || upstream_ckpt=scratch
 [ "${num_spk}" = 1 ] || [ "${num_spk}" = 2 ] || die "--num_spk ${num_spk}: there are 1 and 2"
+[ "${num_spk}" = 1 ] || [[ "${prepare}" =~ ^(mini|libri2mix|kaldi)$ ]] || die "--num_spk 2 is for --prepare mini, libri2mix and kaldi"
+[ -z "${speech_root}${noise_root}" ] || [ "${prepare}" = mini ] || die "--speech_root and --noise_root are for --prepare mini"
+[ -z "${db_root}" ] || [ "${prepare}" != mini ] || die "--db_root ${db_root}: --prepare mini takes --speech_root and --noise_root; of pairs give --prepare folders"
 [ "${num_spk}" = 1 ] || [ -n "${metrics}" ] || metrics="STOI SI_SDR SI_SDRi"
 norm_site="${norm_site//[[:space:]]/}" # it is part of paths of logs
 command -v "${python}" > /dev/null || die "--python ${python}: there is no such program"
 [ -r "${config}" ] || die "--config ${config}: there is no such file"
 [ -r "${inference_config}" ] || die "--inference_config ${inference_config}: there is no such file"
-check=("${python}" -m featnorm_se.bin.info --check --metrics "${metrics}")
-[ -n "${init}" ] || check+=(--upstream "${upstream}" --upstream_ckpt "${upstream_ckpt}"
-    --upstream_conf_dir conf/upstream --norm "${norm}" --norm_site "${norm_site}")
-"${check[@]}"
-
 read -r -a words <<< "${set//$'\n'/ }"
 pairs=()
 for word in "${words[@]}"; do # what begins no key goes on with a value: [0.5, 0.9]
@@ -95,6 +94,10 @@ for word in "${words[@]}"; do # what begins no key goes on with a value: [0.5, 0
     else
         pairs[-1]+=" ${word}"
     fi
+done
+train_options=()
+for pair in "${pairs[@]}"; do
+    train_options+=(--set "${pair}")
 done
 if [ -z "${tag}" ]; then
     case "${upstream_ckpt}" in
@@ -122,6 +125,13 @@ case "${tag}" in
 esac
 check_places expdir dumpdir tag
 [[ "${datadir}" != -* ]] || die "--datadir '${datadir}': ./${datadir} is wanted, it begins like an option"
+check=("${python}" -m featnorm_se.bin.info --check --metrics "${metrics}")
+[ -n "${init}" ] || check+=(--upstream "${upstream}" --upstream_ckpt "${upstream_ckpt}"
+    --upstream_conf_dir conf/upstream --norm "${norm}" --norm_site "${norm_site}")
+"${check[@]}"
+if [ "${stage}" -lt 3 ] && [ "${stop_stage}" -ge 3 ]; then # hours of other stages come first
+    "${python}" "${MAIN_ROOT}/egs/TEMPLATE/enh1/local/check_config.py" --config "${config}" "${train_options[@]}"
+fi
 exp="${expdir}/${tag}"
 # Only random weights are others with another seed.
 weights_seed=$([ "${upstream_ckpt}" = scratch ] && echo "${seed}" || echo 0)
@@ -158,8 +168,9 @@ run_jobs() { # stage runner jobs log command...
     local number=$1 runner=$2 count=$3 job_log=$4
     shift 4
     for_job "$@"
+    rm -f "${job_log%JOB*}"*  # of an earlier run, with more jobs
     "${runner}" "${gpu_option[@]}" JOB=1:"${count}" "${job_log}" "${job_words[@]//%j%/JOB}" ||
-        die "stage ${number}: $(last_error "${job_log%/*}"/*.log) (${job_log%/*})"
+        die "stage ${number}: $(last_error "${job_log%JOB*}"*) (${job_log%/*})"
 }
 
 # What is started here holds this pipe open: when cat ends, all of it has ended.
@@ -312,7 +323,6 @@ follow_training() { # pid: until it ends, show the lines of the log that tell ho
 }
 
 if runs 3; then
-    train_options=()
     if [ -n "${init}" ]; then
         train_options+=(--init "${init}")
     elif [ "${norm}" != none ]; then
@@ -323,9 +333,6 @@ if runs 3; then
         needs 3 "${stats}/noisy.npz" 2 "${datadir}/train/wav.scp"
         train_options+=(--noisy_stats "${stats}/noisy.npz")
     fi
-    for pair in "${pairs[@]}"; do
-        train_options+=(--set "${pair}")
-    done
     log "stage 3: fine-tuning ${exp} (${exp}/train.log)"
     mkdir -p "${exp}"
     # The training holds this lock; its log is not to be overwritten by a run that is refused.
@@ -347,7 +354,9 @@ if runs 3; then
             --ngpu "${ngpu}" --num_nodes "${num_nodes}" --init_file_prefix "${exp}/.dist_init_" \
             --multiprocessing_distributed true -- "${job_words[@]}" > "${exp}/launch.log" 2>&1 || status=$?
     else
-        "${cuda_cmd}" "${gpu_option[@]}" "${exp}/train.log" "${job_words[@]}" --ngpu "${ngpu}" || status=$?
+        # Not where it says the log is: a refused command's is refused.log.
+        "${cuda_cmd}" "${gpu_option[@]}" "${exp}/train.log" "${job_words[@]}" --ngpu "${ngpu}" \
+            2> >(grep -v ', log is in ' >&2) || status=$?
     fi
     kill "${training}" 2> /dev/null || true
     wait "${follower}" || true

@@ -29,7 +29,7 @@ help_end="stages: 1 speech, 2 pre-training"
 . ./options.sh
 python="${python:-${FEATNORM_SE_PYTHON:-python3}}"
 threads="${threads:-${OMP_NUM_THREADS:-$(($(nproc) > 1 ? 2 : 1))}}"
-for number in stage stop_stage seed threads nj; do
+for number in stage stop_stage seed threads nj ${steps:+steps}; do
     [[ "${!number}" =~ ^[0-9]+$ ]] || die "--${number} is '${!number}', a whole number is wanted"
 done
 check_stages 2

@@ -33,7 +33,7 @@ def get_parser() -> argparse.ArgumentParser:
     add("--valid_speakers", default="", help="speakers to hold out, parted by blanks; none: drawn")
     add("--steps", type=int, help="steps in place of the configuration's; 0: random weights")
     add("--seed", type=int, default=0, help="of everything random")
-    add("--device", default="cpu", help="cpu or cuda")
+    add("--device", default="cpu", choices=("cpu", "cuda"), help="cpu or cuda")
     return parser
 
 

@@ -1,0 +1,40 @@
+#!/usr/bin/env python3
+"""Look for words in a training configuration that stage 3 would stop at, before other stages."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from inspect import signature
+from pathlib import Path
+
+from featnorm_se.bin import Parser, run
+from featnorm_se.errors import FeatnormError
+
+
+def get_parser() -> argparse.ArgumentParser:
+    """Return the command's parser."""
+    parser = Parser("local/check_config.py", __doc__)
+    parser.add_argument("--config", type=Path, required=True, help="training YAML")
+    parser.add_argument("--set", dest="overrides", action="append", default=[], help="over it")
+    return parser
+
+
+def main(argv: Sequence[str]) -> None:
+    """Hold the settings against ESPnet's, the separator's and the optimizer's."""
+    args = get_parser().parse_args(argv)
+    from featnorm_se.config import override_config
+    from featnorm_se.training.checks import check_settings
+    from featnorm_se.training.experiment import read_training_config
+    from featnorm_se.training.task import FeatNormSeparator, optim_classes, parse_options
+
+    config = override_config(read_training_config(args.config), args.overrides)
+    check_settings(config, str(args.config))
+    optimizer = optim_classes[parse_options(config, str(args.config)).optim]
+    for group, kind in (("separator_conf", FeatNormSeparator), ("optim_conf", optimizer)):
+        if unknown := config.get(group, {}).keys() - signature(kind).parameters.keys():
+            raise FeatnormError(f"{args.config} or --set: there is no {group}.{min(unknown)}")
+
+
+if __name__ == "__main__":
+    raise SystemExit(run(main))
