@@ -172,14 +172,3 @@ def test_several_machines_of_other_queues_go_by_mpirun(tmp_path, ready, queue, b
     assert done.returncode == 0, done.stderr
     assert "--dist_launcher mpi --dist_init_method file://" in log.read_text()
     assert asked in (tmp_path / "bin" / "submitted").read_text()
-
-
-def test_a_queue_that_refuses_is_told(tmp_path: Path, ready: Path, queue) -> None:
-    path = queue("pbs")
-    (tmp_path / "bin" / "qsub").write_text("#!/bin/sh\necho 'qsub: error: no such queue'; exit 1\n")
-    (tmp_path / "exp" / "two" / "q").mkdir(parents=True)
-    more = ["--tag", "two", "--num_nodes", "2", "--python", str(ready)]
-    done = run(tmp_path, *STAGE, *more, cmd_backend="pbs", PATH=path)
-    assert done.returncode == 1
-    assert "no such queue" in done.stderr, done.stderr
-    assert "Traceback" not in done.stderr
