@@ -2,8 +2,6 @@
 
 import os
 import pickle
-import re
-import textwrap
 from pathlib import Path
 
 import kaldiio
@@ -14,9 +12,7 @@ from bad_inputs_world import Payload
 
 from featnorm_se.config import read_config
 from featnorm_se.data.audio import audio_info, read_any_audio, read_audio
-from featnorm_se.data.corpus import CorpusSet, find_pairs, match_names, read_listing, read_log
-from featnorm_se.data.datadir import validate_data_dir
-from featnorm_se.data.prepare import prepare_sets
+from featnorm_se.data.corpus import match_names, read_listing, read_log
 from featnorm_se.data.scp import is_command, read_scp, split_archive, write_scp
 from featnorm_se.errors import FeatnormError
 from featnorm_se.files import read_json
@@ -90,35 +86,6 @@ def test_a_noise_of_two_words_and_no_number(tmp_path: Path) -> None:
     path.write_text("u1 bus nan\n")
     with pytest.raises(FeatnormError, match="line 1 is not 'utterance noise SNR': 'u1 bus nan'"):
         read_log(path)
-
-
-def test_a_log_in_another_encoding_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "log.txt"
-    for encoding in ("utf-16", "latin-1"):
-        path.write_text("ü1 bus 0\n", encoding=encoding)
-        with pytest.raises(FeatnormError, match="log.txt is not UTF-8 text"):
-            read_log(path)
-
-
-def test_the_function_of_the_document_works(tmp_path: Path) -> None:
-    """doc/new_corpus.md holds what it promises: its function prepares."""
-    page = (Path(__file__).parents[2] / "doc" / "new_corpus.md").read_text()
-    block = re.search(r"^( +)def find_mycorpus.*?(?=^\S|^ {0,3}`)", page, re.M | re.S)
-    given = {"Path": Path, "CorpusSet": CorpusSet, "find_pairs": find_pairs}
-    exec(textwrap.dedent(block[0]), given)
-    rng = np.random.default_rng(0)
-    for name, speaker in (("train", "a"), ("valid", "b"), ("test", "c")):
-        for kind in ("noisy", "clean"):
-            folder = tmp_path / "corpus" / name / kind
-            folder.mkdir(parents=True)
-            soundfile.write(folder / f"{speaker}_1.wav", 0.1 * rng.standard_normal(4800), 48000)
-    (tmp_path / "corpus" / "test" / "conditions.txt").write_text("c_1 car 5\n")
-    sets = given["find_mycorpus"](tmp_path / "corpus")
-    record = prepare_sets(sets, tmp_path / "data", tmp_path / "wav")
-    assert [record["counts"][name]["pairs"] for name in ("train", "valid", "test")] == [1, 1, 1]
-    listed = validate_data_dir(tmp_path / "data" / "test")
-    assert listed["utt2spk"] == {"c_1": "c"}
-    assert (tmp_path / "data" / "test" / "utt2cond").read_text() == "c_1\tcar\t5\n"
 
 
 # ---- scp files

@@ -53,21 +53,6 @@ def test_packing_twice_gives_the_same_bytes(tiny_experiment, packed, tmp_path):
     assert (tmp_path / "again.zip").read_bytes() == packed.read_bytes()
 
 
-def test_stock_espnet_takes_the_packed_configuration(packed, tmp_path):
-    from featnorm_se.training.task import register
-
-    register()  # before the import: ESPnet's takes 20 s where typeguard looks at it
-    from espnet2.bin.enh_inference import SeparateSpeech
-
-    with zipfile.ZipFile(packed) as archive:
-        archive.extractall(tmp_path)
-    stock = SeparateSpeech(train_config=str(tmp_path / "config.yaml"))
-    assert stock.enh_model.separator.norm == "utterance"
-    x = noise(0.5)  # and unpacked it is a folder like any other
-    ours = Enhancer.from_pretrained(tmp_path)(x)
-    np.testing.assert_array_equal(ours, Enhancer.from_pretrained(packed)(x))
-
-
 def test_paths_of_the_machine_are_left_out_and_scores_are_in(tmp_path, capsys):
     folder = save_tiny(tmp_path / "exp" / "mine")
     config = yaml.safe_load((folder / "config.yaml").read_text())

@@ -1,17 +1,12 @@
 """The separator: one mask, exact in padded batches, started from weights and statistics."""
 
-from contextlib import nullcontext
-
 import numpy as np
 import pytest
 import torch
 from tiny_models import tiny_config
-from torch.overrides import TorchFunctionMode
 
-from featnorm_se.model.loss import CompressedSpectrum, LogMagnitudeL1
 from featnorm_se.model.separator import FeatNormSeparator
 from featnorm_se.names import LEVEL_SITE, NORMS, PRECISIONS
-from featnorm_se.normalization import FeatureNorm
 from featnorm_se.statistics import FeatureStats, SiteStats
 from featnorm_se.upstream import load_upstream
 from featnorm_se.upstream.batching import SILENCE, may_hold_silence
@@ -62,18 +57,6 @@ def test_every_norm_runs_and_trains(upstream, norm):
     assert missing == []
 
 
-def test_start_from_puts_weights_and_statistics_in():
-    separator = build("tera_tiny", "utterance", norm_site="projection,layer.2")
-    upstream = load_upstream("tera_tiny", "scratch", seed=9)
-    stats = fake_stats(separator)
-    separator.start_from(upstream.state_dict(), stats)
-    for key, value in upstream.state_dict().items():
-        assert torch.equal(separator.upstream.state_dict()[key], value)
-    norm = separator.upstream.norms["layer_2"]
-    assert isinstance(norm, FeatureNorm)
-    np.testing.assert_allclose(norm.mean, stats["layer.2"].mean, rtol=1e-6)
-
-
 def test_level_ignores_the_input_level():
     separator = build("wavlm_tiny", "level", use_spectrum=False)
     separator.start_from(load_upstream("wavlm_tiny", "scratch").state_dict(), fake_stats(separator))
@@ -104,14 +87,6 @@ def test_weighted_sum_takes_every_layer(layer_norm):
             torch.testing.assert_close(
                 separator.eval()(spectrum, lengths)[0][0], last.eval()(spectrum, lengths)[0][0]
             )
-
-
-def test_a_model_of_a_recipes_own_upstream_is_built_without_the_recipe():
-    upstream = load_upstream("tera_tiny", "scratch")
-    config = {"family": upstream.family, **upstream.config}
-    conf = tiny_config("mine", "none")["separator_conf"]
-    separator = FeatNormSeparator(257, **conf, upstream_conf=config)
-    assert separator.upstream.sites == upstream.sites
 
 
 def test_bfloat16_is_for_training_and_close_to_float32():
@@ -152,55 +127,6 @@ def test_silence_in_a_batch_is_as_alone_and_learns_nothing(upstream, norm):
     torch.testing.assert_close(unlooked, mask[2, :41], atol=1e-5, rtol=1e-5)
     mask[:, :41].sum().backward()
     assert all(p.grad.isfinite().all() for p in separator.parameters() if p.grad is not None)
-
-
-class Copies(TorchFunctionMode):
-    """Counts what is copied to a device, which a recording could not hold."""
-
-    count = 0
-
-    def __torch_function__(self, func, types, args=(), kwargs=None):
-        kwargs = kwargs or {}
-        out = func(*args, **kwargs)
-        if isinstance(out, torch.Tensor) and out.device.type == "meta":
-            moved = func is torch.Tensor.to and args[0].device != out.device
-            self.count += moved or func is torch.tensor
-        return out
-
-
-class Quick(torch.nn.Module):
-    """In the place of a BLSTM, of which ``meta`` makes thousands of operations."""
-
-    def forward(self, x):
-        return x[..., :16], None
-
-
-@pytest.mark.parametrize(
-    ("upstream", "norm"),
-    [
-        ("tera_tiny", "utterance"),
-        ("wavlm_tiny", "mix"),
-        ("hubert_tiny", "none"),
-        ("fbank", "level"),
-    ],
-)
-def test_a_training_step_reads_and_copies_nothing(upstream, norm, monkeypatch):
-    """Nothing can be read from the device ``meta``: item, tolist, nonzero, equal ... all fail."""
-    monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())  # meta has none
-    monkeypatch.setattr(torch, "is_autocast_enabled", lambda _: False)
-    separator = build(upstream, norm).train().to("meta")
-    separator.head.blstm = Quick()
-    separator.has_silence = False
-    spectrum, lengths = spectra((6400, 6400))
-    spectrum = spectrum.to("meta")
-    separator(spectrum, lengths)  # positions are made once
-    with Copies() as copies:
-        (enhanced,), _, _ = separator(spectrum, lengths)
-        for loss in (LogMagnitudeL1(), CompressedSpectrum()):
-            loss(spectrum, enhanced).mean().backward(retain_graph=True)
-    assert copies.count == 0
-    with pytest.raises(Exception, match="meta"):  # so a reading is seen
-        separator(spectrum, lengths.to("meta"))
 
 
 def test_what_is_recorded_is_the_same_step_each_time():

@@ -240,16 +240,6 @@ def test_an_interval_over_seeds_and_utterances_covers_the_truth(monkeypatch) -> 
     assert 0.90 <= hits / 120 <= 0.995
 
 
-def test_seeds_that_differ_widen_the_interval_and_equal_ones_do_not() -> None:
-    values = simulate(np.random.default_rng(4), 5, 0.1)
-    low, high = crossed_interval(values)
-    over_utterances = crossed_interval(values.mean(axis=0, keepdims=True))
-    assert high - low > 1.5 * (over_utterances[1] - over_utterances[0])
-    same = np.repeat(values[:1], 5, axis=0)
-    assert crossed_interval(same) == pytest.approx(crossed_interval(values[:1]), abs=1e-12)
-    assert (low, high) == crossed_interval(values)
-
-
 def test_a_contrast_is_paired_by_seed_and_utterance() -> None:
     def table(**values):
         return {name: {"STOI": value} for name, value in values.items()}
@@ -296,10 +286,3 @@ def test_a_plan_is_printed_and_its_runs_become_run_sh(rows: Path, tmp_path: Path
     assert "<--norm><utterance>" in line and "<--upstream_ckpt><scratch>" in line
     assert "<--tag><tera_tiny_scratch_utterance_auto_train_seed3>" in line
     assert "row 4 of 4: tera_tiny_scratch" in (tmp_path / "progress").read_text()
-
-
-def test_the_three_files_are_written_when_nothing_was_run(rows: Path, capsys) -> None:
-    output = rows.parent / "out"
-    assert run(main, options(rows, "--output", str(output))) == 0
-    assert sorted(p.name for p in output.iterdir()) == ["some.csv", "some.md", "some.tex"]
-    assert "| none | tera_tiny | scratch | none |" in capsys.readouterr().out

@@ -25,7 +25,7 @@ def copy_tools(target: Path) -> Path:
     """Copy the parts of the set-up that git has to ``target/tools``."""
     tools = target / "tools"
     tools.mkdir()
-    for name in ("Makefile", "requirements.txt", "requirements-py311.txt"):
+    for name in ("requirements.txt", "requirements-py311.txt"):
         shutil.copy2(TOOLS / name, tools)
     shutil.copytree(TOOLS / "installers", tools / "installers")
     (target / "setup.py").touch()
@@ -53,37 +53,6 @@ def test_every_requirement_is_an_exact_pin_and_ours_are_among_them(pins: str) ->
     ours = [normal(name) for name in ours if name not in ("recipes", "app", "dnsmos", "dev")]
     optional = {"gradio", "speechmos", "onnxruntime"}
     assert len(ours) > 25 and {name for name in ours if name not in names} <= optional
-
-
-# ---- the Makefile: stamps
-
-
-def test_make_runs_what_is_left_to_do_in_order(tmp_path: Path) -> None:
-    tools = copy_tools(tmp_path)
-    python = tmp_path / "env" / "bin" / "python"  # make asks it for nothing but its prefix
-    python.parent.mkdir(parents=True)
-    python.write_text(f"#!/bin/sh\necho {tmp_path / 'env'}\n", encoding="utf-8")
-    python.chmod(0o755)
-    log = tmp_path / "log"
-    for step in (tools / "installers").glob("*.sh"):
-        step.write_text(
-            f'#!/bin/bash\necho "${{STEP:-}} ${{STAMP:-}}" >>"{log}"\n'
-            '[[ -z ${STAMP:-} ]] || { mkdir -p "$(dirname "$STAMP")"; touch "$STAMP"; }\n',
-            encoding="utf-8",
-        )
-
-    def make() -> list[list[str]]:
-        log.write_text("", encoding="utf-8")
-        done = run("make", f"PYTHON={python}", cwd=tools)
-        assert done.returncode == 0 and "Set-up is complete" in done.stdout, done.stdout
-        return [line.split() for line in log.read_text().splitlines() if "/4" in line]
-
-    first = make()
-    assert [step for step, _ in first] == ["1/4", "2/4", "3/4"]
-    assert make() == []
-    for _, stamp in first[1:]:  # as if it had been cut after the first step
-        (tools / stamp).unlink()
-    assert make() == first[1:]
 
 
 # ---- what is refused, each in one line

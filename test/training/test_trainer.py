@@ -123,19 +123,6 @@ def test_an_empty_set_is_named(espnet, tmp_path, epoch):
         run(espnet, tmp_path, [], epoch=epoch)
 
 
-@pytest.mark.parametrize(("shorter", "keys"), [(0, 2), (1, 4)])
-def test_lengths_of_whole_pieces_stay_on_the_processor(espnet, shorter, keys):
-    """ESPnet moves what a batch holds to the GPU, and a length read there waits for it."""
-    from featnorm_se.training.trainer import WatchedBatches
-
-    lengths = torch.tensor([16, 16 - shorter])
-    batch = {f"speech_{kind}": torch.ones(2, 16) for kind in ("mix", "ref1")}
-    batch |= {f"{name}_lengths": lengths for name in list(batch)}
-    reporter = SimpleNamespace(key="train", stats={"loss": [], "grad_norm": []})
-    watched = iter(WatchedBatches([(["a", "b"], batch)], reporter, espnet.Line()))
-    assert len(next(watched)[1]) == keys
-
-
 def test_one_batch_ahead():
     from featnorm_se.training.trainer import one_ahead
 
