@@ -63,9 +63,6 @@ def try_what_was_added() -> None:
     import featnorm_se
     from featnorm_se import FeatureNorm, load_upstream
     from featnorm_se.collection import collect
-    from featnorm_se.inference.enhancer import Enhancer
-    from featnorm_se.inference.long_signal import Signal, enhance_signal
-    from featnorm_se.inference.windows import Windowing
     from featnorm_se.statistics import SiteStats
     from featnorm_se.training.experiment import read_training_config
     from featnorm_se.training.task import FeatNormTask, criterion_choices, parse_options
@@ -96,11 +93,6 @@ def try_what_was_added() -> None:
     print("loss")
     head = model.separator.head
     assert type(head).__name__ == "GruHead" and float(head.blstm.weight_hh_l0.grad.abs().max()) > 0
-    # A long file's statistics, which are given to the norm, go through it too.
-    enhancer = Enhancer(config, model.state_dict())
-    noisy = Signal.of(torch.randn(80000, 1).numpy())
-    windows = enhance_signal(enhancer, noisy, Windowing(window=2.0, overlap=0.6))
-    assert sum(len(part) for part in windows) == 80000
     print("head")
 
     assert load_upstream("my_tera", conf_dir=Path("conf/upstream")).num_layers == 3

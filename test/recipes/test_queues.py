@@ -1,4 +1,4 @@
-"""Jobs through Kaldi's pbs.pl and queue.pl, and ESPnet's launcher, with stand-ins for clusters."""
+"""Jobs through Kaldi's pbs.pl, queue.pl and slurm.pl, and ESPnet's launcher, with stand-ins for clusters."""
 
 import json
 import os
@@ -20,6 +20,7 @@ while [ $# -gt 1 ]; do
     case "$1" in
         -J) variable=PBS_ARRAY_INDEX first="${{2%-*}}" last="${{2#*-}}"; shift ;;
         -t) variable=SGE_TASK_ID first="${{2%:*}}" last="${{2#*:}}"; shift ;;
+        --array) variable=SLURM_ARRAY_TASK_ID first="${{2%-*}}" last="${{2#*-}}"; shift ;;
     esac
     shift
 done
@@ -29,17 +30,19 @@ for task in $(seq "$first" "$last"); do
 done
 """
 ANSWERS = {"pbs": "17[].host.pbsserver", "sge": "Your job-array 17.1-2:1 (x.sh) has been submitted"}
+ANSWERS["slurm"] = "Submitted batch job 17"
 
 
 @pytest.fixture
 def queue(tmp_path: Path):
-    """``queue("pbs")`` puts a qsub and a qstat on a PATH and returns it."""
+    """``queue("pbs")`` puts what submits jobs and what tells of them on a PATH and returns it."""
 
     def make(backend: str) -> str:
         folder = tmp_path / "bin"
         folder.mkdir(exist_ok=True)
-        (folder / "qsub").write_text(QSUB.format(folder=folder, answer=ANSWERS[backend]))
-        (folder / "qstat").write_text("#!/bin/sh\nexit 0\n")
+        submit, tell = ("sbatch", "squeue") if backend == "slurm" else ("qsub", "qstat")
+        (folder / submit).write_text(QSUB.format(folder=folder, answer=ANSWERS[backend]))
+        (folder / tell).write_text("#!/bin/sh\nexit 0\n")
         for script in folder.iterdir():
             script.chmod(0o755)
         return f"{folder}:{os.environ['PATH']}"
@@ -88,13 +91,17 @@ def test_stages_2_to_4_through_a_queue_and_a_table_of_them(tmp_path: Path, queue
     assert f"told: -m featnorm_se.bin.score --ref {tmp_path}" in told and "bin.train" not in told
 
 
-def test_statistics_are_an_array_of_pbs(tmp_path: Path, ready: Path, queue) -> None:
+@pytest.mark.parametrize(
+    ("backend", "words", "array"),
+    [("pbs", "-V -v PATH -S /bin/bash", "-J 1-2"), ("slurm", "--export=PATH", "--array 1-2")],
+)
+def test_statistics_are_an_array(tmp_path, ready, queue, backend, words, array) -> None:
     (next_stats(tmp_path) / "q" / "sync").mkdir(parents=True)
     stage = ["--stage", "2", "--stop_stage", "2", "--python", str(ready)]
-    done = run(tmp_path, *stage, cmd_backend="pbs", PATH=queue("pbs"))
+    done = run(tmp_path, *stage, cmd_backend=backend, PATH=queue(backend))
     assert done.returncode == 0, done.stdout + done.stderr
-    (command,) = take_submitted(tmp_path, "-V -v PATH -S /bin/bash")
-    assert "-J 1-2" in command
+    (command,) = take_submitted(tmp_path, words)
+    assert array in command
     for shard in (1, 2):
         log = next_stats(tmp_path) / "log" / f"clean.{shard}.log"
         assert f"--shard {shard}/2 " in log.read_text()
