@@ -2,22 +2,9 @@
 
 from pathlib import Path
 
-import pytest
-import torch
 from golden_numbers import write_pairs
 
 from featnorm_se.bin import compare, run, score
-
-
-def test_a_full_gpu_is_one_line_and_another_fault_is_not(capsys):
-    def fail(argv):
-        raise torch.OutOfMemoryError("CUDA out of memory") if argv == ["full"] else RuntimeError
-
-    assert run(fail, ["full"]) == 1
-    assert "GPU is out of memory: take a smaller --batch or --window" in capsys.readouterr().err
-    with pytest.raises(RuntimeError):
-        run(fail, [])
-
 
 # ---- compare
 

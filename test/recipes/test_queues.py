@@ -1,4 +1,4 @@
-"""Jobs through Kaldi's pbs.pl, queue.pl and slurm.pl, and ESPnet's launcher, with stand-ins for clusters."""
+"""Jobs through Kaldi's scripts for queues and ESPnet's launcher, with stand-ins for clusters."""
 
 import json
 import os

@@ -16,7 +16,7 @@ from featnorm_se.report.experiments import (
     read_scores,
     short_labels,
 )
-from featnorm_se.report.results import details, results_markdown, results_table, results_text
+from featnorm_se.report.results import details, results_markdown, results_table
 
 LINE = (
     "[host] 2026-11-22 14:35:39,172 (trainer:394) INFO: {epoch}epoch results: [train]"
@@ -157,13 +157,3 @@ def test_a_dirty_tree_and_failures_are_named(expdir: Path) -> None:
     found = dict(details(read_experiments(expdir)[1]))
     assert found["commit"] == "0123abc (dirty: the tree had changes)"
     assert "1 without a full score (test_03)" in found["scored on test"]
-
-
-def test_every_field_is_optional_and_text_has_every_test_set(expdir: Path) -> None:
-    (expdir / "tera_none/run.json").write_text("{}")
-    shutil.copytree(expdir / "noisy/scores_test", expdir / "noisy/scores_other")
-    experiments = read_experiments(expdir)
-    assert results_table(experiments, "test")[2][:5] == ["tera_none", "", "", "", ""]
-    assert "### tera_none" in results_markdown(experiments, "T")
-    text = results_text(experiments)
-    assert text.startswith("other\nmodel") and "\n\ntest\nmodel" in text
