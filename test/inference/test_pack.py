@@ -68,10 +68,14 @@ def test_paths_of_the_machine_are_left_out_and_scores_are_in(tmp_path, capsys):
         scores.mkdir(parents=True)
         summary = {"inf": "/home/me/x", "utterances": 8, "metrics": {"PESQ_WB": {"mean": mean}}}
         (scores / "summary.json").write_text(json.dumps(summary))
-    pack(folder, tmp_path / "model.zip")
+    (tmp_path / "notes.md").write_text("## How it was made\n\n    ./run.sh --stage 3\n")
+    options = ["--notes", str(tmp_path / "notes.md"), "--licence", "cc-by-sa-4.0", "--half"]
+    assert main(["pack", str(folder), str(tmp_path / "model.zip"), *options]) == 0
     names = ("config.yaml", "results.json", "README.md")
     *texts, card = (read_member(tmp_path / "model.zip", name).decode() for name in names)
     assert "/home/me" not in "".join([*texts, card])
+    assert "\nlicense: cc-by-sa-4.0\n" in card.split("---")[1] and "rounded to float16" in card
+    assert "\n## How it was made\n\n    ./run.sh --stage 3\n\n## Scores" in card
     assert "| PESQ_WB | 1.970 | 2.500 |" in card
     assert "train: 7 pairs, 0.5 hours" in card
     assert "trained further from default.zip, sha256:4eca: what that model was trained on" in card
@@ -83,20 +87,6 @@ def test_paths_of_the_machine_are_left_out_and_scores_are_in(tmp_path, capsys):
     pack(folder, tmp_path / "model.zip")
     assert "2.500" not in read_member(tmp_path / "model.zip", "README.md").decode()
     assert "enhanced_test is of other weights" in capsys.readouterr().err
-
-
-def test_notes_and_licence_go_into_the_card(tmp_path, capsys):
-    folder, notes = save_tiny(tmp_path / "exp"), tmp_path / "notes.md"
-    notes.write_text("## How it was made\n\n    ./run.sh --stage 3\n", encoding="utf-8")
-    output = tmp_path / "m.zip"
-    options = ["--half", "--notes", str(notes), "--licence", "cc-by-sa-4.0"]
-    assert main(["pack", str(folder), str(output), *options]) == 0
-    assert "model.safetensors" in capsys.readouterr().out
-    with zipfile.ZipFile(output) as archive:
-        card = archive.read("README.md").decode()
-    assert "\nlicense: cc-by-sa-4.0\n" in card.split("---")[1]
-    assert "\n## How it was made\n\n    ./run.sh --stage 3\n\n## Scores" in card
-    assert "- these weights: cc-by-sa-4.0" in card and "rounded to float16" in card
 
 
 def test_halved_weights_come_back_as_float32_and_near(tmp_path):

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import soundfile
 from recipe_runs import EGS, places, run_script, telling_python
-from rows import Setting, plan_runs, read_rows
 
 from featnorm_se.data.scp import read_scp
 from featnorm_se.report.experiments import read_curves
@@ -111,32 +110,3 @@ def test_values_are_never_run(tmp_path):
     done = run("--upstream", f"$(touch {marker})", "--tag", f"`touch {marker}`")
     assert done.returncode != 0
     assert not marker.exists()
-
-
-def test_the_grid_tells_what_it_would_run_and_touches_nothing(tmp_path):
-    words = [*places(tmp_path), "--output", str(tmp_path / "output"), "--dry_run", "true"]
-    done = run_script("mini/enh1/grid.sh", *words, "--tables", "claim", "--seeds", "0 1")
-    assert done.returncode == 0, done.stderr
-    first, *rows = done.stdout.splitlines()
-    # No other upstream than those that the tables ask for.
-    assert first == "to be pre-trained, unless they are there: tera_raw"
-    assert len(rows) == 12 and all("--upstream_ckpt" in row for row in rows)
-    assert sum("conf/mini_frozen.yaml" in row for row in rows) == 6
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_every_row_of_the_grid_is_a_model_and_can_be_planned(tmp_path):
-    setting = Setting(
-        config="conf/mini_grid.yaml", conf_dir=str(RECIPE / "conf" / "upstream"), ckpt_dir="/some"
-    )
-    for file in sorted((RECIPE / "conf" / "tables").glob("*.yaml")):
-        rows = read_rows(file, setting)
-        assert all((RECIPE / row.config).is_file() for row in rows if row.config)
-        assert len({row.name for row in rows}) == len(rows) and any(row.baseline for row in rows)
-        plan = plan_runs(rows, [0, 1], tmp_path)
-        trained = [row for row in rows if not row.is_noisy]
-        assert len(plan) == len({job["tag"] for job in plan}) == 2 * len(trained)
-        if file.stem == "sites":  # the control of every site: without clean statistics
-            pairs = {(r.norm, r.norm_site) for r in rows if r.norm in ("utterance", "instance")}
-            single = {pair for pair in pairs if pair[1] not in ("all", "frontend,last")}
-            assert len({site for _, site in single}) == 4 and len(single) == 8

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tables
-from gather import Line, gather
+from gather import gather
 from made_experiments import run_record, write_scores
 from rows import Setting, arguments, plan_runs, read_rows
 from table_text import cells, to_csv, to_latex, to_markdown
@@ -22,7 +22,7 @@ from tables import main
 from featnorm_se.bin import run
 from featnorm_se.errors import FeatnormError
 from featnorm_se.report import paired
-from featnorm_se.report.estimate import Estimate, one_more
+from featnorm_se.report.estimate import one_more
 from featnorm_se.report.experiments import drift_file, read_scores
 from featnorm_se.report.paired import compare, contrast, crossed_interval
 
@@ -159,21 +159,6 @@ def test_cells_that_were_not_run_stay_empty(rows_file, exp) -> None:
     latex = to_latex(lines, "T")
     assert "±" in body[1][6] and body[1][6] in to_markdown(lines, "T")
     assert body[1][6].replace("±", "$\\pm$") in latex and "PESQ\\_WB" in latex
-
-
-def test_differences_have_a_sign_and_a_decimal_more_and_zero_has_none(rows_file) -> None:
-    row = read_rows(rows_file, SETTING)[2]
-    deltas = {
-        "delta_PESQ_WB": Estimate(-0.0123, -0.02, 0.00001),
-        "delta_STOI": Estimate(-0.00001, 0.1, 0.2),
-    }
-    heading, row_of = cells([Line(row, 1, values=deltas)])
-    assert row_of[heading.index("Δ PESQ_WB")] == "-0.0123 [-0.0200, 0.0000]"
-    assert row_of[heading.index("Δ STOI")] == "0.0000 [+0.1000, +0.2000]"
-    assert "$-$0.0123 [$-$0.0200, 0.0000]" in to_latex([Line(row, 1, values=deltas)], "T")
-    two = cells([Line(row, 1, values={"delta_STOI": Estimate(0.3)})])[1]  # utterances: no interval
-    assert two[heading.index("Δ STOI")] == "+0.3000"
-    assert row_of[heading.index("site")] == "projection"  # where auto is for this upstream
 
 
 def test_drift_is_read_when_every_run_has_it(rows_file, exp) -> None:

@@ -91,20 +91,6 @@ def test_what_is_there_is_answered_and_the_rest_is_named(grid: Path) -> None:
     assert "fn \\| none | 2 | +0." in text and "| never run | not run |" in text
 
 
-def test_the_recipe_compares_rows_that_the_grid_has() -> None:
-    from rows import Setting, read_rows
-
-    questions = read_questions(MINI / "conf" / "comparisons.yaml")
-    setting = Setting(config="conf/mini_grid.yaml", conf_dir=str(MINI / "conf" / "upstream"))
-    known = {
-        row.tag(0).removesuffix("_seed0")
-        for table in ("claim", "large", "upstreams", "sites", "norms")
-        for row in read_rows(MINI / "conf" / "tables" / f"{table}.yaml", setting)
-    }
-    asked = {tag for question in questions for _, tag in question.weights}
-    assert {tag for tag in asked if not tag.endswith("_mini_long")} <= known
-
-
 def test_the_script_writes_all_of_it(grid: Path) -> None:
     root = grid.parent
     stats = {epoch: {"train": {}, "valid": {"loss": 0.5 / epoch}} for epoch in (1, 2)}
