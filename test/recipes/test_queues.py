@@ -153,19 +153,6 @@ def test_several_gpus_go_through_the_launcher_of_espnet(tmp_path: Path, ready: P
     assert "--ngpu 1" in (tmp_path / "exp" / "one" / "train.log").read_text()
 
 
-def test_a_gpu_collects_the_statistics_in_one_process(tmp_path: Path, ready: Path) -> None:
-    options = ["--stage", "2", "--stop_stage", "2", "--nj", "3", "--python", str(ready)]
-    for ngpu, shards, device in (("1", 1, "cuda"), ("0", 3, "cpu")):
-        dump = ["--dumpdir", str(tmp_path / ngpu)]
-        done = run(tmp_path, *options, "--ngpu", ngpu, *dump)
-        assert done.returncode == 0, done.stderr
-        logs = sorted((tmp_path / ngpu / "stats").glob("*/log/clean.*.log"))
-        assert len(logs) == shards
-        for number, log in enumerate(logs, start=1):
-            told = log.read_text()
-            assert f"--device {device} " in told and f"--shard {number}/{shards} " in told
-
-
 @pytest.mark.parametrize(("backend", "asked"), [("pbs", "-l nodes=2:ppn=1"), ("sge", "-pe mpi 2")])
 def test_several_machines_of_other_queues_go_by_mpirun(tmp_path, ready, queue, backend, asked):
     path = queue(backend)
