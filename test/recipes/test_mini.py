@@ -1,13 +1,16 @@
-"""egs/mini/enh1 for real: all stages on a part of its corpus, and what run.sh refuses."""
+"""egs/mini/enh1 for real: all stages on a part of its corpus, what run.sh refuses, how it ends."""
 
 import csv
 import hashlib
 import json
+import os
+import signal
 import subprocess
 import zipfile
 from fnmatch import fnmatchcase
 from pathlib import Path
 
+import pytest
 import soundfile
 from recipe_runs import EGS, places, run_script, telling_python
 
@@ -110,3 +113,48 @@ def test_values_are_never_run(tmp_path):
     done = run("--upstream", f"$(touch {marker})", "--tag", f"`touch {marker}`")
     assert done.returncode != 0
     assert not marker.exists()
+
+
+# ---- SIGTERM or Ctrl-C: it waits for what it runs, says so, starts nothing more
+
+# Stands in for Python: the first command of stage 1 takes a while, and each leaves its name.
+PYTHON = """#!/usr/bin/env bash
+echo "$1 $2" >> "{log}"
+case "$1" in
+    */make_mini.py)
+        (trap '' INT TERM; echo ready; exec > /dev/null 2>&1; sleep 1; echo "saved" >> "{log}") &
+        sleep {seconds}
+        ;;
+esac
+"""
+
+
+@pytest.mark.parametrize(
+    ("number", "to_all"), [(signal.SIGTERM, True), (signal.SIGTERM, False), (signal.SIGINT, True)]
+)
+def test_a_signal_ends_the_recipe(tmp_path, number, to_all):
+    log = tmp_path / "log"
+    fake = tmp_path / "python"
+    fake.write_text(PYTHON.format(log=log, seconds=60 if to_all else 2))
+    fake.chmod(0o755)
+    process = subprocess.Popen(
+        ["./run.sh", "--python", str(fake), *places(tmp_path)],
+        cwd=RECIPE,
+        env={**os.environ, "FEATNORM_SE_PYTHON": str(fake)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        # Tests that run in the background ignore SIGINT, and so would all that they start.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+    assert process.stdout
+    assert any(line == "ready\n" for line in process.stdout)
+    (os.killpg if to_all else os.kill)(process.pid, number)
+    assert process.wait(30) == 128 + number
+    first, *rest = log.read_text().splitlines()  # the checks of the options are before
+    assert "featnorm_se.bin.info" in first
+    assert rest[0].startswith("local/make_mini.py") and rest[1:] == ["saved"]  # and no .prepare
+    how = "interrupted" if number == signal.SIGINT else "ended by SIGTERM"
+    lines = [line for line in process.communicate()[1].splitlines() if "error:" in line]
+    assert lines == [f"./run.sh: error: {how}: the same command again goes on"]

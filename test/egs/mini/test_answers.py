@@ -11,7 +11,6 @@ import soundfile
 import torch
 from study.answers import read_questions, read_runs, reply, tell_missing, to_markdown
 
-MINI = Path(__file__).parents[3] / "egs" / "mini" / "enh1"
 UTTERANCES = [f"p257_{i:03d}" for i in range(24)]
 NOISES, LEVELS = ("bus", "cafe"), (2.5, 7.5, 12.5, 17.5)
 COMPARISONS = """
