@@ -1,4 +1,4 @@
-"""The console command; what compare and score print, and their statuses."""
+"""What compare and score print, and their statuses."""
 
 from pathlib import Path
 
