@@ -14,6 +14,7 @@ import soundfile
 from forked import fork_command
 from tiny_models import save_tiny
 
+from featnorm_se import Enhancer
 from featnorm_se.bin.main import main
 from featnorm_se.files import locked
 
@@ -166,6 +167,12 @@ def test_a_pipe(model, tmp_path, monkeypatch):
     piped, rate = soundfile.read(stdout.buffer, dtype="int16")
     assert rate == 8000
     np.testing.assert_array_equal(piped, soundfile.read(tmp_path / "y.flac", dtype="int16")[0])
+
+
+def test_clipping_is_warned_of(model, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(Enhancer, "enhance", lambda self, waves: [wav * 50 for wav in waves])
+    assert enhance(model, write(tmp_path / "x.wav"), "-o", tmp_path / "y.wav") == 0
+    assert "samples beyond full scale were clipped" in capsys.readouterr().err
 
 
 def test_names_with_anything_in_them(model, tmp_path, capsys):

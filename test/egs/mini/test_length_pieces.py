@@ -34,10 +34,25 @@ def model(tmp_path: Path) -> Path:
     return save_tiny(tmp_path / "tera_scratch_utterance_seed3", norm_site="projection,layer.1")
 
 
-def test_statistics_of_the_whole_are_used_in_every_piece(pairs: Path, model: Path) -> None:
+def joined_pairs(pairs: Path, **more) -> list[lengths.Joined]:
     files = [read_listing(pairs / kind) for kind in ("clean", "noisy")]
-    signals = lengths.join_utterances(*files, read_log(pairs / "log.txt"))
-    joined = next(s for s in signals if s.names[0] == "u0")
+    return lengths.join_utterances(*files, read_log(pairs / "log.txt"), **more)
+
+
+def test_utterances_of_one_condition_are_joined_and_cut(pairs: Path) -> None:
+    signals = joined_pairs(pairs, longest=2.5)
+    assert sorted(s.names for s in signals) == [["u0", "u1"], ["u2"], ["u3", "u4"], ["u5"]]
+    assert len(joined_pairs(pairs, utterances=2, longest=2.5)) == 1
+    joined = next(s for s in signals if s.names == ["u0", "u1"])
+    assert joined.edges == [0, 16000, 32000] and len(joined.noisy) == 32000
+    assert lengths.cut(joined, "0.5") == [0, 8000, 16000, 24000, 32000]
+    assert lengths.cut(joined, "0.6")[1:3] == [10560, 21440]
+    assert lengths.cut(joined, "joined") == [0, 32000]
+    assert lengths.cut(joined, "utterance") == joined.edges
+
+
+def test_statistics_of_the_whole_are_used_in_every_piece(pairs: Path, model: Path) -> None:
+    joined = next(s for s in joined_pairs(pairs) if s.names[0] == "u0")
     enhancer = Enhancer.from_pretrained(model)
     whole = enhancer.enhance([torch.from_numpy(joined.noisy)])[0].numpy()
     total = joined.edges[-1]
