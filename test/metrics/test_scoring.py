@@ -223,6 +223,19 @@ ROWS = [
 ]
 
 
+def test_summary_counts() -> None:
+    summary = summarize(ROWS, ["STOI", "SSNR"])
+    assert summary["utterances"] == 4
+    assert summary["failures"] == [
+        {"utt_id": "c", "reason": "STOI: too short"},
+        {"utt_id": "d", "reason": "no reference"},
+    ]
+    assert summary["cut_to_shorter"] == {"b": 5}
+    assert summary["metrics"]["STOI"]["mean"] == pytest.approx(0.6)
+    assert summary["metrics"]["SSNR"]["count"] == 3
+    assert "conditions" not in summary
+
+
 def test_by_condition() -> None:
     conditions = {"a": ("cafe", 10.0), "b": ("bus", 2.5), "c": ("cafe", 2.5)}
     found = summarize(ROWS, ["STOI", "SSNR"], conditions)["conditions"]
