@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from tiny_models import save_tiny
 
 from featnorm_se import Enhancer
+from featnorm_se.inference.long_signal import Signal, enhance_windows
 from featnorm_se.inference.windows import (
     FADE_SECONDS,
     GRID,
@@ -101,6 +102,24 @@ def test_windows_differ_by_less_than_the_models_own_noise(tmp_path, upstream, no
         windowed = enhancer(x, 16000, Windowing(13, 3, stats))
         assert (windowed != whole).any()
         assert decibels(windowed - whole, whole) < min(noise, -20), stats
+
+
+@pytest.mark.parametrize(
+    ("upstream", "sites"),
+    [("wavlm_tiny", "frontend,layer.1"), ("tera_tiny", "projection,last"), ("fbank", "auto")],
+)
+def test_given_statistics_act_as_the_models_own(tmp_path, upstream, sites):
+    """One window that is the whole file: what is collected and given must change nothing."""
+    folder = save_tiny(tmp_path / "exp", upstream, norm_site=sites)
+    enhancer = Enhancer.from_pretrained(folder)
+    signal = Signal.of(speechlike(3, channels=2) * np.float32([1, 0.02]))
+    plan = plan_windows(signal.samples, Windowing())
+    given, own = (
+        next(enhance_windows(enhancer, signal, plan, Windowing(stats=stats, batch=2)))
+        for stats in ("file", "window")
+    )
+    for channel in range(2):
+        assert decibels((given - own)[:, channel], own[:, channel]) < -75
 
 
 def test_statistics_of_a_file_count_every_frame_once(tmp_path):
