@@ -3,7 +3,6 @@
 import hashlib
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -23,7 +22,7 @@ class Server(ThreadingHTTPServer):
 
     Attributes:
         files: contents by path.
-        behave: delay (seconds), status, cut (so many bytes come over a connection), damage.
+        behave: status, cut (so many bytes come over a connection), damage.
         requests: method, path and range of each request.
     """
 
@@ -58,7 +57,6 @@ class Handler(BaseHTTPRequestHandler):
         behave, asked = self.server.behave, self.headers.get("Range")
         if not self.path.startswith("/api/"):  # the library's own questions
             self.server.requests.append((self.command, self.path, asked))
-        time.sleep(float(behave.get("delay", 0)))
         body = self.server.files.get(self.path)
         begin = int(asked.removeprefix("bytes=").split("-")[0]) if asked and body else 0
         status = 404 if body is None else 416 if begin >= len(body) else 206 if begin else 200

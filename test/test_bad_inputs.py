@@ -146,14 +146,17 @@ def command_line(line: str) -> tuple[str, list[str]]:
     return word, [*shlex.split(COMMANDS[word]), *options]
 
 
-def test_every_command_has_a_case_and_no_name_comes_twice() -> None:
-    assert len({name for name, *_ in CASES}) == len(CASES)
-    assert {line.split()[0] for _, line, *_ in CASES} == set(COMMANDS)
+INFO = (
+    "info",
+    "info = --upstream tera_tiny",
+    f"info = --upstream tera_tiny --upstream_ckpt {CKPT}",
+)
 
 
-@pytest.mark.parametrize("word", ["collect_stats", "enhance_set", "pack", "info", "report"])
-def test_the_same_command_on_good_files_ends_well(here: Path, word: str, capsys) -> None:
-    assert run(import_module(f"featnorm_se.bin.{word}").main, command_line(word)[1]) == 0
+@pytest.mark.parametrize("line", ["collect_stats", "enhance_set", "pack", "report", *INFO])
+def test_the_same_command_on_good_files_ends_well(here: Path, line: str, capsys) -> None:
+    word, arguments = command_line(line)
+    assert run(import_module(f"featnorm_se.bin.{word}").main, arguments) == 0
     assert "error" not in capsys.readouterr().err
 
 

@@ -52,13 +52,6 @@ def test_goes_on_after_a_cut_and_is_found_again(server, start) -> None:
     assert len(server.requests) == count
 
 
-def test_one_download_for_many_processes(server, start) -> None:
-    server.behave["delay"] = 0.3
-    paths = [told(process) for process in [start("someone/model", "model.bin") for _ in range(3)]]
-    assert len(set(paths)) == 1 and Path(paths[0]).read_bytes() == DATA
-    assert server.ranges == [None]
-
-
 def test_damage_is_found(server, start) -> None:
     server.behave["damage"] = True
     line = told(start("someone/model", "model.bin"))

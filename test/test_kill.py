@@ -1,7 +1,7 @@
 """A command that was killed goes on when it is given again, and ends as if nothing had been.
 
-Each command is struck as soon as its first output is there (stage 3: after its first epoch), by
-SIGKILL, which nothing can catch, and by SIGTERM, which batch systems send before they pre-empt.
+Each command is struck as soon as its first output is there, by SIGKILL, which nothing can catch,
+and by SIGTERM, which batch systems send before they pre-empt. test_resume.py strikes stage 3.
 """
 
 import csv
@@ -15,15 +15,10 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
-import torch
-import yaml
 from forked import fork_command
 from golden_numbers import run, write_pairs
-from tiny_models import training_config
 
 STATS = "--upstream tera_tiny --upstream_ckpt scratch --wav_scp {world}/train/spk1.scp"
-TRAIN = "--config {world}/train.yaml --train_dir {world}/train --valid_dir {world}/valid"
-TRAIN += " --upstream tera_tiny --upstream_ckpt scratch --norm utterance"
 # What is run, and what has to be there (a pattern) before it is struck.
 COMMANDS = {
     "prepare": (
@@ -31,7 +26,6 @@ COMMANDS = {
         "wav/**/[!.]*.*",
     ),
     "collect_stats": (f"{STATS} --kind clean --output {{out}}/clean.npz", ""),
-    "train": (f"{TRAIN} --clean_stats {{world}}/clean.npz --expdir {{out}}/exp", "exp/1epoch.pth"),
     "enhance_set": (
         "--model {world}/exp --wav_scp {world}/test/wav.scp --output {out}",
         "wav/*.wav",
@@ -45,14 +39,11 @@ COMMANDS = {
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory, tiny_experiment: Path) -> Path:
-    """Data directories, statistics, a training YAML and an experiment."""
+    """Data directories and an experiment."""
     folder = tmp_path_factory.mktemp("world")
     for name, count in (("train", 8), ("valid", 2), ("test", 8)):
         write_pairs(folder / name, count, 24000 if name == "test" else 8800, 0)
         write_pairs(folder / "wide" / name, 3 * count, 24000, 0, rate=48000)
-    run("collect_stats", *STATS.format(world=folder).split(), "--output", f"{folder}/clean.npz")
-    config = training_config() | {"max_epoch": 3, "chunk_length": 8000, "keep_nbest_models": 1}
-    (folder / "train.yaml").write_text(yaml.safe_dump(config))
     (folder / "exp").symlink_to(tiny_experiment)
     return folder
 
@@ -66,9 +57,6 @@ def result(word: str, out: Path) -> Any:
     if word == "collect_stats":
         with np.load(out / "clean.npz") as arrays:
             return {name: arrays[name].tolist() for name in arrays if name != "meta"}
-    if word == "train":
-        weights = torch.load(out / "exp" / "3epoch.pth", weights_only=True)
-        return {name: value.tolist() for name, value in weights.items()}
     if word == "score":
         with open(out / "scores.csv", newline="") as handle:
             return list(csv.DictReader(handle))

@@ -1,7 +1,6 @@
 """Two talkers: Libri2Mix's folders in; training, two files a recording and scores by talker out."""
 
 import json
-import zipfile
 from collections import Counter
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from golden_numbers import voice
 from tiny_models import save_tiny, training_config
 
 from featnorm_se import Enhancer
-from featnorm_se.bin import collect_stats, enhance, enhance_set, pack, prepare, report, score, train
+from featnorm_se.bin import collect_stats, enhance, enhance_set, prepare, report, score, train
 from featnorm_se.data.datadir import validate_data_dir
 from featnorm_se.data.decoding import walk_audio
 from featnorm_se.data.scp import read_scp
@@ -132,16 +131,6 @@ def test_two_talkers_from_the_folders_to_the_table(libri2mix, tmp_path, capsys, 
     np.testing.assert_allclose(parts[1], listed, atol=1e-4)
     with pytest.raises(FeatnormError, match="no place for --save_noise or two talkers"):
         enhance.main([mixture, "-o", "-", "--model", str(exp)])
-
-
-@pytest.mark.parametrize("talkers", [1, 2])
-def test_the_card_of_a_packed_model_says_what_comes_out(tmp_path, talkers):
-    save_tiny(tmp_path / "tiny", num_spk=talkers)
-    pack.main([str(tmp_path / "tiny"), str(tmp_path / "tiny.zip")])
-    with zipfile.ZipFile(tmp_path / "tiny.zip") as packed:
-        card = packed.read("README.md").decode()
-    assert ("noise reduction" in card) is (talkers == 1)
-    assert ("Two talkers, parted" in card and "enhanced_spk2.wav" in card) is (talkers == 2)
 
 
 @pytest.mark.parametrize("rate", [16000, 48000])

@@ -9,7 +9,6 @@ import yaml
 
 from featnorm_se.upstream import load_upstream, upstream_card
 
-FAMILIES = ("mockingjay", "tera", "wav2vec2", "hubert", "wavlm")
 STFT = {"n_fft": 512, "hop_length": 160, "win_length": 400}
 
 

@@ -226,16 +226,6 @@ def test_a_rename_that_fails_leaves_nothing_that_is_refused(model, tmp_path, mon
     assert enhance(*command, "--save_noise") == 0
 
 
-def test_bfloat16_is_near_or_warned_of(model, tmp_path, capsys):
-    source = write(tmp_path / "x.wav", 2.0)
-    assert enhance(model, source, "-o", tmp_path / "y.wav") == 0
-    assert enhance(model, source, "-o", tmp_path / "z.wav", "--precision", "bf16") == 0
-    y, z = (soundfile.read(tmp_path / name)[0] for name in ("y.wav", "z.wav"))
-    assert np.square(y - z).sum() < 1e-3 * np.square(y).sum()
-    warned = "no bfloat16" in capsys.readouterr().err
-    assert warned != bool((y != z).any())
-
-
 def test_without_a_model_the_shipped_one_is_used_and_named(model, tmp_path, capsys, monkeypatch):
     from featnorm_se.inference import model_file, pack
 

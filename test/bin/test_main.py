@@ -1,33 +1,10 @@
-"""The console command; what compare and score print, and their statuses."""
+"""What compare and score print, and their statuses."""
 
 from pathlib import Path
 
-import pytest
-import torch
 from golden_numbers import write_pairs
 
-from featnorm_se import __version__
 from featnorm_se.bin import compare, run, score
-from featnorm_se.bin.main import COMMANDS, main
-
-
-def test_help_names_every_command_and_there_is_a_version(capsys):
-    assert main(["--help"]) == 0
-    printed = capsys.readouterr().out
-    assert all(f"  {word} " in printed for word in COMMANDS)
-    assert main(["--version"]) == 0
-    assert capsys.readouterr().out == f"featnorm_se {__version__}\n"
-
-
-def test_a_full_gpu_is_one_line_and_another_fault_is_not(capsys):
-    def fail(argv):
-        raise torch.OutOfMemoryError("CUDA out of memory") if argv == ["full"] else RuntimeError
-
-    assert run(fail, ["full"]) == 1
-    assert "GPU is out of memory: take a smaller --batch or --window" in capsys.readouterr().err
-    with pytest.raises(RuntimeError):
-        run(fail, [])
-
 
 # ---- compare
 

@@ -424,15 +424,6 @@ def test_one_talkers_pairs_have_the_fingerprint_that_they_had(tmp_path: Path) ->
     assert _fingerprint(CorpusSet(pairs, Path("/none/log"), "test")) == want
 
 
-def test_other_recordings_in_the_same_place_are_told(root: Path, capsys) -> None:
-    assert prepare(root) == 0
-    assert "held other recordings" not in capsys.readouterr().err
-    write(root / "noisy_testset_wav" / "p232_001.wav", 0.2 * np.sin(np.arange(3200)))
-    write(root / "clean_testset_wav" / "p232_001.wav", 0.2 * np.sin(np.arange(3200)))
-    assert prepare(root) == 0
-    assert "held other recordings, which these replace" in capsys.readouterr().err
-
-
 def wide(corpus: Path, level: float) -> list[str]:
     """A corpus in folders, of 48 kHz and of the same names and times whatever its level."""
     for name in ("train", "valid", "test"):

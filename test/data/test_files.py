@@ -7,7 +7,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -92,18 +91,6 @@ def test_a_killed_writer_holds_nothing(tmp_path: Path) -> None:
         pass
 
 
-def test_who_waits_for_another_run_says_so(tmp_path: Path, capsys) -> None:
-    def wait() -> None:
-        with locked(tmp_path / "deep" / "out", wait=True, named=tmp_path):
-            print("done", file=sys.stderr)
-
-    with ThreadPoolExecutor(1) as pool, locked(tmp_path / "deep" / "out"):
-        pool.submit(wait)
-        seen = wait_for(lambda: capsys.readouterr().err.splitlines(), 1)
-    assert seen == [f"waiting for another run that writes {tmp_path}"]
-    assert capsys.readouterr().err == "done\n"
-
-
 def test_parallel_map_keeps_order_and_tells_the_first_error(capsys) -> None:
     assert parallel_map(abs, list(range(-50, 0)), 2, "abs") == list(range(50, 0, -1))
     assert "50/50" in capsys.readouterr().err
@@ -183,50 +170,6 @@ def test_done_is_what_the_same_files_were_made_into(tmp_path: Path, name: str) -
     assert stamp([f"{source}:12"]) != before
     output.unlink()
     assert not is_done(output, {"option": 1})
-
-
-@pytest.mark.parametrize(
-    ("users", "limit", "processes", "threads"),
-    [(None, "", 1, "8"), (None, "", 3, "2"), (None, "", 99, "1"), (None, "4", 2, "2")]
-    + [("6", "", 4, "6"), (None, "odd", 8, "1")],
-)
-def test_cores_are_shared_and_a_users_number_wins(monkeypatch, users, limit, processes, threads):
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)))
-    monkeypatch.setenv("OMP_THREAD_LIMIT", limit)
-    monkeypatch.setenv("OMP_NUM_THREADS", users or "")
-    if users is None:
-        monkeypatch.delenv("OMP_NUM_THREADS")
-    parallel.set_threads(processes)
-    assert os.environ["OMP_NUM_THREADS"] == threads
-
-
-# What a worker process is: its number, and the threads that torch will have in it.
-PROGRAM = """
-import os
-from featnorm_se.data.parallel import parallel_map, set_threads
-def who(_):
-    return os.getpid(), int(os.environ["OMP_NUM_THREADS"]), os.environ["OMP_WAIT_POLICY"]
-def main(_):
-    found = parallel_map(who, range(8), 8, "test")
-    print(len({pid for pid, *_ in found}), *{row[1:] for row in found})
-if __name__ == "__main__":
-    from featnorm_se.bin import run
-    raise SystemExit(run(main))
-"""
-
-
-@pytest.mark.parametrize(("users", "threads"), [(None, 1), ("2", 2)])
-def test_workers_are_no_more_than_cores_and_wait_asleep(tmp_path, users, threads):
-    script = tmp_path / "program.py"
-    script.write_text(PROGRAM)
-    environment = {k: v for k, v in os.environ.items() if not k.startswith(("OMP_", "MKL_"))}
-    environment |= {"OMP_NUM_THREADS": users} if users else {}
-    done = subprocess.run(
-        [sys.executable, str(script)], capture_output=True, text=True, env=environment, check=True
-    )
-    workers, *rest = done.stdout.split(maxsplit=1)
-    assert 1 <= int(workers) <= parallel.count_cores()
-    assert rest == [f"({threads}, 'PASSIVE')\n"]
 
 
 # ---- headers that say less or more than there is: a pipe, a byte too many, a cut

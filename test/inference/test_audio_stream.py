@@ -132,18 +132,6 @@ def test_bad_files_are_named_and_leave_nothing(enhancer, tmp_path, name, message
     assert not list((tmp_path / "out").glob("*"))
 
 
-def test_a_full_disk_is_named_and_leaves_nothing(enhancer, tmp_path, monkeypatch):
-    source = write(tmp_path / "x.wav")
-
-    def full(self, data):
-        raise soundfile.LibsndfileError(2)
-
-    monkeypatch.setattr(soundfile.SoundFile, "write", full)
-    with pytest.raises(FeatnormError, match="disk full"):
-        enhance_file(enhancer, Job(source, tmp_path / "y.wav"))
-    assert [path.name for path in tmp_path.iterdir()] == ["x.wav"]
-
-
 @pytest.mark.parametrize("ending", ["wav", "flac", "ogg", "opus", "mp3"])
 def test_a_disk_that_is_full_at_the_close_leaves_nothing(tmp_path, ending):
     source, target = AudioInput(write(tmp_path / "x.wav")), tmp_path / "out" / f"y.{ending}"

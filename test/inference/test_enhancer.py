@@ -1,6 +1,5 @@
 """Enhancer: strict loading, an attenuation limit; the model inside the package."""
 
-import re
 import shutil
 from pathlib import Path
 
@@ -11,7 +10,7 @@ import torch
 from featnorm_se import Enhancer
 from featnorm_se.data.audio import read_audio, resample_blocks
 from featnorm_se.errors import FeatnormError
-from featnorm_se.inference.model_file import SHIPPED, read_member
+from featnorm_se.inference.model_file import SHIPPED
 from featnorm_se.metrics import score_pair
 
 
@@ -63,18 +62,6 @@ def test_a_rate_may_be_a_float_and_samples_no_integers(tiny_experiment, kind):
 
 PAIRS = Path(__file__).parents[3] / "shared" / "data" / "voicebank_demand_p257_16k"
 shipped = pytest.mark.skipif(not SHIPPED.is_file(), reason="no model is shipped yet")
-
-
-@shipped
-def test_the_shipped_model_is_small_and_has_its_papers():
-    assert SHIPPED.stat().st_size < 15e6
-    card = read_member(SHIPPED, "README.md").decode()
-    for wanted in ("pretrain.py", "run.sh", "LibriSpeech", "CC BY 4.0"):
-        assert wanted in card, f"its card says nothing of {wanted}"
-    assert "| PESQ_WB |" in card, "its card has no scores"
-    assert "\nlicense: " in card and "not stated" not in card
-    assert "TODO" not in card and "/home/" not in card
-    assert not re.search(r"(?<![\w./])/\w", card), "its card names a path of some machine"
 
 
 @shipped

@@ -53,21 +53,6 @@ def test_packing_twice_gives_the_same_bytes(tiny_experiment, packed, tmp_path):
     assert (tmp_path / "again.zip").read_bytes() == packed.read_bytes()
 
 
-def test_stock_espnet_takes_the_packed_configuration(packed, tmp_path):
-    from featnorm_se.training.task import register
-
-    register()  # before the import: ESPnet's takes 20 s where typeguard looks at it
-    from espnet2.bin.enh_inference import SeparateSpeech
-
-    with zipfile.ZipFile(packed) as archive:
-        archive.extractall(tmp_path)
-    stock = SeparateSpeech(train_config=str(tmp_path / "config.yaml"))
-    assert stock.enh_model.separator.norm == "utterance"
-    x = noise(0.5)  # and unpacked it is a folder like any other
-    ours = Enhancer.from_pretrained(tmp_path)(x)
-    np.testing.assert_array_equal(ours, Enhancer.from_pretrained(packed)(x))
-
-
 def test_paths_of_the_machine_are_left_out_and_scores_are_in(tmp_path, capsys):
     folder = save_tiny(tmp_path / "exp" / "mine")
     config = yaml.safe_load((folder / "config.yaml").read_text())
@@ -83,10 +68,14 @@ def test_paths_of_the_machine_are_left_out_and_scores_are_in(tmp_path, capsys):
         scores.mkdir(parents=True)
         summary = {"inf": "/home/me/x", "utterances": 8, "metrics": {"PESQ_WB": {"mean": mean}}}
         (scores / "summary.json").write_text(json.dumps(summary))
-    pack(folder, tmp_path / "model.zip")
+    (tmp_path / "notes.md").write_text("## How it was made\n\n    ./run.sh --stage 3\n")
+    options = ["--notes", str(tmp_path / "notes.md"), "--licence", "cc-by-sa-4.0", "--half"]
+    assert main(["pack", str(folder), str(tmp_path / "model.zip"), *options]) == 0
     names = ("config.yaml", "results.json", "README.md")
     *texts, card = (read_member(tmp_path / "model.zip", name).decode() for name in names)
     assert "/home/me" not in "".join([*texts, card])
+    assert "\nlicense: cc-by-sa-4.0\n" in card.split("---")[1] and "rounded to float16" in card
+    assert "\n## How it was made\n\n    ./run.sh --stage 3\n\n## Scores" in card
     assert "| PESQ_WB | 1.970 | 2.500 |" in card
     assert "train: 7 pairs, 0.5 hours" in card
     assert "trained further from default.zip, sha256:4eca: what that model was trained on" in card
@@ -98,20 +87,6 @@ def test_paths_of_the_machine_are_left_out_and_scores_are_in(tmp_path, capsys):
     pack(folder, tmp_path / "model.zip")
     assert "2.500" not in read_member(tmp_path / "model.zip", "README.md").decode()
     assert "scores_test is of other weights" in capsys.readouterr().err
-
-
-def test_notes_and_licence_go_into_the_card(tmp_path, capsys):
-    folder, notes = save_tiny(tmp_path / "exp"), tmp_path / "notes.md"
-    notes.write_text("## How it was made\n\n    ./run.sh --stage 3\n", encoding="utf-8")
-    output = tmp_path / "m.zip"
-    options = ["--half", "--notes", str(notes), "--licence", "cc-by-sa-4.0"]
-    assert main(["pack", str(folder), str(output), *options]) == 0
-    assert "model.safetensors" in capsys.readouterr().out
-    with zipfile.ZipFile(output) as archive:
-        card = archive.read("README.md").decode()
-    assert "\nlicense: cc-by-sa-4.0\n" in card.split("---")[1]
-    assert "\n## How it was made\n\n    ./run.sh --stage 3\n\n## Scores" in card
-    assert "- these weights: cc-by-sa-4.0" in card and "rounded to float16" in card
 
 
 def test_halved_weights_come_back_as_float32_and_near(tmp_path):

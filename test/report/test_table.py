@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tables
-from gather import Line, gather
+from gather import gather
 from made_experiments import run_record, write_scores
 from rows import Setting, arguments, plan_runs, read_rows
 from table_text import cells, to_csv, to_latex, to_markdown
@@ -22,7 +22,7 @@ from tables import main
 from featnorm_se.bin import run
 from featnorm_se.errors import FeatnormError
 from featnorm_se.report import paired
-from featnorm_se.report.estimate import Estimate, one_more
+from featnorm_se.report.estimate import one_more
 from featnorm_se.report.experiments import drift_file, read_scores
 from featnorm_se.report.paired import compare, contrast, crossed_interval
 
@@ -182,21 +182,6 @@ def test_cells_that_were_not_run_stay_empty(rows_file, exp) -> None:
     assert body[1][6].replace("±", "$\\pm$") in latex and "PESQ\\_WB" in latex
 
 
-def test_differences_have_a_sign_and_a_decimal_more_and_zero_has_none(rows_file) -> None:
-    row = read_rows(rows_file, SETTING)[2]
-    deltas = {
-        "delta_PESQ_WB": Estimate(-0.0123, -0.02, 0.00001),
-        "delta_STOI": Estimate(-0.00001, 0.1, 0.2),
-    }
-    heading, row_of = cells([Line(row, 1, values=deltas)])
-    assert row_of[heading.index("Δ PESQ_WB")] == "-0.0123 [-0.0200, 0.0000]"
-    assert row_of[heading.index("Δ STOI")] == "0.0000 [+0.1000, +0.2000]"
-    assert "$-$0.0123 [$-$0.0200, 0.0000]" in to_latex([Line(row, 1, values=deltas)], "T")
-    two = cells([Line(row, 1, values={"delta_STOI": Estimate(0.3)})])[1]  # utterances: no interval
-    assert two[heading.index("Δ STOI")] == "+0.3000"
-    assert row_of[heading.index("site")] == "projection"  # where auto is for this upstream
-
-
 def test_drift_is_read_when_every_run_has_it(rows_file, exp) -> None:
     for seed in (0, 1):
         path = drift_file(exp / f"tera_scratch_utterance_auto_tiny_seed{seed}")
@@ -261,16 +246,6 @@ def test_an_interval_over_seeds_and_utterances_covers_the_truth(monkeypatch) -> 
     assert 0.90 <= hits / 120 <= 0.995
 
 
-def test_seeds_that_differ_widen_the_interval_and_equal_ones_do_not() -> None:
-    values = simulate(np.random.default_rng(4), 5, 0.1)
-    low, high = crossed_interval(values)
-    over_utterances = crossed_interval(values.mean(axis=0, keepdims=True))
-    assert high - low > 1.5 * (over_utterances[1] - over_utterances[0])
-    same = np.repeat(values[:1], 5, axis=0)
-    assert crossed_interval(same) == pytest.approx(crossed_interval(values[:1]), abs=1e-12)
-    assert (low, high) == crossed_interval(values)
-
-
 def test_a_contrast_is_paired_by_seed_and_utterance() -> None:
     def table(**values):
         return {name: {"STOI": value} for name, value in values.items()}
@@ -317,10 +292,3 @@ def test_a_plan_is_printed_and_its_runs_become_run_sh(rows: Path, tmp_path: Path
     assert "<--norm><utterance>" in line and "<--upstream_ckpt><scratch>" in line
     assert "<--tag><tera_tiny_scratch_utterance_auto_train_seed3>" in line
     assert "row 4 of 4: tera_tiny_scratch" in (tmp_path / "progress").read_text()
-
-
-def test_the_three_files_are_written_when_nothing_was_run(rows: Path, capsys) -> None:
-    output = rows.parent / "out"
-    assert run(main, options(rows, "--output", str(output))) == 0
-    assert sorted(p.name for p in output.iterdir()) == ["some.csv", "some.md", "some.tex"]
-    assert "| none | tera_tiny | scratch | none |" in capsys.readouterr().out

@@ -1,4 +1,4 @@
-"""The set-up: its pins, its scripts, and what it says when something is missing. No network."""
+"""The set-up: its pins, its scripts, and what they refuse. No network."""
 
 import os
 import re
@@ -25,7 +25,7 @@ def copy_tools(target: Path) -> Path:
     """Copy the parts of the set-up that git has to ``target/tools``."""
     tools = target / "tools"
     tools.mkdir()
-    for name in ("Makefile", "requirements.txt", "requirements-py311.txt"):
+    for name in ("requirements.txt", "requirements-py311.txt"):
         shutil.copy2(TOOLS / name, tools)
     shutil.copytree(TOOLS / "installers", tools / "installers")
     (target / "setup.py").touch()
@@ -58,56 +58,6 @@ def test_every_requirement_is_an_exact_pin_and_ours_are_explained(pins: str) -> 
     assert {name for name in ours if name not in names} <= optional
 
 
-# ---- the Makefile: stamps
-
-
-def test_make_runs_what_is_left_to_do_in_order(tmp_path: Path) -> None:
-    tools = copy_tools(tmp_path)
-    python = tmp_path / "env" / "bin" / "python"  # make asks it for nothing but its prefix
-    python.parent.mkdir(parents=True)
-    python.write_text(f"#!/bin/sh\necho {tmp_path / 'env'}\n", encoding="utf-8")
-    python.chmod(0o755)
-    log = tmp_path / "log"
-    for step in (tools / "installers").glob("*.sh"):
-        step.write_text(
-            f'#!/bin/bash\necho "${{STEP:-}} ${{STAMP:-}}" >>"{log}"\n'
-            '[[ -z ${STAMP:-} ]] || { mkdir -p "$(dirname "$STAMP")"; touch "$STAMP"; }\n',
-            encoding="utf-8",
-        )
-
-    def make() -> list[list[str]]:
-        log.write_text("", encoding="utf-8")
-        done = run("make", f"PYTHON={python}", cwd=tools)
-        assert done.returncode == 0 and "Set-up is complete" in done.stdout, done.stdout
-        return [line.split() for line in log.read_text().splitlines() if "/4" in line]
-
-    first = make()
-    assert [step for step, _ in first] == ["1/4", "2/4", "3/4"]
-    assert make() == []
-    for _, stamp in first[1:]:  # as if it had been cut after the first step
-        (tools / stamp).unlink()
-    assert make() == first[1:]
-
-
-def test_a_blank_in_the_path_of_the_checkout_does_no_harm(tmp_path: Path) -> None:
-    folder = tmp_path / "a b" / "c"
-    folder.mkdir(parents=True)
-    tools = copy_tools(folder)
-    (tools / "check_install.py").touch()
-    done = '#!/bin/bash\nmkdir -p "$(dirname "$STAMP")" && touch "$STAMP"\n'
-    for step in (tools / "installers").glob("*.sh"):
-        step.write_text(done if step.name != "write_activate.sh" else "#!/bin/bash\n", "utf-8")
-    python_saying(tools / "python", "exit 0")
-    (tools / "venv" / "bin").mkdir(parents=True)
-    (tools / "python").rename(tools / "venv" / "bin" / "python")
-    for _ in range(2):
-        made = run("make", "PYTHON=", cwd=tools)
-        assert made.returncode == 0 and "complete" in made.stdout, made.stdout
-        assert "recipe for target" not in made.stdout and "Circular" not in made.stdout
-    assert len(list((tools / "venv").glob(".featnorm_se/*/*.done"))) == 3
-    assert sorted(path.name for path in tmp_path.rglob("*") if path.name == "a") == []
-
-
 # ---- what is refused, each in one line
 
 
@@ -134,19 +84,6 @@ def test_what_is_refused(tmp_path: Path, body: str, name: str, said: str) -> Non
     done = run(tools / "installers" / name, STEP="1/4", OWN_ENV="0", **places)
     assert done.returncode != 0 and said in done.stdout
     assert not (tools / "a.done").exists() and not (tools / "utils").exists()
-
-
-def test_set_up_looks_for_another_python_before_it_gives_up(tmp_path: Path) -> None:
-    tools = copy_tools(tmp_path)
-    python_saying(tmp_path / "bin" / "python3", "[[ $2 == *platform* ]] && echo 3.14.0; exit 1")
-    makes = '[[ $2 == venv ]] && mkdir -p "$3/bin" && ln -s /bin/true "$3/bin/python"; exit 0'
-    python_saying(tmp_path / "bin" / "python3.12", makes)
-    for number in ("3.13", "3.11"):
-        python_saying(tmp_path / "bin" / f"python{number}", "exit 1")
-    places = {"PY": str(tools / "venv/bin/python"), "STAMP": str(tools / "a.done")}
-    path = f"{tmp_path / 'bin'}:/usr/bin:/bin"
-    done = run(tools / "installers/make_environment.sh", OWN_ENV="1", PATH=path, **places)
-    assert done.returncode == 0 and (tools / "venv" / "bin").is_dir(), done.stdout
 
 
 PIP = """
@@ -183,50 +120,6 @@ def test_packages_by_the_python_at_hand(tmp_path, version, own, wanted):
     assert calls.count(" install ") == (2 if version == "3.11" else 1)
     left = {path.name for path in (tmp_path / "site").iterdir()}
     assert ("cut-2.0.dist-info" in left) == (own == "0") and "whole-1.0.dist-info" in left
-
-
-# ---- the mend
-
-
-FAKE_TORCHAUDIO = """
-from pathlib import Path
-if Path(__file__).with_name("lib").joinpath("_torchaudio.abi3.so").exists():
-    raise {error}("Could not load this library")
-"""
-
-
-@pytest.mark.parametrize("error, works", [("OSError", True), ("ValueError", False)])
-def test_mend_torchaudio_moves_one_file_only_for_a_load_error(tmp_path, error, works):
-    lib = tmp_path / "torchaudio" / "lib"
-    lib.mkdir(parents=True)
-    lib.parent.joinpath("__init__.py").write_text(FAKE_TORCHAUDIO.format(error=error), "utf-8")
-    lib.joinpath("_torchaudio.abi3.so").touch()
-    done = run(
-        sys.executable, TOOLS / "installers" / "mend_torchaudio.py", PYTHONPATH=str(tmp_path)
-    )
-    assert (done.returncode == 0) == works, done.stdout
-    assert lib.joinpath("_torchaudio.abi3.so.off").exists() == works
-    assert ("moved aside" in done.stdout) == works
-
-
-# ---- check_install.py
-
-
-def test_check_tells_what_is_missing_and_its_mend(tmp_path: Path) -> None:
-    script = (sys.executable, TOOLS / "check_install.py")
-    done = run(*script, "python", "numpy", "soundfile", "pystoi")
-    assert done.returncode == 0, done.stdout
-    assert [line.split()[0] for line in done.stdout.splitlines()] == ["ok"] * 4
-    (tmp_path / "pesq.py").write_text("raise ImportError('no pesq today')\n", encoding="utf-8")
-    info = tmp_path / "s3prl-0.4.18.dist-info"
-    info.mkdir()
-    info.joinpath("METADATA").write_text("Name: s3prl\nVersion: 0.4.18\n", encoding="utf-8")
-    done = run(*script, "pesq", "s3prl", "numpy", PYTHONPATH=str(tmp_path))
-    assert done.returncode == 1
-    assert "FAIL  pesq" in done.stdout and "no pesq today" in done.stdout
-    assert re.search(r"mend: .*python3-dev", done.stdout)
-    assert "beside espnet-s3prl" in done.stdout and "pip uninstall s3prl" in done.stdout
-    assert re.search(r"^ok +numpy", done.stdout, re.MULTILINE), "one failure stops no other check"
 
 
 # ---- the package as others install it

@@ -132,22 +132,6 @@ def test_the_older_layout_of_mel_files(states, tmp_path):
     assert load("mockingjay", tmp_path / "old.ckpt").num_layers == 3
 
 
-@pytest.mark.parametrize("layout", ["cfg", "args"])
-@pytest.mark.parametrize("family", ["hubert", "wav2vec2"])
-def test_fairseqs_own_layouts(states, tmp_path, family, layout):
-    held = states(family)
-    task, model, weights = held["task_cfg"], held["model_cfg"], held["model_weight"]
-    fairseq = (
-        {"cfg": {"task": task, "model": model, "common": {"seed": 1}}}
-        if layout == "cfg"
-        else {"cfg": None, "args": argparse.Namespace(arch="x", **{**task, **model})}
-    )
-    torch.save({**fairseq, "model": weights, "optimizer_history": []}, tmp_path / "fairseq.pt")
-    torch.save(held, tmp_path / "s3prl.pt")
-    ours, theirs = load(family, tmp_path / "fairseq.pt"), load(family, tmp_path / "s3prl.pt")
-    assert torch.equal(ours(*batch(noise(8000)))[0], theirs(*batch(noise(8000)))[0])
-
-
 WEIGHTS = {"wavlm": "model", "hubert": "model_weight", "tera": "Transformer"}
 
 
@@ -217,19 +201,24 @@ def test_torchs_newer_names_of_weight_norm(states, tmp_path, make_checkpoint, fa
 HEADS = ("mask_emb", "quantizer", "project_q", "final_proj", "label_embs_concat")
 
 
-@pytest.mark.parametrize("layout", ["s3prl", "fairseq"])
+@pytest.mark.parametrize("heads", [True, False])
+@pytest.mark.parametrize("layout", ["s3prl", "cfg", "args"])
 @pytest.mark.parametrize("family", ["hubert", "wav2vec2"])
-def test_heads_of_pre_training_may_be_missing(states, tmp_path, make_checkpoint, family, layout):
+def test_fairseqs_own_layouts_and_heads_of_pre_training_that_are_missing(
+    states, tmp_path, make_checkpoint, family, layout, heads
+):
     held = states(family)
-    weights = held.pop("model_weight")
-    weights = {k: v for k, v in weights.items() if not k.startswith(HEADS)}
-    if layout == "s3prl":
-        torch.save({**held, "model_weight": weights}, tmp_path / "bare.pt")
-    else:
-        cfg = {"task": held["task_cfg"], "model": held["model_cfg"]}
-        torch.save({"cfg": cfg, "model": weights}, tmp_path / "bare.pt")
+    task, model, weights = held["task_cfg"], held["model_cfg"], held["model_weight"]
+    weights = {k: v for k, v in weights.items() if heads or not k.startswith(HEADS)}
+    layouts = {
+        "s3prl": {**held, "model_weight": weights},
+        "cfg": {"cfg": {"task": task, "model": model, "common": {"seed": 1}}, "model": weights},
+        "args": {"cfg": None, "args": argparse.Namespace(arch="x", **{**task, **model})},
+    }
+    layouts["args"]["model"] = weights
+    torch.save({**layouts[layout], "optimizer_history": []}, tmp_path / "other.pt")
     assert torch.equal(
-        features(load(family, tmp_path / "bare.pt")),
+        features(load(family, tmp_path / "other.pt")),
         features(load(family, make_checkpoint(family))),
     )
 

@@ -14,7 +14,7 @@ from bad_inputs_world import Payload
 from signals import batch, noise
 
 from featnorm_se.errors import FeatnormError
-from featnorm_se.upstream import huggingface, load_upstream, loading
+from featnorm_se.upstream import huggingface, load_upstream
 
 FOLDERS = Path(__file__).parent / "huggingface"
 NAMES = sorted(folder.parent.name for folder in FOLDERS.glob("*/config.json"))
@@ -179,17 +179,3 @@ def test_a_card_names_a_file_of_the_hub_and_its_digest(hub, make_checkpoint, tmp
     with pytest.raises(FeatnormError, match=r"wavlm\.pt has SHA-256 .*, not the card's abab"):
         load_upstream("mine", conf_dir=tmp_path)
     assert load_upstream("mine", tmp_path / "wavlm_tiny.pt", conf_dir=tmp_path).num_layers == 3
-
-
-def test_what_s3prl_has_fetched_goes_before_the_hub(hub, make_checkpoint, monkeypatch, tmp_path):
-    import s3prl.util.download as theirs
-
-    monkeypatch.setattr(theirs, "_download_dir", tmp_path / ".cache" / "s3prl" / "download")
-    url = "https://www.dropbox.com/s/x/states.ckpt?dl=1"
-    place = loading.cache_path(url)
-    assert str(place) == theirs._urls_to_filepaths(url, download=False)
-    with pytest.raises(FeatnormError, match=r"not fetched: wget -O FILE 'https://www\.dropbox"):
-        load_upstream("tera_tiny", url)
-    place.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copy(make_checkpoint("tera"), place)
-    assert load_upstream("tera_tiny", url).num_layers == 3 and hub.requests == []

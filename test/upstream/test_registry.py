@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pytest
 
-from featnorm_se.bin import info, run
 from featnorm_se.upstream import load_upstream, upstream_card, upstream_names
 
 CONF = Path(load_upstream.__code__.co_filename).parent / "conf"
@@ -58,28 +57,3 @@ def test_a_recipes_card_goes_first(tmp_path):
     assert load_upstream("own", "scratch", conf_dir=tmp_path).name == "own"
     assert load_upstream("wavlm_tiny", "scratch", conf_dir=tmp_path).num_layers == 3
     assert "own" in upstream_names(tmp_path)
-
-
-def shown_by_info(capsys, *words):
-    assert run(info.main, list(words)) == 0
-    lines = [line.split(None, 1) for line in capsys.readouterr().out.splitlines()]
-    return dict(line for line in lines if len(line) == 2)
-
-
-def test_info(capsys, make_checkpoint):
-    words = ["--upstream", "wavlm_tiny", "--upstream_ckpt", "scratch"]
-    shown = shown_by_info(capsys, *words, "--seed", "4")
-    upstream = load_upstream("wavlm_tiny", "scratch", seed=4)
-    assert shown["parameters"] == f"{sum(p.numel() for p in upstream.parameters()):,}"
-    assert shown["hop"].startswith("320 ") and shown["weights"] == "scratch:4"
-    assert shown["source"] == "none (random weights)" and "Apache" in shown["licence"]
-    assert {site: shown[site] for site in upstream.sites} == {
-        site: str(width) for site, width in upstream.sites.items()
-    }
-    shown, card = shown_by_info(capsys, "--upstream", "tera"), upstream_card("tera")
-    assert shown["weights"] == "not read, see --upstream_ckpt"
-    assert (shown["source"], shown["licence"]) == (card["source"], card["licence"])
-    assert shown["parameters"] == f"{card['parameters']:,}" and shown["layer.3"] == "768"
-    path = str(make_checkpoint("wavlm"))  # the file that is used is named, not the card's
-    shown = shown_by_info(capsys, "--upstream", "wavlm_tiny", "--upstream_ckpt", path)
-    assert shown["source"] == path and "Apache" not in shown["licence"]

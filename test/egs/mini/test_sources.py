@@ -7,7 +7,7 @@ import pytest
 import soundfile
 from corpus.mix import active_level, mix_at_snr, rms
 from corpus.plan import make_pairs, split_noises, split_speakers
-from corpus.sources import Clip, by_speaker, cut_clips, read_clip, speaker_of
+from corpus.sources import Clip, by_speaker, read_clip
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -15,27 +15,6 @@ from featnorm_se.data.corpus import find_pairs, read_log
 from featnorm_se.errors import FeatnormError
 
 ROOT = Path("/root_folder")
-
-
-@pytest.mark.parametrize(
-    ("place", "speaker"),
-    [("train/103-1240-0003.flac", "103"), ("wav48/p226/p226_001.wav", "p226"), ("a/b.wav", "a")],
-)
-def test_speaker_from_place_and_name(place: str, speaker: str) -> None:
-    assert speaker_of(ROOT / place, ROOT) == speaker
-
-
-@pytest.mark.parametrize("seconds", [1.0, 10.01, 35.3])
-def test_pieces_use_the_whole_file_once(tmp_path: Path, seconds: float) -> None:
-    path = tmp_path / "long.wav"
-    frames = round(seconds * 8000)
-    samples = np.linspace(-0.5, 0.5, frames)
-    soundfile.write(path, samples, 8000)
-    clips = cut_clips(path, 1.0, 10.0)
-    assert max(clip.seconds for clip in clips) <= 10.001
-    joined = np.concatenate([read_clip(clip, 8000) for clip in clips])
-    assert len(joined) == frames and np.abs(joined - samples).max() < 1e-4
-    assert cut_clips(path, seconds + 0.1, 10.0) == []
 
 
 def test_reading_takes_the_loudest_channel_at_the_rate_wanted(tmp_path: Path) -> None:
