@@ -79,16 +79,8 @@ def score_set(
     if conditions == {}:
         raise FeatnormError(f"{utt2cond} names no utterance: <utt> <noise> <snr> a line is wanted")
     table, summary_file = Path(output) / "scores.csv", Path(output) / "summary.json"
-    lists = [*refs, *infs, *mixes]
-    files = {
-        "lists": _hash([*lists, conditions]),
-        "files": stamp([file for listing in lists for file in listing.values()]),
-        "enhanced_with": enhanced_by([file for listing in infs for file in listing.values()]),
-    }
-    earlier = read_record(summary_file).get("metrics", names)
-    if is_done(summary_file, {**files, **_asked(earlier)}):
-        names = resolve([*names, *earlier])
-    request = {**files, **_asked(names)}
+    request = _make_request((refs, infs, mixes), conditions, names, summary_file)
+    names = request["metrics"]
     if table.is_file() and is_done(summary_file, {**request, "complete": True}):
         return dict(read_json(summary_file))
     rows = _score_all((refs, infs, mixes), Path(output), names, nj)
@@ -102,9 +94,22 @@ def score_set(
     return summary
 
 
-def _asked(metrics: Sequence[str]) -> dict[str, Any]:
-    versions = {"featnorm_se": __version__, **package_versions(metrics)}
-    return {"metrics": metrics, "versions": versions}
+def _make_request(
+    sides: Sequence[Sequence[Listing]], conditions: object, names: Sequence[str], summary: Path
+) -> dict[str, Any]:
+    """Return what scores are of; what an earlier summary of the same has is asked for too."""
+    files = {
+        "lists": _hash([sides, conditions]),
+        "files": stamp([file for side in sides for each in side for file in each.values()]),
+        "enhanced_with": enhanced_by([file for each in sides[1] for file in each.values()]),
+    }
+
+    def ask(metrics: Sequence[str]) -> dict[str, Any]:
+        versions = {"featnorm_se": __version__, **package_versions(metrics)}
+        return {**files, "metrics": metrics, "versions": versions}
+
+    earlier = read_record(summary).get("metrics", names)
+    return ask(resolve([*names, *earlier]) if is_done(summary, ask(earlier)) else names)
 
 
 def _list_both(

@@ -45,8 +45,7 @@ def scale(experiments: Sequence[Experiment], testset: str) -> str:
     counts = sorted({summary["utterances"] for summary in summaries if "utterances" in summary})
     metrics = shown_metrics(experiments, testset)
     units = ", ".join(f"{name} ({METRICS[name].unit})" for name in metrics)
-    over = " or ".join(str(count) for count in counts)
-    told = f"Means over {over} utterances: {units}. Higher is better."
+    told = f"Means over {' or '.join(map(str, counts))} utterances: {units}. Higher is better."
     # It gives less than the corrected one (M. Torcoli et al., arXiv 2505.19760).
     pesq = " PESQ, in CSIG, CBAK and COVL too, is P.862 without Corrigendum 2 (package pesq)."
     told += pesq * any(METRICS[name].package == "pesq" for name in metrics)

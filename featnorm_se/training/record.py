@@ -144,18 +144,16 @@ def _settings(config: Mapping[str, Any]) -> Any:
 
 def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
     """Return both values of each setting that differs, by ``a.b.c``, in order."""
-    old, new = flatten(_settings(before)), flatten(_settings(now))
+    old, new = flat(_settings(before)), flat(_settings(now))
     pairs = {key: (old.get(key, "unset"), new.get(key, "unset")) for key in sorted(old | new)}
     return {key: pair for key, pair in pairs.items() if pair[0] != pair[1]}
 
 
-def flatten(settings: Mapping[str, Any], above: str = "") -> dict[str, Any]:
+def flat(settings: Mapping[str, Any], above: str = "") -> dict[str, Any]:
     """Return the values of nested settings by ``a.b.c``; ``above`` goes before each name."""
     found: dict[str, Any] = {}
     for key, value in settings.items():
-        found |= (
-            flatten(value, f"{above}{key}.") if isinstance(value, dict) else {above + key: value}
-        )
+        found |= flat(value, f"{above}{key}.") if isinstance(value, dict) else {above + key: value}
     return found
 
 

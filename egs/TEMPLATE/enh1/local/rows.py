@@ -17,7 +17,7 @@ from featnorm_se.files import read_json
 from featnorm_se.names import check_norm, resolve_sites, site_names
 from featnorm_se.report.experiments import NOISY, SCORES_PREFIX, drift_file
 from featnorm_se.training.experiment import read_training_config
-from featnorm_se.training.record import flatten
+from featnorm_se.training.record import flat
 from featnorm_se.upstream import upstream_card
 
 _KEYS = {"upstream", "weights", "norm", "norm_site", "baseline", "config"}
@@ -197,8 +197,8 @@ def _warn_of_others(folder: Path, made: dict[str, Any], row: Row, given: Sequenc
     weights = made.get("upstream_ckpt") or ""
     pairs = {"--set": (was, now), "--upstream_ckpt": (weights, row.checkpoint)}
     if config := made.get("config"):
-        old = flatten(config)
-        new = flatten(merge_configs(config, read_training_config(Path(row.config))))
+        old = flat(config)
+        new = flat(merge_configs(config, read_training_config(Path(row.config))))
         over = tuple(re.findall(r"([\w.]+)=", was))
         # That figure is added to the criterions of the YAML.
         kept = [k for k in new if not k.startswith(over) and "valid_si_snr" not in str(old.get(k))]
