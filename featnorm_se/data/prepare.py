@@ -70,8 +70,7 @@ def prepare_sets(
         FeatnormError: pairs are bad (see ``prepare_pair``; all are read, ten are named), a set has
             no good one, an utterance is in two sets, or another run is at work there.
     """
-    place = short_hash(output.resolve())[:8]
-    made = wav_dir.absolute() / f"{output.resolve().name}-{place}"
+    made = wav_dir.absolute() / f"{output.resolve().name}-{short_hash(output.resolve())[:8]}"
     _check_apart(sets, made.resolve())
     made_by = {"sample_rate": SAMPLE_RATE, **describe_resampler()}
     request: dict[str, Any] = {"resampled_to": str(made.parent), **made_by, "skip_bad": skip_bad}
