@@ -109,7 +109,7 @@ def open_value(value: str | os.PathLike[str], allow_pipes: bool = False) -> str 
     if not os.path.isfile(value):
         if os.path.exists(value):  # as <(command) is
             raise FeatnormError(f"{value} is no file: pipe it (INPUT -), or write it to one")
-        raise FeatnormError(f"no such audio file: {value}: run stage 1 if its list names it")
+        raise FeatnormError(f"no such audio file: {value} (if stage 1 made it: run that)")
     return os.fspath(value)
 
 
