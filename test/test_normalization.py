@@ -29,6 +29,15 @@ def batch() -> tuple[torch.Tensor, torch.Tensor]:
     return x, lengths
 
 
+def test_given_statistics_stand_for_those_of_the_frames() -> None:
+    x, _ = batch()
+    norm = FeatureNorm(CLEAN)
+    wanted = norm(x)
+    norm.given = (x.mean(1, keepdim=True), x.std(1, correction=0, keepdim=True))
+    torch.testing.assert_close(norm(x), wanted)
+    assert not torch.allclose(norm(2 * x), wanted)
+
+
 @pytest.mark.parametrize("norm", FEATURE_NORMS)
 def test_equation_against_numpy(norm):
     x, lengths = batch()
