@@ -247,8 +247,10 @@ def score_measures(
     elif set(COMPOSITES) & needed:
         reason = "; ".join(f"{name} {reasons[name]}" for name in missing)
         reasons |= dict.fromkeys(COMPOSITES, reason)
-    if "SI_SDRi" in needed and (mix is None or np.ptp(mix) == 0.0):
-        reasons["SI_SDRi"] = "needs the input, --mix, with sound in it"
+    if "SI_SDRi" in needed and mix is None:
+        reasons["SI_SDRi"] = "needs the input, --mix"
+    elif "SI_SDRi" in needed and ("SI_SDR" not in known or np.ptp(np.asarray(mix)) == 0.0):
+        reasons["SI_SDRi"] = reasons.get("SI_SDR", "the input, --mix, is silent")
     elif "SI_SDRi" in needed:
         known["SI_SDRi"] = known["SI_SDR"] - si_sdr(clean, np.asarray(mix, np.float64))
     if set(DNSMOS) & needed:  # one run of its models gives all four

@@ -36,6 +36,9 @@ def test_one_failing_measure_leaves_the_others(speech: Array, noisy: Array) -> N
     assert set(scores) == {"SI_SDR"}
     assert "at least 1/4 of a second" in reasons["PESQ_WB"]
     assert reasons["COVL"].startswith("PESQ_WB ")
+    # Its energy is 0 in double precision: there is no ratio, and so no improvement of it.
+    scores, reasons = score_measures(speech, 1e-170 * noisy, 16000, ("SI_SDRi",), noisy)
+    assert scores == {} and reasons == {"SI_SDRi": "is nan"}
 
 
 def test_distillmos_scores_speech(speech: Array, noisy: Array) -> None:
