@@ -1,7 +1,8 @@
-"""YAML of plain values, through OmegaConf: read, laid over one another, set by ``key=value``."""
+"""YAML of plain values, by OmegaConf: read, merged, set by ``key=value``, and compared."""
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,6 +10,15 @@ from typing import Any
 
 from featnorm_se.errors import FeatnormError
 from featnorm_se.files import reading
+
+# How long it is trained, and how much it says, may change when a run goes on.
+LENGTH = ("max_epoch", "patience", "num_workers", "ngpu", "log_interval", "max_bad_steps")
+# Where things lie says nothing of what they are; the record keeps hashes of them.
+_PLACES = (
+    *("output_dir", "clean_stats", "noisy_stats", "upstream_ckpt", "upstream_conf_dir"),
+    *("train_data_path_and_name_and_type", "valid_data_path_and_name_and_type"),
+    *("train_shape_file", "valid_shape_file", "init_model"),
+)
 
 
 def parse_config(data: bytes | str, where: str) -> dict[str, Any]:
@@ -82,3 +92,20 @@ def override_config(config: Mapping[str, Any], overrides: Sequence[str]) -> dict
     except (OmegaConfBaseException, YAMLError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise FeatnormError(f"--set {' '.join(overrides)}: {reason}") from error
+
+
+def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """Return both values of what two trainings differ in, but for places and length, by ``a.b``."""
+    kept = ({k: v for k, v in x.items() if k not in (*LENGTH, *_PLACES)} for x in (before, now))
+    # As JSON holds them, which the record of the first is.
+    old, new = (flat(json.loads(json.dumps(one, default=str))) for one in kept)
+    pairs = {key: (old.get(key, "unset"), new.get(key, "unset")) for key in sorted(old | new)}
+    return {key: pair for key, pair in pairs.items() if pair[0] != pair[1]}
+
+
+def flat(settings: Mapping[str, Any], above: str = "") -> dict[str, Any]:
+    """Return the values of nested settings by ``a.b.c``; ``above`` goes before each name."""
+    found: dict[str, Any] = {}
+    for key, value in settings.items():
+        found |= flat(value, f"{above}{key}.") if isinstance(value, dict) else {above + key: value}
+    return found

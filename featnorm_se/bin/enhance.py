@@ -109,8 +109,7 @@ def main(argv: Sequence[str]) -> None:
     elif into_folder:
         outcomes = enhance_into_folder(jobs, output, settings, args.nj, args.overwrite)
     else:
-        enhancer, job = load_once(settings), jobs[0]
-        outcomes = [enhance_file(enhancer, job, settings, job.source.name)]
+        outcomes = [enhance_file(load_once(settings), jobs[0], settings, jobs[0].source.name)]
     _report(outcomes, time.monotonic() - began)
 
 

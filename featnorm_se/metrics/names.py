@@ -83,10 +83,10 @@ def package_versions(metrics: Sequence[str]) -> dict[str, str]:
     """Return the version of every package that takes part in scoring ``metrics``.
 
     ``formulae`` is the version of this room's own formulae. The packages that only DNSMOS needs
-    are named only when it is asked for.
+    are named only when it is asked for. A metric of another version of ours has none.
     """
     names = ["numpy", "scipy", "soundfile"]
-    names += sorted({METRICS[name].package for name in metrics} - {""})
+    names += sorted({METRICS[name].package for name in metrics if name in METRICS} - {""})
     if any(name in DNSMOS for name in metrics):
         names.append("onnxruntime")
     found = {"python": platform.python_version(), "formulae": FORMULAE_VERSION}

@@ -11,6 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
+from featnorm_se.config import differences
 from featnorm_se.errors import FeatnormError
 from featnorm_se.metrics.names import METRICS
 from featnorm_se.metrics.summary import format_value
@@ -167,14 +168,16 @@ class TestSet:
         return found
 
     def _plain(self, model: Experiment) -> list[str]:
-        """Return the ``none`` row that a model is compared with: of its seed, if there is one."""
+        """Return the ``none`` row trained as a model was: of its seed, if there is one."""
 
-        def start(experiment: Experiment) -> tuple[Any, str]:
-            return experiment.run.get("upstream"), experiment.start
+        def is_alike(e: Experiment) -> bool:
+            others = {*differences(*(one.run.get("config") or {} for one in (e, model)))}
+            same = (e.run.get("upstream"), e.start) == (model.run.get("upstream"), model.start)
+            return same and others <= {"seed", "separator_conf.norm", "separator_conf.norm_site"}
 
         if model.run.get("norm") == "none":
             return []
-        none = [e for e in self.models if e.run.get("norm") == "none" and start(e) == start(model)]
+        none = [e for e in self.models if e.run.get("norm") == "none" and is_alike(e)]
         same_seed = [e for e in none if e.run.get("seed") == model.run.get("seed")]
         return [e.label for e in (same_seed or none)[:1]]
 

@@ -11,7 +11,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from featnorm_se.data.scp import is_outdated
 from featnorm_se.errors import FeatnormError
+from featnorm_se.files import read_json
 from featnorm_se.metrics.names import METRICS
 from featnorm_se.metrics.summary import FEWEST, format_interval, student_t
 from featnorm_se.report.estimate import Estimate
@@ -137,13 +139,18 @@ def compare_folders(
         The comparisons by a label of two lines, ``<other>`` and ``less <baseline>``.
 
     Raises:
-        FeatnormError: the metric is unknown, a folder was not scored on the test set, or two
-            have no scored utterance in common.
+        FeatnormError: the metric is unknown, a folder was not scored on the test set, or was
+            before its weights or files were replaced, or two share no scored utterance.
     """
     if metric not in METRICS:
         raise FeatnormError(f"no metric is named {metric!r}; there are {', '.join(METRICS)}")
     folders = [Path(baseline), *map(Path, others)]
-    first, *rest = (read_scores(f / f"{SCORES_PREFIX}{testset}" / "scores.csv") for f in folders)
+    places = [folder / f"{SCORES_PREFIX}{testset}" for folder in folders]
+    for folder, place in zip(folders, places, strict=True):
+        summary = place / "summary.json"
+        if summary.is_file() and is_outdated(folder, testset, read_json(summary)):
+            raise FeatnormError(f"{place} cannot be compared: run stage 4 of {folder}")
+    first, *rest = (read_scores(place / "scores.csv") for place in places)
     labels = [f"{f.resolve().name}\nless {folders[0].resolve().name}" for f in folders[1:]]
     found: dict[str, Contrast] = {}
     for label, table in zip(labels, rest, strict=True):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from typing import Any
 
 from featnorm_se.metrics.names import METRICS
@@ -124,15 +125,9 @@ def format_count(value: Any) -> str:
 
 
 def format_duration(seconds: Any) -> str:
-    """Write a training time: ``42 s``, ``3 min 12 s``, ``1 h 02 min``."""
-    if not isinstance(seconds, (int, float)):
-        return ""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+    """Write a training time in hours, minutes and seconds: ``1:02:33``."""
+    known = isinstance(seconds, (int, float))
+    return str(timedelta(seconds=round(seconds))) if known else ""
 
 
 def details(experiment: Experiment) -> list[tuple[str, str]]:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import platform
 import re
+import shutil
 import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from featnorm_se.collection import check_versions, part_versions
+from featnorm_se.config import differences
 from featnorm_se.errors import FeatnormError
 from featnorm_se.files import read_json, write_json
 
@@ -22,14 +23,6 @@ CHECKPOINT = "checkpoint.pth"
 _LAST = ".checkpoint.last.pth"
 _NAME = "run.json"
 _IDENTITY = ("seed", "upstream_identity", "norm", "norm_site", "data_sources")
-# How long it is trained, and how much it says, may change when a run goes on.
-LENGTH = ("max_epoch", "patience", "num_workers", "ngpu", "log_interval", "max_bad_steps")
-# Where things lie says nothing of what they are; the record keeps hashes of them.
-_PLACES = (
-    *("output_dir", "clean_stats", "noisy_stats", "upstream_ckpt", "upstream_conf_dir"),
-    *("train_data_path_and_name_and_type", "valid_data_path_and_name_and_type"),
-    *("train_shape_file", "valid_shape_file", "init_model"),
-)
 
 
 def read_record(expdir: Path) -> dict[str, Any]:
@@ -64,7 +57,7 @@ def is_finished(expdir: Path, fields: Mapping[str, Any]) -> bool:
     found = {key: (before[key], fields.get(key)) for key in _IDENTITY if key in before}
     wrong = {key: pair for key, pair in found.items() if pair[0] != pair[1]}
     if not wrong and "config" in before:
-        wrong = _differences(before["config"], fields["config"])
+        wrong = differences(before["config"], fields["config"])
     if wrong:
         if "data_sources" in wrong:
             wrong = {"data": ("of other recordings", "those that are prepared now")}
@@ -114,6 +107,7 @@ def recorded(expdir: Path, fields: Mapping[str, Any]) -> Iterator[None]:
         "result": {"status": "running"},
     }
     write_json(path, record)
+    shutil.rmtree(expdir / "features", ignore_errors=True)  # stage 5's look at other weights
     try:
         yield
     except BaseException as error:
@@ -134,27 +128,6 @@ def recorded(expdir: Path, fields: Mapping[str, Any]) -> Iterator[None]:
         loss = epochs.get(record["best_epoch"], {}).get("valid", {}).get("loss")
         record["result"]["valid_loss"] = loss
     write_json(path, record)
-
-
-def _settings(config: Mapping[str, Any]) -> Any:
-    """Return what says what is trained, as JSON holds it; for how long may change."""
-    kept = {key: value for key, value in config.items() if key not in (*LENGTH, *_PLACES)}
-    return json.loads(json.dumps(kept, default=str))
-
-
-def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
-    """Return both values of each setting that differs, by ``a.b.c``, in order."""
-    old, new = flat(_settings(before)), flat(_settings(now))
-    pairs = {key: (old.get(key, "unset"), new.get(key, "unset")) for key in sorted(old | new)}
-    return {key: pair for key, pair in pairs.items() if pair[0] != pair[1]}
-
-
-def flat(settings: Mapping[str, Any], above: str = "") -> dict[str, Any]:
-    """Return the values of nested settings by ``a.b.c``; ``above`` goes before each name."""
-    found: dict[str, Any] = {}
-    for key, value in settings.items():
-        found |= flat(value, f"{above}{key}.") if isinstance(value, dict) else {above + key: value}
-    return found
 
 
 def source_commit() -> tuple[str | None, bool | None]:

@@ -14,10 +14,10 @@ import soundfile
 from recipe_runs import EGS, places, run_script, telling_python
 from rows import Setting, plan_runs, read_rows
 
+from featnorm_se.config import LENGTH
 from featnorm_se.data.scp import read_scp
 from featnorm_se.report.experiments import read_curves
 from featnorm_se.statistics import FeatureStats
-from featnorm_se.training.record import LENGTH
 
 RECIPE = EGS / "mini" / "enh1"
 TAG = "tera_tiny_scratch_utterance_auto_train_seed0_num_iters_per_epoch=4"

@@ -97,6 +97,14 @@ def test_a_second_run_in_one_folder_touches_nothing(tmp_path: Path) -> None:
         without = run_script(f"{RECIPE}/run.sh", *options, PATH=path)
     assert second.returncode == 1 and f"another run is at work in {exp}" in second.stderr
     assert without.returncode == 0, without.stderr
+    # What stage 5 cannot look at costs no table.
+    python.write_text(python.read_text().replace(" score)", " drift) exit 1 ;; score | report)"))
+    (exp / "run.json").write_text("{}")
+    (tmp_path / "exp" / "noisy" / "scores_test").mkdir(parents=True)
+    (tmp_path / "exp" / "noisy" / "scores_test" / "summary.json").write_text("{}")
+    tables = run_script(f"{RECIPE}/run.sh", *options, "--stage", "5", "--stop_stage", "5")
+    assert "told: -m featnorm_se.bin.report" in tables.stdout and tables.returncode == 0
+    assert f"goes on without a look at the features of {exp}" in tables.stdout
     (tmp_path / "data" / "test" / "spk2.scp").touch()  # half of it would be scored
     two = run_script(f"{RECIPE}/run.sh", *options)
     assert two.returncode == 1 and "data is of two talkers: --num_spk 2" in two.stderr, two.stderr

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from featnorm_se.data.scp import enhanced_by, write_scp
+from featnorm_se.errors import FeatnormError
 from featnorm_se.files import mark_done, sha256_file
 from featnorm_se.report.experiments import (
     Experiment,
@@ -17,6 +18,7 @@ from featnorm_se.report.experiments import (
     short_labels,
 )
 from featnorm_se.report.page import build_page
+from featnorm_se.report.paired import compare_folders
 from featnorm_se.report.results import details, results_markdown, results_table, results_text
 
 LINE = (
@@ -70,6 +72,8 @@ def test_rows_name_their_weights_and_what_is_outdated_is_left_out(expdir, capsys
     weights.write_bytes(b"second")
     assert read_experiments(expdir)[1].summaries == {}
     assert "tera_none/scores_test is of other weights or files" in capsys.readouterr().err
+    with pytest.raises(FeatnormError, match="cannot be compared: run stage 4 of .*tera_none"):
+        compare_folders(expdir / "noisy", [folder], "STOI")
     score(enhanced_with=made)
     for content, window in (b"second", 9), (b"second", 5):  # and scoring was killed
         made = enhance(content, window=window)
@@ -128,7 +132,7 @@ def test_a_row_an_experiment(expdir: Path) -> None:
     ]
     assert rows[0][:5] == ["noisy", "", "", "", ""] and rows[0][-2:] == ["", ""]
     assert rows[1][:5] == ["tera_none", "tera", "scratch", "none", "projection"]
-    assert rows[1][-2:] == ["41,234", "3 min 12 s"]
+    assert rows[1][-2:] == ["41,234", "0:03:12"]
     mean = json.loads((expdir / "tera_none/scores_test/summary.json").read_text())
     assert rows[1][5] == f"{mean['metrics']['PESQ_WB']['mean']:.3f}"
     # What is missing leaves its cell empty.

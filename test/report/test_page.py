@@ -81,6 +81,25 @@ def test_names_are_escaped_and_what_is_missing_is_left_out(expdir: Path, tmp_pat
     ]
 
 
+def test_a_model_is_compared_with_the_row_trained_as_it_was(expdir: Path) -> None:
+    folder = expdir / "tera_none"
+    shutil.copytree(folder, expdir / "tera_none_frozen")
+    for name, freeze in (("tera_none_frozen", "all"), ("tera_none", ""), ("tera_utterance", "")):
+        path = expdir / name / "run.json"
+        record = json.loads(path.read_text())
+        record["config"] = {"separator_conf": {"freeze": freeze, "norm": record["norm"]}}
+        path.write_text(json.dumps(record))
+
+    def compared() -> list[str]:
+        found = TestSet("test", read_experiments(expdir)).differences("STOI")
+        return [label for label in found if label.startswith(("tera_u", "tera u"))]
+
+    both = ["tera_utterance\n less noisy", "tera_utterance\n less tera_none"]
+    assert compared() == both
+    shutil.rmtree(folder)
+    assert compared() == ["tera utterance\n less noisy"]
+
+
 def test_best_median_worst() -> None:
     noisy = {f"u{i}": {"PESQ_WB": 1.0} for i in range(5)}
     judged = {f"u{i}": {"PESQ_WB": 1.0 + 0.1 * i} for i in range(5)}

@@ -59,7 +59,9 @@ def test_another_part_does_not_get_the_conf_of_the_base_s(tmp_path):
 def test_a_run_that_fails_says_why(tmp_path):
     about = {"name": "x", "seed": 1, "norm": "none", "max_epoch": 3}
     assert not record.is_finished(tmp_path, about)
+    (tmp_path / "features").mkdir()
     with pytest.raises(FeatnormError, match="not finite"), record.recorded(tmp_path, about):
+        assert not (tmp_path / "features").exists(), "they are of other weights from now on"
         fields = record.read_record(tmp_path)
         assert fields["result"] == {"status": "running"}
         assert {"host", "machine", "versions", "commit", "dirty", "started"} <= fields.keys()

@@ -393,7 +393,9 @@ if runs 5; then
     page="$(dirname "${expdir}")/report/index.html"
     if [ -f "${exp}/run.json" ]; then
         log "stage 5: looking at the features of ${exp}"
-        "${python}" -m featnorm_se.bin.drift --expdir "${exp}" --datadir "${datadir}/valid"
+        # Where the upstream that it started from is gone, the tables are made all the same.
+        "${python}" -m featnorm_se.bin.drift --expdir "${exp}" --datadir "${datadir}/valid" ||
+            log "warning: stage 5 goes on without a look at the features of ${exp}"
     fi
     log "stage 5: ${results} and ${page}"
     "${python}" -m featnorm_se.bin.report --expdir "${expdir}" --output "${results}" \

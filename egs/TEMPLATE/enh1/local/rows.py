@@ -10,14 +10,13 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from featnorm_se.config import merge_configs, read_config
+from featnorm_se.config import flat, merge_configs, read_config
 from featnorm_se.data.scp import is_outdated
 from featnorm_se.errors import FeatnormError, say
 from featnorm_se.files import read_json
 from featnorm_se.names import check_norm, resolve_sites, site_names
 from featnorm_se.report.experiments import NOISY, SCORES_PREFIX, drift_file
 from featnorm_se.training.experiment import read_training_config
-from featnorm_se.training.record import flat
 from featnorm_se.upstream import upstream_card
 
 _KEYS = {"upstream", "weights", "norm", "norm_site", "baseline", "config"}
@@ -197,12 +196,13 @@ def _warn_of_others(folder: Path, made: dict[str, Any], row: Row, given: Sequenc
     weights = made.get("upstream_ckpt") or ""
     pairs = {"--set": (was, now), "--upstream_ckpt": (weights, row.checkpoint)}
     if config := made.get("config"):
+        # Stage 3 adds that figure to the criterions of the YAML.
+        kept = [one for one in config.get("criterions", ()) if one["name"] != "valid_si_snr"]
+        config = {**config, "criterions": kept}
         old = flat(config)
         new = flat(merge_configs(config, read_training_config(Path(row.config))))
         over = tuple(re.findall(r"([\w.]+)=", was))
-        # That figure is added to the criterions of the YAML.
-        kept = [k for k in new if not k.startswith(over) and "valid_si_snr" not in str(old.get(k))]
-        pairs |= {key: (old.get(key), new[key]) for key in kept}
+        pairs |= {key: (old.get(key), new[key]) for key in new if not key.startswith(over)}
     for option, (then, asked) in pairs.items():
         if "command" in made and then != asked:
             say(
