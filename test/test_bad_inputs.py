@@ -214,6 +214,7 @@ SHELL_CASES = [
     ("mini/ssl1/run.sh --steps -1", "--steps is '-1', a whole number"),
     ("voicebank_demand/enh1/run.sh --skip_gate yes", "true or false is wanted"),
     ("voicebank_demand/enh1/tables.sh --speed 1", "unknown option --speed"),
+    ("voicebank_demand/enh1/tables.sh --table nope -- --db_root none", "no such table: nope"),
     ("voicebank_demand/enh1/tables.sh --upstream tera --dry_run true", "of several upstreams"),
 ]
 

@@ -70,7 +70,7 @@ def markdown_table(rows: Sequence[Sequence[str]], words: int) -> list[str]:
 def results_text(experiments: Sequence[Experiment]) -> str:
     """Return the tables as plain text for the terminal."""
     return "\n\n".join(
-        f"{testset}\n{align(results_table(experiments, testset))}"
+        f"{testset}\n{align(results_table(experiments, testset))}\n{scale(experiments, testset)}"
         for testset in names_of_testsets(experiments)
     )
 

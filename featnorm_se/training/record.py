@@ -33,8 +33,7 @@ def read_record(expdir: Path) -> dict[str, Any]:
     """
     if not (expdir / _NAME).is_file():
         raise FeatnormError(f"{expdir} holds no {_NAME}: train first (stage 3)")
-    record: dict[str, Any] = read_json(expdir / _NAME)
-    return record
+    return dict(read_json(expdir / _NAME))
 
 
 def is_finished(expdir: Path, fields: Mapping[str, Any]) -> bool:
@@ -45,8 +44,8 @@ def is_finished(expdir: Path, fields: Mapping[str, Any]) -> bool:
         fields: what the run is about.
 
     Raises:
-        FeatnormError: the folder holds a run of something else, or one that another environment
-            began and that is not at its end.
+        FeatnormError: the folder holds a run of something else, or one that is not at its end and
+            that another environment began or that has lost its checkpoint.
     """
     if not (expdir / _NAME).is_file():
         return False
@@ -74,9 +73,10 @@ def is_finished(expdir: Path, fields: Mapping[str, Any]) -> bool:
     stopped = before.get("epochs", longest) < longest and now > was  # by a patience of before
     if before.get("finished") and longest >= (fields["max_epoch"] or 0) and not stopped:
         return True
-    if trained:
-        mend = "give this run another --tag or --expdir"
-        check_versions(before.get("versions", {}), str(expdir), mend)
+    mend = "take another --tag or --expdir"
+    if not trained:  # training anew would write over its weights
+        raise FeatnormError(f"{expdir} has no {CHECKPOINT} to go on from: {mend}, with --init")
+    check_versions(before.get("versions", {}), str(expdir), mend)
     return False
 
 

@@ -175,6 +175,7 @@ def test_rows_of_other_utterances_are_told(expdir: Path, change: tuple[str, str]
     path.write_text(path.read_text().replace(*change, 1))
     experiments = read_experiments(expdir)
     assert "**Not all rows are of the same utterances" in results_markdown(experiments, "T")
+    assert "**Not all rows are of the same utterances" in results_text(experiments)
     assert " Not all rows are of the same utterances" in build_page(experiments, "no data", "T")
 
 

@@ -116,11 +116,15 @@ def test_a_run_may_move_but_not_change(tmp_path):
     moved = {**config, "output_dir": "/data/exp/a", "ngpu": 2, "clean_stats": "/x.npz"}
     write_json(tmp_path / "run.json", {"config": config, "finished": "today", "max_epoch": 3})
     assert record.is_finished(tmp_path, {"config": moved, "max_epoch": 3})
+    with pytest.raises(FeatnormError, match=r"no checkpoint.pth to go on from: take another"):
+        record.is_finished(tmp_path, {"config": moved, "max_epoch": 9})  # else it begins anew
+    (tmp_path / record.CHECKPOINT).touch()
     assert not record.is_finished(tmp_path, {"config": moved, "max_epoch": 9})
 
 
 def test_more_patience_goes_on_after_an_early_end(tmp_path):
     ended = {"config": {"patience": 2}, "finished": "today", "max_epoch": 9}
+    (tmp_path / record.CHECKPOINT).touch()
     for epochs, patience, done in ((5, 2, True), (5, 4, False), (5, None, False), (9, 4, True)):
         write_json(tmp_path / "run.json", {**ended, "epochs": epochs})
         now = {"config": {"patience": patience}, "max_epoch": 9}

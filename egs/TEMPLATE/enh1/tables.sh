@@ -57,18 +57,15 @@ work="${expdir}/tables/${table}"
 gpu_option=()
 [ "${ngpu}" -eq 0 ] || gpu_option=(--gpu "${ngpu}")
 
-if "${dry_run}"; then
-    plan="$(mktemp)"
-    trap 'rm -f "${plan}"' EXIT
-    "${tables[@]}" --plan "${plan}" -- "${run_options[@]}"
-    exit 0
-fi
-
+plan="$(mktemp -d)"
+trap 'rm -rf "${plan}"' EXIT
+"${tables[@]}" --plan "${plan}/plan.json" -- "${run_options[@]}" | tee "${plan}/plan.txt"
+! "${dry_run}" || exit 0
 mkdir -p "${work}/log"
+mv "${plan}"/plan.* "${work}"
 
 # Data, and the noisy scores that all rows share, before any two rows run at once.
 [ -s "${datadir}/prepare.json" ] || ./run.sh "${common[@]}" --stage 1 --stop_stage 1
-"${tables[@]}" --plan "${work}/plan.json" -- "${run_options[@]}" | tee "${work}/plan.txt"
 count="$(wc -l < "${work}/plan.txt")"
 status=0
 
