@@ -78,7 +78,7 @@ def resolve_sites(
     chosen = [{"auto": lowest, "last": known[-1]}.get(site, site) for site in names]
     for site in chosen or [""]:
         if site not in known:
-            listed = ", ".join([*known, "auto", "last", "all"])
+            listed = ", ".join([*known, "auto", "last", "all by itself"])
             raise FeatnormError(f"no such site: {site!r}; there are {listed}")
         if chosen.count(site) > 1:
             raise FeatnormError(f"the site {site} is named twice in {','.join(asked)!r}")

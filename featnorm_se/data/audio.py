@@ -85,7 +85,8 @@ def _check_whole(name: str | os.PathLike[str], log: str) -> None:
     # count the byte that makes the size even: less than a sample is nothing lost.
     if cut and int(cut[2]) + int(align[1] if align else 2) <= int(cut[1]) < _PIPED:
         raise FeatnormError(
-            f"{name} is cut short: it has {cut[2]} of {cut[1]} bytes (if stage 1 made it: run that)"
+            f"{name} is cut short: it has {cut[2]} of {cut[1]} bytes: get it again (what a stage"
+            " made: remove it and run that stage)"
         )
 
 

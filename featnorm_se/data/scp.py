@@ -166,7 +166,8 @@ def enhanced_by(files: Iterable[str]) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     for path in files:
         record = read_record(Path(path))
-        made = {key: value for key, value in record.items() if key not in ("source", "versions")}
+        of_each = ("source", "from", "versions")
+        made = {key: value for key, value in record.items() if key not in of_each}
         if "model" in made and made not in found:
             found.append(made)
     return found

@@ -82,10 +82,7 @@ def _folder(root: Path, name: str, unpack_dir: Path) -> Path:
 
 def _unpacked(path: Path, folder: Path, suffixes: Sequence[str]) -> Path:
     """Unpack a zip below a folder, which data directories that are made of other zips share."""
-    plain = folder / path.stem  # as it was called before
-    place = short_hash(path.resolve())[:8]
-    mine = is_done(plain, {"zip": stamp([path])})
-    return unpack(path, plain if mine else folder / f"{path.stem}-{place}", suffixes)
+    return unpack(path, folder / f"{path.stem}-{short_hash(path.resolve())[:8]}", suffixes)
 
 
 def unpack(path: Path, target: Path, suffixes: Sequence[str]) -> Path:

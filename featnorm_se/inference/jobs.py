@@ -98,11 +98,12 @@ def enhance_into_folder(
             remove_temporary(folder)
         for job in [] if overwrite else jobs:
             for path in job.outputs:
-                made = {**request, "noise": True} if path == job.noise else request
+                made = {**request, "from": str(job.source.absolute())}
+                made |= {"noise": True} if path == job.noise else {}
                 if path.exists() and not is_done(job.target, made):
                     raise FeatnormError(
-                        f"{path} was not made by this command with this model and these options:"
-                        " name another --output, or give --overwrite"
+                        f"{path} was not made by this command from {job.source} with this model and"
+                        " these options: name another --output, or give --overwrite"
                     )
         work = partial(_enhance_unless_done, settings, request, nj == 1, overwrite)
         # On a GPU a process gets many at a time, to take several of like length at once.
@@ -118,7 +119,7 @@ def _enhance_unless_done(
     outcomes: list[Outcome] = []
     todo: list[tuple[Job, dict[str, object], AudioInput]] = []
     for job in jobs:
-        request = {**how, "source": stamp([job.source])}
+        request = {**how, "from": str(job.source.absolute()), "source": stamp([job.source])}
         if not overwrite and _is_done(job, request):
             outcomes.append(Outcome("skipped"))
             continue

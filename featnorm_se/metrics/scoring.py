@@ -86,6 +86,8 @@ def score_set(
     rows = _score_all((refs, infs, mixes), Path(output), names, nj)
     summary = {"ref": " ".join(map(str, sides[0])), "inf": " ".join(map(str, sides[1]))}
     summary |= {**summarize(rows, names, conditions), **matched}
+    files = [Path(file) for _, file in sorted(infs[0].items())]
+    summary["input"] = _hash([read_record(x).get("source", stamp([x])) for x in files])
     summary |= {key: request[key] for key in ("enhanced_with", "versions")}
     mark_done(summary_file, {})  # what is there was made of something else
     write_text(table, to_csv(rows, names))

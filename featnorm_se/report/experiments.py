@@ -61,6 +61,11 @@ class Experiment:
         mean: float | None = found.get("mean")
         return mean
 
+    def input(self, testset: str) -> str:
+        """Return a hash of the noisy files that its scores go back to; empty where not known."""
+        summary = self.summaries.get(testset, {})
+        return summary.get("input", "") if self.is_noisy or summary.get("enhanced_with") else ""
+
     def scores(self, testset: str) -> Scores:
         """Read the values by metric, by utterance; raises what ``read_scores`` does."""
         return read_scores(self.folder / f"{SCORES_PREFIX}{testset}" / "scores.csv")
@@ -78,23 +83,30 @@ def read_experiments(expdir: str | os.PathLike[str]) -> list[Experiment]:
     root = Path(expdir)
     if not root.is_dir():
         raise FeatnormError(f"no experiments folder {root}: run stages 3 and 4, or give --expdir")
-    found = []
-    for folder in sorted(path for path in root.iterdir() if path.is_dir()):
-        record = folder / "run.json"
-        summaries = {
-            path.parent.name.removeprefix(SCORES_PREFIX): _read_object(path)
-            for path in sorted(folder.glob(f"{SCORES_PREFIX}*/summary.json"))
-        }
-        summaries = {k: one for k, one in summaries.items() if not is_outdated(folder, k, one)}
-        run = _read_object(record) if record.is_file() else {}
-        if summaries or run.get("epochs") or (run and any(folder.glob("*.pth"))):
-            found.append(Experiment(folder.name, folder, run, summaries))
+    every = [read_experiment(path) for path in sorted(root.iterdir()) if path.is_dir()]
+    found = [one for one in every if one.summaries or (one.run and any(one.folder.glob("*.pth")))]
     if not any(experiment.summaries for experiment in found):
         raise FeatnormError(f"no scores (*/scores_*/summary.json) under {root}: run stage 4")
     labels = short_labels(found)
     for experiment in found:
         experiment.label = labels[experiment.name]
     return sorted(found, key=lambda experiment: (not experiment.is_noisy, experiment.name))
+
+
+def read_experiment(folder: Path) -> Experiment:
+    """Read one experiment's folder; outdated scores are left out, with a warning.
+
+    Raises:
+        FeatnormError: a file is broken.
+    """
+    record = folder / "run.json"
+    run = _read_object(record) if record.is_file() else {}
+    summaries = {}
+    for path in sorted(folder.glob(f"{SCORES_PREFIX}*/summary.json")):
+        testset, summary = path.parent.name.removeprefix(SCORES_PREFIX), _read_object(path)
+        if not is_outdated(folder, testset, summary):
+            summaries[testset] = summary
+    return Experiment(folder.resolve().name, folder, run, summaries)
 
 
 def _read_object(path: Path) -> dict[str, Any]:

@@ -11,13 +11,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from featnorm_se.data.scp import is_outdated
 from featnorm_se.errors import FeatnormError
-from featnorm_se.files import read_json
 from featnorm_se.metrics.names import METRICS
 from featnorm_se.metrics.summary import FEWEST, format_interval, student_t
 from featnorm_se.report.estimate import Estimate
-from featnorm_se.report.experiments import SCORES_PREFIX, read_scores
+from featnorm_se.report.experiments import SCORES_PREFIX, read_experiment
 
 RESAMPLES = 2000
 # A difference below this is a tie: scores.csv has six decimals.
@@ -139,19 +137,21 @@ def compare_folders(
         The comparisons by a label of two lines, ``<other>`` and ``less <baseline>``.
 
     Raises:
-        FeatnormError: the metric is unknown, a folder was not scored on the test set, or was
-            before its weights or files were replaced, or two share no scored utterance.
+        FeatnormError: the metric is unknown, a folder has no scores on the test set that count, or
+            those of other recordings, or two have no scored utterance in common.
     """
     if metric not in METRICS:
         raise FeatnormError(f"no metric is named {metric!r}; there are {', '.join(METRICS)}")
-    folders = [Path(baseline), *map(Path, others)]
-    places = [folder / f"{SCORES_PREFIX}{testset}" for folder in folders]
-    for folder, place in zip(folders, places, strict=True):
-        summary = place / "summary.json"
-        if summary.is_file() and is_outdated(folder, testset, read_json(summary)):
-            raise FeatnormError(f"{place} cannot be compared: run stage 4 of {folder}")
-    first, *rest = (read_scores(place / "scores.csv") for place in places)
-    labels = [f"{f.resolve().name}\nless {folders[0].resolve().name}" for f in folders[1:]]
+    experiments = [read_experiment(Path(folder)) for folder in (baseline, *others)]
+    for one in experiments:
+        if testset not in one.summaries:
+            where = f"{one.folder}/{SCORES_PREFIX}{testset}"
+            raise FeatnormError(f"no scores in {where} that count: run stage 4 with its --tag")
+        if len({one.input(testset), experiments[0].input(testset), ""}) > 2:
+            told = f"{one.folder} and {baseline} were scored on other recordings of the same names"
+            raise FeatnormError(f"{told}: run stage 4 of both")
+    first, *rest = (one.scores(testset) for one in experiments)
+    labels = [f"{one.name}\nless {experiments[0].name}" for one in experiments[1:]]
     found: dict[str, Contrast] = {}
     for label, table in zip(labels, rest, strict=True):
         try:

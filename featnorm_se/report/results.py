@@ -53,7 +53,8 @@ def scale(experiments: Sequence[Experiment], testset: str) -> str:
     # As where two --datadir share one --expdir, or a model muted what it found hard.
     named = [{m: frozenset(u for u in t if m in t[u]) for m in metrics} for t in tables]
     other = any(len({one[m] for one in named if one[m]}) > 1 for m in metrics)
-    return told + other * " **Not all rows are of the same utterances: do not compare those.**"
+    other = other or len({one.input(testset) for one in scored} - {""}) > 1
+    return told + other * " **Not all rows are of the same recordings: do not compare those.**"
 
 
 def _escape(text: str) -> str:
@@ -133,7 +134,12 @@ def format_duration(seconds: Any) -> str:
 def details(experiment: Experiment) -> list[tuple[str, str]]:
     """Return what an experiment's numbers stand on, as far as it is known: headings and texts."""
     found = {key: _text(experiment.run.get(key)) for key in _PROVENANCE}
-    found["data"] = _data(experiment.run.get("data") or {})
+    # Of the data no folders of one machine, and of all files' hashes the hash.
+    data = experiment.run.get("data") or {}
+    sources, counts = data.get("sources", {}), data.get("counts", {}).items()
+    sets = {k: f"{n['pairs']} pairs (sources {sources.get(k, '')[:12]})" for k, n in counts}
+    known = {key: data.get(key) for key in ("resampler", "torchaudio", "sample_rate")}
+    found["data"] = _text({**known, **sets})
     dirty = experiment.run.get("dirty")
     if found["commit"] and dirty is not None:
         found["commit"] += " (dirty: the tree had changes)" if dirty else " (clean)"
@@ -145,27 +151,8 @@ def details(experiment: Experiment) -> list[tuple[str, str]]:
     return [(heading, text) for heading, text in pairs if text]
 
 
-def _data(data: Mapping[str, Any]) -> str:
-    """Write what the data was: resampler, pairs a set, and the start of each set's hash.
-
-    A list of every file's hash and folders of one machine say nothing to a reader.
-    """
-    names = ("resampler", "torchaudio", "sample_rate")
-    parts = [f"{name} {data[name]}" for name in names if data.get(name)]
-    for name, count in data.get("counts", {}).items():
-        source = data.get("sources", {}).get(name)
-        hashed = f" (sources {source[:12]})" if source else ""
-        parts.append(f"{name} {count['pairs']} pairs{hashed}")
-    return "; ".join(parts)
-
-
 def _scoring(summary: Mapping[str, Any]) -> str:
-    parts = []
-    if summary.get("utterances") is not None:
-        parts.append(f"{summary['utterances']} utterances")
-    if summary.get("failures"):
-        names = ", ".join(_text(failure.get("utt_id")) for failure in summary["failures"][:5])
-        parts.append(f"{len(summary['failures'])} without a full score ({names})")
-    if summary.get("versions"):
-        parts.append(_text(summary["versions"]))
-    return "; ".join(parts)
+    failed = [_text(failure.get("utt_id")) for failure in summary.get("failures", ())]
+    faults = f"{len(failed)} without a full score ({', '.join(failed[:5])})" if failed else ""
+    told = {"utterances": summary.get("utterances"), "of them": faults}
+    return _text({**told, **summary.get("versions", {})})

@@ -1,6 +1,7 @@
 import csv
 import json
 import os
+import shutil
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,7 +11,8 @@ import pytest
 import soundfile
 
 from featnorm_se.data.audio import read_any_audio, resample, write_audio
-from featnorm_se.files import mark_done
+from featnorm_se.data.scp import write_scp
+from featnorm_se.files import mark_done, stamp
 from featnorm_se.metrics import score_pair, scoring, worker
 from featnorm_se.metrics.scoring import score_set
 from featnorm_se.metrics.summary import describe, summarize
@@ -100,6 +102,27 @@ def test_other_scores_are_added_and_none_is_taken_away(corpus, tmp_path, asked) 
     samples, rate = soundfile.read(inf / "u1.wav")
     soundfile.write(inf / "u1.wav", 0.5 * samples, rate)
     assert list(score_set(ref, inf, out, metrics[1:])["metrics"]) == metrics[1:]
+
+
+def test_scores_tell_which_recordings_they_go_back_to(corpus, tmp_path) -> None:
+    ref, noisy = corpus(2)
+    write_scp(tmp_path / "wav.scp", {path.stem: str(path) for path in noisy.glob("*.wav")})
+    enhanced = tmp_path / "enhanced"
+    shutil.copytree(ref, enhanced)
+
+    def inputs() -> list[str]:
+        both = (tmp_path / "wav.scp", enhanced)
+        return [score_set(ref, x, tmp_path / f"to_{x.stem}", FAST)["input"] for x in both]
+
+    before, without = inputs()
+    assert before != without, "no record says what those were made of"
+    for path in enhanced.glob("*.wav"):
+        mark_done(path, {"model": "m", "source": stamp([noisy / path.name])})
+        os.utime(path)
+    assert inputs() == [before, before]
+    os.utime(noisy / "u1.wav", (1, 1))
+    now, old = inputs()
+    assert now != before == old
 
 
 def test_a_killed_scoring_loses_the_line_that_was_cut(corpus, tmp_path, asked):

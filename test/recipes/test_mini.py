@@ -57,7 +57,11 @@ def unpack_some(folder: Path) -> list[str]:
     return ["--speech_root", str(folder / "speech"), "--test_root", str(folder / "test")]
 
 
-def check_table_of_files(exp: Path) -> None:
+def files_below(exp: Path) -> set[Path]:
+    return {path.relative_to(exp) for path in exp.rglob("*") if path.is_file()}
+
+
+def check_table_of_files(files: set[Path]) -> None:
     """doc/use.md says what each file of an experiment is: all of them, and no other."""
 
     def is_named(file: Path, name: str) -> bool:
@@ -67,7 +71,6 @@ def check_table_of_files(exp: Path) -> None:
     table = page.partition("| in `exp/NAME` |")[2].partition("\n\n")[0]
     cells = [line.split("|")[1] for line in table.splitlines()[2:]]
     names = [name for cell in cells for name in re.findall("`([^`]+)`", cell)]
-    files = [path.relative_to(exp) for path in exp.rglob("*") if path.is_file()]
     seen = [file for file in files if not any(part[0] == "." for part in file.parts)]
     unknown = [file for file in seen if not any(is_named(file, name) for name in names)]
     missing = [name for name in names if not any(is_named(file, name) for file in seen)]
@@ -99,6 +102,8 @@ def test_all_stages(tmp_path):
             rows = list(csv.DictReader(handle))
         assert len(rows) == 4
         assert all(1 <= float(row["PESQ_WB"]) <= 4.65 for row in rows)
+    both = [folder / "scores_test" / "summary.json" for folder in (exp.parent / "noisy", exp)]
+    assert len({json.loads(path.read_text())["input"] for path in both}) == 1
     results = (tmp_path / "RESULTS.md").read_text()
     assert "noisy" in results
     assert "--upstream tera_tiny" in results
@@ -114,10 +119,11 @@ def test_all_stages(tmp_path):
     assert "norm utterance, this run has none" in other.stderr and "train.log" not in other.stderr
     # An epoch more: the log of the first is kept, and the report reads both.
     options[options.index("--set") + 1] = "max_epoch=2 num_iters_per_epoch=4"
+    before = files_below(exp)
     longer = run(*options, "--stage", "3", "--stop_stage", "3")
     assert longer.returncode == 0, longer.stdout + longer.stderr
     assert [epoch for epoch, _ in read_curves(exp)["valid"]] == [1, 2]
-    check_table_of_files(exp)
+    check_table_of_files(before | files_below(exp))
 
     # Training goes on from a model without statistics, checkpoint or a word of what it is.
     more = ["--init", str(exp), "--set", "optim_conf.betas=[0.5, 0.9]  max_epoch=1"]

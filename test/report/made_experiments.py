@@ -62,6 +62,7 @@ def make_experiments(exp: Path) -> Path:
     for norm, gain in (("none", 0.3), ("utterance", 0.45)):
         write_scores(exp / f"tera_{norm}/scores_test", gain, seed=len(norm))
         (exp / f"tera_{norm}/run.json").write_text(json.dumps(run_record(norm)))
+        (exp / f"tera_{norm}/1epoch.pth").touch()
     (exp / "stats").mkdir()
     return exp
 

@@ -72,7 +72,7 @@ def test_rows_name_their_weights_and_what_is_outdated_is_left_out(expdir, capsys
     weights.write_bytes(b"second")
     assert read_experiments(expdir)[1].summaries == {}
     assert "tera_none/scores_test is of other weights or files" in capsys.readouterr().err
-    with pytest.raises(FeatnormError, match="cannot be compared: run stage 4 of .*tera_none"):
+    with pytest.raises(FeatnormError, match="no scores in .*tera_none/scores_test that count"):
         compare_folders(expdir / "noisy", [folder], "STOI")
     score(enhanced_with=made)
     for content, window in (b"second", 9), (b"second", 5):  # and scoring was killed
@@ -160,12 +160,27 @@ def test_markdown_says_what_the_rows_stand_on(expdir: Path) -> None:
         "- data: resampler soxr VHQ",
         "torch 2.13.0",
         "- machine: cpu some \\| cpu, cores 2",
-        "12 utterances; pesq 0.0.4, pystoi 0.4.1",
+        "utterances 12, pesq 0.0.4, pystoi 0.4.1",
         "Means over 12 utterances: PESQ_WB (MOS-LQO)",
         "PESQ, in CSIG, CBAK and COVL too, is P.862 without Corrigendum 2 (package pesq).",
     ):
         assert line in text
-    assert "same utterances" not in text
+    assert "same recordings" not in text
+
+
+def test_rows_of_other_recordings_of_the_same_names_are_told(expdir: Path) -> None:
+    for name, heard in (("noisy", "new"), ("tera_utterance", "new"), ("tera_none", "old")):
+        path = expdir / name / "scores_test/summary.json"
+        made = [{"model": "m"}] if name != "noisy" else []
+        summary = {**json.loads(path.read_text()), "input": heard, "enhanced_with": made}
+        path.write_text(json.dumps(summary))
+    assert "Not all rows" in results_text(read_experiments(expdir))
+    noisy, old, new = (expdir / name for name in ("noisy", "tera_none", "tera_utterance"))
+    assert compare_folders(noisy, [new], "STOI")
+    with pytest.raises(FeatnormError, match="tera_none and .*noisy were scored on other record"):
+        compare_folders(noisy, [new, old], "STOI")
+    path.write_text(json.dumps({**summary, "enhanced_with": []}))  # of what another program made
+    assert "Not all rows" not in results_text(read_experiments(expdir))
 
 
 @pytest.mark.parametrize("change", [("test_03,", "other_03,"), ("0.815000", "")])
@@ -174,9 +189,9 @@ def test_rows_of_other_utterances_are_told(expdir: Path, change: tuple[str, str]
     path = expdir / "tera_none/scores_test/scores.csv"
     path.write_text(path.read_text().replace(*change, 1))
     experiments = read_experiments(expdir)
-    assert "**Not all rows are of the same utterances" in results_markdown(experiments, "T")
-    assert "**Not all rows are of the same utterances" in results_text(experiments)
-    assert " Not all rows are of the same utterances" in build_page(experiments, "no data", "T")
+    assert "**Not all rows are of the same recordings" in results_markdown(experiments, "T")
+    assert "**Not all rows are of the same recordings" in results_text(experiments)
+    assert " Not all rows are of the same recordings" in build_page(experiments, "no data", "T")
 
 
 def test_a_dirty_tree_and_failures_are_named(expdir: Path) -> None:
