@@ -13,7 +13,6 @@ NORMS = ("none", *FEATURE_NORMS, "level")
 DEFAULT_NORM = "utterance"
 LEVEL_SITE = "level"  # not a layer: RMS of each waveform in dB relative to full scale
 HIGH_BAND = ("keep", "drop")  # what enhancing does with what lies above 8 kHz
-
 PRECISIONS = ("auto", "float32", "tf32", "bf16")  # that a network is computed in
 
 

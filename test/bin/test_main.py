@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import torch
 from golden_numbers import write_pairs
 
 from featnorm_se.bin import compare, run, score
@@ -15,6 +16,7 @@ def test_it_prints_and_refuses_in_one_line(tmp_path, capsys):
         folder.mkdir(parents=True)
         rows = "".join(f"u{i},{1 + 0.1 * i + gain},\n" for i in range(6))
         (folder / "scores.csv").write_text(f"utt_id,PESQ_WB,reason\n{rows}")
+        (folder / "summary.json").write_text("{}")
     command = [str(tmp_path / "a"), str(tmp_path / "b")]
     assert run(compare.main, command) == 0
     told, _, line = capsys.readouterr().out.splitlines()[:3]
@@ -23,6 +25,12 @@ def test_it_prints_and_refuses_in_one_line(tmp_path, capsys):
     assert run(compare.main, [*command, "--metric", "STOI"]) == 1
     error = capsys.readouterr().err
     assert error.count("\n") == 1 and "STOI" in error
+
+
+def test_torchs_writer_on_a_full_disk_is_one_line(capsys):
+    assert run(lambda _: torch.save({"weights": torch.zeros(100000)}, "/dev/full"), []) == 1
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and "cannot write the weights (disk full?)" in error
 
 
 # ---- score
