@@ -123,7 +123,7 @@ def _message(error: Exception) -> str:
         return "the GPU is out of memory: take a smaller --batch or --window, or see --debug"
     if isinstance(error, MemoryError):
         return "out of memory: close other programs, or take fewer jobs (--nj), or see --debug"
-    if "inline_container" in str(error):  # of torch's writer, which hides the system's words
+    if "inline_container" in str(error) and not isinstance(error, FeatnormError):  # torch's writer
         return "cannot write the weights (disk full?): make room and give the same command again"
     if not isinstance(error, OSError):
         return str(error) if isinstance(error, FeatnormError) else ""

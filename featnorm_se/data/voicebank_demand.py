@@ -51,7 +51,7 @@ def find_voicebank_demand(
     logs = db_root
     unpacked = any((db_root / log).is_file() for log in (TRAIN_LOG, TEST_LOG))
     if not unpacked and (db_root / LOGS_ZIP).is_file():
-        logs = _unpacked(db_root / LOGS_ZIP, unpack_dir, (".txt",))
+        logs = unpack(db_root / LOGS_ZIP, unpack_dir, (".txt",))
     pairs = find_pairs(*(_folder(db_root, name, unpack_dir) for name in TRAIN_FOLDERS))
     train, valid = split_valid(pairs, valid_speakers)
     if test_root:
@@ -73,36 +73,32 @@ def _folder(root: Path, name: str, unpack_dir: Path) -> Path:
     if (root / name).is_dir():
         return root / name
     if (root / f"{name}.zip").is_file():
-        return _unpacked(root / f"{name}.zip", unpack_dir, AUDIO_SUFFIXES)
+        return unpack(root / f"{name}.zip", unpack_dir, AUDIO_SUFFIXES)
     raise FeatnormError(
         f"no such folder: {root / name}, and no {name}.zip there: give the folder that holds it"
         " with --db_root"
     )
 
 
-def _unpacked(path: Path, folder: Path, suffixes: Sequence[str]) -> Path:
-    """Unpack a zip below a folder, which data directories that are made of other zips share."""
-    return unpack(path, folder / f"{path.stem}-{short_hash(path.resolve())[:8]}", suffixes)
+def unpack(path: Path, folder: Path, suffixes: Sequence[str]) -> Path:
+    """Unpack a zip's files with one of the endings (lower case), flat, into a folder of its own.
 
-
-def unpack(path: Path, target: Path, suffixes: Sequence[str]) -> Path:
-    """Unpack a zip's files with one of the endings (lower case), flat, into ``target``.
-
-    A target made from this very file is left as it is. It is returned.
+    That lies in ``folder``, and is left as it is where it was made from this very file.
 
     Raises:
         FeatnormError: the zip is cut or damaged, or holds a name twice or no such file.
     """
+    target = folder / f"{path.stem}-{short_hash(path.resolve())[:8]}"
     request = {"zip": stamp([path])}
     with locked(target):
         if is_done(target, request):
             return target
         try:
-            with zipfile.ZipFile(path) as zipped, replaced_folder(target) as folder:
+            with zipfile.ZipFile(path) as zipped, replaced_folder(target) as fresh:
                 members = _members(path, zipped, suffixes)
                 print(f"unpacking {path}: {len(members)} files", file=sys.stderr, flush=True)
                 for name, member in members.items():
-                    with zipped.open(member) as source, open(folder / name, "wb") as sink:
+                    with zipped.open(member) as source, open(fresh / name, "wb") as sink:
                         shutil.copyfileobj(source, sink)
         # RuntimeError: it is encrypted.
         except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:

@@ -102,7 +102,7 @@ def enhance_into_folder(
                 made |= {"noise": True} if path == job.noise else {}
                 if path.exists() and not is_done(job.target, made):
                     raise FeatnormError(
-                        f"{path} was not made by this command from {job.source} with this model and"
+                        f"{path} was not made by this version from {job.source} with this model and"
                         " these options: name another --output, or give --overwrite"
                     )
         work = partial(_enhance_unless_done, settings, request, nj == 1, overwrite)

@@ -62,7 +62,7 @@ class Experiment:
         return mean
 
     def input(self, testset: str) -> str:
-        """Return a hash of the noisy files that its scores go back to; empty where not known."""
+        """Return a stamp of the noisy files that its scores go back to; empty where not known."""
         summary = self.summaries.get(testset, {})
         return summary.get("input", "") if self.is_noisy or summary.get("enhanced_with") else ""
 
@@ -106,7 +106,7 @@ def read_experiment(folder: Path) -> Experiment:
         testset, summary = path.parent.name.removeprefix(SCORES_PREFIX), _read_object(path)
         if not is_outdated(folder, testset, summary):
             summaries[testset] = summary
-    return Experiment(folder.resolve().name, folder, run, summaries)
+    return Experiment(folder.name or folder.resolve().name, folder, run, summaries)
 
 
 def _read_object(path: Path) -> dict[str, Any]:

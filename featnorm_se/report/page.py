@@ -157,7 +157,7 @@ class TestSet:
         return rows
 
     def differences(self, metric: str) -> dict[str, Contrast]:
-        """Compare each model with the noisy input, and with the ``none`` row of its upstream."""
+        """Compare each model with the noisy input, and with the ``none`` row trained alike."""
         found: dict[str, Contrast] = {}
         for model in sorted(self.models, key=lambda e: e.name):
             for reference in (NOISY, *self._plain(model)):
@@ -172,7 +172,8 @@ class TestSet:
 
         def is_alike(e: Experiment) -> bool:
             others = {*differences(*(one.run.get("config") or {} for one in (e, model)))}
-            same = (e.run.get("upstream"), e.start) == (model.run.get("upstream"), model.start)
+            keys = ("upstream", "upstream_ckpt", "init", "max_epoch", "data_sources")
+            same = all(e.run.get(key) == model.run.get(key) for key in keys)
             return same and others <= {"seed", "separator_conf.norm", "separator_conf.norm_site"}
 
         if model.run.get("norm") == "none":

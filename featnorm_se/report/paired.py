@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from featnorm_se.errors import FeatnormError
+from featnorm_se.errors import FeatnormError, say
 from featnorm_se.metrics.names import METRICS
 from featnorm_se.metrics.summary import FEWEST, format_interval, student_t
 from featnorm_se.report.estimate import Estimate
@@ -138,7 +138,7 @@ def compare_folders(
 
     Raises:
         FeatnormError: the metric is unknown, a folder has no scores on the test set that count, or
-            those of other recordings, or two have no scored utterance in common.
+            two have no scored utterance in common.
     """
     if metric not in METRICS:
         raise FeatnormError(f"no metric is named {metric!r}; there are {', '.join(METRICS)}")
@@ -146,10 +146,11 @@ def compare_folders(
     for one in experiments:
         if testset not in one.summaries:
             where = f"{one.folder}/{SCORES_PREFIX}{testset}"
-            raise FeatnormError(f"no scores in {where} that count: run stage 4 with its --tag")
+            mend = "run stage 4 with its --tag, or name another --testset"
+            raise FeatnormError(f"no scores in {where} that count: {mend}")
         if len({one.input(testset), experiments[0].input(testset), ""}) > 2:
-            told = f"{one.folder} and {baseline} were scored on other recordings of the same names"
-            raise FeatnormError(f"{told}: run stage 4 of both")
+            both = f"{one.folder} and {baseline} go back to noisy files of other times or places"
+            say(f"warning: {both}: if these are other recordings, run stage 4 of both")
     first, *rest = (one.scores(testset) for one in experiments)
     labels = [f"{one.name}\nless {experiments[0].name}" for one in experiments[1:]]
     found: dict[str, Contrast] = {}

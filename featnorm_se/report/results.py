@@ -52,9 +52,10 @@ def scale(experiments: Sequence[Experiment], testset: str) -> str:
     told += pesq * any(METRICS[name].package == "pesq" for name in metrics)
     # As where two --datadir share one --expdir, or a model muted what it found hard.
     named = [{m: frozenset(u for u in t if m in t[u]) for m in metrics} for t in tables]
-    other = any(len({one[m] for one in named if one[m]}) > 1 for m in metrics)
-    other = other or len({one.input(testset) for one in scored} - {""}) > 1
-    return told + other * " **Not all rows are of the same recordings: do not compare those.**"
+    if any(len({one[m] for one in named if one[m]}) > 1 for m in metrics):
+        return told + " **Not all rows are of the same utterances: do not compare those.**"
+    moved = len({one.input(testset) for one in scored} - {""}) > 1
+    return told + moved * " **Not all rows go back to the same noisy files: stage 4 mends that.**"
 
 
 def _escape(text: str) -> str:

@@ -75,7 +75,7 @@ def is_finished(expdir: Path, fields: Mapping[str, Any]) -> bool:
         return True
     mend = "take another --tag or --expdir"
     if not trained:  # training anew would write over its weights
-        raise FeatnormError(f"{expdir} has no {CHECKPOINT} to go on from: {mend}, with --init")
+        raise FeatnormError(f"{expdir} has no {CHECKPOINT} to go on from: {mend}, --init {expdir}")
     check_versions(before.get("versions", {}), str(expdir), mend)
     return False
 

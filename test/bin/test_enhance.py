@@ -95,7 +95,7 @@ def test_files_of_another_model_other_options_or_somebody_else_stay(model, tmp_p
     for arguments in ((other,), (model, "--stats", "window"), (model, "--atten_lim", "20")):
         capsys.readouterr()
         assert enhance(arguments[0], top, "-o", out, *arguments[1:]) == 1
-        assert "a.wav was not made by this command from" in capsys.readouterr().err
+        assert "a.wav was not made by this version from" in capsys.readouterr().err
         assert (out / "a.wav").read_bytes() == enhanced
     namesake = write(tmp_path / "day2" / "a.wav", seed=3).parent
     assert enhance(model, namesake, "-o", out) == 1, "what is there is of another recording"

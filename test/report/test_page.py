@@ -96,6 +96,9 @@ def test_a_model_is_compared_with_the_row_trained_as_it_was(expdir: Path) -> Non
 
     both = ["tera_utterance\n less noisy", "tera_utterance\n less tera_none"]
     assert compared() == both
+    path = folder / "run.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "max_epoch": 1}))
+    assert compared() == both[:1]
     shutil.rmtree(folder)
     assert compared() == ["tera utterance\n less noisy"]
 
