@@ -157,9 +157,11 @@ needs() { # stage file made-by of
 }
 
 last_error() { # log...: the line of error that a job ended with
-    local lines
+    local lines reasons
     lines="$(cat "$@" 2> /dev/null | grep -vE '^(srun|slurmstepd)' | grep -E 'error: |Error')" || true
-    grep 'error: ' <<< "${lines}" | tail -n 1 | grep . || tail -n 1 <<< "${lines}"
+    # Where one of several processes fails, the others are ended.
+    reasons="$(grep -v 'error: ended by SIGTERM' <<< "${lines}")" || reasons="${lines}"
+    grep 'error: ' <<< "${reasons}" | tail -n 1 | grep . || tail -n 1 <<< "${reasons}"
 }
 
 # Run a command as jobs. JOB in the log's name and %j% in the words are the number of each: a JOB
