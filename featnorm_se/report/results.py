@@ -128,8 +128,7 @@ def format_count(value: Any) -> str:
 
 def format_duration(seconds: Any) -> str:
     """Write a training time in hours, minutes and seconds: ``1:02:33``."""
-    known = isinstance(seconds, (int, float))
-    return str(timedelta(seconds=round(seconds))) if known else ""
+    return str(timedelta(seconds=round(seconds))) if isinstance(seconds, (int, float)) else ""
 
 
 def details(experiment: Experiment) -> list[tuple[str, str]]:
