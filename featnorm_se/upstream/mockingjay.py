@@ -7,7 +7,6 @@ were pre-trained.
 from __future__ import annotations
 
 import copy
-from functools import lru_cache
 from typing import Any
 
 import torch
@@ -30,23 +29,15 @@ def sinusoids(frames: int, width: int, device: torch.device | None = None) -> Te
     """Return the sinusoidal positions (frames, width) of Vaswani et al. (2017), section 3.5.
 
     s3prl builds a table of 24,000 rows in a Python loop, which takes half a minute; the values
-    are the same. A GPU computes them anew, in the memory that a recording keeps for it.
+    are the same. Made anew each time: a 200th of a forward pass on a processor, and a recording on
+    a GPU keeps what it made.
     """
-    if device is None or device.type == "cpu":
-        return _kept(frames, width)
-    return _table(frames, width, device)
-
-
-def _table(frames: int, width: int, device: torch.device | None = None) -> Tensor:
     channel = torch.arange(width, dtype=torch.float64, device=device)
     rate = 10000.0 ** (2.0 * torch.div(channel, 2, rounding_mode="floor") / width)
     angle = torch.arange(frames, dtype=torch.float64, device=device).unsqueeze(1) / rate
     angle[:, 0::2] = angle[:, 0::2].sin()
     angle[:, 1::2] = angle[:, 1::2].cos()
     return angle.float()
-
-
-_kept = lru_cache(maxsize=8)(torch.inference_mode(False)(_table))
 
 
 class MelUpstream(Upstream):
