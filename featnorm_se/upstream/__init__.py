@@ -77,8 +77,7 @@ def load_upstream(
     from featnorm_se.upstream import loading
 
     if config is not None:
-        architecture = {key: value for key, value in config.items() if key != "family"}
-        return loading.from_scratch(name, card["family"], architecture, seed)
+        return loading.from_scratch(name, card["family"], config, seed)
     if str(checkpoint) == "scratch" or (checkpoint is None and not card.get("source")):
         return loading.from_scratch(name, card["family"], card["architecture"], seed)
     return loading.from_file(name, card, checkpoint)

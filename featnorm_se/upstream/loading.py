@@ -23,10 +23,10 @@ from featnorm_se.upstream import huggingface
 from featnorm_se.upstream.base import Upstream
 from featnorm_se.upstream.checkpoint import load_weights, read_checkpoint
 
-# The module of each; Mockingjay and TERA differ in their pre-training only.
+# The module of each; those that share one differ in their pre-training only.
 FAMILIES = {
     "wavlm": "wavlm",
-    "hubert": "hubert",
+    "hubert": "wav2vec2",
     "wav2vec2": "wav2vec2",
     "mockingjay": "mockingjay",
     "tera": "mockingjay",
@@ -96,7 +96,8 @@ def _build(
         # Of parts that s3prl builds with what torch has since renamed, or never uses.
         warnings.simplefilter("ignore")
         try:
-            upstream: Upstream = module.build(copy.deepcopy(dict(architecture)))
+            described = {**copy.deepcopy(dict(architecture)), "family": family}
+            upstream: Upstream = module.build(described)
         except Exception as error:  # s3prl's constructors raise whatever their values lead to
             reason = str(error) if isinstance(error, FeatnormError) else f"{error!r:.150}"
             raise FeatnormError(
@@ -122,6 +123,8 @@ def _read(
                 raise FeatnormError(f"it holds weights alone, of {size}: name its own --upstream")
             return copy.deepcopy(card["architecture"]), weights
         architecture, weights = _module(family).read(states)
+        if (found := architecture.get("family", family)) != family:
+            raise FeatnormError(f"its weights are {found}'s")
         json.dumps(architecture)  # it is to be stored with the trained model
         return architecture, weights
     except (KeyError, TypeError, AttributeError, FeatnormError) as error:

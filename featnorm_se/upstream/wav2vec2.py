@@ -1,6 +1,6 @@
-"""wav2vec 2.0 (Baevski et al. 2020), through ``s3prl.upstream.wav2vec2.wav2vec2_model``.
+"""wav2vec 2.0 (Baevski et al. 2020) and HuBERT (Hsu et al. 2021), through s3prl's modules.
 
-HuBERT takes the reading of fairseq's checkpoints from here.
+The two share one network and differ in their options and in what only pre-training uses.
 """
 
 from __future__ import annotations
@@ -22,20 +22,8 @@ _FOLLOWED = {
     "quantize_input": False,
     "crop_seq_to_multiple": 1,
 }
+# In the place of s3prl's own, of the same values, which have no name to be pickled by.
 _ACTIVATIONS = {"gelu": F.gelu, "relu": F.relu, "tanh": torch.tanh}
-
-
-def make_picklable(model: Any, activation: str) -> Any:
-    """Return the model with torch's activations; s3prl's, of the same values, have no name.
-
-    Raises:
-        FeatnormError: the activation is none that is known here.
-    """
-    if activation not in _ACTIVATIONS:
-        raise FeatnormError(f"upstreams with activation_fn: {activation} are not supported")
-    for layer in model.encoder.layers:
-        layer.activation_fn = _ACTIVATIONS[activation]
-    return model
 
 
 def fields_of(kind: type, values: dict[str, Any]) -> dict[str, Any]:
@@ -53,12 +41,12 @@ def fields_of(kind: type, values: dict[str, Any]) -> dict[str, Any]:
     return {k: list(v) if isinstance(v, tuple) else v for k, v in known.items()}
 
 
-def read_layout(states: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Tensor]]:
+def read(states: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Take architecture and weights out of s3prl's layout or fairseq's.
 
     s3prl: ``{"task_cfg", "model_cfg", "model_weight"}``. fairseq: ``{"cfg", "model"}`` with
     ``cfg["task"]`` and ``cfg["model"]``, or, older, ``{"args", "model"}`` with one flat namespace.
-    HuBERT's label sets are counted, in fairseq's layout from the weights.
+    HuBERT's label sets are counted, in fairseq's layout from the weights; they tell it apart.
     """
     if "model_weight" in states:
         task, model, weights = states["task_cfg"], states["model_cfg"], states["model_weight"]
@@ -74,32 +62,40 @@ def read_layout(states: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Tenso
         architecture["labels"] = [weights["label_embs_concat"].size(0)]
     elif "label_rate" in architecture["model_cfg"]:  # HuBERT without what pre-training predicts
         architecture["labels"] = [1]
+    architecture["family"] = "hubert" if "labels" in architecture else "wav2vec2"
     return architecture, weights
 
 
 def build(architecture: dict[str, Any]) -> WaveformUpstream:
-    """Build from ``{"task_cfg": {...}, "model_cfg": {...}}``, with random weights."""
-    from s3prl.upstream.wav2vec2.wav2vec2_model import (
-        AudioPretrainingConfig,
-        Wav2Vec2Config,
-        Wav2Vec2Model,
-    )
+    """Build from ``{"family", "task_cfg": {...}, "model_cfg": {...}}``, with random weights.
 
-    task = fields_of(AudioPretrainingConfig, architecture["task_cfg"])
-    model = fields_of(Wav2Vec2Config, architecture["model_cfg"])
+    HuBERT's has ``labels`` too, the size of each label set of pre-training; only the shape of
+    weights that fine-tuning does not use hangs on it.
+
+    Raises:
+        FeatnormError: an option is set that we do not follow.
+    """
+    from s3prl.upstream.hubert import hubert_model
+    from s3prl.upstream.wav2vec2 import wav2vec2_model
+
+    is_hubert = architecture["family"] == "hubert"
+    task_kind: Any = wav2vec2_model.AudioPretrainingConfig
+    model_kind: Any = wav2vec2_model.Wav2Vec2Config
+    if is_hubert:
+        task_kind, model_kind = hubert_model.HubertPretrainingConfig, hubert_model.HubertConfig
+    task = fields_of(task_kind, architecture["task_cfg"])
+    model = fields_of(model_kind, architecture["model_cfg"])
     layers = parse_conv_layers(model["conv_feature_layers"])
     model["conv_feature_layers"] = repr(layers)
-    return WaveformUpstream(
-        make_picklable(Wav2Vec2Model(Wav2Vec2Config(**model)), model["activation_fn"]),
-        {"task_cfg": task, "model_cfg": model},
-        layers,
-        bool(task["normalize"]),
-    )
-
-
-def read(states: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Take architecture and weights out of a checkpoint; see ``read_layout``."""
-    architecture, weights = read_layout(states)
-    if "labels" in architecture:
-        raise FeatnormError("its weights are HuBERT's")
-    return architecture, weights
+    config: dict[str, Any] = {"task_cfg": task, "model_cfg": model}
+    if is_hubert:
+        config["labels"] = [int(size) for size in architecture["labels"]]
+        labels = [range(size) for size in config["labels"]]
+        network = hubert_model.HubertModel(model_kind(**model), task_kind(**task), labels)
+    else:
+        network = wav2vec2_model.Wav2Vec2Model(model_kind(**model))
+    if (activation := model["activation_fn"]) not in _ACTIVATIONS:
+        raise FeatnormError(f"upstreams with activation_fn: {activation} are not supported")
+    for layer in network.encoder.layers:
+        layer.activation_fn = _ACTIVATIONS[activation]
+    return WaveformUpstream(network, config, layers, bool(task["normalize"]))
