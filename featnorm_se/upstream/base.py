@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
+from functools import partial
 from typing import Any, TypeVar
 
 import torch
@@ -15,6 +16,7 @@ from featnorm_se.upstream.batching import SILENCE, Part, zero_padding
 
 Steps = Generator[tuple[str, Tensor, Tensor], Tensor, None]
 Count = TypeVar("Count", int, Tensor)
+Result = TypeVar("Result")
 
 
 class Upstream(nn.Module):
@@ -113,16 +115,11 @@ class Upstream(nn.Module):
         """
         raise NotImplementedError
 
-    def train_layer(
-        self, layer: nn.Module, x: Tensor, mask: Tensor | None, bias: Tensor | None
-    ) -> tuple[Tensor, Tensor | None]:
-        """Call ``run_layer``, in training with gradient checkpointing if that is asked for."""
+    def run_part(self, run: Callable[..., Result], *inputs: Any) -> Result:
+        """Return ``run(*inputs)``, in training with gradient checkpointing if that is asked for."""
         if self.recomputes():
-            out: tuple[Tensor, Tensor | None] = checkpoint(
-                self.run_layer, layer, x, mask, bias, use_reentrant=False
-            )
-            return out
-        return self.run_layer(layer, x, mask, bias)
+            run = partial(checkpoint, run, use_reentrant=False)
+        return run(*inputs)
 
     def recomputes(self) -> bool:
         """Whether parts are to be computed again when their gradients are due."""

@@ -83,7 +83,7 @@ class MelUpstream(Upstream):
         # Added to the scores of the attention; as large as s3prl's own.
         mask = padding_mask(pieces.valid, x.size(1), x.device)[:, None, None] * -10000.0
         for number, layer in enumerate(model.encoder.layer, start=1):
-            x, _ = self.train_layer(layer, x, mask, None)
+            x, _ = self.run_part(self.run_layer, layer, x, mask, None)
             if number == self.num_layers and model.config.pre_layer_norm:
                 x = model.encoder.LayerNorm[-1](x)
             x = pieces.split((yield f"layer.{number}", pieces.join(x), lengths))

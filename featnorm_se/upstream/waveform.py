@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
-from torch.utils.checkpoint import checkpoint
 
 from featnorm_se.names import site_names
 from featnorm_se.upstream import fast
@@ -81,7 +79,7 @@ class WaveformUpstream(Upstream):
         x = F.dropout(x, p=encoder.dropout, training=model.training)
         bias = None
         for number, layer in enumerate(encoder.layers, start=1):
-            x, bias = self.train_layer(layer, x, mask, bias)
+            x, bias = self.run_part(self.run_layer, layer, x, mask, bias)
             if number == self.num_layers and encoder.layer_norm_first:
                 x = encoder.layer_norm(x)
             x = yield f"layer.{number}", x, lengths
@@ -121,10 +119,8 @@ class WaveformUpstream(Upstream):
         cut = self.group_norm and not self._fast_convolutions() and min(sizes) < wav.size(1)
         if not (cut or recompute):
             return self._encode(wav, sizes)
-        run = self._encode
-        if recompute:
-            run = partial(checkpoint, self._encode, use_reentrant=False)
-        rows = [run(row[None, :n], [n])[0] for row, n in zip(wav, sizes, strict=True)]
+        pairs = zip(wav, sizes, strict=True)
+        rows = [self.run_part(self._encode, row[None, :n], [n])[0] for row, n in pairs]
         return pad_sequence(rows, batch_first=True)
 
     def _encode(self, wav: Tensor, sizes: list[int]) -> Tensor:
