@@ -147,7 +147,7 @@ def prepare_pair(pair: Utterance, wav_dir: Path, made_by: str = "") -> tuple[Utt
         The pair as it is to be listed, and what is wrong with it: a file is missing, no audio,
         silent, of a lower rate, holds NaN or channels that differ, or is too long beside its twin.
     """
-    sides = {"noisy": pair.noisy, "clean": pair.clean}
+    sides: dict[str, Any] = {"noisy": pair.noisy, "clean": pair.clean}
     sides |= {"clean2": pair.clean2} if pair.clean2 else {}
     try:
         loaded = {kind: _read_side(pair, kind) for kind in sides}
@@ -161,12 +161,14 @@ def prepare_pair(pair: Utterance, wav_dir: Path, made_by: str = "") -> tuple[Utt
             target = wav_dir / kind / f"{pair.name}.wav"
             whole = (pair.span, length) == (Utterance.span, frames)
             known = whole and os.path.isfile(path)
-            made_of = int(stamp([path, made_by])[:13], 16) if known else None
-            _write_converted(target, samples, rate, frames, made_of)
+            # The copy's time tells a later call of which source, and by what, it was made.
+            made_of = int(stamp([path, made_by])[:13], 16)
+            if not (known and target.is_file() and target.stat().st_mtime_ns == made_of):
+                write_audio(target, resample(samples, rate, SAMPLE_RATE)[:frames])
+                if known:
+                    os.utime(target, ns=(made_of, made_of))
             sides[kind] = str(target)
-    second = sides.get("clean2", "")
-    pair = replace(pair, noisy=sides["noisy"], clean=sides["clean"], clean2=second)
-    return replace(pair, seconds=frames / SAMPLE_RATE, cut=max(lengths) - frames), ""
+    return replace(pair, **sides, seconds=frames / SAMPLE_RATE, cut=max(lengths) - frames), ""
 
 
 def _read_side(pair: Utterance, kind: str) -> tuple[FloatArray, int]:
@@ -193,20 +195,6 @@ def _is_plain(path: str, frames: int) -> bool:
         return bool(header.frames == frames and header.channels == 1)
     except (soundfile.LibsndfileError, TypeError):
         return False
-
-
-def _write_converted(
-    target: Path, samples: FloatArray, rate: int, frames: int, made_of: int | None
-) -> None:
-    """Write so many samples of a converted file, unless it is there, made of this very source.
-
-    ``made_of``, the copy's time, tells a later call of which source, and by what, it was made.
-    """
-    if made_of is not None and target.is_file() and target.stat().st_mtime_ns == made_of:
-        return
-    write_audio(target, resample(samples, rate, SAMPLE_RATE)[:frames])
-    if made_of is not None:
-        os.utime(target, ns=(made_of, made_of))
 
 
 def _check_apart(sets: Mapping[str, CorpusSet], made: Path) -> None:
