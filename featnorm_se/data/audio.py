@@ -130,12 +130,11 @@ def check_lengths(paths: Sequence[str | os.PathLike[str]], lengths: Sequence[int
     Raises:
         FeatnormError: they differ by more than ``LENGTH_SLACK``.
     """
-    least = min(lengths)
-    odd = next((n for n, length in enumerate(lengths) if length - least > LENGTH_SLACK), None)
-    if odd is not None:
+    least, most = min(lengths), max(lengths)
+    if most - least > LENGTH_SLACK:
         raise FeatnormError(
-            f"other length: {paths[odd]} has {lengths[odd]} samples, {paths[lengths.index(least)]}"
-            f" {least}; at most {LENGTH_SLACK} may differ"
+            f"other length: {paths[lengths.index(most)]} has {most} samples,"
+            f" {paths[lengths.index(least)]} {least}; at most {LENGTH_SLACK} may differ"
         )
     return least
 
