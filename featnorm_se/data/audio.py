@@ -191,18 +191,14 @@ def read_blocks(handle: Any, path: str | os.PathLike[str], frames: int) -> Itera
 
 
 def write_audio(
-    path: str | os.PathLike[str],
-    samples: FloatArray,
-    sample_rate: int = 16000,
-    subtype: str = "PCM_16",
+    path: str | os.PathLike[str], samples: FloatArray, sample_rate: int = 16000
 ) -> None:
-    """Write a mono or multi-channel file, whole or not at all; the name's ending is the format.
+    """Write int16, mono or multi-channel, whole or not at all; the name's ending is the format.
 
     Args:
         path: the file, ``.wav``, ``.flac``, ...
         samples: shape (N,) or (N, channels), in [-1, 1]; what lies outside is clipped.
         sample_rate: in Hz.
-        subtype: libsndfile's sample format.
 
     Raises:
         FeatnormError: the file cannot be written, as when the disk is full.
@@ -211,7 +207,7 @@ def write_audio(
 
     with atomic_path(path) as temporary, naming(f"cannot write {path} (disk full?)"):
         clipped = np.clip(samples, -1.0, 1.0)
-        soundfile.write(os.fsencode(temporary), clipped, sample_rate, subtype=subtype)
+        soundfile.write(os.fsencode(temporary), clipped, sample_rate, subtype="PCM_16")
 
 
 @contextmanager
