@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from featnorm_se.errors import FeatnormError
-from featnorm_se.files import reading
+from featnorm_se.files import read_text
 
 # How long it is trained, and how much it says, may change when a run goes on.
 LENGTH = ("max_epoch", "patience", "num_workers", "ngpu", "log_interval", "max_bad_steps")
@@ -53,9 +52,7 @@ def read_config(path: str | os.PathLike[str]) -> dict[str, Any]:
     Raises:
         FeatnormError: it cannot be read or is no such YAML.
     """
-    with reading(path):
-        data = Path(path).read_bytes()
-    return parse_config(data, str(path))
+    return parse_config(read_text(path), str(path))
 
 
 def merge_configs(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:

@@ -146,15 +146,12 @@ def locked(
     lock = FileLock(target.with_name(f".{target.name}.lock"))
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            if not wait:
-                raise
-            say(f"waiting for another run that writes {named or target}")
-            lock.acquire(timeout=-1)
+        lock.acquire(timeout=0)
     except Timeout as error:
-        raise FeatnormError(f"another run is writing {named or target}: wait for it") from error
+        if not wait:
+            raise FeatnormError(f"another run is writing {named or target}: wait for it") from error
+        say(f"waiting for another run that writes {named or target}")
+        lock.acquire(timeout=-1)
     except (NotImplementedError, OSError) as error:
         if isinstance(error, OSError) and error.errno not in (errno.ENOLCK, errno.ENOTSUP):
             raise FeatnormError(f"cannot write {target}: {error.strerror or error}") from error

@@ -23,10 +23,8 @@ class _Formatter(argparse.HelpFormatter):
     def _get_help_string(self, action: argparse.Action) -> str:
         default = action.default
         words = " ".join(default) if isinstance(default, (list, tuple)) else str(default)
-        silent = default is None or default is False or default is argparse.SUPPRESS
-        if silent or not words or not action.option_strings:
-            return action.help or ""
-        return f"{action.help} (default: {words})"
+        silent = words in ("", "None", "False", argparse.SUPPRESS)
+        return (action.help or "") if silent else f"{action.help} (default: {words})"
 
 
 class Parser(argparse.ArgumentParser):

@@ -25,7 +25,7 @@ def get_parser() -> argparse.ArgumentParser:
     add_upstream_options(parser)
     add("--kind", default="clean", choices=("clean", "noisy"), help="of speech")
     add("--nj", type=count, default=1, help="processes")
-    add("--shard", help="K/N: only every N-th utterance from the K-th on")
+    add("--shard", type=parse_shard, help="K/N: only every N-th utterance from the K-th on")
     add("--merge", nargs="+", type=Path, help="shards to merge; nothing is collected")
     add("--device", default="cpu", choices=("cpu", "cuda"), help="cpu or cuda")
     return parser
@@ -36,9 +36,7 @@ def main(argv: Sequence[str]) -> None:
     args = get_parser().parse_args(argv)
     if not (args.merge or args.wav_scp):
         raise FeatnormError("give --wav_scp (to collect) or --merge (to merge)")
-    shards = [(k, args.nj) for k in range(1, args.nj + 1)]
-    if args.shard:
-        shards = [parse_shard(args.shard)]
+    shards = [args.shard] if args.shard else [(k, args.nj) for k in range(1, args.nj + 1)]
     set_threads(shards[0][1])
     from featnorm_se.collection import collect_shards, merge_shards
 

@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING
 from featnorm_se.bin import Parser, count, run
 from featnorm_se.data.parallel import set_threads
 from featnorm_se.errors import FeatnormError
+from featnorm_se.inference.plan import Job, Outcome, is_folder, plan_jobs
 from featnorm_se.inference.windows import STATS, Windowing
 from featnorm_se.names import HIGH_BAND, PRECISIONS
 
 if TYPE_CHECKING:
     from featnorm_se.inference.jobs import Settings
-    from featnorm_se.inference.plan import Outcome
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -86,7 +86,6 @@ def main(argv: Sequence[str]) -> None:
     set_threads(args.nj)
     from featnorm_se.inference.jobs import Settings, enhance_file, enhance_into_folder, load_once
     from featnorm_se.inference.model_file import SHIPPED, count_talkers
-    from featnorm_se.inference.plan import is_folder, plan_jobs
 
     shipped = args.model is None
     if shipped:
@@ -117,7 +116,6 @@ def _enhance_piped(args: argparse.Namespace, settings: Settings, talkers: int) -
     """Standard input and output by way of files: both may need seeking."""
     from featnorm_se.inference.audio_stream import AudioInput
     from featnorm_se.inference.jobs import enhance_file, load_once
-    from featnorm_se.inference.plan import Job
 
     if len(args.inputs) > 1 or (args.output == "-" and (args.save_noise or talkers > 1)):
         raise FeatnormError("- is for one file, and has no place for --save_noise or two talkers")

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from featnorm_se.bin import Parser, run
+from featnorm_se.bin.collect_stats import parse_shard
+from featnorm_se.data.parallel import set_threads
 from featnorm_se.errors import FeatnormError
 
 if TYPE_CHECKING:
@@ -23,14 +25,14 @@ def get_parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("--model", required=True, help="folder of the experiment")
-    add("--wav_scp", required=True, help="noisy utterances, 16 kHz mono")
-    add("--output", required=True, help="folder to write wav/ and spk1.scp to")
+    add("--wav_scp", type=Path, required=True, help="noisy utterances, 16 kHz mono")
+    add("--output", type=Path, required=True, help="folder to write wav/ and spk1.scp to")
     add(
         "--config",
         help="YAML of settings: model_file, precision, atten_lim, window, overlap, stats",
     )
     add("--model_file", help="weights in the folder, if not those of --config")
-    add("--shard", default="1/1", help="K/N: every N-th utterance from the K-th")
+    add("--shard", type=parse_shard, default="1/1", help="K/N: every N-th utterance from the K-th")
     add("--list", action="store_true", help="only write spk1.scp")
     add("--device", default="cpu", help="cpu or cuda")
     return parser
@@ -39,18 +41,14 @@ def get_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str]) -> None:
     """Parse and enhance."""
     args = get_parser().parse_args(argv)
-    from featnorm_se.bin.collect_stats import parse_shard
-    from featnorm_se.data.parallel import set_threads
-
-    shard = parse_shard(args.shard)
-    set_threads(shard[1])
+    set_threads(args.shard[1])
     from featnorm_se.inference.jobs import enhance_set
 
     given = {"model": args.model, "device": args.device}
     if args.model_file:
         given["model_file"] = args.model_file
-    settings = make_settings(args.config, given)
-    enhance_set(settings, Path(args.wav_scp), Path(args.output), None if args.list else shard)
+    shard = None if args.list else args.shard
+    enhance_set(make_settings(args.config, given), args.wav_scp, args.output, shard)
 
 
 def make_settings(config: str | None, given: dict[str, Any]) -> Settings:

@@ -130,12 +130,11 @@ def check_lengths(paths: Sequence[str | os.PathLike[str]], lengths: Sequence[int
     Raises:
         FeatnormError: they differ by more than ``LENGTH_SLACK``.
     """
-    least = min(lengths)
-    odd = next((n for n, length in enumerate(lengths) if length - least > LENGTH_SLACK), None)
-    if odd is not None:
+    least, most = min(lengths), max(lengths)
+    if most - least > LENGTH_SLACK:
         raise FeatnormError(
-            f"other length: {paths[odd]} has {lengths[odd]} samples, {paths[lengths.index(least)]}"
-            f" {least}; at most {LENGTH_SLACK} may differ"
+            f"other length: {paths[lengths.index(most)]} has {most} samples,"
+            f" {paths[lengths.index(least)]} {least}; at most {LENGTH_SLACK} may differ"
         )
     return least
 
@@ -192,18 +191,14 @@ def read_blocks(handle: Any, path: str | os.PathLike[str], frames: int) -> Itera
 
 
 def write_audio(
-    path: str | os.PathLike[str],
-    samples: FloatArray,
-    sample_rate: int = 16000,
-    subtype: str = "PCM_16",
+    path: str | os.PathLike[str], samples: FloatArray, sample_rate: int = 16000
 ) -> None:
-    """Write a mono or multi-channel file, whole or not at all; the name's ending is the format.
+    """Write int16, mono or multi-channel, whole or not at all; the name's ending is the format.
 
     Args:
         path: the file, ``.wav``, ``.flac``, ...
         samples: shape (N,) or (N, channels), in [-1, 1]; what lies outside is clipped.
         sample_rate: in Hz.
-        subtype: libsndfile's sample format.
 
     Raises:
         FeatnormError: the file cannot be written, as when the disk is full.
@@ -212,7 +207,7 @@ def write_audio(
 
     with atomic_path(path) as temporary, naming(f"cannot write {path} (disk full?)"):
         clipped = np.clip(samples, -1.0, 1.0)
-        soundfile.write(os.fsencode(temporary), clipped, sample_rate, subtype=subtype)
+        soundfile.write(os.fsencode(temporary), clipped, sample_rate, subtype="PCM_16")
 
 
 @contextmanager

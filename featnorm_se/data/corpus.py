@@ -121,8 +121,6 @@ def read_listing(path: str | os.PathLike[str]) -> dict[str, str]:
         return list_audio(root)
     if root.suffix.lower() in AUDIO_SUFFIXES:
         raise FeatnormError(f"{path} is a recording: a folder of them, or an scp file, is wanted")
-    if not root.exists():
-        raise FeatnormError(f"{path}: no such folder or scp file")
     files = read_scp(root)
     for name, value in files.items():
         beside = root.parent / value
@@ -150,10 +148,8 @@ def match_names(names: Collection[str], twins: Collection[str]) -> tuple[dict[st
         return same | {ids[0][i]: ids[1][i] for i in ids[0].keys() & ids[1].keys()}, "fileid"
     ends = ((name, at) for name in names for at, mark in enumerate(name) if mark in "_-.")
     suffixes = Counter(name[at:] for name, at in ends if name[:at] in known)
-    if not suffixes:
-        return same, ""
-    suffix = suffixes.most_common(1)[0][0]
-    return same | {name: name.removesuffix(suffix) for name in names}, suffix
+    suffix = max(suffixes, key=suffixes.__getitem__, default="")
+    return {name: name.removesuffix(suffix) for name in names}, suffix
 
 
 def name_speakers(pairs: list[Utterance], utt2spk: Path) -> list[Utterance]:

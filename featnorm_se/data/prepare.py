@@ -23,6 +23,7 @@ from featnorm_se.data.audio import (
 )
 from featnorm_se.data.corpus import CorpusSet, read_log
 from featnorm_se.data.datadir import LISTS, Utterance, write_data_dir
+from featnorm_se.data.decoding import DECODED_SUFFIXES
 from featnorm_se.data.parallel import parallel_map
 from featnorm_se.data.scp import split_archive
 from featnorm_se.errors import FeatnormError, say
@@ -147,30 +148,32 @@ def prepare_pair(pair: Utterance, wav_dir: Path, made_by: str = "") -> tuple[Utt
         The pair as it is to be listed, and what is wrong with it: a file is missing, no audio,
         silent, of a lower rate, holds NaN or channels that differ, or is too long beside its twin.
     """
-    sides = {"noisy": pair.noisy, "clean": pair.clean}
+    sides: dict[str, Any] = {"noisy": pair.noisy, "clean": pair.clean}
     sides |= {"clean2": pair.clean2} if pair.clean2 else {}
     try:
         loaded = {kind: _read_side(pair, kind) for kind in sides}
-        lengths = [resampled_length(len(x), rate, SAMPLE_RATE) for x, rate in loaded.values()]
+        lengths = [resampled_length(len(x), rate, SAMPLE_RATE) for x, rate, _ in loaded.values()]
         frames = check_lengths(list(sides.values()), lengths)
     except FeatnormError as error:
         return pair, f"{pair.name}: {error}"
     for (kind, path), length in zip(list(sides.items()), lengths, strict=True):
-        samples, rate = loaded[kind]
-        if length > frames or rate != SAMPLE_RATE or not _is_plain(path, frames):
+        samples, rate, plain = loaded[kind]
+        if length > frames or rate != SAMPLE_RATE or not plain:
             target = wav_dir / kind / f"{pair.name}.wav"
             whole = (pair.span, length) == (Utterance.span, frames)
             known = whole and os.path.isfile(path)
-            made_of = int(stamp([path, made_by])[:13], 16) if known else None
-            _write_converted(target, samples, rate, frames, made_of)
+            # The copy's time tells a later call of which source, and by what, it was made.
+            made_of = int(stamp([path, made_by])[:13], 16)
+            if not (known and target.is_file() and target.stat().st_mtime_ns == made_of):
+                write_audio(target, resample(samples, rate, SAMPLE_RATE)[:frames])
+                if known:
+                    os.utime(target, ns=(made_of, made_of))
             sides[kind] = str(target)
-    second = sides.get("clean2", "")
-    pair = replace(pair, noisy=sides["noisy"], clean=sides["clean"], clean2=second)
-    return replace(pair, seconds=frames / SAMPLE_RATE, cut=max(lengths) - frames), ""
+    return replace(pair, **sides, seconds=frames / SAMPLE_RATE, cut=max(lengths) - frames), ""
 
 
-def _read_side(pair: Utterance, kind: str) -> tuple[FloatArray, int]:
-    """Read and check one of twins."""
+def _read_side(pair: Utterance, kind: str) -> tuple[FloatArray, int, bool]:
+    """Read and check one of twins; is that what any reader, ESPnet's too, finds in its file?"""
     path: str = getattr(pair, kind)
     if not path:
         raise FeatnormError(f"{pair.noisy or pair.clean} has no {kind} twin")
@@ -181,32 +184,9 @@ def _read_side(pair: Utterance, kind: str) -> tuple[FloatArray, int]:
         )
     if (samples == samples[:1]).all():
         raise FeatnormError(f"{path} is silent (all its samples are {samples[0, 0]:g})")
-    return to_mono(samples, path), rate
-
-
-def _is_plain(path: str, frames: int) -> bool:
-    """Whether any reader, ESPnet's too, finds one channel of so many samples in it."""
-    import soundfile
-
-    try:
-        header = soundfile.info(os.fsencode(path))
-        return bool(header.frames == frames and header.channels == 1)
-    except (soundfile.LibsndfileError, TypeError):
-        return False
-
-
-def _write_converted(
-    target: Path, samples: FloatArray, rate: int, frames: int, made_of: int | None
-) -> None:
-    """Write so many samples of a converted file, unless it is there, made of this very source.
-
-    ``made_of``, the copy's time, tells a later call of which source, and by what, it was made.
-    """
-    if made_of is not None and target.is_file() and target.stat().st_mtime_ns == made_of:
-        return
-    write_audio(target, resample(samples, rate, SAMPLE_RATE)[:frames])
-    if made_of is not None:
-        os.utime(target, ns=(made_of, made_of))
+    file = os.path.isfile(path) and not path.lower().endswith(DECODED_SUFFIXES)
+    plain = file and samples.shape[1] == 1 and pair.span == Utterance.span
+    return to_mono(samples, path), rate, plain
 
 
 def _check_apart(sets: Mapping[str, CorpusSet], made: Path) -> None:

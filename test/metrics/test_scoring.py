@@ -191,7 +191,7 @@ def test_higher_rates_are_scored_at_16_khz(corpus: Corpus, tmp_path: Path) -> No
         for path in folder.iterdir():
             x, _ = soundfile.read(path, dtype="float32")
             wide = tmp_path / f"{folder.name}48" / path.name
-            write_audio(wide, resample(x, 16000, 48000), 48000, "FLOAT")
+            write_audio(wide, resample(x, 16000, 48000), 48000)
             x48, _ = read_any_audio(wide)
             write_audio(tmp_path / folder.name / path.name, resample(x48[:, 0], 48000, 16000))
     metrics = ["PESQ_WB", "STOI", "SI_SDR", "COVL"]
