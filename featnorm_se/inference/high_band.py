@@ -8,6 +8,7 @@ import numpy as np
 
 from featnorm_se.data.audio import FloatArray, resample_blocks
 from featnorm_se.inference.long_signal import Signal
+from featnorm_se.inference.windows import BlockReader
 from featnorm_se.names import SAMPLE_RATE
 
 _CORNER = 4000.0  # Hz; the gain is that of what lies above, up to 8 kHz
@@ -43,7 +44,7 @@ def to_own_rate(
             yield piece[:left]
             left -= len(piece[:left])
         return
-    noisy, source = _Reader(signal.blocks()), _Reader(original())
+    noisy, source = BlockReader(signal.blocks()), BlockReader(original())
 
     def together() -> Iterator[FloatArray]:
         gain: _Gain | None = None
@@ -58,23 +59,6 @@ def to_own_rate(
         low, heard, factor = np.split(block[: len(whole)], 3, axis=1)
         whole = np.tile(whole, low.shape[1] // signal.channels)
         yield low + factor.clip(0.0, 1.0) * (whole - heard)
-
-
-class _Reader:
-    """Takes any number of samples from a signal that comes in blocks."""
-
-    def __init__(self, blocks: Iterator[FloatArray]) -> None:
-        self._blocks = blocks
-        self._held: FloatArray | None = None
-
-    def take(self, count: int) -> FloatArray:
-        """Return the next (count, channels); fewer at the end."""
-        parts = [] if self._held is None else [self._held]
-        while sum(map(len, parts)) < count and (block := next(self._blocks, None)) is not None:
-            parts.append(block)
-        joined = parts[0] if len(parts) == 1 else np.concatenate(parts)
-        self._held = joined[count:]
-        return joined[:count]
 
 
 class _Gain:
