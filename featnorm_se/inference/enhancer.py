@@ -7,7 +7,7 @@ import re
 import warnings
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,12 +17,12 @@ from torch.nn.utils.rnn import pad_sequence
 
 from featnorm_se.data.audio import resample_blocks
 from featnorm_se.errors import FeatnormError
+from featnorm_se.inference.high_band import to_own_rate
+from featnorm_se.inference.long_signal import Signal, enhance_signal
+from featnorm_se.inference.windows import Windowing
 from featnorm_se.model.separator import FeatNormSeparator
 from featnorm_se.names import HIGH_BAND, SAMPLE_RATE, check_precision
 from featnorm_se.upstream.precision import computing
-
-if TYPE_CHECKING:
-    from featnorm_se.inference.windows import Windowing
 
 
 class Enhancer:
@@ -164,9 +164,6 @@ class Enhancer:
             FeatnormError: x is empty, of integers or complex, has another number of axes or more
                 channels than samples, or holds NaN.
         """
-        from featnorm_se.inference.high_band import to_own_rate
-        from featnorm_se.inference.long_signal import Signal, enhance_signal
-
         if isinstance(sample_rate, str) or sample_rate < 1000 or sample_rate % 1:
             raise FeatnormError(f"a sampling rate of {sample_rate!r}: a number of Hz is wanted")
         x = np.asarray(x.detach() if isinstance(x, torch.Tensor) else x)
