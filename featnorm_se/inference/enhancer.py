@@ -65,7 +65,16 @@ class Enhancer:
         self.device = choose_device(device)
         self.precision = check_precision(precision)
         try:
-            self.encoder, self.separator, self.decoder = _build(config)
+            with warnings.catch_warnings():
+                # ESPnet names torch's autocast by its old name; no user can do anything about it.
+                warnings.simplefilter("ignore", FutureWarning)
+                from espnet2.enh.decoder.stft_decoder import STFTDecoder
+                from espnet2.enh.encoder.stft_encoder import STFTEncoder
+
+            conf = {k: v for k, v in config["separator_conf"].items() if k != "freeze_steps"}  # 0.2
+            self.encoder = STFTEncoder(**config["encoder_conf"])
+            self.separator = FeatNormSeparator(self.encoder.output_dim, **conf)
+            self.decoder = STFTDecoder(**config["decoder_conf"])
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise FeatnormError(f"the configuration builds no model: {error!r}") from error
         try:
@@ -186,20 +195,6 @@ class Enhancer:
         y = np.concatenate(list(whole))
         each = [one.reshape(signal.shape) for one in np.split(y, self.talkers, axis=1)]
         return np.stack(each) if self.talkers > 1 else np.ascontiguousarray(each[0])
-
-
-def _build(config: dict[str, Any]) -> tuple[Any, FeatNormSeparator, Any]:
-    """Build ESPnet's STFT, the separator with random weights, and ESPnet's inverse STFT."""
-    with warnings.catch_warnings():
-        # ESPnet names torch's autocast by its old name; no user can do anything about it.
-        warnings.simplefilter("ignore", FutureWarning)
-        from espnet2.enh.decoder.stft_decoder import STFTDecoder
-        from espnet2.enh.encoder.stft_encoder import STFTEncoder
-
-    encoder = STFTEncoder(**config["encoder_conf"])
-    conf = {k: v for k, v in config["separator_conf"].items() if k != "freeze_steps"}  # of 0.2
-    separator = FeatNormSeparator(encoder.output_dim, **conf)
-    return encoder, separator, STFTDecoder(**config["decoder_conf"])
 
 
 def choose_device(name: str | torch.device) -> torch.device:
