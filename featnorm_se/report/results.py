@@ -147,12 +147,8 @@ def details(experiment: Experiment) -> list[tuple[str, str]]:
     for testset, summary in experiment.summaries.items():
         made = summary.get("enhanced_with", ())
         pairs.append((f"enhanced {testset} with", "; ".join(map(_text, made))))
-        pairs.append((f"scored on {testset}", _scoring(summary)))
+        failed = [_text(failure.get("utt_id")) for failure in summary.get("failures", ())]
+        faults = f"{len(failed)} without a full score ({', '.join(failed[:5])})" if failed else ""
+        told = {"utterances": summary.get("utterances"), "of them": faults}
+        pairs.append((f"scored on {testset}", _text({**told, **summary.get("versions", {})})))
     return [(heading, text) for heading, text in pairs if text]
-
-
-def _scoring(summary: Mapping[str, Any]) -> str:
-    failed = [_text(failure.get("utt_id")) for failure in summary.get("failures", ())]
-    faults = f"{len(failed)} without a full score ({', '.join(failed[:5])})" if failed else ""
-    told = {"utterances": summary.get("utterances"), "of them": faults}
-    return _text({**told, **summary.get("versions", {})})
