@@ -79,11 +79,8 @@ def results_text(experiments: Sequence[Experiment]) -> str:
 
 def shown_metrics(experiments: Sequence[Experiment], testset: str) -> list[str]:
     """Return the metrics that a test set's table has: all that any experiment was scored with."""
-    present = {
-        name
-        for experiment in experiments
-        for name in experiment.summaries.get(testset, {}).get("metrics", {})
-    }
+    summaries = [experiment.summaries.get(testset, {}) for experiment in experiments]
+    present = {name for summary in summaries for name in summary.get("metrics", {})}
     return [name for name in METRICS if name in present and name not in INTERNAL]
 
 
