@@ -58,8 +58,7 @@ class Experiment:
     def mean(self, testset: str, metric: str) -> float | None:
         """Return a metric's mean on a test set, or ``None`` when it was not scored."""
         found = self.summaries.get(testset, {}).get("metrics", {}).get(metric) or {}
-        mean: float | None = found.get("mean")
-        return mean
+        return found.get("mean")
 
     def input(self, testset: str) -> str:
         """Return a stamp of the noisy files that its scores go back to; empty where not known."""
