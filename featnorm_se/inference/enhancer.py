@@ -145,8 +145,7 @@ class Enhancer:
             for x in each:
                 y = self.decoder(x[None, :n], samples)[0]
                 found.append((torch.lerp(y, wav, self.left_in) if self.left_in else y)[0])
-        sizes = [len(y) for y in found]
-        parts = torch.cat(found).cpu().split(sizes)
+        parts = torch.cat(found).cpu().split([len(y) for y in found])
         if self.talkers > 1:
             parts = [*map(torch.stack, zip(*[iter(parts)] * self.talkers, strict=True))]
         return [y[..., : len(wav)] for y, wav in zip(parts, waves, strict=True)]

@@ -119,9 +119,8 @@ def without_offset(signal: Signal) -> Signal:
         total += (wav.double() * kept).sum(dim=1).numpy()
         count += kept.sum(dim=1).numpy()
     offset = (total / np.maximum(count, 1)).astype(np.float32)
-    blocks = signal.blocks
     limit = silence_limit(loudest)
-    return replace(signal, blocks=lambda: (x - offset for x in blocks()), silence=limit)
+    return replace(signal, blocks=lambda: (x - offset for x in signal.blocks()), silence=limit)
 
 
 def enhance_windows(

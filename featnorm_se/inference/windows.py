@@ -191,5 +191,4 @@ def join_windows(outputs: Iterable[FloatArray], plan: list[Window]) -> Iterator[
             # This form keeps two equal signals exactly as they are.
             piece[:fade] = tail + rise * (piece[:fade] - tail)
         yield piece
-        if not final:
-            tail = output[last - window.start : last - window.start + fade].copy()
+        tail = output[last - window.start : last - window.start + fade].copy()

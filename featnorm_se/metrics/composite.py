@@ -140,11 +140,10 @@ def _lpc(correlation: Array) -> Array:
 
     By Levinson and Durbin's recursion.
     """
-    count, width = correlation.shape
-    filters = np.zeros((count, width))
+    filters = np.zeros_like(correlation)
     filters[:, 0] = 1.0
     error = correlation[:, 0].copy()
-    for order in range(1, width):
+    for order in range(1, correlation.shape[1]):
         reach = correlation[:, order:0:-1]
         reflection = -np.einsum("tk,tk->t", filters[:, :order], reach) / error
         update = reflection[:, None] * filters[:, order::-1]
