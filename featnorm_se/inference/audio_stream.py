@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -54,35 +54,19 @@ class AudioInput:
             yield from read_blocks(handle, self.path, self.header.frames)
 
 
-class AudioOutput:
-    """What ``audio_output`` gives: takes blocks, counts what is clipped."""
-
-    def __init__(self, handle: Any, path: Path) -> None:
-        self._handle, self._path = handle, path
-        self.clipped = 0
-
-    def write(self, block: FloatArray) -> None:
-        """Write (n, channels); samples beyond full scale are clipped and counted.
-
-        Raises:
-            FeatnormError: the disk is full, or the like.
-        """
-        if self._handle.subtype not in _UNBOUNDED:
-            self.clipped += int((np.abs(block) > 1.0).sum())
-            block = np.clip(block, -1.0, 1.0)
-        with naming(f"cannot write {self._path} (disk full?)"):
-            self._handle.write(block)
-
-
 @contextmanager
-def audio_output(path: Path, like: AudioInput) -> Iterator[AudioOutput]:
+def audio_output(path: Path, like: AudioInput) -> Iterator[Callable[[FloatArray], int]]:
     """Write a file like another one, whole or not at all.
 
     The container goes by the name's ending; with the ending of the other's container it is the
     same. The sample format is kept where the container has it, and so are the texts.
 
+    Yields:
+        What writes a block (n, channels) and returns how many samples were beyond full scale and
+        are clipped.
+
     Raises:
-        FeatnormError: no such container, or the file cannot be written.
+        FeatnormError: no such container, or the file cannot be written (the disk is full, say).
     """
     import soundfile
 
@@ -90,6 +74,13 @@ def audio_output(path: Path, like: AudioInput) -> Iterator[AudioOutput]:
     container, subtype = _choose_format(path, header)
     endian = header.endian if container == header.format else None
     rate, channels = header.samplerate, header.channels
+
+    def write(block: FloatArray) -> int:
+        beyond = 0 if subtype in _UNBOUNDED else int((np.abs(block) > 1.0).sum())
+        with naming(f"cannot write {path} (disk full?)"):
+            handle.write(block.clip(-1.0, 1.0) if beyond else block)
+        return beyond
+
     with atomic_path(path) as temporary:
         temporary.touch()  # or libsndfile would only say "system error"
         file = os.fsencode(temporary)
@@ -99,7 +90,7 @@ def audio_output(path: Path, like: AudioInput) -> Iterator[AudioOutput]:
             for name, text in like.texts.items():
                 with suppress(RuntimeError):  # containers differ in which texts they have
                     setattr(handle, name, text)
-            yield AudioOutput(handle, path)
+            yield write
         # What it cannot write at the close libsndfile does not tell, and the header may lie.
         # A short one is read from its begin: mpg123 prints complaints where it is sought in.
         frames, last = handle.frames, min(handle.frames, 1 << 20)

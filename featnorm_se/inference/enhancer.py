@@ -7,7 +7,7 @@ import re
 import warnings
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,12 +17,12 @@ from torch.nn.utils.rnn import pad_sequence
 
 from featnorm_se.data.audio import resample_blocks
 from featnorm_se.errors import FeatnormError
+from featnorm_se.inference.high_band import to_own_rate
+from featnorm_se.inference.long_signal import Signal, enhance_signal
+from featnorm_se.inference.windows import Windowing
 from featnorm_se.model.separator import FeatNormSeparator
 from featnorm_se.names import HIGH_BAND, SAMPLE_RATE, check_precision
 from featnorm_se.upstream.precision import computing
-
-if TYPE_CHECKING:
-    from featnorm_se.inference.windows import Windowing
 
 
 class Enhancer:
@@ -65,7 +65,16 @@ class Enhancer:
         self.device = choose_device(device)
         self.precision = check_precision(precision)
         try:
-            self.encoder, self.separator, self.decoder = _build(config)
+            with warnings.catch_warnings():
+                # ESPnet names torch's autocast by its old name; no user can do anything about it.
+                warnings.simplefilter("ignore", FutureWarning)
+                from espnet2.enh.decoder.stft_decoder import STFTDecoder
+                from espnet2.enh.encoder.stft_encoder import STFTEncoder
+
+            conf = {k: v for k, v in config["separator_conf"].items() if k != "freeze_steps"}  # 0.2
+            self.encoder = STFTEncoder(**config["encoder_conf"])
+            self.separator = FeatNormSeparator(self.encoder.output_dim, **conf)
+            self.decoder = STFTDecoder(**config["decoder_conf"])
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise FeatnormError(f"the configuration builds no model: {error!r}") from error
         try:
@@ -136,8 +145,7 @@ class Enhancer:
             for x in each:
                 y = self.decoder(x[None, :n], samples)[0]
                 found.append((torch.lerp(y, wav, self.left_in) if self.left_in else y)[0])
-        sizes = [len(y) for y in found]
-        parts = torch.cat(found).cpu().split(sizes)
+        parts = torch.cat(found).cpu().split([len(y) for y in found])
         if self.talkers > 1:
             parts = [*map(torch.stack, zip(*[iter(parts)] * self.talkers, strict=True))]
         return [y[..., : len(wav)] for y, wav in zip(parts, waves, strict=True)]
@@ -164,9 +172,6 @@ class Enhancer:
             FeatnormError: x is empty, of integers or complex, has another number of axes or more
                 channels than samples, or holds NaN.
         """
-        from featnorm_se.inference.high_band import to_own_rate
-        from featnorm_se.inference.long_signal import Signal, enhance_signal
-
         if isinstance(sample_rate, str) or sample_rate < 1000 or sample_rate % 1:
             raise FeatnormError(f"a sampling rate of {sample_rate!r}: a number of Hz is wanted")
         x = np.asarray(x.detach() if isinstance(x, torch.Tensor) else x)
@@ -189,20 +194,6 @@ class Enhancer:
         y = np.concatenate(list(whole))
         each = [one.reshape(signal.shape) for one in np.split(y, self.talkers, axis=1)]
         return np.stack(each) if self.talkers > 1 else np.ascontiguousarray(each[0])
-
-
-def _build(config: dict[str, Any]) -> tuple[Any, FeatNormSeparator, Any]:
-    """Build ESPnet's STFT, the separator with random weights, and ESPnet's inverse STFT."""
-    with warnings.catch_warnings():
-        # ESPnet names torch's autocast by its old name; no user can do anything about it.
-        warnings.simplefilter("ignore", FutureWarning)
-        from espnet2.enh.decoder.stft_decoder import STFTDecoder
-        from espnet2.enh.encoder.stft_encoder import STFTEncoder
-
-    encoder = STFTEncoder(**config["encoder_conf"])
-    conf = {k: v for k, v in config["separator_conf"].items() if k != "freeze_steps"}  # of 0.2
-    separator = FeatNormSeparator(encoder.output_dim, **conf)
-    return encoder, separator, STFTDecoder(**config["decoder_conf"])
 
 
 def choose_device(name: str | torch.device) -> torch.device:

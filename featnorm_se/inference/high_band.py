@@ -8,6 +8,7 @@ import numpy as np
 
 from featnorm_se.data.audio import FloatArray, resample_blocks
 from featnorm_se.inference.long_signal import Signal
+from featnorm_se.inference.windows import BlockReader
 from featnorm_se.names import SAMPLE_RATE
 
 _CORNER = 4000.0  # Hz; the gain is that of what lies above, up to 8 kHz
@@ -43,7 +44,7 @@ def to_own_rate(
             yield piece[:left]
             left -= len(piece[:left])
         return
-    noisy, source = _Reader(signal.blocks()), _Reader(original())
+    noisy, source = BlockReader(signal.blocks()), BlockReader(original())
 
     def together() -> Iterator[FloatArray]:
         gain: _Gain | None = None
@@ -60,23 +61,6 @@ def to_own_rate(
         yield low + factor.clip(0.0, 1.0) * (whole - heard)
 
 
-class _Reader:
-    """Takes any number of samples from a signal that comes in blocks."""
-
-    def __init__(self, blocks: Iterator[FloatArray]) -> None:
-        self._blocks = blocks
-        self._held: FloatArray | None = None
-
-    def take(self, count: int) -> FloatArray:
-        """Return the next (count, channels); fewer at the end."""
-        parts = [] if self._held is None else [self._held]
-        while sum(map(len, parts)) < count and (block := next(self._blocks, None)) is not None:
-            parts.append(block)
-        joined = parts[0] if len(parts) == 1 else np.concatenate(parts)
-        self._held = joined[count:]
-        return joined[:count]
-
-
 class _Gain:
     """The square root of the quotient of two signals' energies above 4 kHz, over time."""
 
@@ -85,20 +69,17 @@ class _Gain:
 
         self._high = butter(4, _CORNER, "highpass", fs=SAMPLE_RATE, output="sos")
         self._decay = float(np.exp(-1.0 / (_SECONDS * SAMPLE_RATE)))
-        self._states = [
-            (np.zeros((len(self._high), 2, channels)), np.zeros((1, channels))) for _ in range(2)
-        ]
+        # The filters' states, of both signals.
+        self._band = np.zeros((len(self._high), 2, 2, channels))
+        self._mean = np.zeros((2, 1, channels))
 
     def __call__(self, enhanced: FloatArray, noisy: FloatArray) -> FloatArray:
         """Return the factor at each sample, (n, channels), of the next piece of both."""
         from scipy.signal import lfilter, sosfilt
 
-        energies = []
-        for index, x in enumerate((enhanced, noisy)):
-            high, mean = self._states[index]
-            band, high = sosfilt(self._high, x, axis=0, zi=high)
-            coefficients = ([1.0 - self._decay], [1.0, -self._decay])
-            energy, mean = lfilter(*coefficients, np.square(band), axis=0, zi=mean)
-            self._states[index] = (high, mean)
-            energies.append(np.maximum(energy, 0.0) + _FLOOR)
-        return np.sqrt(energies[0] / energies[1]).clip(0.0, 1.0).astype(np.float32)
+        both = np.stack([enhanced, noisy])
+        band, self._band = sosfilt(self._high, both, axis=1, zi=self._band)
+        coefficients = ([1.0 - self._decay], [1.0, -self._decay])
+        energy, self._mean = lfilter(*coefficients, np.square(band), axis=1, zi=self._mean)
+        of_enhanced, of_noisy = np.maximum(energy, 0.0) + _FLOOR
+        return np.sqrt(of_enhanced / of_noisy).clip(0.0, 1.0).astype(np.float32)

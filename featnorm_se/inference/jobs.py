@@ -281,7 +281,7 @@ def _write(
 ) -> Outcome:
     """Write what the model made of a file, at 16 kHz, as ``enhance_file`` says."""
     frames, rate = source.header.frames, source.header.samplerate
-    high_band = enhancer.high_band
+    high_band, clipped = enhancer.high_band, 0
     whole = to_own_rate(pieces, _signal(source), source.blocks, rate, frames, high_band)
     with ExitStack() as stack:
         # Renamed in the other order: that with the record first.
@@ -293,8 +293,7 @@ def _write(
             if job.noise is not None:
                 noisy = original.read(len(speech), dtype="float32", always_2d=True)
                 each.append(noisy - sum(each))
-            for file, y in zip(outputs, each, strict=True):
-                file.write(y)
-    if clipped := sum(output.clipped for output in outputs):
+            clipped += sum(write(y) for write, y in zip(outputs, each, strict=True))
+    if clipped:
         say(f"warning: {job.target}: {clipped} samples beyond full scale were clipped")
     return Outcome("enhanced", frames / rate)

@@ -119,9 +119,8 @@ def without_offset(signal: Signal) -> Signal:
         total += (wav.double() * kept).sum(dim=1).numpy()
         count += kept.sum(dim=1).numpy()
     offset = (total / np.maximum(count, 1)).astype(np.float32)
-    blocks = signal.blocks
     limit = silence_limit(loudest)
-    return replace(signal, blocks=lambda: (x - offset for x in blocks()), silence=limit)
+    return replace(signal, blocks=lambda: (x - offset for x in signal.blocks()), silence=limit)
 
 
 def enhance_windows(
@@ -234,14 +233,13 @@ def _given(upstream: Upstream, signal: Signal, rows: list[Row], known: Known) ->
         rows: the batch.
         known: statistics of the whole signal.
     """
-    channels = [row.channel for row in rows]
     norms = _normalized(upstream)
     with TURN:
         try:
             upstream.silence = signal.silence
             upstream.part = Part(signal.samples, [row.window.start for row in rows])
             for site, totals in known.items():
-                rows_stats = [totals[channel] for channel in channels]
+                rows_stats = [totals[row.channel] for row in rows]
                 like = norms[site].mean
                 mean = torch.as_tensor(np.stack([stats.mean for stats in rows_stats])).to(like)
                 std = torch.as_tensor(np.stack([stats.std for stats in rows_stats])).to(like)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -56,8 +55,7 @@ def enhance_signals(
 
 def _loaded(signal: Signal) -> Signal:
     """Return a signal in memory, without its offset."""
-    whole = np.concatenate([*signal.blocks()])
-    return without_offset(replace(signal, blocks=lambda: iter([whole])))
+    return without_offset(Signal.of(np.concatenate([*signal.blocks()])))
 
 
 def _enhance_together(enhancer: Enhancer, signals: list[Signal]) -> list[FloatArray]:

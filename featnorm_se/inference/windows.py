@@ -109,6 +109,23 @@ def _context(overlap: float) -> int:
     return -(-int(overlap * SAMPLE_RATE) // (2 * GRID)) * GRID
 
 
+class BlockReader:
+    """Takes any number of samples from a signal that comes in blocks (n, channels)."""
+
+    def __init__(self, blocks: Iterable[FloatArray]) -> None:
+        self._blocks = iter(blocks)
+        self._held: FloatArray | None = None
+
+    def take(self, count: int, step: int | None = None) -> FloatArray:
+        """Return the next (count, channels), fewer at the end, and go on by ``step`` or by all."""
+        parts = [] if self._held is None else [self._held]
+        while sum(map(len, parts)) < count and (block := next(self._blocks, None)) is not None:
+            parts.append(block)
+        joined = parts[0] if len(parts) == 1 else np.concatenate(parts)
+        self._held = joined[count if step is None else step :]
+        return joined[:count]
+
+
 def cut_windows(blocks: Iterable[FloatArray], plan: list[Window]) -> Iterator[FloatArray]:
     """Cut a signal that comes in blocks into the windows of a plan, in order.
 
@@ -119,17 +136,9 @@ def cut_windows(blocks: Iterable[FloatArray], plan: list[Window]) -> Iterator[Fl
     Yields:
         (samples, channels) of each window; no more than a window and a block is held.
     """
-    source = iter(blocks)
-    held: FloatArray | None = None
-    at = 0  # where ``held`` begins in the signal
-    for window in plan:
-        parts = [] if held is None else [held[window.start - at :]]
-        have = sum(map(len, parts))
-        while have < window.stop - window.start:
-            parts.append(next(source))
-            have += len(parts[-1])
-        held, at = np.concatenate(parts), window.start
-        yield held[: window.stop - window.start]
+    source = BlockReader(blocks)
+    for window, following in pairwise([*plan, plan[-1]]):
+        yield source.take(window.stop - window.start, following.start - window.start)
 
 
 def follow_talkers(outputs: Iterable[FloatArray], plan: list[Window]) -> Iterator[FloatArray]:
@@ -182,5 +191,4 @@ def join_windows(outputs: Iterable[FloatArray], plan: list[Window]) -> Iterator[
             # This form keeps two equal signals exactly as they are.
             piece[:fade] = tail + rise * (piece[:fade] - tail)
         yield piece
-        if not final:
-            tail = output[last - window.start : last - window.start + fade].copy()
+        tail = output[last - window.start : last - window.start + fade].copy()

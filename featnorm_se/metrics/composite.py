@@ -16,7 +16,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
-Pair = tuple[Array, Array]
 
 FRAME_SECONDS = 0.030
 LPC_ORDER = 16
@@ -94,7 +93,7 @@ def _nearest_peak(bands: Array, slopes: Array) -> Array:
     return np.asarray(np.take_along_axis(bands, at, axis=1))
 
 
-def _slopes_and_weights(framed: Array, sample_rate: int) -> Pair:
+def _slopes_and_weights(framed: Array, sample_rate: int) -> tuple[Array, Array]:
     """Return the band slopes (dB) of windowed frames and Klatt's weight of each: (frames, 24)."""
     n_fft = 2 ** int(np.ceil(np.log2(2 * framed.shape[1])))
     power = np.abs(np.fft.rfft(framed, n_fft)[:, : n_fft // 2]) ** 2
@@ -141,11 +140,10 @@ def _lpc(correlation: Array) -> Array:
 
     By Levinson and Durbin's recursion.
     """
-    count, width = correlation.shape
-    filters = np.zeros((count, width))
+    filters = np.zeros_like(correlation)
     filters[:, 0] = 1.0
     error = correlation[:, 0].copy()
-    for order in range(1, width):
+    for order in range(1, correlation.shape[1]):
         reach = correlation[:, order:0:-1]
         reflection = -np.einsum("tk,tk->t", filters[:, :order], reach) / error
         update = reflection[:, None] * filters[:, order::-1]

@@ -29,15 +29,11 @@ Array = NDArray[np.float64]
 LIMIT_DB = 100.0
 
 
-class CannotScore(Exception):
-    """A measure has no value for a pair; the text is the reason."""
-
-
 def pesq(ref: Array, inf: Array, sample_rate: int, band: str) -> float:
     """PESQ as MOS-LQO (ITU-T P.862.1 for ``nb``, P.862.2 for ``wb``), by the package pesq.
 
     Raises:
-        CannotScore: PESQ finds no speech, the signal is too short, or the rate is not one of
+        ValueError: PESQ finds no speech, the signal is too short, or the rate is not one of
             PESQ's.
     """
     from pesq import PesqError
@@ -45,20 +41,20 @@ def pesq(ref: Array, inf: Array, sample_rate: int, band: str) -> float:
 
     rates = (16000,) if band == "wb" else (8000, 16000)
     if sample_rate not in rates:
-        raise CannotScore(f"needs {' or '.join(map(str, rates))} Hz, not {sample_rate} Hz")
+        raise ValueError(f"needs {' or '.join(map(str, rates))} Hz, not {sample_rate} Hz")
     try:
         return float(measure(sample_rate, ref, inf, band))
     except PesqError as error:
         reason = error.args[0] if error.args else error
         text = reason.decode() if isinstance(reason, bytes) else str(reason)
-        raise CannotScore(f"finds nothing to score: {text}") from error
+        raise ValueError(f"finds nothing to score: {text}") from error
 
 
 def stoi(ref: Array, inf: Array, sample_rate: int, extended: bool = False) -> float:
     """STOI (Taal et al. 2011) or, ``extended``, ESTOI (Jensen and Taal 2016), by pystoi.
 
     Raises:
-        CannotScore: fewer than 30 frames (0.4 s) of speech are left without the silence.
+        ValueError: fewer than 30 frames (0.4 s) of speech are left without the silence.
     """
     from pystoi import stoi as measure
 
@@ -68,7 +64,7 @@ def stoi(ref: Array, inf: Array, sample_rate: int, extended: bool = False) -> fl
         try:
             return float(measure(ref, inf, sample_rate, extended=extended))
         except (RuntimeWarning, ValueError) as error:  # ValueError: there is not one frame
-            raise CannotScore("needs 30 frames (0.4 s) of speech") from error
+            raise ValueError("needs 30 frames (0.4 s) of speech") from error
 
 
 def si_sdr(ref: Array, inf: Array) -> float:
@@ -107,12 +103,12 @@ def distillmos(inf: Array, sample_rate: int) -> float:
     Representation-Based Speech Quality Assessment", ICASSP 2025.
 
     Raises:
-        CannotScore: the rate is not 16 kHz.
+        ValueError: the rate is not 16 kHz.
     """
     import torch
 
     if sample_rate != 16000:
-        raise CannotScore(f"needs 16000 Hz, not {sample_rate} Hz")
+        raise ValueError(f"needs 16000 Hz, not {sample_rate} Hz")
     with torch.inference_mode():
         return float(_distillmos()(torch.from_numpy(inf).float()[None]))
 
@@ -132,14 +128,14 @@ def dnsmos(inf: Array, sample_rate: int) -> dict[str, float]:
     C. Reddy, V. Gopal and R. Cutler, ICASSP 2022.
 
     Raises:
-        CannotScore: the rate is not 16 kHz, or samples lie outside [-1, 1].
+        ValueError: the rate is not 16 kHz, or samples lie outside [-1, 1].
     """
     from speechmos import dnsmos as package
 
     if sample_rate != 16000:
-        raise CannotScore(f"needs 16000 Hz, not {sample_rate} Hz")
+        raise ValueError(f"needs 16000 Hz, not {sample_rate} Hz")
     if np.max(np.abs(inf)) > 1.0:
-        raise CannotScore("needs samples in [-1, 1]")
+        raise ValueError("needs samples in [-1, 1]")
     scores = package.run(inf, sr=sample_rate)
     return {
         f"DNSMOS_{name}": float(scores[f"{name.lower()}_mos"])
@@ -237,9 +233,9 @@ def score_measures(
         try:
             value = MEASURES[name](clean, judged, sample_rate)
             if not np.isfinite(value):
-                raise CannotScore(f"is {value}")
+                raise ValueError(f"is {value}")
             known[name] = value
-        except (CannotScore, ValueError, ArithmeticError) as error:
+        except (ValueError, ArithmeticError) as error:
             reasons[name] = str(error)
     missing = [name for name in COMPOSITE_OF if name not in known]
     if not missing:
@@ -256,7 +252,7 @@ def score_measures(
     if set(DNSMOS) & needed:  # one run of its models gives all four
         try:
             known |= dnsmos(judged, sample_rate)
-        except CannotScore as error:
+        except ValueError as error:
             reasons |= dict.fromkeys(DNSMOS, str(error))
     scores = {name: known[name] for name in metrics if name in known}
     return scores, {name: reasons[name] for name in metrics if name in reasons}

@@ -58,8 +58,7 @@ class Experiment:
     def mean(self, testset: str, metric: str) -> float | None:
         """Return a metric's mean on a test set, or ``None`` when it was not scored."""
         found = self.summaries.get(testset, {}).get("metrics", {}).get(metric) or {}
-        mean: float | None = found.get("mean")
-        return mean
+        return found.get("mean")
 
     def input(self, testset: str) -> str:
         """Return a stamp of the noisy files that its scores go back to; empty where not known."""
@@ -176,17 +175,12 @@ def short_labels(experiments: Sequence[Experiment]) -> dict[str, str]:
     """
     models = [experiment for experiment in experiments if not experiment.is_noisy]
     labels = {experiment.name: experiment.name for experiment in experiments}
-    for fields in range(2, 6):
-        described = {model.name: _describe(model, fields) for model in models}
-        if all(described.values()) and len(set(described.values())) == len(models):
-            return labels | described
+    words: dict[str, list[Any]] = {}
+    for model in models:
+        named = [model.run.get(key) for key in ("upstream", "norm", "norm_site")]
+        words[model.name] = [*named, model.start, f"seed {model.run.get('seed')}"]
+    for count in range(2, 6):
+        found = {name: " ".join(str(w) for w in own[:count] if w) for name, own in words.items()}
+        if all(own[0] for own in words.values()) and len(set(found.values())) == len(models):
+            return labels | found
     return labels
-
-
-def _describe(experiment: Experiment, fields: int) -> str:
-    run = experiment.run
-    if not run.get("upstream"):
-        return ""
-    words = [run.get(name) for name in ("upstream", "norm", "norm_site")]
-    words += [experiment.start, f"seed {run.get('seed')}"]
-    return " ".join(str(word) for word in words[:fields] if word)

@@ -69,8 +69,7 @@ def look_at_features(
     noisy_wavs = [read_audio(noisy_scp[key], SAMPLE_RATE) for key in keys]
     clean, noisy = features(before, clean_wavs), features(before, noisy_wavs)
     after = features(tuned, clean_wavs)
-    for key, module in tuned.norms.items():
-        before.norms[key] = module
+    before.norms.update(dict(tuned.norms.items()))
     normalized = features(before, noisy_wavs, apply_norms=True) if before.norms else {}
     look = FeatureLook()
     reached = False
@@ -117,13 +116,11 @@ def features(
 ) -> dict[str, Frames]:
     """Return the frames (T, D) of all files by site, thinned; plain ones by default."""
     sites = list(upstream.sites)
-    found: dict[str, list[Frames]] = {site: [] for site in sites}
+    found: list[dict[str, torch.Tensor]] = []
     for wav in wavs:
         batch, length = torch.from_numpy(wav)[None], torch.tensor([len(wav)])
-        kept, _ = upstream.extract(batch, length, sites, apply_norms=apply_norms)
-        for site in found:
-            found[site].append(kept[site][0].numpy())
-    joined = {site: np.concatenate(arrays) for site, arrays in found.items()}
+        found.append(upstream.extract(batch, length, sites, apply_norms=apply_norms)[0])
+    joined = {site: np.concatenate([kept[site][0].numpy() for kept in found]) for site in sites}
     return {site: x[:: -(-len(x) // MOST_FRAMES)] for site, x in joined.items()}
 
 

@@ -136,15 +136,12 @@ class TestSet:
 
     def by_snr(self, metric: str) -> dict[str, dict[float, float]]:
         """Means of a metric by label and SNR in dB."""
-        found = {
-            label: {
-                float(level): group[metric]
-                for level, group in groups["snr"].items()
-                if level not in ("unknown", "inf") and group.get(metric) is not None
-            }
-            for label, groups in self.conditions().items()
-        }
-        return {label: values for label, values in found.items() if values}
+        found: dict[str, dict[float, float]] = {}
+        for label, groups in self.conditions().items():
+            for level, group in groups["snr"].items():
+                if level not in ("unknown", "inf") and group.get(metric) is not None:
+                    found.setdefault(label, {})[float(level)] = group[metric]
+        return found
 
     def condition_table(self, metric: str, kind: str, heading: str) -> list[list[str]]:
         """Means of a metric by ``snr`` or ``noise``, with a heading."""

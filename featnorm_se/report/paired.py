@@ -15,13 +15,12 @@ from featnorm_se.errors import FeatnormError, say
 from featnorm_se.metrics.names import METRICS
 from featnorm_se.metrics.summary import FEWEST, format_interval, student_t
 from featnorm_se.report.estimate import Estimate
-from featnorm_se.report.experiments import SCORES_PREFIX, read_experiment
+from featnorm_se.report.experiments import SCORES_PREFIX, Scores, read_experiment
 
 RESAMPLES = 2000
 # A difference below this is a tie: scores.csv has six decimals.
 TIE = 1e-6
 PathLike = str | os.PathLike[str]
-Scores = Mapping[str, Mapping[str, float]]
 
 
 @dataclass(frozen=True)

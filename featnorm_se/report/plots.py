@@ -160,11 +160,10 @@ def spectrogram(
     same for all pictures to be compared.
     """
     levels = 20 * np.log10(np.maximum(magnitudes(signal, sample_rate) / full_scale, 1e-6))
-    seconds = len(signal) / sample_rate
     with new_figure(4.2, 2.1) as figure:
         axes = figure.subplots()
         style: dict[str, Any] = {"cmap": "cividis", "vmin": -80.0, "vmax": 0.0}
-        extent = (0.0, seconds, 0.0, sample_rate / 2000.0)
+        extent = (0.0, len(signal) / sample_rate, 0.0, sample_rate / 2000.0)
         picture = axes.imshow(levels.T, origin="lower", aspect="auto", extent=extent, **style)
         axes.set(xlabel="time (s)", ylabel="frequency (kHz)")
         figure.colorbar(picture, ax=axes, label="level (dB)", pad=0.02)

@@ -79,11 +79,8 @@ def results_text(experiments: Sequence[Experiment]) -> str:
 
 def shown_metrics(experiments: Sequence[Experiment], testset: str) -> list[str]:
     """Return the metrics that a test set's table has: all that any experiment was scored with."""
-    present = {
-        name
-        for experiment in experiments
-        for name in experiment.summaries.get(testset, {}).get("metrics", {})
-    }
+    summaries = [experiment.summaries.get(testset, {}) for experiment in experiments]
+    present = {name for summary in summaries for name in summary.get("metrics", {})}
     return [name for name in METRICS if name in present and name not in INTERNAL]
 
 
@@ -147,12 +144,8 @@ def details(experiment: Experiment) -> list[tuple[str, str]]:
     for testset, summary in experiment.summaries.items():
         made = summary.get("enhanced_with", ())
         pairs.append((f"enhanced {testset} with", "; ".join(map(_text, made))))
-        pairs.append((f"scored on {testset}", _scoring(summary)))
+        failed = [_text(failure.get("utt_id")) for failure in summary.get("failures", ())]
+        faults = f"{len(failed)} without a full score ({', '.join(failed[:5])})" if failed else ""
+        told = {"utterances": summary.get("utterances"), "of them": faults}
+        pairs.append((f"scored on {testset}", _text({**told, **summary.get("versions", {})})))
     return [(heading, text) for heading, text in pairs if text]
-
-
-def _scoring(summary: Mapping[str, Any]) -> str:
-    failed = [_text(failure.get("utt_id")) for failure in summary.get("failures", ())]
-    faults = f"{len(failed)} without a full score ({', '.join(failed[:5])})" if failed else ""
-    told = {"utterances": summary.get("utterances"), "of them": faults}
-    return _text({**told, **summary.get("versions", {})})

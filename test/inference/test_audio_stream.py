@@ -94,17 +94,16 @@ def test_texts_are_kept(enhancer, tmp_path, ending):
 def test_another_ending_is_another_format(tmp_path, name, subtype, wanted):
     source = AudioInput(write(tmp_path / name, subtype=subtype))
     for ending, kept in wanted.items():
-        with audio_output(tmp_path / f"y.{ending}", source) as output:
-            output.write(np.zeros((16000, 1), np.float32))
+        with audio_output(tmp_path / f"y.{ending}", source) as write_block:
+            write_block(np.zeros((16000, 1), np.float32))
         assert soundfile.info(tmp_path / f"y.{ending}").subtype == kept, ending
 
 
 @pytest.mark.parametrize(("subtype", "clipped"), [("PCM_16", 2), ("FLOAT", 0)])
 def test_clipped_samples_are_counted_and_floats_are_not_clipped(tmp_path, subtype, clipped):
     source = AudioInput(write(tmp_path / "x.wav", subtype=subtype))
-    with audio_output(tmp_path / "y.wav", source) as output:
-        output.write(np.float32([[0.5], [1.5], [-2.0], [1.0]]))
-    assert output.clipped == clipped
+    with audio_output(tmp_path / "y.wav", source) as write_block:
+        assert write_block(np.float32([[0.5], [1.5], [-2.0], [1.0]])) == clipped
     wanted = [0.5, 1, -1, 1] if clipped else [0.5, 1.5, -2, 1]
     np.testing.assert_allclose(soundfile.read(tmp_path / "y.wav")[0], wanted, atol=1e-4)
 
@@ -137,8 +136,8 @@ def test_a_disk_that_is_full_at_the_close_leaves_nothing(tmp_path, ending):
     source, target = AudioInput(write(tmp_path / "x.wav")), tmp_path / "out" / f"y.{ending}"
     block = np.concatenate([*source.blocks()])
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    with audio_output(target, source) as output:
-        output.write(block)
+    with audio_output(target, source) as write_block:
+        write_block(block)
     assert soundfile.info(target).frames == 16000
     size = target.stat().st_size
     target.unlink()
@@ -146,7 +145,7 @@ def test_a_disk_that_is_full_at_the_close_leaves_nothing(tmp_path, ending):
         resource.setrlimit(resource.RLIMIT_FSIZE, (room, limits[1]))
         try:
             with pytest.raises(FeatnormError, match="disk full"), audio_output(target, source) as y:
-                y.write(block)
+                y(block)
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert not list(target.parent.iterdir())
