@@ -3,6 +3,7 @@
 import importlib
 import json
 import math
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 import soundfile
 import torch
 import yaml
-from tiny_models import training_config
+from tiny_models import tiny_config, training_config
 
 from featnorm_se import Enhancer
 from featnorm_se.collection import collect
@@ -19,6 +20,7 @@ from featnorm_se.data.scp import read_scp
 from featnorm_se.model.recorded import Recorder
 from featnorm_se.model.separator import FeatNormSeparator
 from featnorm_se.training.experiment import Experiment, train
+from featnorm_se.training.trainer import FeatNormTrainer
 from featnorm_se.upstream import load_upstream
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
@@ -151,6 +153,47 @@ def test_a_recorded_step_is_the_step(upstream: str, norm: str) -> None:
         torch.testing.assert_close(one, other, atol=1e-5 * float(other.abs().max()), rtol=1e-4)
 
 
+@pytest.mark.parametrize(("norm", "talkers"), [("none", 1), ("utterance", 1), ("mix", 2)])
+@pytest.mark.parametrize("upstream", ["fbank", "tera_tiny", "wavlm_tiny"])
+def test_a_whole_step_is_espnets(tmp_path: Path, upstream: str, norm: str, talkers: int) -> None:
+    """From samples to the loss, recorded: what ESPnet does, two steps to an update included."""
+    from featnorm_se.training.task import EnhancementTask, register
+    from featnorm_se.training.whole_step import WholeStep
+
+    register()
+    path = tmp_path / "config.yaml"
+    config = tiny_config(upstream, norm, precision="float32", num_spk=talkers)
+    if talkers == 2:
+        config["criterions"][0]["wrapper"] = "pit"
+    path.write_text(yaml.safe_dump(config))
+    model, _ = EnhancementTask.build_model_from_file(path, device="cuda")
+    model.train().separator.has_silence = False
+    signals = [torch.from_numpy(speech(4 * 20480, n)).cuda().view(4, 20480) for n in range(8)]
+    found: dict[bool, list[torch.Tensor]] = {}
+    torch.cuda.synchronize()
+    with torch.cuda.stream(torch.cuda.Stream()):
+        for recorded in (False, True):
+            step = WholeStep(model, 2) if recorded else model
+            torch.manual_seed(1)
+            found[recorded] = []
+            for number, (noisy, clean) in enumerate(pairwise(signals)):
+                if number != len(signals) - 2:
+                    model.zero_grad(set_to_none=True)
+                refs = {"speech_ref1": clean, "speech_ref2": noisy - clean}
+                refs = dict([*refs.items()][:talkers])
+                loss, stats, _ = step(speech_mix=noisy, utt_id=[], **refs)
+                (loss / 2).backward()
+                told = [loss.detach(), *(stats[key] for key in sorted(stats))]
+                found[recorded] += [x.cuda() for x in told]
+            found[recorded] += [p.grad for p in model.parameters() if p.grad is not None]
+        assert step.recorder.recording is not None
+    torch.cuda.synchronize()
+    # The gradient of what cannot change the loss, such as a key's bias, is rounding alone.
+    largest = max(float(x.abs().max()) for x in found[False])
+    for one, other in zip(found[True], found[False], strict=True):
+        torch.testing.assert_close(one, other, atol=1e-5 * largest, rtol=1e-4)
+
+
 def test_small_gradients_live_in_bfloat16() -> None:
     """In float16, which autocast has BLSTMs in, those of a small loss would be zero."""
     torch.manual_seed(0)
@@ -165,6 +208,23 @@ def test_small_gradients_live_in_bfloat16() -> None:
         kept = [p.grad for n, p in separator.named_parameters() if "blstm" in n or "layers" in n]
         gradients.append(torch.cat([grad.flatten() for grad in kept if grad is not None]))
     assert torch.nn.functional.cosine_similarity(*gradients, dim=0) > 0.95
+
+
+def test_streams_that_torch_hands_out_again(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has 32: after so many epochs batches would come by the stream that is recorded."""
+    epoch = FeatNormTrainer.train_one_epoch
+
+    def after_others(**parts: object) -> bool:
+        while torch.cuda.Stream() != torch.cuda.current_stream():
+            pass
+        for _ in range(31):
+            torch.cuda.Stream()
+        return epoch(**parts)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(FeatNormTrainer, "train_one_epoch", after_others)
+    assert len(fine_tune(corpus, tmp_path / "exp", "tera_tiny")) == 2
 
 
 def test_a_training_that_was_cut_goes_on_as_if_it_was_not(corpus: Path, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from espnet2.enh.loss.criterions.time_domain import SISNRLoss
 from torch import Tensor
 
 
-class _OnSpectra(FrequencyDomainLoss):
+class OnSpectra(FrequencyDomainLoss):
     """What compares spectra, not masks."""
 
     @property
@@ -22,7 +22,7 @@ class _OnSpectra(FrequencyDomainLoss):
         return None
 
 
-class LogMagnitudeL1(_OnSpectra):
+class LogMagnitudeL1(OnSpectra):
     """L1 distance of log-compressed magnitudes, ``mean |log1p(a|X|) - log1p(a|S|)| / log1p(a)``.
 
     With a = 1 this is the loss of BSSE-SE (Hung et al., "Boosting Self-Supervised Embeddings
@@ -53,7 +53,7 @@ class LogMagnitudeL1(_OnSpectra):
         return difference.abs().mean(dim=(1, 2)) / math.log1p(self.scale)
 
 
-class CompressedSpectrum(_OnSpectra):
+class CompressedSpectrum(OnSpectra):
     """Squared distance of power-law compressed spectra, of magnitudes and with the phases.
 
     ``(1 - w) (|X|^p - |S|^p)^2 + w | |X|^p e^jx - |S|^p e^js |^2 + a max(0, |S|^p - |X|^p)^2``

@@ -7,6 +7,7 @@ so it is for steps of one shape.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -24,7 +25,14 @@ class Recorder:
     waits for torch's default stream cannot be recorded.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, of_first: float | None = None) -> None:
+        """Take what the gradient of the first value will be, where those of all others are 0.
+
+        So the backward pass runs right behind the forward pass. While it does, the values are on
+        the processor already, where whoever calls can look at them. ``None``: it waits for a
+        gradient, and the values stay on the GPU.
+        """
+        self.of_first = of_first
         self.last: torch.Size | None = None
         self.recording: Recording | None = None
 
@@ -39,7 +47,7 @@ class Recorder:
         again, self.last = x.shape == self.last, x.shape
         if self.recording is None and again:
             trained = [p for p in module.parameters() if p.requires_grad]
-            self.recording = Recording(compute, x, trained)
+            self.recording = Recording(compute, x, trained, self.of_first)
         if self.recording is None or self.recording.x.shape != x.shape:
             return compute(x)
         played: Tensor = _Played.apply(self.recording, x, *self.recording.parameters)
@@ -49,17 +57,21 @@ class Recorder:
 class Recording:
     """A forward pass and its backward pass, as CUDA graphs that share their memory."""
 
-    def __init__(self, compute: Function, x: Tensor, parameters: Sequence[Tensor]) -> None:
-        self.x, self.parameters = x.clone(), parameters
+    def __init__(
+        self, compute: Function, x: Tensor, parameters: Sequence[Tensor], of_first: float | None
+    ) -> None:
+        self.x, self.parameters, self.of_first = x.clone(), parameters, of_first
         self.forward, self.backward = torch.cuda.CUDAGraph(), torch.cuda.CUDAGraph()
-        # Other threads, such as the one that pins memory, go on meanwhile.
+        # Other threads, such as the one that brings batches to the GPU, go on meanwhile.
         how: dict[str, Any] = {
             "stream": torch.cuda.current_stream(),
             "capture_error_mode": "thread_local",
         }
         with torch.cuda.graph(self.forward, **how):
             y = compute(self.x)
-        self.of_y = torch.empty_like(y)
+        self.of_y = torch.zeros_like(y)
+        if of_first is not None:
+            self.of_y[0] = of_first
         with torch.cuda.graph(self.backward, pool=self.forward.pool(), **how):
             self.gradients = torch.autograd.grad(y, parameters, self.of_y, allow_unused=True)
         self.y = y.detach()
@@ -76,12 +88,22 @@ class _Played(torch.autograd.Function):
                 parameter.grad = parameter.grad.clone()
         recording.x.copy_(x)
         recording.forward.replay()
-        return recording.y.clone()
+        if recording.of_first is None:
+            return recording.y.clone()
+        y = recording.y.to("cpu", non_blocking=True)
+        arrived = torch.cuda.Event()
+        arrived.record()
+        recording.backward.replay()
+        arrived.synchronize()
+        return y
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, of_y: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
         recording = ctx.recording
-        recording.of_y.copy_(of_y)
-        recording.backward.replay()
+        if recording.of_first is None:
+            recording.of_y.copy_(of_y)
+            recording.backward.replay()
+        elif not math.isclose(float(of_y[0]), recording.of_first, rel_tol=1e-5):
+            raise RuntimeError(f"the loss was scaled by {of_y[0]}, not by {recording.of_first}")
         return None, None, *(g if g is None else g.detach() for g in recording.gradients)

@@ -173,7 +173,8 @@ class FeatNormSeparator(AbsSeparator):
         spectrum = torch.complex(input.real.float(), input.imag.float())
         lengths = ilens.cpu()
         compute = partial(self._masks, lengths=lengths)
-        if self.recorder is not None and self._always_the_same(lengths, spectrum):
+        whole = int(lengths.min()) == spectrum.shape[1]
+        if self.recorder is not None and whole and self.repeats(spectrum.shape[1], input.device):
             mask = self.recorder(compute, spectrum, self)
         else:
             mask = compute(spectrum)
@@ -182,13 +183,12 @@ class FeatNormSeparator(AbsSeparator):
         named = OrderedDict((f"mask_spk{n}", one) for n, one in enumerate(masks, start=1))
         return [input * one for one in masks], ilens, named
 
-    def _always_the_same(self, lengths: Tensor, spectrum: Tensor) -> bool:
-        """Whether a step of this shape does the same as the last, whatever the signals are."""
-        whole = int(lengths.min()) == spectrum.shape[1]
-        by_itself = not torch.is_autocast_enabled(spectrum.device.type)
-        samples = (spectrum.shape[1] - 1) * self.stft[1]  # pieces' lengths would be copied
+    def repeats(self, frames: int, device: torch.device) -> bool:
+        """Whether a step on whole pieces does the same as the last, whatever the signals are."""
+        by_itself = not torch.is_autocast_enabled(device.type)
+        samples = (frames - 1) * self.stft[1]  # pieces' lengths would be copied
         once = not self.upstream.gradient_checkpointing and not self.upstream.piece(samples)
-        return self.training and whole and not self.has_silence and by_itself and once
+        return self.training and not self.has_silence and by_itself and once
 
     def _masks(self, spectrum: Tensor, lengths: Tensor) -> Tensor:
         """Return the talkers' masks of spectra (B, T, F), (B, T, talkers * F)."""
@@ -249,7 +249,12 @@ def _drop_steps(_: Any, state: dict[str, Tensor], prefix: str, *__: Any) -> None
 
 
 def invert_stft(
-    spectrum: Tensor, lengths: Tensor, n_fft: int, hop_length: int, win_length: int
+    spectrum: Tensor,
+    lengths: Tensor,
+    n_fft: int,
+    hop_length: int,
+    win_length: int,
+    samples: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Return the waveforms of a batch of spectra, each as if it stood alone.
 
@@ -257,11 +262,11 @@ def invert_stft(
         spectrum: complex (B, T, F), of centred frames with a Hann window.
         lengths: frames of each utterance (B,), on the processor.
         n_fft, hop_length, win_length: in samples.
+        samples: how many each utterance had (B,); ``None``: the frames do not tell, and up to
+            ``hop_length`` - 1 at the very end do not come back.
 
     Returns:
-        Waveforms (B, N), zero beyond their lengths, and lengths in samples (B,): up to
-        ``hop_length`` - 1 samples at the very end do not come back, since the frames do
-        not tell how many there were.
+        Waveforms (B, N), zero beyond their lengths, and lengths in samples (B,).
     """
     size = spectrum.shape[1]
     # Not torch.istft, which waits for the device to say that no window is missing.
@@ -280,7 +285,7 @@ def invert_stft(
             y[:, late : late + size, : part.shape[2]] += part
         return y.flatten(1)
 
-    samples = (lengths - 1) * hop_length
+    samples = (lengths - 1) * hop_length if samples is None else samples
     within = slice(n_fft // 2, n_fft // 2 + max(int(samples.max()), 1))
     wav = overlap_add(frames) / overlap_add(window.square() * valid).clamp_min(1e-11)
     return zero_padding(wav[:, within, None], samples)[..., 0], samples.clamp_min(1)

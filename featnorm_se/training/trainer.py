@@ -6,8 +6,9 @@ import argparse
 import contextlib
 import dataclasses
 import math
-from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,10 +21,14 @@ from espnet2.utils.build_dataclass import build_dataclass
 from featnorm_se.errors import FeatnormError
 from featnorm_se.model.recorded import Recorder
 from featnorm_se.training import record
+from featnorm_se.training.whole_step import WholeStep
 from featnorm_se.upstream.batching import may_hold_silence
 
 Batch = tuple[list[str], dict[str, torch.Tensor]]
 Item = TypeVar("Item")
+# Batches to be ready: ESPnet's chunks come in bursts of `num_cache_chunks`, and then none for long.
+AHEAD = 32
+AHEAD_BYTES = 2**28  # that they may take, but for two
 
 
 @dataclasses.dataclass
@@ -96,8 +101,18 @@ class FeatNormTrainer(Trainer):
             parts["model"],
             options.max_bad_steps,
             options.accum_grad,
-            ahead=options.ngpu > 0,
         )
+        if options.ngpu:
+            copies, computes = torch.cuda.Stream(), torch.cuda.current_stream()
+            if copies == computes:  # torch hands out 32 streams in turn
+                copies = torch.cuda.Stream()
+            watched.streams = (copies, computes)
+        separator = watched._separator()
+        is_recorded = separator.recorder is not None
+        if is_recorded:  # as a whole where there is a way, else the separator alone
+            step = WholeStep(parts["model"], options.accum_grad)
+            if step.has_way:
+                parts["model"], separator.recorder = step, None
         if super().train_one_epoch(iterator=watched, options=options, **parts):
             if watched.step < options.accum_grad:
                 raise FeatnormError(
@@ -109,9 +124,8 @@ class FeatNormTrainer(Trainer):
                 " at the recordings"
             )
         # The next epoch's seed and other lengths would take the dropout's state and the Fourier
-        # plans from under a recording; and the validation gets its memory.
-        separator = watched._separator()
-        if separator.recorder is not None:
+        # plans from under a recording; and the validation gets its memory. So `step` dies here too.
+        if is_recorded:
             separator.recorder = Recorder()
         return False
 
@@ -144,7 +158,7 @@ class WatchedBatches:
         max_bad_steps: so many steps without a finite loss and gradient on end are too many;
             0: never.
         accum_grad: steps between two updates; there is a gradient norm only at an update.
-        ahead: make the next batch ready while a GPU computes.
+        streams: of a GPU: one to bring the next batches there in, while the other computes.
         step: how many batches it has given.
         last: the last of them.
     """
@@ -154,7 +168,7 @@ class WatchedBatches:
     model: Any
     max_bad_steps: int = 0
     accum_grad: int = 1
-    ahead: bool = False
+    streams: tuple[torch.cuda.Stream, torch.cuda.Stream] | None = None
     step: int = 0
     last: Batch = dataclasses.field(default_factory=lambda: ([], {}))
 
@@ -165,7 +179,7 @@ class WatchedBatches:
         bad = 0
         separator = self._separator()
         ready = map(self._ready, self.batches)
-        for ids, batch, has_silence in one_ahead(ready) if self.ahead else ready:
+        for ids, batch, has_silence in ahead(ready, _how_many) if self.streams else ready:
             self.last = (list(ids), dict(batch))  # ESPnet adds to its own
             self.step += 1
             separator.has_silence = has_silence
@@ -187,15 +201,23 @@ class WatchedBatches:
             )
 
     def _ready(self, found: Batch) -> tuple[list[str], dict[str, torch.Tensor], bool]:
-        """Return a batch where a GPU gets it fast from, and whether it may hold silence."""
+        """Return a batch, on the GPU if it is for one, and whether it may hold silence."""
         ids, batch = found
         lengths = batch.get("speech_mix_lengths")
         if lengths is not None and int(lengths.min()) == batch["speech_mix"].shape[1]:
             # ESPnet makes them anew on the processor, where reading them waits for no GPU.
             batch = {name: x for name, x in batch.items() if not name.endswith("_lengths")}
-        if self.ahead:
-            batch = {name: value.pin_memory() for name, value in batch.items()}
-        return ids, batch, may_hold_silence(batch["speech_mix"], self._separator().stft[1])
+        has_silence = may_hold_silence(batch["speech_mix"], self._separator().stft[1])
+        if self.streams is not None:
+            copies, computes = self.streams
+            torch.cuda.set_device(copies.device)  # a thread begins with the first GPU
+            with torch.cuda.stream(copies):
+                pinned = ((name, x.pin_memory()) for name, x in batch.items())
+                batch = {name: x.to(copies.device, non_blocking=True) for name, x in pinned}
+            copies.synchronize()
+            for x in batch.values():  # so that its memory is not used anew too soon
+                x.record_stream(computes)
+        return ids, batch, has_silence
 
     def _separator(self) -> Any:
         return getattr(self.model, "module", self.model).separator  # DDP wraps it
@@ -222,19 +244,31 @@ class WatchedBatches:
         return "lower optim_conf.lr or grad_clip, or set separator_conf.precision=float32"
 
 
-def one_ahead(items: Iterable[Item]) -> Iterator[Item]:
-    """Yield the items; a thread takes the next one while the last is worked on.
+def _how_many(first: tuple[Any, dict[str, torch.Tensor], bool]) -> int:
+    """Return how many batches are to be ready, by the first one's size."""
+    size = sum(x.nbytes for x in first[1].values())
+    return max(2, min(AHEAD, AHEAD_BYTES // size))
+
+
+def ahead(items: Iterable[Item], count: Callable[[Item], int]) -> Iterator[Item]:
+    """Yield the items; a thread takes the next ones, ``count(first)``, while the last is worked on.
 
     The first is taken right here, since it starts the loader's processes: forked from a thread
     they can die of what another one was at.
     """
     iterator = iter(items)
     item = next(iterator, None)
-    with ThreadPoolExecutor(1) as pool:
+    pool = ThreadPoolExecutor(1)
+    coming: deque[Future[Item | None]] = deque()
+    try:
+        for _ in range(0 if item is None else count(item)):
+            coming.append(pool.submit(next, iterator, None))
         while item is not None:
-            coming = pool.submit(next, iterator, None)
             yield item
-            item = coming.result()
+            coming.append(pool.submit(next, iterator, None))
+            item = coming.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def _average_anew(options: FeatNormOptions) -> None:

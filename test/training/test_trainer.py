@@ -30,6 +30,9 @@ def espnet() -> SimpleNamespace:
             super().__init__()
             self.weight = torch.nn.Parameter(torch.ones(1))
             self.separator = SimpleNamespace(stft=(512, 160, 400), recorder=None)
+            self.num_spk, self.flexible_numspk, self.categories = 1, False, {}
+            criterion = SimpleNamespace(only_for_test=False)
+            self.loss_wrappers = [SimpleNamespace(criterion=criterion, weight=1.0)]
 
         def forward(self, speech_mix, **_):
             x = speech_mix
@@ -136,8 +139,9 @@ def test_lengths_of_whole_pieces_stay_on_the_processor(espnet, shorter, keys):
     assert len(next(watched)[1]) == keys
 
 
-def test_one_batch_ahead():
-    from featnorm_se.training.trainer import one_ahead
+@pytest.mark.parametrize("count", [1, 3, 9])
+def test_batches_ahead(count):
+    from featnorm_se.training.trainer import ahead
 
     threads = []
 
@@ -149,7 +153,15 @@ def test_one_batch_ahead():
 
     found = []
     with pytest.raises(OSError, match="the end"):
-        found.extend(one_ahead(items()))
-    assert found == [0, 1, 2, 3] and not [*one_ahead([])]
+        found.extend(ahead(items(), lambda first: count + first))
+    assert found == [0, 1, 2, 3] and not [*ahead([], int)]
     # Processes start with the first.
     assert threads[0] is threading.current_thread() not in threads[1:]
+
+
+@pytest.mark.parametrize(("samples", "wanted"), [(20480, 32), (16000 * 15, 17), (10**9, 2)])
+def test_batches_that_are_ready_do_not_fill_a_gpu(samples, wanted):
+    from featnorm_se.training.trainer import _how_many
+
+    batch = {f"speech_{kind}": torch.empty(8, samples, device="meta") for kind in ("mix", "ref1")}
+    assert _how_many((["a"] * 8, batch, False)) == wanted
