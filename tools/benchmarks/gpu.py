@@ -6,7 +6,8 @@
 
 It runs from a checkout, PYTHONPATH at its root, with Python 3.12, torch and torchaudio 2.11. What
 else is missing can come as wheels, installed with --no-deps: espnet, espnet-s3prl, soundfile, soxr,
-omegaconf, antlr4-python3-runtime, and what an ImportError names. It wants no network.
+omegaconf, antlr4-python3-runtime, and what an ImportError names; and numpy below 2.4, for stage 3
+with ESPnet 202511. It wants no network.
 """
 
 from __future__ import annotations
