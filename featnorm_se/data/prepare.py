@@ -23,7 +23,6 @@ from featnorm_se.data.audio import (
 )
 from featnorm_se.data.corpus import CorpusSet, read_log
 from featnorm_se.data.datadir import LISTS, Utterance, write_data_dir
-from featnorm_se.data.decoding import DECODED_SUFFIXES
 from featnorm_se.data.parallel import parallel_map
 from featnorm_se.data.scp import split_archive
 from featnorm_se.errors import FeatnormError, say
@@ -152,13 +151,13 @@ def prepare_pair(pair: Utterance, wav_dir: Path, made_by: str = "") -> tuple[Utt
     sides |= {"clean2": pair.clean2} if pair.clean2 else {}
     try:
         loaded = {kind: _read_side(pair, kind) for kind in sides}
-        lengths = [resampled_length(len(x), rate, SAMPLE_RATE) for x, rate, _ in loaded.values()]
+        lengths = [resampled_length(len(x), rate, SAMPLE_RATE) for x, rate in loaded.values()]
         frames = check_lengths(list(sides.values()), lengths)
     except FeatnormError as error:
         return pair, f"{pair.name}: {error}"
     for (kind, path), length in zip(list(sides.items()), lengths, strict=True):
-        samples, rate, plain = loaded[kind]
-        if length > frames or rate != SAMPLE_RATE or not plain:
+        samples, rate = loaded[kind]
+        if length > frames or rate != SAMPLE_RATE or not _is_plain(path, frames):
             target = wav_dir / kind / f"{pair.name}.wav"
             whole = (pair.span, length) == (Utterance.span, frames)
             known = whole and os.path.isfile(path)
@@ -172,8 +171,8 @@ def prepare_pair(pair: Utterance, wav_dir: Path, made_by: str = "") -> tuple[Utt
     return replace(pair, **sides, seconds=frames / SAMPLE_RATE, cut=max(lengths) - frames), ""
 
 
-def _read_side(pair: Utterance, kind: str) -> tuple[FloatArray, int, bool]:
-    """Read and check one of twins; is that what any reader, ESPnet's too, finds in its file?"""
+def _read_side(pair: Utterance, kind: str) -> tuple[FloatArray, int]:
+    """Read and check one of twins."""
     path: str = getattr(pair, kind)
     if not path:
         raise FeatnormError(f"{pair.noisy or pair.clean} has no {kind} twin")
@@ -184,9 +183,18 @@ def _read_side(pair: Utterance, kind: str) -> tuple[FloatArray, int, bool]:
         )
     if (samples == samples[:1]).all():
         raise FeatnormError(f"{path} is silent (all its samples are {samples[0, 0]:g})")
-    file = os.path.isfile(path) and not path.lower().endswith(DECODED_SUFFIXES)
-    plain = file and samples.shape[1] == 1 and pair.span == Utterance.span
-    return to_mono(samples, path), rate, plain
+    return to_mono(samples, path), rate
+
+
+def _is_plain(path: str, frames: int) -> bool:
+    """Whether any reader, ESPnet's too, finds one channel of so many samples in it."""
+    import soundfile
+
+    try:
+        header = soundfile.info(os.fsencode(path))
+        return bool(header.frames == frames and header.channels == 1)
+    except (soundfile.LibsndfileError, TypeError):
+        return False
 
 
 def _check_apart(sets: Mapping[str, CorpusSet], made: Path) -> None:
