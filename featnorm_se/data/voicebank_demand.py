@@ -6,6 +6,8 @@ models", 2017, Edinburgh DataShare, doi 10.7488/ds/2117, CC BY 4.0.
 
 from __future__ import annotations
 
+import shutil
+import sys
 import zipfile
 import zlib
 from collections.abc import Sequence
@@ -15,7 +17,6 @@ from featnorm_se.data.corpus import CorpusSet, find_pairs, name_speakers, split_
 from featnorm_se.data.decoding import AUDIO_SUFFIXES
 from featnorm_se.errors import FeatnormError
 from featnorm_se.files import is_done, locked, mark_done, replaced_folder, short_hash, stamp
-from featnorm_se.progress import progress
 
 OFFICIAL_PAIRS = {"training": 11572, "test": 824}
 LOGS_ZIP = "logfiles.zip"
@@ -85,7 +86,7 @@ def unpack(path: Path, folder: Path, suffixes: Sequence[str]) -> Path:
     That lies in ``folder``, and is left as it is where it was made from this very file.
 
     Raises:
-        FeatnormError: the zip is cut or damaged, or holds a name twice.
+        FeatnormError: the zip is cut or damaged, or holds a name twice or no such file.
     """
     target = folder / f"{path.stem}-{short_hash(path.resolve())[:8]}"
     request = {"zip": stamp([path])}
@@ -94,14 +95,11 @@ def unpack(path: Path, folder: Path, suffixes: Sequence[str]) -> Path:
             return target
         try:
             with zipfile.ZipFile(path) as zipped, replaced_folder(target) as fresh:
-                for member in progress(zipped.infolist(), f"unpacking {path.name}"):
-                    name = member.filename.replace("\\", "/").rpartition("/")[2]
-                    if name.startswith(".") or not name.lower().endswith(tuple(suffixes)):
-                        continue
-                    if (fresh / name).exists():
-                        raise FeatnormError(f"{path}: the name {name} comes twice in it")
-                    member.filename = name  # no name can lead out of the target
-                    zipped.extract(member, fresh)
+                members = _members(path, zipped, suffixes)
+                print(f"unpacking {path}: {len(members)} files", file=sys.stderr, flush=True)
+                for name, member in members.items():
+                    with zipped.open(member) as source, open(fresh / name, "wb") as sink:
+                        shutil.copyfileobj(source, sink)
         # RuntimeError: it is encrypted.
         except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
             raise FeatnormError(
@@ -109,3 +107,21 @@ def unpack(path: Path, folder: Path, suffixes: Sequence[str]) -> Path:
             ) from error
         mark_done(target, request)
     return target
+
+
+def _members(
+    path: Path, zipped: zipfile.ZipFile, suffixes: Sequence[str]
+) -> dict[str, zipfile.ZipInfo]:
+    """Return what is to be unpacked, by plain file name: no name can lead out of the target."""
+    found: dict[str, zipfile.ZipInfo] = {}
+    for member in zipped.infolist():
+        *folders, name = member.filename.replace("\\", "/").split("/")
+        hidden = "__MACOSX" in folders or name.startswith(".")
+        if hidden or not name.lower().endswith(tuple(suffixes)):
+            continue
+        if name in found:
+            raise FeatnormError(f"{path} is not unpacked: the name {name} comes twice in it")
+        found[name] = member
+    if not found:
+        raise FeatnormError(f"{path} holds no file that ends in {' or '.join(suffixes)}")
+    return found
