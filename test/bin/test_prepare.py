@@ -399,6 +399,12 @@ def test_kaldi_segments_are_cut(root: Path, capsys) -> None:
     (made / "test" / "segments").write_text("p232_001 call 0.05 -1\n")
     assert prepare(made, "--corpus", "kaldi") == 0
     assert len(read_audio(validate_data_dir(data / "test")["wav.scp"]["p232_001"])) == 6400 - 800
+    # One that spans its recording, or goes a little beyond, is no cut.
+    for end in ("0.4", "0.5"):
+        (made / "test" / "segments").write_text(f"p232_001 call 0.0 {end}\n")
+        assert prepare(made, "--corpus", "kaldi") == 0
+        listed = validate_data_dir(data / "test")["wav.scp"]["p232_001"]
+        assert listed == str(made / "test" / "wav.scp.wav")
 
 
 def test_a_command_runs_only_when_allowed(root: Path, capsys) -> None:
