@@ -41,9 +41,11 @@ def parallel_map(
         One result an item, in the items' order.
 
     Raises:
-        FeatnormError: a worker died, or ``function`` raised it; of several bad items it is the
-            first one's.
+        FeatnormError: ``nj`` is below 1, a worker died, or ``function`` raised it; of several
+            bad items it is the first one's.
     """
+    if nj < 1:
+        raise FeatnormError(f"--nj {nj}: at least one job is needed")
     workers = min(nj, len(items), count_cores())
     if workers <= 1:
         return list(progress(map(function, items), label, len(items), unit))

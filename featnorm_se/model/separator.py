@@ -57,7 +57,7 @@ class FeatNormSeparator(AbsSeparator):
     Attributes:
         has_silence: ``False``: whoever calls knows that every 10 ms of the batch hold a signal, and
             a GPU need not be waited for to see that; else it is looked at.
-        recorder: plays training steps of one shape on a GPU; ``None``: nothing is recorded.
+        recorder: plays its own part of training steps of one shape on a GPU; ``None``: does not.
 
     Raises:
         FeatnormError: a name, norm or site that does not exist, or an STFT that is not the
