@@ -13,11 +13,17 @@ the windows of the signal, which are ten numbers each, so the widest tensor of t
 once and never read for statistics.
 
 s3prl's layers go through ``F.multi_head_attention_forward`` with the position bias once for each
-utterance; here torch's kernel gets it gated, and it is kept once for all layers.
+utterance; here torch's kernel gets it gated.
+
+Where memory is scarce (``spare``), what a product or two can make again is not kept for the
+gradients: the gated position bias, weights in bfloat16, the norms between the convolutions, GELU.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack, nullcontext
+from functools import partial
 from typing import Any
 
 import torch
@@ -26,8 +32,32 @@ from torch import Tensor, nn
 
 from featnorm_se.upstream.batching import valid_frames
 
+# Rows of what is added to the scores begin at multiples of it, or torch's kernel would copy them.
+_ALIGNED = 16
 
-def encode(extractor: nn.Module, wav: Tensor, sizes: list[int]) -> Tensor:
+
+def made_again(
+    kept: Tensor, make: Callable[[], Tensor], spare: bool
+) -> AbstractContextManager[object]:
+    """Return a context in which autograd makes a tensor again, or views of it, and keeps none.
+
+    ``make`` returns it anew, with the same strides. Not to ``spare`` memory is to keep it.
+    """
+    if not spare:
+        return nullcontext()
+    place = kept.untyped_storage().data_ptr()
+
+    def pack(x: Tensor) -> Any:
+        same = x.untyped_storage().data_ptr() == place
+        return (x.size(), x.stride(), x.storage_offset()) if same else x
+
+    def unpack(x: Any) -> Tensor:
+        return x if isinstance(x, Tensor) else make().as_strided(*x)
+
+    return torch.autograd.graph.saved_tensors_hooks(pack, unpack)
+
+
+def encode(extractor: nn.Module, wav: Tensor, sizes: list[int], spare: bool = False) -> Tensor:
     """Return what the feature extractor gives, frames before channels.
 
     It follows the blocks that s3prl builds: a convolution, a dropout of nothing, a group norm
@@ -38,6 +68,7 @@ def encode(extractor: nn.Module, wav: Tensor, sizes: list[int]) -> Tensor:
         wav: (B, N) samples, at least one receptive field.
         sizes: samples of each utterance over which a group norm takes its statistics, at least
             one receptive field.
+        spare: keep less for the gradients.
 
     Returns:
         (B, T, C) with T the frames of N samples. In float32, or in autocast's type where that is
@@ -58,10 +89,13 @@ def encode(extractor: nn.Module, wav: Tensor, sizes: list[int]) -> Tensor:
     counts = [(size - kernel) // stride + 1 for size in sizes]
     dtype = _product_type(wav)
     with torch.autocast(wav.device.type, enabled=False):
-        x = _first_block(first, windows, counts)
-        x = x.to(dtype).flatten(0, 1)
-        for block in blocks[1:]:
-            x = _block(block, x)
+        x = _first_block(first, windows, counts).flatten(0, 1)
+        for below, block in zip(blocks, blocks[1:], strict=False):
+            make = partial(_layer_norm, below, x, dtype, spare)
+            x = make()
+            with made_again(x, make, spare and isinstance(below[2], nn.Sequential)):
+                x = _block(block[0], x)
+        x = _layer_norm(blocks[-1], x, dtype, spare)
         x = x.unflatten(0, (len(wav), -1))[:, :frames]
         return F.gelu(x)
 
@@ -74,7 +108,7 @@ def _product_type(x: Tensor) -> torch.dtype:
 
 
 def _first_block(block: Any, windows: Tensor, counts: list[int]) -> Tensor:
-    """Run the first convolution and its norm on windows (B, T, kernel); return (B, T, C).
+    """Run the first convolution on windows (B, T, kernel), with its group norm; return (B, T, C).
 
     Only the first ``counts`` windows of each utterance are normalized over.
     """
@@ -82,7 +116,7 @@ def _first_block(block: Any, windows: Tensor, counts: list[int]) -> Tensor:
     taps = conv.weight.squeeze(1)
     norm = block[2] if isinstance(block[2], nn.GroupNorm) else None
     if norm is None:
-        return _layer_norm(block, F.linear(windows, taps, conv.bias))
+        return F.linear(windows, taps, conv.bias)
     bias = 0.0 if conv.bias is None else conv.bias.double()
     mean, covariance = _moments(windows, counts)
     centre = mean @ taps.double().t() + bias
@@ -105,22 +139,23 @@ def _moments(windows: Tensor, counts: list[int]) -> tuple[Tensor, Tensor]:
     return mean.squeeze(1), x.transpose(1, 2) @ x / total
 
 
-def _block(block: Any, x: Tensor) -> Tensor:
-    """Run the GELU of the block below, a convolution and its layer norm, if any, on rows (R, C)."""
-    conv = block[0]
+def _block(conv: Any, x: Tensor) -> Tensor:
+    """Run the GELU of the block below and a convolution on rows (R, C)."""
     weight = conv.weight.to(x.dtype).permute(2, 1, 0).flatten(0, 1)
     bias = None if conv.bias is None else conv.bias.to(x.dtype)
     y: Tensor = _StridedProduct.apply(x, weight, bias, conv.stride[0])
-    return _layer_norm(block, y)
+    return y
 
 
-def _layer_norm(block: Any, x: Tensor) -> Tensor:
+def _layer_norm(block: Any, x: Tensor, dtype: torch.dtype, spare: bool) -> Tensor:
     """Apply the block's layer norm over channels, in float32 as s3prl does, if it has one."""
     if not isinstance(block[2], nn.Sequential):
-        return x
+        return x.to(dtype)
     norm: Any = block[2][1]
-    normed = F.layer_norm(x.float(), norm.normalized_shape, norm.weight, norm.bias, norm.eps)
-    return normed.to(x.dtype)
+    exact = x.float()
+    with made_again(exact, x.float, spare):
+        y = F.layer_norm(exact, norm.normalized_shape, norm.weight, norm.bias, norm.eps)
+    return y.to(dtype)
 
 
 class _StridedProduct(torch.autograd.Function):
@@ -192,7 +227,7 @@ def convolve(conv: nn.Conv1d, x: Tensor) -> Tensor:
 
 
 def run_layer(
-    layer: Any, x: Tensor, mask: Tensor | None, position: Tensor | None
+    layer: Any, x: Tensor, mask: Tensor | None, position: Tensor | None, spare: bool = False
 ) -> tuple[Tensor, Tensor | None]:
     """Run one of s3prl's transformer layers.
 
@@ -200,79 +235,99 @@ def run_layer(
         layer: s3prl's ``TransformerSentenceEncoderLayer`` of wav2vec 2.0, HuBERT or WavLM.
         x: (B, T, D).
         mask: (B, T) booleans, true in the padding, or ``None``.
-        position: WavLM's bias by relative position (H, T, T); ``None``: there is none yet.
+        position: WavLM's bias by relative position (H, T, T and what aligns it); ``None``: there
+            is none yet.
+        spare: keep less for the gradients.
 
     Returns:
         (B, T, D), and the position bias for the next layer.
     """
-    attention, x = layer.self_attn, x.transpose(0, 1).contiguous()
+    attention = layer.self_attn
     if position is None and getattr(attention, "has_relative_attention_bias", False):
         with x.device:  # s3prl's would make it on the processor, and wait for its copy
-            position = attention.compute_bias(len(x), len(x))
+            position = attention.compute_bias(x.size(1), x.size(1))
+        position = F.pad(position, (0, -x.size(1) % _ALIGNED))
     first = layer.layer_norm_first
     y = layer.self_attn_layer_norm(x) if first else x
-    y = _attend(attention, y, mask, position, layer.training)
+    y = _attend(attention, y, mask, position, spare)
     x = x + layer.dropout1(y)
     x = x if first else layer.self_attn_layer_norm(x)
     y = layer.final_layer_norm(x) if first else x
-    x = x + layer.dropout3(_feed_forward(layer, y))
+    x = x + layer.dropout3(_feed_forward(layer, y, spare))
     x = x if first else layer.final_layer_norm(x)
-    return x.transpose(0, 1), position
+    return x, position
 
 
-def _feed_forward(layer: Any, x: Tensor) -> Tensor:
-    """Run the two products of a layer on x (T, B, D).
+def _product(linear: Any, x: Tensor, spare: bool) -> Tensor:
+    """Run a linear layer in the type of x, and do not keep its weight in that type."""
+    weight = linear.weight.to(x.dtype)
+    with made_again(weight, partial(linear.weight.to, x.dtype), spare):
+        return F.linear(x, weight, linear.bias)
 
-    On a GPU GELU is computed again in the backward pass, so that one wide tensor less is kept; on
-    a processor that takes a twentieth longer, a fifth in bfloat16.
+
+def _feed_forward(layer: Any, x: Tensor, spare: bool) -> Tensor:
+    """Run the two products of a layer on x (B, T, D).
+
+    To spare memory GELU is computed again in the backward pass, so that one wide tensor less is
+    kept; on a processor that takes a twentieth longer, a fifth in bfloat16.
     """
-    x = layer.fc1(x)
     function = layer.activation_fn
     name = getattr(layer, "activation_name", getattr(function, "__name__", ""))
+    x = layer.fc1(x) if name == "glu" else _product(layer.fc1, x.to(_product_type(x)), spare)
     # s3prl's GELU converts to float32 and back; torch's computes in it anyway.
-    again = x.device.type != "cpu" and not (layer.training and layer.dropout2.p)
-    if name == "gelu" and again:
+    if name == "gelu" and spare and not (layer.training and layer.dropout2.p):
         weight, bias = (part.to(x.dtype) for part in (layer.fc2.weight, layer.fc2.bias))
-        y: Tensor = _StridedProduct.apply(x.flatten(0, 1), weight.t(), bias, 1)
+        with made_again(weight, partial(layer.fc2.weight.to, x.dtype), spare):
+            y: Tensor = _StridedProduct.apply(x.flatten(0, 1), weight.t(), bias, 1)
         return y.unflatten(0, x.shape[:2])
     if name != "glu":  # which is in fc1 already
         x = F.gelu(x) if name == "gelu" else function(x)
-    product: Tensor = layer.fc2(layer.dropout2(x))
-    return product
+    return _product(layer.fc2, layer.dropout2(x), spare)
 
 
 def _attend(
-    attention: Any, x: Tensor, mask: Tensor | None, position: Tensor | None, training: bool
+    attention: Any, x: Tensor, mask: Tensor | None, position: Tensor | None, spare: bool
 ) -> Tensor:
-    """Self-attention on x (T, B, D), with its projections, by torch's own kernel."""
-    size, batch, width = x.shape
+    """Self-attention on x (B, T, D), with its projections, by torch's own kernel."""
     cast = x.to(_product_type(x))  # once, and not once for each of the three
     q, k, v = (
-        projection(cast).view(size, batch, attention.num_heads, -1).permute(1, 2, 0, 3)
+        _product(projection, cast, spare).unflatten(-1, (attention.num_heads, -1)).transpose(1, 2)
         for projection in (attention.q_proj, attention.k_proj, attention.v_proj)
     )
-    bias = None  # what is added to the scores, (B, H, T, T)
-    if position is not None:
-        bias = _gate(attention, x) * position if attention.gru_rel_pos else position[None]
+    gated = position is not None and attention.gru_rel_pos
+    gate = _gate(attention, cast, spare) if gated else None
+    bias, dropout = None, float(attention.dropout_module.p) if attention.training else 0.0
+    with ExitStack() as stack:
+        if position is not None or mask is not None:
+            make = partial(_bias, gate, position, mask, q)
+            bias = make()
+            stack.enter_context(made_again(bias, make, spare))
+            bias = bias[..., : x.size(1)]
+        y = F.scaled_dot_product_attention(q, k, v, bias, dropout)
+    return _product(attention.out_proj, y.transpose(1, 2).flatten(2), spare)
+
+
+def _bias(gate: Tensor | None, position: Tensor | None, mask: Tensor | None, q: Tensor) -> Tensor:
+    """Return what is added to the scores of the queries q (B, H, T, d), in rows of T', aligned."""
+    bias = q.new_zeros(1) if position is None else position
+    bias = bias if gate is None else gate * bias
     if mask is not None:
-        bias = q.new_zeros(1) if bias is None else bias
+        mask = F.pad(mask, (0, -q.size(2) % _ALIGNED), value=True)
         bias = bias.masked_fill(mask[:, None, None, :], -torch.inf)
-    bias = None if bias is None else bias.to(q.dtype)
-    dropout = float(attention.dropout_module.p) if training else 0.0
-    y = F.scaled_dot_product_attention(q, k, v, bias, dropout)
-    return attention.out_proj(y.permute(2, 0, 1, 3).reshape(size, batch, width))
+    return bias.to(q.dtype)
 
 
-def _gate(attention: Any, x: Tensor) -> Tensor:
-    """WavLM's gate of the position bias, (B, H, T, 1) float32, from x (T, B, D).
+def _gate(attention: Any, x: Tensor, spare: bool) -> Tensor:
+    """WavLM's gate of the position bias, (B, H, T, 1) float32, from x (B, T, D).
 
     s3prl adds up the outputs of ``grep_linear`` by fours; here its weights are added up first.
     """
     linear = attention.grep_linear
-    size, batch, _ = x.shape
     with torch.autocast(x.device.type, enabled=False):
         weight = linear.weight.view(2, 4, -1).sum(1)
-        heads = x.float().view(size, batch * attention.num_heads, -1)
-        a, b = F.linear(heads, weight, linear.bias.view(2, 4).sum(1)).sigmoid().chunk(2, -1)
-        scale = attention.grep_a.view(1, -1, 1).repeat(1, batch, 1)
-        return (a * (b * scale - 1.0) + 2.0).transpose(0, 1).unflatten(0, (batch, -1))
+        exact = x.float()
+        with made_again(exact, x.float, spare):
+            heads = exact.unflatten(-1, (attention.num_heads, -1))
+            found = F.linear(heads, weight, linear.bias.view(2, 4).sum(1))
+        a, b = found.sigmoid().transpose(1, 2).chunk(2, -1)
+        return a * (b * attention.grep_a - 1.0) + 2.0

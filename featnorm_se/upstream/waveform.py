@@ -88,7 +88,9 @@ class WaveformUpstream(Upstream):
         self, layer: nn.Module, x: Tensor, mask: Tensor | None, bias: Tensor | None
     ) -> tuple[Tensor, Tensor | None]:
         """Run one layer on x (B, T, D); the mask (B, T) is true in the padding."""
-        return (fast.run_layer if self.fast else self.run_plain_layer)(layer, x, mask, bias)
+        if not self.fast:
+            return self.run_plain_layer(layer, x, mask, bias)
+        return fast.run_layer(layer, x, mask, bias, self._spare(x))
 
     def run_plain_layer(
         self, layer: nn.Module, x: Tensor, mask: Tensor | None, bias: Tensor | None
@@ -127,9 +129,13 @@ class WaveformUpstream(Upstream):
         """Run the convolutions on all of wav (B, N); a group norm looks at ``sizes`` samples."""
         extractor = self.model.feature_extractor
         if self._fast_convolutions():
-            return fast.encode(extractor, wav, sizes)
+            return fast.encode(extractor, wav, sizes, self._spare(wav))
         x: Tensor = extractor(wav)
         return x.transpose(1, 2)
+
+    def _spare(self, x: Tensor) -> bool:
+        """Whether memory is worth a little time: on a GPU, and not where all is made again."""
+        return x.device.type != "cpu" and not self.recomputes()
 
     def _fast_convolutions(self) -> bool:
         return self.fast and all(kernel >= stride for _, kernel, stride in self.conv_layers)
