@@ -27,14 +27,9 @@ def check_precision(precision: str, bf16: bool | None = None) -> str:
     """Return the name of a precision; ``bf16`` is what older configurations say in its place.
 
     Raises:
-        FeatnormError: it is none of ``PRECISIONS``, or is named in both ways.
+        FeatnormError: it is none of ``PRECISIONS``.
     """
-    if bf16 is not None:
-        if precision != "auto":
-            raise FeatnormError(
-                f"precision is {precision}, and bf16 is {str(bf16).lower()}: bf16 is its older"
-                " name, take it out"
-            )
+    if bf16 is not None and precision == "auto":
         return "bf16" if bf16 else "float32"
     if precision not in PRECISIONS:
         raise FeatnormError(f"no such precision: {precision!r}; there are {', '.join(PRECISIONS)}")

@@ -140,9 +140,7 @@ def check_lengths(paths: Sequence[str | os.PathLike[str]], lengths: Sequence[int
 
 
 def read_any_audio(
-    path: str | os.PathLike[str],
-    allow_pipes: bool = False,
-    span: tuple[float, float] = (0.0, -1.0),
+    path: str | os.PathLike[str], allow_pipes: bool = False, span: tuple[float, float] = (0.0, -1.0)
 ) -> tuple[FloatArray, int]:
     """Read a file or an archive's entry, of any rate and number of channels.
 

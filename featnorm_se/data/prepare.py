@@ -42,11 +42,7 @@ RECORD = "prepare.json"
 
 
 def prepare_sets(
-    sets: Mapping[str, CorpusSet],
-    output: Path,
-    wav_dir: Path,
-    nj: int = 1,
-    skip_bad: bool = False,
+    sets: Mapping[str, CorpusSet], output: Path, wav_dir: Path, nj: int = 1, skip_bad: bool = False
 ) -> dict[str, Any]:
     """Check, resample and list the sets of any corpus.
 

@@ -29,10 +29,7 @@ VALID_SPEAKERS = ("p226", "p287")
 
 
 def find_voicebank_demand(
-    db_root: Path,
-    unpack_dir: Path,
-    test_root: Path | None,
-    valid_speakers: Sequence[str],
+    db_root: Path, unpack_dir: Path, test_root: Path | None, valid_speakers: Sequence[str]
 ) -> dict[str, CorpusSet]:
     """List train, valid and test of a folder in VoiceBank-DEMAND's layout.
 

@@ -151,10 +151,7 @@ class Enhancer:
         return [y[..., : len(wav)] for y, wav in zip(parts, waves, strict=True)]
 
     def __call__(
-        self,
-        x: NDArray[Any],
-        sample_rate: float = SAMPLE_RATE,
-        windowing: Windowing | None = None,
+        self, x: NDArray[Any], sample_rate: float = SAMPLE_RATE, windowing: Windowing | None = None
     ) -> NDArray[np.float32]:
         """Enhance a signal of any rate and length.
 

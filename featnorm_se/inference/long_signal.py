@@ -124,11 +124,7 @@ def without_offset(signal: Signal) -> Signal:
 
 
 def enhance_windows(
-    enhancer: Enhancer,
-    signal: Signal,
-    plan: list[Window],
-    windowing: Windowing,
-    label: str = "",
+    enhancer: Enhancer, signal: Signal, plan: list[Window], windowing: Windowing, label: str = ""
 ) -> Iterator[FloatArray]:
     """Yield every window's output, (talkers, channels, samples); see ``enhance_signal``."""
     upstream = enhancer.separator.upstream
@@ -210,11 +206,7 @@ def _features_before_norm(
 def _own_frames(window: Window, hop: int, kept: Tensor, frames: int) -> Tensor:
     """Which frames begin in the part that no other window has in its own: (frames,) booleans.
 
-    Args:
-        window: the window.
-        hop: samples from frame to frame, of the blocks that were kept.
-        kept: (T,) booleans, the window's blocks.
-        frames: their number.
+    They are ``hop`` samples apart in the blocks of the window that were ``kept``, (T,) booleans.
     """
     begin = torch.arange(frames) * hop
     places = kept.nonzero()[:, 0] * BLOCK
@@ -225,13 +217,8 @@ def _own_frames(window: Window, hop: int, kept: Tensor, frames: int) -> Tensor:
 
 @contextmanager
 def _given(upstream: Upstream, signal: Signal, rows: list[Row], known: Known) -> Iterator[None]:
-    """Have an upstream know what the rows are parts of, and normalize them by what is known.
-
-    Args:
-        upstream: the upstream; it is left as it was, whatever happens.
-        signal: the whole signal.
-        rows: the batch.
-        known: statistics of the whole signal.
+    """Have an upstream know what the rows of a batch are parts of, the whole signal, and normalize
+    them by what is known of that. It is left as it was, whatever happens.
     """
     norms = _normalized(upstream)
     with TURN:

@@ -73,9 +73,7 @@ def read_audio_sets(
 
 
 def make_clips(
-    utt_id: str,
-    files: Mapping[str, Mapping[str, str]],
-    scores: Mapping[str, Scores],
+    utt_id: str, files: Mapping[str, Mapping[str, str]], scores: Mapping[str, Scores]
 ) -> list[dict[str, str]]:
     """Return the players of an utterance, noisy first and clean last, on one level scale.
 

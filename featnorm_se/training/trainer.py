@@ -96,11 +96,7 @@ class FeatNormTrainer(Trainer):
         for optimizer in parts["optimizers"]:  # of steps after the last epoch's last update
             optimizer.zero_grad()
         watched = WatchedBatches(
-            iterator,
-            parts["reporter"],
-            parts["model"],
-            options.max_bad_steps,
-            options.accum_grad,
+            iterator, parts["reporter"], parts["model"], options.max_bad_steps, options.accum_grad
         )
         if options.ngpu:
             copies, computes = torch.cuda.Stream(), torch.cuda.current_stream()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any, TypeVar
 
@@ -17,6 +18,27 @@ from featnorm_se.upstream.batching import SILENCE, Part, zero_padding
 Steps = Generator[tuple[str, Tensor, Tensor], Tensor, None]
 Count = TypeVar("Count", int, Tensor)
 Result = TypeVar("Result")
+Make = Callable[[], Tensor]
+
+
+def made_again(spare: bool, *pairs: tuple[Tensor, Make]) -> AbstractContextManager[object]:
+    """Return a context in which autograd keeps no tensor of the pairs, nor a view of one.
+
+    It makes them again, by the function beside each: with the same strides. Without ``spare`` it
+    keeps them.
+    """
+    if not spare:
+        return nullcontext()
+    makes = {kept.untyped_storage().data_ptr(): make for kept, make in pairs}
+
+    def pack(x: Tensor) -> Any:
+        make = makes.get(x.untyped_storage().data_ptr())
+        return (make, x.size(), x.stride(), x.storage_offset()) if make else x
+
+    def unpack(x: Any) -> Tensor:
+        return x if isinstance(x, Tensor) else x[0]().as_strided(*x[1:])
+
+    return torch.autograd.graph.saved_tensors_hooks(pack, unpack)
 
 
 class Upstream(nn.Module):
@@ -38,18 +60,14 @@ class Upstream(nn.Module):
         num_layers: number of transformer layers.
         sites: name and width of each site, from the signal upwards.
         lowest_site: the lowest site at which feature normalization acts (``auto``).
-        group_norm: the first convolution normalizes over time, so a batch of s3prl's own expert
-            depends on its padding (not so here).
+        group_norm: the first convolution normalizes over time.
         config: plain containers from which the same architecture is built without a file.
-        identity: ``sha256:<hex>`` of the checkpoint (of both files of a Hugging Face folder) or
-            ``scratch:<seed>``.
+        identity: ``sha256:<hex>`` of the checkpoint, one file or two, or ``scratch:<seed>``.
         source: the file or folder that the weights are from; empty: random weights.
         model: s3prl's own module, without its hooks.
         norms: one normalization module a site, keyed by the site with ``_`` for ``.``.
-        part: the rows of a batch are parts of a longer file, which says where pieces begin;
-            ``None``: they are whole utterances.
-        silence: blocks that vary by less hold no signal; a quiet recording has a limit of its own,
-            (B, 1).
+        part: what the rows of a batch are parts of; ``None``: they are whole utterances.
+        silence: blocks that vary by less hold no signal; (B, 1): quiet recordings have their own.
     """
 
     model: Any  # s3prl's modules carry no types
@@ -134,12 +152,7 @@ class Upstream(nn.Module):
         self.norms[self.resolve_sites([site])[0].replace(".", "_")] = module
 
     def extract(
-        self,
-        wav: Tensor,
-        wav_lengths: Tensor,
-        sites: Sequence[str],
-        *,
-        apply_norms: bool = True,
+        self, wav: Tensor, wav_lengths: Tensor, sites: Sequence[str], *, apply_norms: bool = True
     ) -> tuple[dict[str, Tensor], Tensor]:
         """Return the features of some sites; nothing deeper than they is computed or kept.
 

@@ -21,8 +21,7 @@ gradients: the gated position bias, weights in bfloat16, the norms between the c
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+import math
 from functools import partial
 from typing import Any
 
@@ -30,31 +29,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from featnorm_se.upstream.base import Make, made_again
 from featnorm_se.upstream.batching import valid_frames
+from featnorm_se.upstream.precision import product_type
 
 # Rows of what is added to the scores begin at multiples of it, or torch's kernel would copy them.
 _ALIGNED = 16
-
-
-def made_again(
-    kept: Tensor, make: Callable[[], Tensor], spare: bool
-) -> AbstractContextManager[object]:
-    """Return a context in which autograd makes a tensor again, or views of it, and keeps none.
-
-    ``make`` returns it anew, with the same strides. Not to ``spare`` memory is to keep it.
-    """
-    if not spare:
-        return nullcontext()
-    place = kept.untyped_storage().data_ptr()
-
-    def pack(x: Tensor) -> Any:
-        same = x.untyped_storage().data_ptr() == place
-        return (x.size(), x.stride(), x.storage_offset()) if same else x
-
-    def unpack(x: Any) -> Tensor:
-        return x if isinstance(x, Tensor) else make().as_strided(*x)
-
-    return torch.autograd.graph.saved_tensors_hooks(pack, unpack)
 
 
 def encode(extractor: nn.Module, wav: Tensor, sizes: list[int], spare: bool = False) -> Tensor:
@@ -75,11 +55,9 @@ def encode(extractor: nn.Module, wav: Tensor, sizes: list[int], spare: bool = Fa
         on; the first convolution and its norm are computed in float32 all the same.
     """
     blocks: Any = extractor.conv_layers
-    frames, rows = wav.size(1), 1
+    frames, rows = wav.size(1), math.prod(block[0].stride[0] for block in blocks[1:])
     for block in blocks:
         frames = (frames - block[0].kernel_size[0]) // block[0].stride[0] + 1
-    for block in blocks[1:]:
-        rows *= block[0].stride[0]
     first = blocks[0]
     kernel, stride = first[0].kernel_size[0], first[0].stride[0]
     # Whole rows for every layer: frames past the last window see zeros, and nobody sees them.
@@ -87,24 +65,16 @@ def encode(extractor: nn.Module, wav: Tensor, sizes: list[int], spare: bool = Fa
     wav = F.pad(wav, (0, max((whole - 1) * stride + kernel - wav.size(1), 0)))
     windows = wav.unfold(1, kernel, stride)[:, :whole]
     counts = [(size - kernel) // stride + 1 for size in sizes]
-    dtype = _product_type(wav)
+    dtype = product_type(wav)
     with torch.autocast(wav.device.type, enabled=False):
         x = _first_block(first, windows, counts).flatten(0, 1)
         for below, block in zip(blocks, blocks[1:], strict=False):
             make = partial(_layer_norm, below, x, dtype, spare)
             x = make()
-            with made_again(x, make, spare and isinstance(below[2], nn.Sequential)):
+            with made_again(spare and isinstance(below[2], nn.Sequential), (x, make)):
                 x = _block(block[0], x)
-        x = _layer_norm(blocks[-1], x, dtype, spare)
-        x = x.unflatten(0, (len(wav), -1))[:, :frames]
-        return F.gelu(x)
-
-
-def _product_type(x: Tensor) -> torch.dtype:
-    """Return the type in which autocast would have matrix products computed here."""
-    if torch.is_autocast_enabled(x.device.type):
-        return torch.get_autocast_dtype(x.device.type)
-    return x.dtype
+        x = _layer_norm(blocks[-1], x, dtype, spare).unflatten(0, (len(wav), -1))
+        return F.gelu(x[:, :frames])
 
 
 def _first_block(block: Any, windows: Tensor, counts: list[int]) -> Tensor:
@@ -128,10 +98,7 @@ def _first_block(block: Any, windows: Tensor, counts: list[int]) -> Tensor:
 
 
 def _moments(windows: Tensor, counts: list[int]) -> tuple[Tensor, Tensor]:
-    """Return mean (B, kernel) and covariance (B, kernel, kernel), float64, of the windows.
-
-    Only the first ``counts`` windows of each utterance count.
-    """
+    """Return mean (B, k) and covariance (B, k, k), float64, of so many windows of each."""
     x = windows[:, : max(counts)].double()
     inside, total = valid_frames(torch.tensor(counts), x.size(1), x.device)
     mean = (x * inside).sum(1, keepdim=True) / total
@@ -153,7 +120,7 @@ def _layer_norm(block: Any, x: Tensor, dtype: torch.dtype, spare: bool) -> Tenso
         return x.to(dtype)
     norm: Any = block[2][1]
     exact = x.float()
-    with made_again(exact, x.float, spare):
+    with made_again(spare, (exact, x.float)):
         y = F.layer_norm(exact, norm.normalized_shape, norm.weight, norm.bias, norm.eps)
     return y.to(dtype)
 
@@ -258,38 +225,34 @@ def run_layer(
     return x, position
 
 
-def _product(linear: Any, x: Tensor, spare: bool) -> Tensor:
-    """Run a linear layer in the type of x, and do not keep its weight in that type."""
+def _product(linear: Any, x: Tensor, spare: bool, *pairs: tuple[Tensor, Make]) -> Tensor:
+    """Run a linear layer in the type of x; for the pairs, see ``made_again``."""
     weight = linear.weight.to(x.dtype)
-    with made_again(weight, partial(linear.weight.to, x.dtype), spare):
+    with made_again(spare, (weight, partial(linear.weight.to, x.dtype)), *pairs):
         return F.linear(x, weight, linear.bias)
 
 
 def _feed_forward(layer: Any, x: Tensor, spare: bool) -> Tensor:
     """Run the two products of a layer on x (B, T, D).
 
-    To spare memory GELU is computed again in the backward pass, so that one wide tensor less is
-    kept; on a processor that takes a twentieth longer, a fifth in bfloat16.
+    To make GELU again takes a processor a twentieth longer, in bfloat16 a fifth.
     """
     function = layer.activation_fn
     name = getattr(layer, "activation_name", getattr(function, "__name__", ""))
-    x = layer.fc1(x) if name == "glu" else _product(layer.fc1, x.to(_product_type(x)), spare)
+    if name == "glu":  # which is in fc1
+        return _product(layer.fc2, layer.dropout2(layer.fc1(x)), spare)
+    x = _product(layer.fc1, x.to(product_type(x)), spare)
     # s3prl's GELU converts to float32 and back; torch's computes in it anyway.
-    if name == "gelu" and spare and not (layer.training and layer.dropout2.p):
-        weight, bias = (part.to(x.dtype) for part in (layer.fc2.weight, layer.fc2.bias))
-        with made_again(weight, partial(layer.fc2.weight.to, x.dtype), spare):
-            y: Tensor = _StridedProduct.apply(x.flatten(0, 1), weight.t(), bias, 1)
-        return y.unflatten(0, x.shape[:2])
-    if name != "glu":  # which is in fc1 already
-        x = F.gelu(x) if name == "gelu" else function(x)
-    return _product(layer.fc2, layer.dropout2(x), spare)
+    make = partial(F.gelu if name == "gelu" else function, x)
+    y = make()  # dropout's output is another tensor, which is kept
+    return _product(layer.fc2, layer.dropout2(y), spare, (y, make))
 
 
 def _attend(
     attention: Any, x: Tensor, mask: Tensor | None, position: Tensor | None, spare: bool
 ) -> Tensor:
     """Self-attention on x (B, T, D), with its projections, by torch's own kernel."""
-    cast = x.to(_product_type(x))  # once, and not once for each of the three
+    cast = x.to(product_type(x))  # once, and not once for each of the three
     q, k, v = (
         _product(projection, cast, spare).unflatten(-1, (attention.num_heads, -1)).transpose(1, 2)
         for projection in (attention.q_proj, attention.k_proj, attention.v_proj)
@@ -297,12 +260,12 @@ def _attend(
     gated = position is not None and attention.gru_rel_pos
     gate = _gate(attention, cast, spare) if gated else None
     bias, dropout = None, float(attention.dropout_module.p) if attention.training else 0.0
-    with ExitStack() as stack:
-        if position is not None or mask is not None:
-            make = partial(_bias, gate, position, mask, q)
-            bias = make()
-            stack.enter_context(made_again(bias, make, spare))
-            bias = bias[..., : x.size(1)]
+    pairs: list[tuple[Tensor, Make]] = []
+    if position is not None or mask is not None:
+        make = partial(_bias, gate, position, mask, q)
+        pairs = [(make(), make)]
+        bias = pairs[0][0][..., : x.size(1)]
+    with made_again(spare, *pairs):
         y = F.scaled_dot_product_attention(q, k, v, bias, dropout)
     return _product(attention.out_proj, y.transpose(1, 2).flatten(2), spare)
 
@@ -326,7 +289,7 @@ def _gate(attention: Any, x: Tensor, spare: bool) -> Tensor:
     with torch.autocast(x.device.type, enabled=False):
         weight = linear.weight.view(2, 4, -1).sum(1)
         exact = x.float()
-        with made_again(exact, x.float, spare):
+        with made_again(spare, (exact, x.float)):
             heads = exact.unflatten(-1, (attention.num_heads, -1))
             found = F.linear(heads, weight, linear.bias.view(2, 4).sum(1))
         a, b = found.sigmoid().transpose(1, 2).chunk(2, -1)

@@ -27,3 +27,9 @@ def computing(device: torch.device, precision: str) -> AbstractContextManager[ob
     if precision == "bf16" and has_bf16(device):
         return torch.autocast(device.type, torch.bfloat16)
     return nullcontext()
+
+
+def product_type(x: torch.Tensor) -> torch.dtype:
+    """Return the type in which autocast would have matrix products computed here."""
+    kind = x.device.type
+    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else x.dtype

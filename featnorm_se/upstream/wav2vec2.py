@@ -17,11 +17,7 @@ from featnorm_se.upstream.checkpoint import parse_conv_layers
 from featnorm_se.upstream.waveform import WaveformUpstream
 
 # Options of fairseq's encoder that s3prl's model takes but the walk does not follow.
-_FOLLOWED = {
-    "layer_type": "transformer",
-    "quantize_input": False,
-    "crop_seq_to_multiple": 1,
-}
+_FOLLOWED = {"layer_type": "transformer", "quantize_input": False, "crop_seq_to_multiple": 1}
 # In the place of s3prl's own, of the same values, which have no name to be pickled by.
 _ACTIVATIONS = {"gelu": F.gelu, "relu": F.relu, "tanh": torch.tanh}
 

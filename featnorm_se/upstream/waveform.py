@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -43,9 +44,8 @@ class WaveformUpstream(Upstream):
         self.num_layers = len(model.encoder.layers)
         self.sites = dict.fromkeys(site_names(self.num_layers), self.width)
         self.sites["frontend"] = conv_layers[-1][0]
-        self.group_norm = any(
-            isinstance(m, nn.GroupNorm) for m in model.feature_extractor.modules()
-        )
+        modules = model.feature_extractor.modules()
+        self.group_norm = any(isinstance(module, nn.GroupNorm) for module in modules)
 
     def count_frames(self, samples: Count) -> Count:
         """n -> floor((n - kernel) / stride) + 1 through each convolution.
@@ -88,9 +88,8 @@ class WaveformUpstream(Upstream):
         self, layer: nn.Module, x: Tensor, mask: Tensor | None, bias: Tensor | None
     ) -> tuple[Tensor, Tensor | None]:
         """Run one layer on x (B, T, D); the mask (B, T) is true in the padding."""
-        if not self.fast:
-            return self.run_plain_layer(layer, x, mask, bias)
-        return fast.run_layer(layer, x, mask, bias, self._spare(x))
+        sparing = partial(fast.run_layer, spare=self._spare(x))
+        return (sparing if self.fast else self.run_plain_layer)(layer, x, mask, bias)
 
     def run_plain_layer(
         self, layer: nn.Module, x: Tensor, mask: Tensor | None, bias: Tensor | None

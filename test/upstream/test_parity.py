@@ -204,14 +204,17 @@ def test_what_can_be_made_again_is_not_kept(
     upstream.configure(dropout=0.0)
     upstream.train()
     kept, found = [], []
+    # Dropout's output is no GELU, and cannot be made again.
+    upstream.model.encoder.layers[-1].dropout2.p = 0.2
     for spare in (False, True):
         sparing(spare)
+        torch.manual_seed(0)
         with torch.autocast("cpu", torch.bfloat16, enabled=half), Alive() as alive:
             feats, lengths = upstream(*batch(noise(19000, 19000)))
         kept.append(sum(alive.bytes.values()))
         found.append(gradients(upstream.model, valid(feats.float(), lengths)))
     # WavLM's position bias, the norms between a large model's convolutions, and bfloat16's weights.
-    most = 0.67 if changes else 0.83 if family == "wavlm" else 0.96
+    most = 0.7 if changes else 0.85 if family == "wavlm" else 0.98
     assert kept[1] < most * kept[0]
     assert found[0].keys() == found[1].keys()
     for name, value in found[0].items():
