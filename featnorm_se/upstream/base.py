@@ -33,7 +33,7 @@ def made_again(spare: bool, *pairs: tuple[Tensor, Make]) -> AbstractContextManag
 
     def pack(x: Tensor) -> Any:
         make = makes.get(x.untyped_storage().data_ptr())
-        return (make, x.size(), x.stride(), x.storage_offset()) if make else x
+        return (make, x.size(), x.stride(), x.storage_offset()) if make else x.detach()
 
     def unpack(x: Any) -> Tensor:
         return x if isinstance(x, Tensor) else x[0]().as_strided(*x[1:])

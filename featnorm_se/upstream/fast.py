@@ -213,7 +213,7 @@ def run_layer(
     if position is None and getattr(attention, "has_relative_attention_bias", False):
         with x.device:  # s3prl's would make it on the processor, and wait for its copy
             position = attention.compute_bias(x.size(1), x.size(1))
-        position = F.pad(position, (0, -x.size(1) % _ALIGNED))
+        position = F.pad(position, (0, -x.size(1) % _ALIGNED)).contiguous()
     first = layer.layer_norm_first
     y = layer.self_attn_layer_norm(x) if first else x
     y = _attend(attention, y, mask, position, spare)

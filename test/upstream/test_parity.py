@@ -1,5 +1,6 @@
 """The numbers and gradients of s3prl's experts, with FN too; our own arithmetic to rounding."""
 
+import gc
 import weakref
 from functools import partial
 
@@ -176,7 +177,8 @@ class LikeCuda(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, q, k, v, bias, dropout):
-        assert bias is None or all(stride % 8 == 0 for stride in bias.stride()[:-1])
+        strides = (1,) if bias is None else bias.stride()
+        assert strides[-1] == 1 and all(stride % 8 == 0 for stride in strides[:-1])
         ctx.save_for_backward(q, k, v, bias)
         return LikeCuda.plain(q, k, v, bias)
 
@@ -194,10 +196,10 @@ class LikeCuda(torch.autograd.Function):
         return *(None if x is None else next(found) for x in kept), None
 
 
-@pytest.mark.parametrize("half", [False, True])
+@pytest.mark.parametrize("half,size", [(False, 19000), (True, 19000), (False, 15456)])
 @pytest.mark.parametrize("family,changes", [(f, c) for f in WAVEFORM for c in ({}, LARGE)])
 def test_what_can_be_made_again_is_not_kept(
-    make_checkpoint, sparing, monkeypatch, family, changes, half
+    make_checkpoint, sparing, monkeypatch, family, changes, half, size
 ):
     monkeypatch.setattr(F, "scaled_dot_product_attention", LikeCuda.apply)
     upstream = load_upstream(f"{family}_tiny", make_checkpoint(family, **changes))
@@ -210,16 +212,29 @@ def test_what_can_be_made_again_is_not_kept(
         sparing(spare)
         torch.manual_seed(0)
         with torch.autocast("cpu", torch.bfloat16, enabled=half), Alive() as alive:
-            feats, lengths = upstream(*batch(noise(19000, 19000)))
+            feats, lengths = upstream(*batch(noise(size, size)))
         kept.append(sum(alive.bytes.values()))
         found.append(gradients(upstream.model, valid(feats.float(), lengths)))
     # WavLM's position bias, the norms between a large model's convolutions, and bfloat16's weights.
-    most = 0.7 if changes else 0.85 if family == "wavlm" else 0.98
+    most = 0.7 if changes else 0.9 if family == "wavlm" else 0.98
     assert kept[1] < most * kept[0]
     assert found[0].keys() == found[1].keys()
     for name, value in found[0].items():
         off = (found[1][name] - value).abs().max()
         assert off <= 1e-3 * value.abs().max() + 1e-6, name
+
+
+def test_a_graph_without_a_backward_pass_is_let_go(make_checkpoint, sparing):
+    upstream = load_upstream("hubert_tiny", make_checkpoint("hubert"))
+    upstream.train()
+    left = []
+    for spare in (False, True):
+        sparing(spare)
+        with Alive() as alive:
+            upstream(*batch(noise(16000, 16000)))
+        gc.collect()
+        left.append(sum(alive.bytes.values()))
+    assert left[1] <= 1.1 * left[0] + 1000
 
 
 # ---- FN in our walk against FN put by hand, with hooks, into s3prl's own expert
