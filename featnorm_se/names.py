@@ -27,9 +27,11 @@ def check_precision(precision: str, bf16: bool | None = None) -> str:
     """Return the name of a precision; ``bf16`` is what older configurations say in its place.
 
     Raises:
-        FeatnormError: it is none of ``PRECISIONS``.
+        FeatnormError: it is none of ``PRECISIONS``, or is named in both ways.
     """
-    if bf16 is not None and precision == "auto":
+    if bf16 is not None and precision != "auto":
+        raise FeatnormError(f"precision {precision} and its older name bf16 are set: drop bf16")
+    if bf16 is not None:
         return "bf16" if bf16 else "float32"
     if precision not in PRECISIONS:
         raise FeatnormError(f"no such precision: {precision!r}; there are {', '.join(PRECISIONS)}")

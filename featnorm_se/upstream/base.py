@@ -24,10 +24,9 @@ Make = Callable[[], Tensor]
 def made_again(spare: bool, *pairs: tuple[Tensor, Make]) -> AbstractContextManager[object]:
     """Return a context in which autograd keeps no tensor of the pairs, nor a view of one.
 
-    It makes them again, by the function beside each: with the same strides. Without ``spare`` it
-    keeps them.
+    To ``spare`` memory it makes them again, by the function beside each, with the same strides.
     """
-    if not spare:
+    if not (spare and pairs):
         return nullcontext()
     makes = {kept.untyped_storage().data_ptr(): make for kept, make in pairs}
 

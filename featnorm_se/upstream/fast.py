@@ -58,8 +58,7 @@ def encode(extractor: nn.Module, wav: Tensor, sizes: list[int], spare: bool = Fa
     frames, rows = wav.size(1), math.prod(block[0].stride[0] for block in blocks[1:])
     for block in blocks:
         frames = (frames - block[0].kernel_size[0]) // block[0].stride[0] + 1
-    first = blocks[0]
-    kernel, stride = first[0].kernel_size[0], first[0].stride[0]
+    kernel, stride = blocks[0][0].kernel_size[0], blocks[0][0].stride[0]
     # Whole rows for every layer: frames past the last window see zeros, and nobody sees them.
     whole = -(-((wav.size(1) - kernel) // stride + 1) // rows) * rows
     wav = F.pad(wav, (0, max((whole - 1) * stride + kernel - wav.size(1), 0)))
@@ -67,7 +66,7 @@ def encode(extractor: nn.Module, wav: Tensor, sizes: list[int], spare: bool = Fa
     counts = [(size - kernel) // stride + 1 for size in sizes]
     dtype = product_type(wav)
     with torch.autocast(wav.device.type, enabled=False):
-        x = _first_block(first, windows, counts).flatten(0, 1)
+        x = _first_block(blocks[0], windows, counts).flatten(0, 1)
         for below, block in zip(blocks, blocks[1:], strict=False):
             make = partial(_layer_norm, below, x, dtype, spare)
             x = make()
@@ -213,7 +212,7 @@ def run_layer(
     if position is None and getattr(attention, "has_relative_attention_bias", False):
         with x.device:  # s3prl's would make it on the processor, and wait for its copy
             position = attention.compute_bias(x.size(1), x.size(1))
-        position = F.pad(position, (0, -x.size(1) % _ALIGNED)).contiguous()
+        position = F.pad(position, (0, -x.size(1) % _ALIGNED)).contiguous()  # heads are innermost
     first = layer.layer_norm_first
     y = layer.self_attn_layer_norm(x) if first else x
     y = _attend(attention, y, mask, position, spare)

@@ -113,6 +113,9 @@ def test_every_key_of_the_decoding_yaml_does_something(tiny_experiment, scp, tmp
     enhance_set.main(options(tiny_experiment, scp, output, "--config", str(config)))
     assert asked[3:] == [(20, 3, "file", "float32", 0.0)] * 3
     assert any(not np.array_equal(coarse[key], sound) for key, sound in sounds(output).items())
+    config.write_text("bf16: false\nprecision: tf32\n")
+    with pytest.raises(FeatnormError, match="tf32 and its older name bf16 are set"):
+        enhance_set.main(options(tiny_experiment, scp, output, "--config", str(config)))
 
 
 def test_a_set_is_enhanced_by_one_environment(tiny_experiment, scp, tmp_path, monkeypatch):

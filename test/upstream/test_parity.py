@@ -216,7 +216,9 @@ def test_what_can_be_made_again_is_not_kept(
         kept.append(sum(alive.bytes.values()))
         found.append(gradients(upstream.model, valid(feats.float(), lengths)))
     # WavLM's position bias, the norms between a large model's convolutions, and bfloat16's weights.
-    most = 0.7 if changes else 0.9 if family == "wavlm" else 0.98
+    most = 0.7 if changes else 0.98
+    if family == "wavlm" and not changes:  # the bias grows with the square of the length
+        most = 0.85 if size > 16000 else 0.9
     assert kept[1] < most * kept[0]
     assert found[0].keys() == found[1].keys()
     for name, value in found[0].items():
