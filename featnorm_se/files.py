@@ -184,7 +184,7 @@ def replaced_folder(folder: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 def is_done(output: Path, request: Mapping[str, Any]) -> bool:
-    """Whether ``output`` is there and was made by a request that says the same.
+    """Whether ``output`` is there, whole, and was made by a request that says the same.
 
     This is the one answer for all stages.
 
@@ -194,7 +194,8 @@ def is_done(output: Path, request: Mapping[str, Any]) -> bool:
             ``stamp`` of its inputs. What the record says beside them does not count.
     """
     made = read_record(output)
-    return output.exists() and {**made, **json.loads(json.dumps(request))} == made
+    whole = output.exists() and made.get("bytes") in (None, _size(output))
+    return whole and {**made, **json.loads(json.dumps(request))} == made
 
 
 def read_record(output: Path) -> dict[str, Any]:
@@ -205,8 +206,16 @@ def read_record(output: Path) -> dict[str, Any]:
 
 
 def mark_done(output: Path, request: Mapping[str, Any]) -> None:
-    """Record that ``output`` is whole, and by which request it was made."""
-    write_json(_record(output), request)
+    """Record that ``output`` is whole, and by which request it was made.
+
+    A request with ``bytes`` null says so of a file that is yet to be written.
+    """
+    write_json(_record(output), {"bytes": _size(output), **request})
+
+
+def _size(output: Path) -> int | None:
+    """Return how long a file is, which a cut changes; ``None`` for a folder or nothing."""
+    return output.stat().st_size if output.is_file() else None
 
 
 def stamp(paths: Iterable[str | os.PathLike[str]]) -> str:

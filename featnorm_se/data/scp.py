@@ -166,7 +166,7 @@ def enhanced_by(files: Iterable[str]) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     for path in files:
         record = read_record(Path(path))
-        of_each = ("source", "from", "versions")
+        of_each = ("source", "from", "versions", "bytes")
         made = {key: value for key, value in record.items() if key not in of_each}
         if "model" in made and made not in found:
             found.append(made)

@@ -136,7 +136,8 @@ def _enhance_unless_done(
         job, request, source = todo[found[0]]
         try:
             # Without its source it is not done, but ours, should the run end before the last line.
-            mark_done(job.target, {k: v for k, v in request.items() if k != "source"})
+            begun = {k: v for k, v in request.items() if k != "source"}
+            mark_done(job.target, begun | {"bytes": None})
             outcome = _write(enhancer, job, source, found[1])
             mark_done(job.target, request)
         except FeatnormError as error:

@@ -51,7 +51,7 @@ def is_finished(expdir: Path, fields: Mapping[str, Any]) -> bool:
         return False
     before = read_record(expdir)
     trained = (expdir / CHECKPOINT).is_file() or (expdir / _LAST).is_file()
-    if not (trained or before.get("finished")):
+    if not (trained or before.get("finished") or any(expdir.glob("*epoch.pth"))):
         return False  # what trained nothing claims nothing
     found = {key: (before[key], fields.get(key)) for key in _IDENTITY if key in before}
     wrong = {key: pair for key, pair in found.items() if pair[0] != pair[1]}
@@ -194,8 +194,8 @@ def undo_cut_saving(folder: Path) -> None:
     if last.stat().st_size:
         os.replace(last, folder / CHECKPOINT)
     else:
-        (folder / CHECKPOINT).unlink(missing_ok=True)
-        last.unlink()
+        for first in (folder / CHECKPOINT, *folder.glob("*epoch.pth"), last):
+            first.unlink(missing_ok=True)
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:

@@ -167,6 +167,11 @@ def test_done_is_what_the_same_files_were_made_into(tmp_path: Path, name: str) -
     source.write_text("two")
     os.utime(source, (0, 0))
     assert not is_done(output, {"option": 1, "files": stamp([source])})
+    output.write_text("cut")
+    assert not is_done(output, {"option": 1})
+    mark_done(output, {"option": 1, "bytes": None})  # it is yet to be written
+    output.write_text("made")
+    assert is_done(output, {"option": 1})
     before = stamp([f"{source}:12"])  # a place in an archive
     source.write_text("others")
     assert stamp([f"{source}:12"]) != before

@@ -97,14 +97,36 @@ def test_a_second_run_in_one_folder_touches_nothing(tmp_path: Path) -> None:
         without = run_script(f"{RECIPE}/run.sh", *options, PATH=path)
     assert second.returncode == 1 and f"another run is at work in {exp}" in second.stderr
     assert without.returncode == 0, without.stderr
+    # Tables of another test set than the one whose files the page would play.
+    summary = tmp_path / "exp" / "noisy" / "scores_test" / "summary.json"
+    summary.parent.mkdir(parents=True)
+    summary.write_text("{}")
+    os.utime(summary, (0, 0))
+    stale = run_script(f"{RECIPE}/run.sh", *options, "--stage", "5", "--stop_stage", "5")
+    assert "test/wav.scp is newer than" in stale.stderr and "run stage 4" in stale.stderr
+    assert run_script(f"{RECIPE}/run.sh", *options).returncode == 0  # that is stage 4
     # What stage 5 cannot look at costs no table.
     python.write_text(python.read_text().replace(" score)", " drift) exit 1 ;; score | report)"))
     (exp / "run.json").write_text("{}")
-    (tmp_path / "exp" / "noisy" / "scores_test").mkdir(parents=True)
-    (tmp_path / "exp" / "noisy" / "scores_test" / "summary.json").write_text("{}")
     tables = run_script(f"{RECIPE}/run.sh", *options, "--stage", "5", "--stop_stage", "5")
     assert "told: -m featnorm_se.bin.report" in tables.stdout and tables.returncode == 0
     assert f"goes on without a look at the features of {exp}" in tables.stdout
     (tmp_path / "data" / "test" / "spk2.scp").touch()  # half of it would be scored
     two = run_script(f"{RECIPE}/run.sh", *options)
     assert two.returncode == 1 and "data is of two talkers: --num_spk 2" in two.stderr, two.stderr
+
+
+def test_statistics_are_of_the_card_as_it_is(tmp_path: Path) -> None:
+    (tmp_path / "data" / "train").mkdir(parents=True)
+    for name in ("wav.scp", "spk1.scp"):
+        (tmp_path / "data" / "train" / name).write_text("a a.wav\n")
+        os.utime(tmp_path / "data" / "train" / name, (0, 0))
+    options = [*places(tmp_path), "--stage", "3", "--stop_stage", "3", "--skip_gate", "true"]
+    options += ["--upstream", "tera_tiny"]
+    missing = run_script(f"{RECIPE}/run.sh", *options).stderr
+    stats = Path(missing.partition("stage 3 needs ")[2].partition(": run stage 2 first")[0])
+    stats.parent.mkdir(parents=True)
+    stats.write_text("x")
+    os.utime(stats, (1, 1))
+    edited = run_script(f"{RECIPE}/run.sh", *options).stderr
+    assert "tera_tiny.yaml is newer than" in edited and "run stage 2 first" in edited, edited

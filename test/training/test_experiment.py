@@ -118,6 +118,10 @@ def test_a_run_may_move_but_not_change(tmp_path):
     assert record.is_finished(tmp_path, {"config": moved, "max_epoch": 3})
     with pytest.raises(FeatnormError, match=r"no checkpoint.pth to go on from: take another"):
         record.is_finished(tmp_path, {"config": moved, "max_epoch": 9})  # else it begins anew
+    write_json(tmp_path / "run.json", {"config": config, "finished": None, "max_epoch": 9})
+    (tmp_path / "2epoch.pth").touch()  # a new training would write over them
+    with pytest.raises(FeatnormError, match=r"no checkpoint.pth to go on from: take another"):
+        record.is_finished(tmp_path, {"config": moved, "max_epoch": 9})
     (tmp_path / record.CHECKPOINT).touch()
     assert not record.is_finished(tmp_path, {"config": moved, "max_epoch": 9})
 
