@@ -122,8 +122,7 @@ def format_summary(summary: Mapping[str, Any]) -> str:
     parts = [align(cells)]
     metrics = list(summary["metrics"])
     for kind, title in (("snr", "SNR (dB)"), ("noise", "noise")):
-        groups = summary.get("conditions", {}).get(kind)
-        if groups:
+        if groups := summary.get("conditions", {}).get(kind):
             cells = [[title, "count", *metrics]]
             for name, means in groups.items():
                 values = [format_value(metric, means[metric]) for metric in metrics]

@@ -43,14 +43,10 @@ _STYLE: Any = {
 }
 
 
-def color(index: int) -> str:
-    """Return the colour of the series with this number."""
-    return PALETTE[index % len(PALETTE)]
-
-
-def marker(index: int) -> str:
-    """Return the marker of the series with this number: colour is never the only difference."""
-    return MARKERS[(index + index // len(MARKERS)) % len(MARKERS)]
+def series(index: int) -> dict[str, Any]:
+    """Return colour and marker of a series: colour is never the only difference."""
+    sign = MARKERS[(index + index // len(MARKERS)) % len(MARKERS)]
+    return {"color": PALETTE[index % len(PALETTE)], "marker": sign}
 
 
 def folded(label: str, width: int) -> str:

@@ -19,10 +19,9 @@ from featnorm_se.report.figure import (
     INK,
     PALETTE,
     axis_label,
-    color,
     folded,
-    marker,
     new_figure,
+    series,
     to_png,
     to_svg,
 )
@@ -47,10 +46,8 @@ def training_curves(curves: Mapping[str, Curves], numbers: Numbers, title: str) 
     with new_figure(WIDTH, 3.4 + 0.2 * len(curves)) as figure:
         axes = figure.subplots()
         for label, phases in curves.items():
-            number = numbers[label]
             for phase, points in phases.items():
-                style: dict[str, Any] = {"color": color(number), "markersize": 4}
-                style["marker"] = marker(number) if len(points) < 30 else None
+                style = {**series(numbers[label]), "ms": 4, "markevery": -(-len(points) // 30)}
                 line = "-" if phase == "valid" else "--"
                 name = folded(f"{label}, {phase}", _LEGEND)
                 axes.plot(*zip(*points, strict=True), line, label=name, **style)
@@ -67,7 +64,8 @@ def distributions(
     """Draw the scores of every utterance by label, a row each, with quartiles and the mean."""
     with new_figure(WIDTH, 0.9 + _rows_height(scores)) as figure:
         axes = figure.subplots()
-        shades = [color(numbers[label]) if label in numbers else GREY for label in scores]
+        known = {label: series(number)["color"] for label, number in numbers.items()}
+        shades = [known.get(label, GREY) for label in scores]
         _boxes(axes, [np.asarray(values) for values in scores.values()], list(scores), shades)
         axes.set(xlabel=axis_label(metric))
         return to_svg(figure, title)
@@ -107,7 +105,7 @@ def differences(comparisons: Mapping[str, Contrast], metric: str, title: str) ->
     with new_figure(WIDTH, 0.9 + _rows_height(comparisons)) as figure:
         axes = figure.subplots()
         rows = [comparison.values[0] for comparison in comparisons.values()]
-        _boxes(axes, rows, list(comparisons), [color(0)] * len(rows))
+        _boxes(axes, rows, list(comparisons), [PALETTE[0]] * len(rows))
         for i, comparison in enumerate(comparisons.values()):
             if interval := comparison.interval():
                 axes.plot(interval, [i, i], color=INK, linewidth=4, zorder=3)
@@ -123,13 +121,11 @@ def by_snr(
     with new_figure(WIDTH, 3.2 + 0.2 * len(means)) as figure:
         axes = figure.subplots()
         for label, values in means.items():
-            levels = sorted(values)
             style: dict[str, Any] = {"color": GREY, "marker": "x", "linestyle": ":"}
             if label in numbers:
-                number = numbers[label]
-                style = {"color": color(number), "marker": marker(number), "linestyle": "-"}
-            heights = [values[level] for level in levels]
-            axes.plot(levels, heights, markersize=5, label=folded(label, _LEGEND), **style)
+                style = {**series(numbers[label]), "linestyle": "-"}
+            points = zip(*sorted(values.items()), strict=True)
+            axes.plot(*points, markersize=5, label=folded(label, _LEGEND), **style)
         levels = sorted({level for values in means.values() for level in values})
         axes.set_xticks(levels, [f"{level:g}" for level in levels])
         axes.set(xlabel="SNR of the noisy input (dB)", ylabel=axis_label(metric))
@@ -143,8 +139,7 @@ def drifts(members: Mapping[str, Scores], numbers: Numbers, title: str) -> str:
     with new_figure(7, 3.4) as figure:
         axes = figure.subplots()
         for label, rows in members.items():
-            number = numbers.get(label, 0)
-            style: dict[str, Any] = {"color": color(number), "marker": marker(number)}
+            style = series(numbers.get(label, 0))
             axes.plot([row["cka"] for row in rows.values()], label=label, **style)
         _layer_axis(axes, list(next(iter(members.values()))), "alignment with the start")
         axes.legend()

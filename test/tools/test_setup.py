@@ -17,7 +17,7 @@ TOOLS = ROOT / "tools"
 def run(*command: str | Path, cwd: Path = ROOT, **env: str) -> subprocess.CompletedProcess[str]:
     """Run a command and return what it printed, stdout and stderr together."""
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-    environment = {**os.environ, **env}
+    environment = {**os.environ, "PYTHONPATH": "", **env}  # of this checkout
     return subprocess.run([str(c) for c in command], cwd=cwd, env=environment, **pipes)
 
 

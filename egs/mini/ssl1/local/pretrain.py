@@ -117,7 +117,7 @@ def prepare(args: argparse.Namespace) -> Trainer | None:
 
 def draw(trainer: Trainer) -> None:
     """Draw ``curve.png``."""
-    from featnorm_se.report.figure import color, new_figure, to_png
+    from featnorm_se.report.figure import PALETTE, new_figure, to_png
 
     with new_figure(6.4, 3.4) as figure:
         axes = figure.subplots()
@@ -127,7 +127,7 @@ def draw(trainer: Trainer) -> None:
                 [row["step"] for row in rows],
                 [row[name] for row in rows],
                 "-" if name == "valid" else "--",
-                color=color(number),
+                color=PALETTE[number],
                 label="held-out speakers" if name == "valid" else "training speech",
             )
         objective = trainer.plan.objective["loss"]

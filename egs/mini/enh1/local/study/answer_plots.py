@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from featnorm_se.report.estimate import DELTAS, Estimate
-from featnorm_se.report.figure import GREY, INK, color, marker, new_figure, to_png
+from featnorm_se.report.figure import GREY, INK, PALETTE, new_figure, series, to_png
 from featnorm_se.report.plots import axis_label
 from study.answers import Answer
 from study.by_row import Point, count_seeds, split_row
@@ -60,9 +60,9 @@ def _draw_answer(axes: Axes, i: int, answer: Answer, metric: str) -> None:
         return
     sure = told.low > 0 or told.high < 0
     shape = "-" if len(answer.seeds) > 1 else ":"
-    axes.plot([told.low, told.high], [i, i], shape, color=color(0), linewidth=2.0)
-    face = color(0) if sure else "white"
-    axes.plot(told.mean, i, "o", color=color(0), markerfacecolor=face, markersize=5.5)
+    axes.plot([told.low, told.high], [i, i], shape, color=PALETTE[0], linewidth=2.0)
+    face = PALETTE[0] if sure else "white"
+    axes.plot(told.mean, i, "o", color=PALETTE[0], markerfacecolor=face, markersize=5.5)
 
 
 def plot_gains(found: Sequence[Gain], path: Path) -> None:
@@ -117,8 +117,7 @@ def _bars(
         places,
         [e.mean for e in estimates],
         [below, above],
-        color=color(number),
-        marker=marker(number),
+        **series(number),
         markersize=5,
         linestyle=line,
         capsize=2,

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from featnorm_se.report.estimate import DELTAS, Estimate
-from featnorm_se.report.figure import GREY, color, marker, new_figure, to_png
+from featnorm_se.report.figure import GREY, new_figure, series, to_png
 from featnorm_se.report.paired import contrast
 from featnorm_se.report.plots import axis_label
 from study.by_row import count_seeds
@@ -92,10 +92,11 @@ def plot_lengths(entries: Sequence[Entry], noisy: Mapping[str, float], path: Pat
                     stars = [(e.seconds, e.score) for e in mine if e.cut == "utterance"]
                     count = max((e.seeds for e in mine), default=0)
                     label = f"{row}, statistics of the {stats} ({count_seeds(count)})"
-                    shape = {"color": color(number), "linestyle": line, "label": label}
-                    axes.plot(*zip(*points, strict=True), marker=marker(number), **shape)
-                    face = color(number) if stats == "piece" else "white"
-                    axes.plot(*zip(*stars, strict=True), "*", color=color(number), ms=11, mfc=face)
+                    shape = {**series(number), "linestyle": line, "label": label}
+                    axes.plot(*zip(*points, strict=True), **shape)
+                    color = shape["color"]
+                    face = color if stats == "piece" else "white"
+                    axes.plot(*zip(*stars, strict=True), "*", color=color, ms=11, mfc=face)
             if metric in noisy:
                 axes.axhline(noisy[metric], color=GREY, linestyle=":", label="noisy")
             axes.set_xscale("log")
