@@ -62,11 +62,9 @@ def write_data_dir(folder: Path, utterances: Sequence[Utterance]) -> None:
     write_scp(folder / "utt2spk", {utt.name: utt.speaker for utt in utterances})
     write_scp(folder / "spk2utt", {who: " ".join(names) for who, names in by_speaker.items()})
     known = [(utt.name, *utt.condition) for utt in utterances if utt.condition]
-    lines = sorted(f"{name}\t{noise}\t{snr:g}\n" for name, noise, snr in known)
-    if lines:
+    (folder / "utt2cond").unlink(missing_ok=True)
+    if lines := sorted(f"{name}\t{noise}\t{snr:g}\n" for name, noise, snr in known):
         write_text(folder / "utt2cond", "".join(lines))
-    else:
-        (folder / "utt2cond").unlink(missing_ok=True)
 
 
 def validate_data_dir(folder: Path) -> dict[str, dict[str, str]]:

@@ -62,7 +62,7 @@ def _config(path: Path) -> dict[str, Any]:
 def read_folder(folder: Path, model_file: str | None = None) -> tuple[dict[str, Any], Weights]:
     """Read a folder's ``config.yaml`` and weights; see ``read_model``."""
     if not (folder / CONFIG).is_file():
-        raise FeatnormError(f"{folder} holds no {CONFIG}: train first (stage 3)")
+        raise FeatnormError(f"{folder} is no folder with {CONFIG}: train first (stage 3)")
     config = read_config(folder / CONFIG)
     weights = find_weights(folder, model_file)
     if weights.suffix == ".safetensors":
