@@ -11,11 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from featnorm_se.config import flat, merge_configs, read_config
-from featnorm_se.data.scp import is_outdated
 from featnorm_se.errors import FeatnormError, say
-from featnorm_se.files import read_json
 from featnorm_se.names import check_norm, resolve_sites, site_names
-from featnorm_se.report.experiments import NOISY, SCORES_PREFIX, drift_file
+from featnorm_se.report.experiments import NOISY, drift_file, read_experiment
 from featnorm_se.training.experiment import read_training_config
 from featnorm_se.upstream import upstream_card
 
@@ -171,14 +169,13 @@ def plan_runs(
         for row in rows:
             tag = row.tag(seed)
             folder = expdir / tag
-            files = (folder / "run.json", folder / f"{SCORES_PREFIX}{testset}" / "summary.json")
-            made, scores = (read_json(file) if file.is_file() else {} for file in files)
-            stage = 4 if made.get("finished") else 2
-            # A stage 4 that refused them for failures left scores too.
-            if scores and not scores.get("failures") and not is_outdated(folder, testset, scores):
+            found = read_experiment(folder)
+            stage = 4 if found.run.get("finished") else 2
+            scores = found.summaries.get(testset, {"failures": "none are there"})
+            if not scores.get("failures"):  # a stage 4 that refused them left scores too
                 stage = 5
             if stage > 2 and not row.is_noisy:
-                _warn_of_others(folder, made, row, given)
+                _warn_of_others(folder, found.run, row, given)
             measured = not drift or drift_file(folder).is_file()
             if row.is_noisy or (stage == 5 and measured):
                 continue
