@@ -215,6 +215,10 @@ SHELL_CASES = [
     ("voicebank_demand/enh1/run.sh --skip_gate yes", "true or false is wanted"),
     ("voicebank_demand/enh1/tables.sh --speed 1", "unknown option --speed"),
     ("voicebank_demand/enh1/tables.sh --table nope -- --db_root none", "no such table: nope"),
+    (
+        "libri2mix/sep1/run.sh --num_spk 1 --db_root none",
+        "libri2mix is of two talkers: --num_spk 2",
+    ),
     ("voicebank_demand/enh1/tables.sh --upstream tera --dry_run true", "of several upstreams"),
 ]
 

@@ -1,6 +1,7 @@
 """Two talkers: Libri2Mix's folders in; training, two files a recording and scores by talker out."""
 
 import json
+import shutil
 from collections import Counter
 from pathlib import Path
 
@@ -74,6 +75,10 @@ def test_libri2mix_becomes_data_directories_with_two_talkers(libri2mix, mix, cap
     more = ["--corpus", "kaldi", "--db_root", str(data), "--output", str(data.parent / "again")]
     prepare.main([*more, "--nj", "1"])
     assert read_scp(data.parent / "again" / "valid" / "spk2.scp")
+    dev = libri2mix / "wav16k" / "min" / "dev"
+    shutil.copytree(dev / "s1", dev / "s2", dirs_exist_ok=True)
+    prepared(libri2mix, mix)
+    assert "clean and the clean2 files of valid are the same" in capsys.readouterr().err
     (libri2mix / "wav16k" / "min" / "train-100" / "s2" / "103-1_1034-1.wav").unlink()
     with pytest.raises(FeatnormError, match="train-100/s2/103-1_1034-1 .*1 pairs are bad"):
         prepared(libri2mix, mix)
@@ -113,6 +118,9 @@ def test_two_talkers_from_the_folders_to_the_table(libri2mix, tmp_path, capsys, 
             ["--ref", *lists[1:], "--inf", *judged, "--mix", lists[0], "--nj", "1"]
             + ["--metrics", "SI_SDR", "SI_SDRi", "STOI", "--output", str(folder / "scores_test")]
         )
+    for ref, inf in ((lists[1:2] * 2, done), (lists[1:], done[:1])):
+        with pytest.raises(FeatnormError, match="both talkers are of the same files"):
+            score.main(["--ref", *ref, "--inf", *inf, "--output", str(tmp_path / "s")])
     page = tmp_path / "index.html"
     capsys.readouterr()
     report.main(

@@ -34,7 +34,8 @@ def main(argv: Sequence[str]) -> None:
     from featnorm_se.upstream import load_upstream, upstream_card
 
     card = upstream_card(args.upstream, args.upstream_conf_dir)
-    checkpoint = args.upstream_ckpt or "scratch"
+    described = bool(card["architecture"])  # else only a checkpoint says what it is
+    checkpoint = args.upstream_ckpt or ("" if described else card.get("source")) or "scratch"
     if args.check:
         check_norm(args.norm)
         resolve_sites(args.norm_site, site_names(int(card["layers"])))
@@ -50,7 +51,7 @@ def main(argv: Sequence[str]) -> None:
     # Without a checkpoint it is built from the card, with random weights: none is fetched.
     where = {"seed": args.seed, "conf_dir": args.upstream_conf_dir}
     upstream = load_upstream(args.upstream, checkpoint, **where)
-    if not args.upstream_ckpt and card.get("source"):
+    if not args.upstream_ckpt and described and card.get("source"):
         upstream.identity, upstream.source = "not read, see --upstream_ckpt", card["source"]
     elif args.upstream_ckpt and upstream.source:
         card = {**card, "licence": "see where these weights are from"}

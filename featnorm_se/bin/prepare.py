@@ -80,7 +80,7 @@ def describe(counts: dict[str, Any], official: bool) -> list[str]:
     """Return the lines with the counts of the sets, and how much of the corpus they are."""
     lines = [
         f"{name}: {count['pairs']} pairs, {60 * count['hours']:.1f} minutes,"
-        f" {len(count['speakers'])} speakers, {count['resampled_pairs']} pairs resampled,"
+        f" {len(count['speakers'])} speakers, {count['resampled_pairs']} pairs converted,"
         f" {count['with_condition']} with noise and SNR known"
         + (f", {count['cut_pairs']} cut to the shorter twin" if count["cut_pairs"] else "")
         + (f"; {count['left_out']} left out, as they are bad" if count["left_out"] else "")

@@ -80,8 +80,7 @@ def validate_data_dir(folder: Path) -> dict[str, dict[str, str]]:
     if not (folder / "wav.scp").is_file():
         raise FeatnormError(f"{folder} has no wav.scp: run stage 1, which writes it")
     further = (name for name in ("spk2.scp", "utt2spk") if (folder / name).exists())
-    names = ["wav.scp", "spk1.scp", *further]
-    lists = {name: read_scp(folder / name) for name in names}
+    lists = {name: read_scp(folder / name) for name in ("wav.scp", "spk1.scp", *further)}
     for name, entries in lists.items():
         if odd := sorted(lists["wav.scp"].keys() ^ entries.keys()):
             there, other = (name, "wav.scp") if odd[0] in entries else ("wav.scp", name)

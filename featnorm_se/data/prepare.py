@@ -201,8 +201,9 @@ def _check_apart(sets: Mapping[str, CorpusSet], made: Path) -> None:
     seen: dict[str, tuple[str, str]] = {}
     speakers: dict[str, set[str]] = {"train": set(), "valid": set(), "test": set()}
     for name, corpus in sets.items():
-        if all(_alike(pair.noisy, pair.clean) for pair in corpus.pairs):
-            say(f"prepare: warning: noisy and clean speech of {name} are the same")
+        for one, other in (("noisy", "clean"), ("clean", "clean2")):
+            if all(_alike(getattr(p, one), getattr(p, other)) for p in corpus.pairs):
+                say(f"prepare: warning: the {one} and the {other} files of {name} are the same")
         for pair in corpus.pairs:
             # In people's own folders 001.wav may be another recording in each.
             other, clean = seen.setdefault(pair.name, (name, pair.clean))

@@ -80,7 +80,7 @@ class Enhancer:
         try:
             torch.nn.ModuleDict({"separator": self.separator}).load_state_dict(weights)
         except RuntimeError as error:
-            reason = " ".join(str(error).split())
+            reason = " ".join(str(error).split())[:200]
             raise FeatnormError(f"the weights do not fit the configuration: {reason}") from error
         self.talkers = self.separator.num_spk  # that it parts; 1: it enhances
         for module in (self.encoder, self.separator, self.decoder):

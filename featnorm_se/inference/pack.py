@@ -205,7 +205,7 @@ def read_results(experiment: Path, weights: Path) -> dict[str, Any]:
     scores = {}
     for folder in sorted(experiment.glob("scores_*")):
         testset = folder.name.removeprefix("scores_")
-        both = {"enhanced": folder, "noisy": experiment.parent / "noisy" / folder.name}
+        both = {"enhanced": folder, "noisy": experiment.resolve().parent / "noisy" / folder.name}
         found = {name: _read_if_there(place / "summary.json") for name, place in both.items()}
         if not is_outdated(experiment, testset, found["enhanced"], weights):
             scores[testset] = {name: _only(one, _KEPT_SCORES) for name, one in found.items()}

@@ -57,8 +57,7 @@ class Experiment:
 
     def mean(self, testset: str, metric: str) -> float | None:
         """Return a metric's mean on a test set, or ``None`` when it was not scored."""
-        found = self.summaries.get(testset, {}).get("metrics", {}).get(metric) or {}
-        return found.get("mean")
+        return (self.summaries.get(testset, {}).get("metrics", {}).get(metric) or {}).get("mean")
 
     def input(self, testset: str) -> str:
         """Return a stamp of the noisy files that its scores go back to; empty where not known."""

@@ -77,7 +77,8 @@ def contrast(terms: Sequence[tuple[float, Mapping[int, Scores]]], metric: str) -
     shared = set.intersection(*(set(table) for table in tables))
     names = sorted(name for name in shared if all(metric in table[name] for table in tables))
     if not names:
-        raise FeatnormError(f"no utterance has {metric} in all score tables: score all with it")
+        has = f"has {metric} in all score tables: score all with it, or take another --metric"
+        raise FeatnormError(f"no utterance {has if shared else 'is in all score tables'}")
     values = np.zeros((len(seeds), len(names)))
     for weight, runs in terms:
         values += weight * np.array([[runs[s][name][metric] for name in names] for s in seeds])

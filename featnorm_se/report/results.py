@@ -142,8 +142,8 @@ def details(experiment: Experiment) -> list[tuple[str, str]]:
         found["commit"] += " (dirty: the tree had changes)" if dirty else " (clean)"
     pairs = [(key.replace("_", " ").replace("ckpt", "checkpoint"), found[key]) for key in found]
     for testset, summary in experiment.summaries.items():
-        made = summary.get("enhanced_with", ())
-        pairs.append((f"enhanced {testset} with", "; ".join(map(_text, made))))
+        made = "; ".join(map(_text, summary.get("enhanced_with", ())))
+        pairs.append((f"enhanced {testset} with", made))
         failed = [_text(failure.get("utt_id")) for failure in summary.get("failures", ())]
         faults = f"{len(failed)} without a full score ({', '.join(failed[:5])})" if failed else ""
         told = {"utterances": summary.get("utterances"), "of them": faults}

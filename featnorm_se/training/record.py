@@ -60,6 +60,8 @@ def is_finished(expdir: Path, fields: Mapping[str, Any]) -> bool:
     if wrong:
         if "data_sources" in wrong:
             wrong = {"data": ("of other recordings", "those that are prepared now")}
+        elif "upstream_identity" in wrong and fields.get("init"):
+            wrong = {"--init": ("as it was then", "other weights there, trained further perhaps")}
         reasons = "; ".join(
             f"{key} {'none' if old == '' else old}, this run has {'none' if new == '' else new}"
             for key, (old, new) in wrong.items()
@@ -117,10 +119,9 @@ def recorded(expdir: Path, fields: Mapping[str, Any]) -> Iterator[None]:
             write_json(path, record)
         raise
     epochs = read_reporter(expdir / CHECKPOINT).stats
-    parts = (part for epoch in epochs.values() for part in epoch.values())
-    seconds = (part["time"].total_seconds() for part in parts)
+    spent = (part["time"].total_seconds() for epoch in epochs.values() for part in epoch.values())
     record |= {"finished": _now(), "epochs": len(epochs)}
-    record |= {"training_seconds": round(sum(seconds), 1), "result": {"status": "finished"}}
+    record |= {"training_seconds": round(sum(spent), 1), "result": {"status": "finished"}}
     phase, figure, _ = fields["config"]["best_model_criterion"][0]
     best = expdir / f"{phase}.{figure}.best.pth"
     if best.is_symlink():

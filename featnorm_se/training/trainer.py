@@ -156,7 +156,7 @@ class WatchedBatches:
         accum_grad: steps between two updates; there is a gradient norm only at an update.
         streams: of a GPU: one to bring the next batches there in, while the other computes.
         step: how many batches it has given.
-        last: the last of them.
+        last: the utterances of the last of them.
     """
 
     batches: Iterable[Batch]
@@ -166,7 +166,7 @@ class WatchedBatches:
     accum_grad: int = 1
     streams: tuple[torch.cuda.Stream, torch.cuda.Stream] | None = None
     step: int = 0
-    last: Batch = dataclasses.field(default_factory=lambda: ([], {}))
+    last: list[str] = dataclasses.field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.batches)  # type: ignore[arg-type]  # its TypeError is what is wanted
@@ -176,7 +176,7 @@ class WatchedBatches:
         separator = self._separator()
         ready = map(self._ready, self.batches)
         for ids, batch, has_silence in ahead(ready, _how_many) if self.streams else ready:
-            self.last = (list(ids), dict(batch))  # ESPnet adds to its own
+            self.last = list(ids)
             self.step += 1
             separator.has_silence = has_silence
             yield ids, batch
@@ -187,7 +187,7 @@ class WatchedBatches:
             if what and bad == self.max_bad_steps:
                 raise FeatnormError(
                     f"the {what} was not finite in {bad} steps on end, the last in {self.place()}:"
-                    f" {self._mend()}"
+                    " lower optim_conf.lr, or try precision=float32, or look at the recordings"
                 )
         if not self.step:
             raise FeatnormError(
@@ -220,8 +220,7 @@ class WatchedBatches:
 
     def place(self) -> str:
         """Return the epoch, the step and the utterances it is at, for a message."""
-        ids = ", ".join(self.last[0])
-        return f"epoch {self.reporter.get_epoch()}, step {self.step} ({ids})"
+        return f"epoch {self.reporter.get_epoch()}, step {self.step} ({', '.join(self.last)})"
 
     def _not_finite(self) -> str:
         names = ["loss"] if self.step % self.accum_grad else ["loss", "grad_norm"]
@@ -230,14 +229,6 @@ class WatchedBatches:
             if not values or not math.isfinite(float(values[-1].value)):
                 return name
         return ""
-
-    def _mend(self) -> str:
-        ids, batch = self.last
-        rows = enumerate(ids)
-        broken = [key for n, key in rows if not all(x[n].isfinite().all() for x in batch.values())]
-        if broken:
-            return f"the recordings of {', '.join(broken)} hold NaN or inf: mend or remove them"
-        return "lower optim_conf.lr or grad_clip, or set separator_conf.precision=float32"
 
 
 def _how_many(first: tuple[Any, dict[str, torch.Tensor], bool]) -> int:

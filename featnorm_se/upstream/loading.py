@@ -19,7 +19,7 @@ from torch import Tensor
 from featnorm_se.errors import FeatnormError
 from featnorm_se.fetch import fetch_hub_file, fetch_hub_folder, is_hub_name, split_hub_file
 from featnorm_se.files import sha256_file
-from featnorm_se.upstream import huggingface
+from featnorm_se.upstream import huggingface, upstream_card
 from featnorm_se.upstream.base import Upstream
 from featnorm_se.upstream.checkpoint import load_weights, read_checkpoint
 
@@ -58,7 +58,8 @@ def from_file(name: str, card: Mapping[str, Any], checkpoint: str | Path | None)
     known = card.get("sha256") if checkpoint is None else None
     named = path.name in huggingface.WEIGHTS and (path.parent / huggingface.CONFIG).is_file()
     if named or path.is_dir():
-        held = huggingface.read_folder(path, card["family"], card["architecture"])
+        full = card["architecture"] or upstream_card(card["family"])["architecture"]
+        held = huggingface.read_folder(path, card["family"], full)
     else:
         held = (*_read(name, card, path), [path])
     architecture, weights, files = held

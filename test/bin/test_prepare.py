@@ -312,8 +312,11 @@ def test_a_name_may_be_in_two_sets_and_a_recording_in_one(tmp_path: Path, capsys
         write(tmp_path / "own" / name / "clean" / "001.wav", samples)
     assert run(main, options) == 0
     told = capsys.readouterr().err
-    assert "same speaker: 001" in told and "noisy and clean speech of train are the same" in told
-    assert "of valid are" not in told
+    assert (
+        "same speaker: 001" in told
+        and "the noisy and the clean files of train are the same" in told
+    )
+    assert "of valid are" not in told and "clean2" not in told
     put_pairs(tmp_path / "own" / "test", "001.wav", "001.wav")  # train's
     assert run(main, options) == 1
     assert "001 is both in train and in test, of the same clean" in capsys.readouterr().err

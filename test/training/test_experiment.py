@@ -109,6 +109,10 @@ def test_a_run_goes_on_with_its_data_in_the_environment_that_began_it(tmp_path, 
         record.is_finished(tmp_path, {**about, "data_sources": {"train": "b" * 64}})
     with pytest.raises(FeatnormError, match="norm_site frontend, this run has none: give"):
         record.is_finished(tmp_path, {**about, "norm_site": ""})
+    begun = {**about, "init": {"model": "m"}, "upstream_identity": "sha256:1"}
+    write_json(tmp_path / "run.json", begun)
+    with pytest.raises(FeatnormError, match="with --init as it was then, this run has other weig"):
+        record.is_finished(tmp_path, begun | {"upstream_identity": "sha256:2"})
 
 
 def test_a_run_may_move_but_not_change(tmp_path):

@@ -13,6 +13,7 @@ import torch
 from bad_inputs_world import Payload
 from signals import batch, noise
 
+from featnorm_se.bin import info
 from featnorm_se.errors import FeatnormError
 from featnorm_se.upstream import huggingface, load_upstream
 
@@ -61,6 +62,16 @@ def test_dropouts_are_the_cards_and_the_rest_is_the_folders(copied):
     twin = load_upstream("x", config={"family": "wavlm", **upstream.config})
     twin.load_state_dict(upstream.state_dict())
     assert torch.equal(twin(*batch(noise(4000)))[0], upstream(*batch(noise(4000)))[0])
+
+
+def test_a_card_may_leave_all_but_the_family_to_the_folder(tmp_path, capsys):
+    text = f"family: wav2vec2\nsource: {FOLDERS}/wav2vec2_base\nlayers: 2\narchitecture: {{}}\n"
+    (tmp_path / "mine.yaml").write_text(text)
+    wanted = load_upstream("wav2vec2", FOLDERS / "wav2vec2_base").state_dict()
+    found = load_upstream("mine", conf_dir=tmp_path).state_dict()
+    assert wanted.keys() == found.keys() and all(wanted[key].equal(found[key]) for key in wanted)
+    info.main(["--upstream", "mine", "--upstream_conf_dir", str(tmp_path)])
+    assert "layers        2" in capsys.readouterr().out
 
 
 def test_the_identity_is_of_both_files_and_the_weights_lead_to_their_folder(copied):

@@ -79,6 +79,7 @@ card="conf/upstream/${upstream}.yaml"
 [ -n "${init}${upstream_ckpt}" ] || ! grep -qs '^source: null' "${card}" || upstream_ckpt=scratch
 [ "${num_spk}" = 1 ] || [ "${num_spk}" = 2 ] || die "--num_spk ${num_spk}: there are 1 and 2"
 [ "${num_spk}" = 1 ] || [[ "${prepare}" =~ ^(mini|libri2mix|kaldi)$ ]] || die "--num_spk 2 is for --prepare mini, libri2mix and kaldi"
+[ "${num_spk}" = 2 ] || [ "${prepare}" != libri2mix ] || die "--prepare libri2mix is of two talkers: --num_spk 2 is wanted"
 [ -z "${speech_root}${noise_root}" ] || [ "${prepare}" = mini ] || die "--speech_root and --noise_root are for --prepare mini"
 [ -z "${db_root}" ] || [ "${prepare}" != mini ] || die "--db_root ${db_root}: --prepare mini takes --speech_root and --noise_root; of pairs give --prepare folders"
 [ "${num_spk}" = 1 ] || [ -n "${metrics}" ] || metrics="STOI SI_SDR SI_SDRi"

@@ -87,7 +87,7 @@ def read_rows(file: Path, setting: Setting) -> list[Row]:
     """
     if not file.is_file():
         known = ", ".join(sorted(path.stem for path in file.parent.glob("*.yaml")))
-        raise FeatnormError(f"no such table: {file.stem}; there are {known or 'none'}")
+        raise FeatnormError(f"no such table: {file.stem}; {file.parent} has {known or 'none'}")
     rows = []
     for name, entry in read_config(file).items():
         try:
