@@ -88,8 +88,7 @@ def find_weights(folder: Path, model_file: str | None = None) -> Path:
         names = [f"{name}.{kind}.pth" for name in best for kind in ("best", "ave")] + [WEIGHTS]
     found = [folder / name for name in names if os.path.lexists(folder / name)]
     if found and not found[0].is_file():  # an average would be other weights
-        told = "is a link to a file that is gone: bring it back, or name others (--model_file)"
-        raise FeatnormError(f"{found[0]} {told}")
+        raise FeatnormError(f"{found[0]} leads to no file: bring that back, or give --model_file")
     if not found:
         raise FeatnormError(f"{folder} holds no {' or '.join(names)}: train first (stage 3)")
     return found[0]

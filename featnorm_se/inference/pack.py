@@ -129,9 +129,8 @@ def halve(weights: Mapping[str, torch.Tensor]) -> Weights:
     """
     halved = {}
     for key, value in weights.items():
-        half = value
-        if value.dtype == torch.float32 and value.dim() > 1 and ".norms." not in key:
-            half = value.half()
+        is_matrix = value.dtype == torch.float32 and value.dim() > 1 and ".norms." not in key
+        half = value.half() if is_matrix else value
         halved[key] = half if torch.isfinite(half).all() else value
     return halved
 

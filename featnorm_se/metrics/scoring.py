@@ -75,8 +75,10 @@ def score_set(
         raise FeatnormError("SI_SDRi is over the input: name that with --mix")
     sides = [[x] if isinstance(x, str | os.PathLike) else list(x) for x in (ref, inf)]
     (refs, infs, matched), mixes = _list_both(*sides), [read_listing(mix)] if mix else []
-    for side in (refs, [one for one in infs if one not in mixes]):
-        if len(side) == 2 and set(side[0].values()) & set(side[1].values()):
+    mixed = {os.path.realpath(path) for one in mixes for path in one.values()}
+    for side in (refs, infs):
+        places = [{*map(os.path.realpath, one.values())} - mixed for one in side]
+        if len(places) == 2 and places[0] & places[1]:
             raise FeatnormError("both talkers are of the same files: name a folder or scp of each")
     conditions = read_log(Path(utt2cond)) if utt2cond else None
     if conditions == {}:

@@ -42,7 +42,7 @@ def test_renamed_weights_do_not_load_in_silence(tiny_experiment, tmp_path):
     path.unlink()
     path.symlink_to("2epoch.pth")
     for name in (None, path.name):
-        with pytest.raises(FeatnormError, match=r"best.pth is a link to a file that is gone"):
+        with pytest.raises(FeatnormError, match=r"best.pth leads to no file: bring that back"):
             Enhancer.from_pretrained(folder, model_file=name)
 
 
