@@ -74,12 +74,8 @@ def score_set(
     if "SI_SDRi" in names and not mix:
         raise FeatnormError("SI_SDRi is over the input: name that with --mix")
     sides = [[x] if isinstance(x, str | os.PathLike) else list(x) for x in (ref, inf)]
-    (refs, infs, matched), mixes = _list_both(*sides), [read_listing(mix)] if mix else []
-    mixed = {os.path.realpath(path) for one in mixes for path in one.values()}
-    for side in (refs, infs):
-        places = [{*map(os.path.realpath, one.values())} - mixed for one in side]
-        if len(places) == 2 and places[0] & places[1]:
-            raise FeatnormError("both talkers are of the same files: name a folder or scp of each")
+    mixes = [read_listing(mix)] if mix else []
+    refs, infs, matched = _list_both(sides[0], sides[1], mixes)
     conditions = read_log(Path(utt2cond)) if utt2cond else None
     if conditions == {}:
         raise FeatnormError(f"{utt2cond} names no utterance: <utt> <noise> <snr> a line is wanted")
@@ -120,8 +116,8 @@ def _make_request(
 
 
 def _list_both(
-    clean: list[PathLike], judged: list[PathLike]
-) -> tuple[list[Listing], list[Listing], dict[str, Any]]:
+    clean: list[PathLike], judged: list[PathLike], mixes: list[dict[str, str]]
+) -> tuple[list[dict[str, str]], list[dict[str, str]], dict[str, Any]]:
     """List both sets of each talker under the clean names, and what made the first's meet."""
     if len(judged) == 1:
         judged = judged * len(clean)
@@ -131,8 +127,7 @@ def _list_both(
     for number, (ref, inf) in enumerate(zip(clean, judged, strict=True), start=1):
         refs, infs = read_listing(ref), read_listing(inf)
         if len(clean) > 1:  # enhance writes all talkers to one folder
-            own = {name: path for name, path in infs.items() if name.endswith(f"_spk{number}")}
-            infs = own or infs
+            infs = {k: path for k, path in infs.items() if k.endswith(f"_spk{number}")} or infs
         noise = {name + NOISE_SUFFIX for name in infs} & infs.keys() - refs.keys()
         infs = {name: path for name, path in infs.items() if name not in noise}
         twins, rule = match_names(infs, refs)
@@ -144,7 +139,13 @@ def _list_both(
                 f" {min(named)}): name folders or scp files with the same names"
             )
         found.append((refs, named, {key: value for key, value in done.items() if value}))
-    return [one[0] for one in found], [one[1] for one in found], found[0][2]
+    mixed = {os.path.realpath(path) for one in mixes for path in one.values()}
+    both = [one[0] for one in found], [one[1] for one in found]
+    for side in both:
+        places = [{*map(os.path.realpath, one.values())} - mixed for one in side]
+        if len(places) == 2 and places[0] & places[1]:
+            raise FeatnormError("both talkers are of the same files: name a folder or scp of each")
+    return *both, found[0][2]
 
 
 def _hash(value: object) -> str:

@@ -122,8 +122,7 @@ def by_snr(
         axes = figure.subplots()
         for label, values in means.items():
             style: dict[str, Any] = {"color": GREY, "marker": "x", "linestyle": ":"}
-            if label in numbers:
-                style = {**series(numbers[label]), "linestyle": "-"}
+            style |= {**series(numbers[label]), "linestyle": "-"} if label in numbers else {}
             points = zip(*sorted(values.items()), strict=True)
             axes.plot(*points, markersize=5, label=folded(label, _LEGEND), **style)
         levels = sorted({level for values in means.values() for level in values})
