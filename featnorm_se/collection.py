@@ -273,8 +273,7 @@ def collect_shards(
 
 def _collect_job(job: tuple[Any, ...]) -> FeatureStats:
     source, entries, sites, kind, shard, device = job
-    upstream = load_upstream(**source)
-    return collect(upstream, entries, sites, kind=kind, shard=shard, device=device)
+    return collect(load_upstream(**source), entries, sites, kind=kind, shard=shard, device=device)
 
 
 def merge_shards(paths: Sequence[Path], output: Path) -> None:

@@ -206,15 +206,11 @@ def read_record(output: Path) -> dict[str, Any]:
 
 
 def mark_done(output: Path, request: Mapping[str, Any]) -> None:
-    """Record that ``output`` is whole, and by which request it was made.
-
-    A request with ``bytes`` null says so of a file that is yet to be written.
-    """
+    """Record that ``output`` is whole (with ``bytes`` null: will be), and by which request."""
     write_json(_record(output), {"bytes": _size(output), **request})
 
 
 def _size(output: Path) -> int | None:
-    """Return how long a file is, which a cut changes; ``None`` for a folder or nothing."""
     return output.stat().st_size if output.is_file() else None
 
 

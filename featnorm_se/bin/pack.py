@@ -40,8 +40,7 @@ def main(argv: Sequence[str]) -> None:
     args = get_parser().parse_args(argv)
     from featnorm_se.inference.pack import pack
 
-    sizes = pack(**vars(args))
-    for name, size in sizes.items():
+    for name, size in pack(**vars(args)).items():
         print(f"{size:>12,} bytes  {name}")
     print(f"written: {args.output}")
 

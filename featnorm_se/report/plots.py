@@ -64,8 +64,7 @@ def distributions(
     """Draw the scores of every utterance by label, a row each, with quartiles and the mean."""
     with new_figure(WIDTH, 0.9 + _rows_height(scores)) as figure:
         axes = figure.subplots()
-        known = {label: series(number)["color"] for label, number in numbers.items()}
-        shades = [known.get(label, GREY) for label in scores]
+        shades = [series(numbers[k])["color"] if k in numbers else GREY for k in scores]
         _boxes(axes, [np.asarray(values) for values in scores.values()], list(scores), shades)
         axes.set(xlabel=axis_label(metric))
         return to_svg(figure, title)

@@ -179,7 +179,7 @@ class WatchedBatches:
             self.last = list(ids)
             self.step += 1
             separator.has_silence = has_silence
-            yield ids, batch
+            yield ids, dict(batch)  # ESPnet adds to it
             separator.has_silence = True
             what = self._not_finite()
             # Between two updates there is no gradient to look at: that ends no count.
@@ -187,7 +187,7 @@ class WatchedBatches:
             if what and bad == self.max_bad_steps:
                 raise FeatnormError(
                     f"the {what} was not finite in {bad} steps on end, the last in {self.place()}:"
-                    " lower optim_conf.lr, or try precision=float32, or look at the recordings"
+                    f" {_mend(self.last, batch)}"
                 )
         if not self.step:
             raise FeatnormError(
@@ -229,6 +229,13 @@ class WatchedBatches:
             if not values or not math.isfinite(float(values[-1].value)):
                 return name
         return ""
+
+
+def _mend(ids: list[str], batch: dict[str, torch.Tensor]) -> str:
+    bad = [k for n, k in enumerate(ids) if not all(x[n].isfinite().all() for x in batch.values())]
+    if bad:
+        return f"the recordings of {', '.join(bad)} hold NaN or inf: mend or remove them"
+    return "lower optim_conf.lr or grad_clip, or set separator_conf.precision=float32"
 
 
 def _how_many(first: tuple[Any, dict[str, torch.Tensor], bool]) -> int:

@@ -80,6 +80,9 @@ def test_what_is_done_is_not_done_again(tiny_experiment, scp, tmp_path):
     gone.write_bytes(gone.read_bytes()[:-2000])  # as a full disk or a cut copy leaves it
     with pytest.raises(FeatnormError, match="1 of 3 utterances were not enhanced"):
         enhance_set.main(options(tiny_experiment, scp, output, "--list"))
+    enhance_set.main(options(tiny_experiment, scp, output))
+    assert soundfile.info(gone).frames == 5001
+    gone.unlink()
     soundfile.write(tmp_path / "u2.flac", np.zeros(4000), 16000)
     enhance_set.main(options(tiny_experiment, scp, output))
     assert kept.stat().st_mtime_ns == before

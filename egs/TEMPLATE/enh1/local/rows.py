@@ -171,8 +171,8 @@ def plan_runs(
             folder = expdir / tag
             found = read_experiment(folder)
             stage = 4 if found.run.get("finished") else 2
-            scores = found.summaries.get(testset, {"failures": "none are there"})
-            if not scores.get("failures"):  # a stage 4 that refused them left scores too
+            scores = found.summaries.get(testset)
+            if scores and not scores.get("failures"):  # a stage 4 that refused them left some too
                 stage = 5
             if stage > 2 and not row.is_noisy:
                 _warn_of_others(folder, found.run, row, given)
