@@ -91,6 +91,9 @@ class FeatureNorm(nn.Module):
         Returns:
             (B, T, D) in x's type; frames beyond ``lengths`` are exactly zero.
         """
+        if x.dim() != 3 or (lengths is not None and lengths.shape != x.shape[:1]):
+            found = f"{[*x.shape]}{'' if lengths is None else f' and {[*lengths.shape]}'}"
+            raise FeatnormError(f"features (B, T, D) and lengths (B,) are wanted, not {found}")
         if x.shape[-1] != self.mean.shape[0]:
             raise FeatnormError(
                 f"the features have {x.shape[-1]} channels, the statistics"

@@ -67,6 +67,12 @@ class SiteStats:
         return SiteStats(frames, mean, m2)
 
 
+class _NoSite(FeatnormError, KeyError):
+    """A mapping's ``in`` and ``get`` wait for a KeyError, whose text would be in quotation marks."""
+
+    __str__ = Exception.__str__
+
+
 class FeatureStats(Mapping[str, SiteStats]):
     """Statistics by site, with what they were made from.
 
@@ -93,7 +99,7 @@ class FeatureStats(Mapping[str, SiteStats]):
 
     def __getitem__(self, site: str) -> SiteStats:
         if site not in self.sites:
-            raise FeatnormError(
+            raise _NoSite(
                 f"no statistics for the site {site!r}, only for {', '.join(self.sites)}:"
                 " run stage 2 with this --norm_site"
             )

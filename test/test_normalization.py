@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from featnorm_se.errors import FeatnormError
 from featnorm_se.names import FEATURE_NORMS
 from featnorm_se.normalization import FeatureNorm, LevelNorm
 from featnorm_se.statistics import SiteStats
@@ -36,6 +37,13 @@ def test_given_statistics_stand_for_those_of_the_frames() -> None:
     norm.given = (x.mean(1, keepdim=True), x.std(1, correction=0, keepdim=True))
     torch.testing.assert_close(norm(x), wanted)
     assert not torch.allclose(norm(2 * x), wanted)
+
+
+def test_another_layout_is_refused_and_never_guessed() -> None:
+    x, lengths = batch()
+    for bad in ((x[0],), (x[0], lengths), (x, lengths[:1]), (x, lengths[:, None]), (x[None],)):
+        with pytest.raises(FeatnormError, match=r"features \(B, T, D\) and lengths \(B,\)"):
+            FeatureNorm(CLEAN)(*bad)
 
 
 @pytest.mark.parametrize("norm", FEATURE_NORMS)

@@ -40,7 +40,9 @@ def test_save_and_load(tmp_path):
     path = tmp_path / "new" / "clean.npz"
     stats().save(path)
     back = FeatureStats.load(path)
-    assert list(back) == ["frontend", "layer.2"]
+    assert list(back) == ["frontend", "layer.2"] and "last" not in back and not back.get("last")
+    with pytest.raises(FeatnormError, match="^no statistics for the site 'last', only for front"):
+        back["last"]
     np.testing.assert_array_equal(back["frontend"].m2, stats()["frontend"].m2)
     assert back["layer.2"].frames == 4000
     width = back["layer.2"].width

@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from featnorm_se.data.corpus import SETS, CorpusSet, find_pairs, list_audio
+from featnorm_se.errors import FeatnormError
 
 FOLDERS = ("train-100", "dev", "test")
 
@@ -29,13 +30,18 @@ def find_libri2mix(db_root: Path, mix: str = "both") -> dict[str, CorpusSet]:
         FeatnormError: a folder is missing, or no recording has its talkers' files.
     """
     whole, sets = db_root / "wav16k" / "min", {}
+    root = whole if whole.is_dir() else db_root
     for name, part in zip(SETS, FOLDERS, strict=True):
-        folder = (whole if whole.is_dir() else db_root) / part
+        folder = root / part
+        for side in (f"mix_{mix}", "s1", "s2"):
+            if not (folder / side).is_dir():
+                told = f"--db_root is Libri2Mix's folder with wav16k/min/{{{','.join(FOLDERS)}}}"
+                raise FeatnormError(f"no such folder: {folder / side}: {told}, or that min folder")
         second = list_audio(folder / "s2")
         pairs = [
             replace(
                 pair,
-                clean2=os.path.abspath(second.get(pair.name, folder / "s2" / pair.name)),
+                clean2=os.path.abspath(second.get(pair.name, folder / "s2" / f"{pair.name}.wav")),
                 speaker="+".join(one.split("-")[0] for one in pair.name.split("_")),
             )
             for pair in find_pairs(folder / f"mix_{mix}", folder / "s1")

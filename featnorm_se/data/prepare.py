@@ -141,7 +141,8 @@ def prepare_pair(pair: Utterance, wav_dir: Path, made_by: str = "") -> tuple[Utt
 
     Returns:
         The pair as it is to be listed, and what is wrong with it: a file is missing, no audio,
-        silent, of a lower rate, holds NaN or channels that differ, or is too long beside its twin.
+        silent, of a lower rate, holds NaN or channels that differ, is too long beside its twin, or
+        both talkers' are the same.
     """
     sides: dict[str, Any] = {"noisy": pair.noisy, "clean": pair.clean}
     sides |= {"clean2": pair.clean2} if pair.clean2 else {}
@@ -149,6 +150,8 @@ def prepare_pair(pair: Utterance, wav_dir: Path, made_by: str = "") -> tuple[Utt
         loaded = {kind: _read_side(pair, kind) for kind in sides}
         lengths = [resampled_length(len(x), rate, SAMPLE_RATE) for x, rate in loaded.values()]
         frames = check_lengths(list(sides.values()), lengths)
+        if pair.clean2 and _alike(pair.clean, pair.clean2):
+            raise FeatnormError(f"{pair.clean} and {pair.clean2}, of two talkers, are the same")
     except FeatnormError as error:
         return pair, f"{pair.name}: {error}"
     for (kind, path), length in zip(list(sides.items()), lengths, strict=True):
@@ -201,9 +204,8 @@ def _check_apart(sets: Mapping[str, CorpusSet], made: Path) -> None:
     seen: dict[str, tuple[str, str]] = {}
     speakers: dict[str, set[str]] = {"train": set(), "valid": set(), "test": set()}
     for name, corpus in sets.items():
-        for one, other in (("noisy", "clean"), ("clean", "clean2")):
-            if all(_alike(getattr(p, one), getattr(p, other)) for p in corpus.pairs):
-                say(f"prepare: warning: the {one} and the {other} files of {name} are the same")
+        if all(_alike(pair.noisy, pair.clean) for pair in corpus.pairs):
+            say(f"prepare: warning: the noisy and the clean files of {name} are the same")
         for pair in corpus.pairs:
             # In people's own folders 001.wav may be another recording in each.
             other, clean = seen.setdefault(pair.name, (name, pair.clean))

@@ -166,12 +166,14 @@ class Enhancer:
             several talkers (talkers, N) or (talkers, N, channels).
 
         Raises:
-            FeatnormError: x is empty, of integers or complex, has another number of axes or more
-                channels than samples, or holds NaN.
+            FeatnormError: x is empty, of integers or their range or complex, has another number of
+                axes or more channels than samples, or holds NaN.
         """
         if isinstance(sample_rate, str) or sample_rate < 1000 or sample_rate % 1:
             raise FeatnormError(f"a sampling rate of {sample_rate!r}: a number of Hz is wanted")
-        x = np.asarray(x.detach() if isinstance(x, torch.Tensor) else x)
+        if isinstance(x, torch.Tensor):  # numpy has no bfloat16
+            x = (x.float() if x.is_floating_point() else x).numpy(force=True)
+        x = np.asarray(x)
         if x.dtype.kind in "iubc":
             raise FeatnormError(f"samples are {x.dtype}, not in [-1, 1]: divide int16 by 32768")
         signal = np.asarray(x, dtype=np.float32)
@@ -182,8 +184,11 @@ class Enhancer:
                 f"a signal (N, channels) is wanted, not {signal.shape[1]} channels of"
                 f" {signal.shape[0]} samples: give x.T of (channels, N), as torchaudio has it"
             )
-        if not np.isfinite(signal).all():
+        peak = np.abs(signal).max()
+        if not peak < np.inf:
             raise FeatnormError("the signal holds NaN or infinite samples")
+        if peak > 32:  # louder than any recording
+            raise FeatnormError(f"samples reach {peak:g}, not 1: divide those of int16 by 32768")
         blocks, rate, frames = [signal.reshape(len(signal), -1)], int(sample_rate), len(signal)
         noisy = Signal.of(np.concatenate([*resample_blocks(blocks, rate, SAMPLE_RATE)]))
         pieces = enhance_signal(self, noisy, windowing)

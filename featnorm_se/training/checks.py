@@ -22,11 +22,14 @@ _ALL_DECAY = (not_, "optim_conf.weight_decay is for all weights here")
 _IDLE = ("no_forward_run", "dry_run", "collect_stats", "print_config")
 _FIGURES = "a list such as [[valid, loss, min]] is wanted"
 _COUNT = (lambda x: isinstance(x, int) and x > 0, "1 or more is wanted")
+_STFT_ONLY = (lambda x: x == "stft", "here it is stft")
+_FEATNORM_ONLY = (lambda x: x == "featnorm", "here it is featnorm, with separator_conf.head")
 # By key, which values are right, and what to tell whoever wrote another.
 _SETTINGS = {
     "best_model_criterion": (lambda x: _holds(x, list) and {*map(len, x)} == {3}, _FIGURES),
     "criterions": (lambda x: _holds(x, dict), "a list of groups is wanted, as the recipes have"),
     **dict.fromkeys(("accum_grad", "max_epoch"), _COUNT),
+    **{"encoder": _STFT_ONLY, "decoder": _STFT_ONLY, "separator": _FEATNORM_ONLY},
     **dict.fromkeys(_IDLE, (not_, "it trains nothing")),
     "nbest_averaging_interval": (not_, "averages are made at the end"),
     "init_param": (not_, "it loads files that could run code: give --init"),

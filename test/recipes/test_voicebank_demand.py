@@ -81,6 +81,13 @@ def test_a_second_run_in_one_folder_touches_nothing(tmp_path: Path) -> None:
     assert second.returncode == 1
     (line,) = [line for line in second.stderr.splitlines() if "error:" in line]
     assert f"another run is at work in {exp}: wait for it" in line
+    # Nor while the first one's training is only starting.
+    with open(tmp_path / "exp" / ".mine.train.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        before = snapshot(tmp_path / "exp")
+        second = run_script(f"{RECIPE}/run.sh", *options)
+        assert snapshot(tmp_path / "exp") == before
+    assert second.returncode == 1 and "another run is at work" in second.stderr
     # Stage 4 has a lock of its own. Where a file system has none, nobody is refused.
     (exp / "config.yaml").write_text("x")
     (tmp_path / "data" / "test").mkdir()

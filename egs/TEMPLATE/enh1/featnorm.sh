@@ -340,17 +340,20 @@ if runs 3; then
     fi
     log "stage 3: fine-tuning ${exp} (${exp}/train.log)"
     mkdir -p "${exp}"
-    # The training holds this lock; its log is not to be overwritten by a run that is refused.
+    # The training holds one lock, once it runs, and this script the other, with all that it starts:
+    # a run that is refused touches no log.
     flock --nonblock "${expdir}/.${tag}.lock" true || taken
+    exec 8>> "${expdir}/.${tag}.train.lock"
+    flock --nonblock 8 || taken
     rm -f "${exp}/launch.log" "${exp}"/.dist_init_*
     keep_log
     for_job "${python}" -m featnorm_se.bin.train "${upstream_options[@]}" --norm "${norm}" \
         --config "${config}" --expdir "${exp}" --train_dir "${datadir}/train" \
         --valid_dir "${datadir}/valid" --command "${command_line}" "${train_options[@]}"
-    sleep infinity 9>&- &
+    sleep infinity 8>&- 9>&- &
     training=$!
     trap 'kill "${training}" 2> /dev/null || true' EXIT
-    follow_training "${training}" 9>&- &
+    follow_training "${training}" 8>&- 9>&- &
     follower=$!
     status=0
     if [ "${num_nodes}" -gt 1 ] || [ "${ngpu}" -gt 1 ]; then
@@ -371,6 +374,7 @@ if runs 3; then
         said="$(last_error "${exp}/launch.log" "${job_log}")"
         die "stage 3: ${said:-it ended without a word: was it killed, for want of memory? Try --set batch_size=N} (${job_log})"
     fi
+    exec 8>&-
 fi
 
 if runs 4; then
