@@ -84,9 +84,8 @@ def reading(path: str | os.PathLike[str]) -> Iterator[None]:
     except OSError as error:
         raise FeatnormError(f"cannot read {path}: {error.strerror or error}") from error
     except UnicodeDecodeError as error:
-        raise FeatnormError(
-            f"{path} is not UTF-8 text (byte {error.start}): save it as such"
-        ) from error
+        told = f"{path} is not UTF-8 text (byte {error.start}): save it as such"
+        raise FeatnormError(told) from error
 
 
 def read_text(path: str | os.PathLike[str]) -> str:

@@ -68,7 +68,7 @@ class SiteStats:
 
 
 class _NoSite(FeatnormError, KeyError):
-    """A mapping's ``in`` and ``get`` wait for a KeyError, whose text would be in quotation marks."""
+    """A mapping's ``in`` and ``get`` wait for a KeyError, whose text has quotation marks."""
 
     __str__ = Exception.__str__
 
@@ -141,9 +141,7 @@ class FeatureStats(Mapping[str, SiteStats]):
         )
         for key, value in mine.items():
             if value != theirs[key]:
-                raise FeatnormError(
-                    f"cannot merge statistics of {key} {value!r} and {theirs[key]!r}"
-                )
+                raise FeatnormError(f"cannot merge those of {key} {value!r} and {theirs[key]!r}")
         sites = {site: value.merge(other[site]) for site, value in self.sites.items()}
         meta = {key: value for key, value in self.meta.items() if key != "shard"}
         for key in ("utterances", "samples"):

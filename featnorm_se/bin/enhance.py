@@ -93,8 +93,8 @@ def main(argv: Sequence[str]) -> None:
     names = {field.name for field in fields(Settings)}
     settings = Settings(**{key: value for key, value in vars(args).items() if key in names})
     inputs, output = [Path(name) for name in args.inputs], Path(args.output)
-    if "" in (*args.inputs, args.output):
-        raise FeatnormError("an empty INPUT or --output: a variable that is not set?")
+    if "" in (*args.inputs, args.output, args.model):
+        raise FeatnormError("an empty INPUT, --output or --model: a variable that is not set?")
     piped = "-" in (*args.inputs, args.output)
     into_folder = is_folder(inputs, args.output)
     talkers = count_talkers(args.model)

@@ -68,15 +68,13 @@ def main(argv: Sequence[str]) -> None:
     for name, samples in summary["cut_to_shorter"].items():
         print(f"{name}: {samples} samples of the longer file's end were left out")
     if resampled := summary.get("resampled"):
-        print(
-            f"{resampled['utterances']} utterances resampled to 16 kHz from {resampled['from']} Hz"
-        )
+        print(f"{resampled['utterances']} utterances resampled from {resampled['from']} to 16 kHz")
     if rule := summary.get("names_matched_by"):
         print(f"the names to score were matched with the clean ones by {rule!r}")
     failures = summary["failures"]
     for failure in failures:
         say(f"not scored: {failure['utt_id']}: {failure['reason']}", sys.stdout)
-    if len(failures) > args.allow_failures:
+    if failures and len(failures) > args.allow_failures:
         mend = f"allow it with --allow_failures {len(failures)}"
         if all("needs 16000 Hz, not 8000 Hz" in failure["reason"] for failure in failures):
             mend = "choose scores for 8 kHz, --metrics PESQ_NB STOI say"

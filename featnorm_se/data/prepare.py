@@ -105,7 +105,7 @@ def _warn_of_others(output: Path, sources: Mapping[str, str]) -> None:
     before = read_json(output / RECORD) if (output / RECORD).is_file() else {}
     if before.get("sources", sources) != sources:
         say(
-            f"warning: {output} held other recordings, which these replace: an experiment that was"
+            f"warning: {output} held other recordings or conditions, which these replace: what was"
             " trained there is now scored on these (another --datadir keeps both)"
         )
 
@@ -177,9 +177,7 @@ def _read_side(pair: Utterance, kind: str) -> tuple[FloatArray, int]:
         raise FeatnormError(f"{pair.noisy or pair.clean} has no {kind} twin")
     samples, rate = read_any_audio(path, allow_pipes=True, span=pair.span)
     if rate < SAMPLE_RATE:
-        raise FeatnormError(
-            f"{path} is sampled at {rate} Hz: the band up to 8000 Hz that is wanted is not in it"
-        )
+        raise FeatnormError(f"{path} is sampled at {rate} Hz: it lacks the band up to 8000 Hz")
     if (samples == samples[:1]).all():
         raise FeatnormError(f"{path} is silent (all its samples are {samples[0, 0]:g})")
     return to_mono(samples, path), rate

@@ -99,9 +99,8 @@ def unpack(path: Path, folder: Path, suffixes: Sequence[str]) -> Path:
                         shutil.copyfileobj(source, sink)
         # RuntimeError: it is encrypted.
         except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
-            raise FeatnormError(
-                f"{path} is no whole zip file ({error}): fetch or copy it again"
-            ) from error
+            told = f"{path} is no whole zip file ({error}): fetch or copy it again"
+            raise FeatnormError(told) from error
         mark_done(target, request)
     return target
 

@@ -22,6 +22,7 @@ from featnorm_se.inference.long_signal import Signal, enhance_signal
 from featnorm_se.inference.windows import Windowing
 from featnorm_se.model.separator import FeatNormSeparator
 from featnorm_se.names import HIGH_BAND, SAMPLE_RATE, check_precision
+from featnorm_se.training.checks import check_one_stft
 from featnorm_se.upstream.precision import computing
 
 
@@ -59,9 +60,8 @@ class Enhancer:
         # The share of the input that stays.
         self.left_in = 0.0 if atten_lim is None else 10 ** (-atten_lim / 20)
         if config.get("separator") != "featnorm":
-            raise FeatnormError(
-                f"the model's separator is {config.get('separator')!r}, 'featnorm' is wanted"
-            )
+            told = f"the model's separator is {config.get('separator')!r}, 'featnorm' is wanted"
+            raise FeatnormError(told)
         self.device = choose_device(device)
         self.precision = check_precision(precision)
         try:
@@ -71,6 +71,7 @@ class Enhancer:
                 from espnet2.enh.decoder.stft_decoder import STFTDecoder
                 from espnet2.enh.encoder.stft_encoder import STFTEncoder
 
+            check_one_stft(config)
             conf = {k: v for k, v in config["separator_conf"].items() if k != "freeze_steps"}  # 0.2
             self.encoder = STFTEncoder(**config["encoder_conf"])
             self.separator = FeatNormSeparator(self.encoder.output_dim, **conf)
@@ -82,6 +83,10 @@ class Enhancer:
         except RuntimeError as error:
             reason = " ".join(str(error).split())[:200]
             raise FeatnormError(f"the weights do not fit the configuration: {reason}") from error
+        if bad := [k for k, v in self.separator.state_dict().items() if not v.isfinite().all()]:
+            raise FeatnormError(
+                f"the weights hold NaN or inf, in {bad[0]} to begin with: train anew"
+            )
         self.talkers = self.separator.num_spk  # that it parts; 1: it enhances
         for module in (self.encoder, self.separator, self.decoder):
             module.to(self.device).eval()
@@ -132,9 +137,7 @@ class Enhancer:
         """
         # That needs half a window to reflect.
         short = [max(0, self.encoder.n_fft - len(wav)) for wav in waves]
-        padded = [
-            pad(wav, (0, n)).to(self.device)[None] for wav, n in zip(waves, short, strict=True)
-        ]
+        padded = [pad(x, (0, n)).to(self.device)[None] for x, n in zip(waves, short, strict=True)]
         lengths = [torch.tensor([wav.shape[1]]) for wav in padded]
         spectra = [self.encoder(*both)[0][0] for both in zip(padded, lengths, strict=True)]
         frames = torch.tensor([len(spectrum) for spectrum in spectra])

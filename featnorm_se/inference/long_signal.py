@@ -184,11 +184,7 @@ def _normalized(upstream: Upstream) -> dict[str, FeatureNorm]:
     """Return by site the norms that take (m, s) from the signal at hand, the lowest first."""
     norms = dict(upstream.norms.items())
     found = {site: norms.get(site.replace(".", "_")) for site in upstream.sites}
-    return {
-        site: norm
-        for site, norm in found.items()
-        if isinstance(norm, FeatureNorm) and norm.norm != "corpus"
-    }
+    return {s: n for s, n in found.items() if isinstance(n, FeatureNorm) and n.norm != "corpus"}
 
 
 @torch.inference_mode()

@@ -109,10 +109,7 @@ def parse_weights(data: bytes, where: str) -> Weights:
         weights = load(data)
     except (SafetensorError, ValueError, KeyError) as error:
         raise FeatnormError(f"{where} is no whole file of weights: {error}") from error
-    return {
-        key: value.float() if value.dtype == torch.float16 else value
-        for key, value in weights.items()
-    }
+    return {k: v.float() if v.dtype == torch.float16 else v for k, v in weights.items()}
 
 
 def read_member(path: Path, name: str) -> bytes:

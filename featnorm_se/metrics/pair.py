@@ -136,11 +136,8 @@ def dnsmos(inf: Array, sample_rate: int) -> dict[str, float]:
         raise ValueError(f"needs 16000 Hz, not {sample_rate} Hz")
     if np.max(np.abs(inf)) > 1.0:
         raise ValueError("needs samples in [-1, 1]")
-    scores = package.run(inf, sr=sample_rate)
-    return {
-        f"DNSMOS_{name}": float(scores[f"{name.lower()}_mos"])
-        for name in ("OVRL", "SIG", "BAK", "P808")
-    }
+    got = package.run(inf, sr=sample_rate)
+    return {f"DNSMOS_{n}": float(got[f"{n.lower()}_mos"]) for n in ("OVRL", "SIG", "BAK", "P808")}
 
 
 MEASURES: dict[str, Callable[[Array, Array, int], float]] = {
@@ -271,9 +268,7 @@ def _check(ref: Array, inf: Array) -> None:
     if ref.ndim != 1 or inf.ndim != 1:
         raise FeatnormError(f"one channel is wanted, the shapes are {ref.shape} and {inf.shape}")
     if len(ref) != len(inf):
-        raise FeatnormError(
-            f"other length: the reference has {len(ref)} samples, the other {len(inf)}"
-        )
+        raise FeatnormError(f"other length: the reference has {len(ref)} samples, not {len(inf)}")
     for name, signal in (("reference", ref), ("signal to score", inf)):
         if not len(signal):
             raise FeatnormError(f"the {name} is empty")

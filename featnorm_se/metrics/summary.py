@@ -82,10 +82,7 @@ def _by_condition(
         found = {name: describe(_values(group, name))["mean"] for name in metrics}
         return {"utterances": len(group), **found}
 
-    return {
-        kind: {name: means(group) for name, group in members.items()}
-        for kind, members in groups.items()
-    }
+    return {kind: {n: means(group) for n, group in found.items()} for kind, found in groups.items()}
 
 
 def _values(rows: Sequence[Row], metric: str) -> list[float]:

@@ -74,9 +74,7 @@ def score_files(task: Task) -> Row:
         cut, count = [signal[:size] for signal in signals], len(task.ref)
         refs, infs, mix = cut[:count], cut[count : 2 * count], cut[2 * count :]
         if count > 1:
-            infs = max(
-                map(list, permutations(infs)), key=lambda order: sum(map(si_sdr, refs, order))
-            )
+            infs = max(map(list, permutations(infs)), key=lambda x: sum(map(si_sdr, refs, x)))
         # All talkers before the row gets any of them: half of a mean is none.
         judged = [
             score_measures(*pair, rates[0], task.metrics, *mix)

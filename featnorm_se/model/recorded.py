@@ -63,10 +63,7 @@ class Recording:
         self.x, self.parameters, self.of_first = x.clone(), parameters, of_first
         self.forward, self.backward = torch.cuda.CUDAGraph(), torch.cuda.CUDAGraph()
         # Other threads, such as the one that brings batches to the GPU, go on meanwhile.
-        how: dict[str, Any] = {
-            "stream": torch.cuda.current_stream(),
-            "capture_error_mode": "thread_local",
-        }
+        how: Any = {"stream": torch.cuda.current_stream(), "capture_error_mode": "thread_local"}
         with torch.cuda.graph(self.forward, **how):
             y = compute(self.x)
         self.of_y = torch.zeros_like(y)

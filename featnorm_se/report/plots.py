@@ -87,11 +87,9 @@ def _boxes(
         **{"orientation": "horizontal", "widths": 0.62, "showfliers": False},
     }
     for i, (values, shade) in enumerate(zip(rows, shades, strict=True)):
-        strength = 0.6 if len(values) < 100 else 0.3
+        alpha = 0.6 if len(values) < 100 else 0.3
         spread = i + rng.uniform(-0.28, 0.28, len(values))
-        axes.scatter(
-            values, spread, s=9, color=shade, alpha=strength, linewidths=0, rasterized=True
-        )
+        axes.scatter(values, spread, s=9, color=shade, alpha=alpha, linewidths=0, rasterized=True)
         axes.boxplot(values, positions=[i], **style)
         axes.scatter(float(values.mean()), i, marker="D", s=26, color=INK, zorder=4)
     axes.set_yticks(range(len(labels)), [folded(label, _ROW) for label in labels])

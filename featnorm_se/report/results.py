@@ -52,6 +52,11 @@ def scale(experiments: Sequence[Experiment], testset: str) -> str:
     told += pesq * any(METRICS[name].package == "pesq" for name in metrics)
     # As where two --datadir share one --expdir, or a model muted what it found hard.
     named = [{m: frozenset(u for u in t if m in t[u]) for m in metrics} for t in tables]
+    both = [*zip(named, tables, strict=True)]
+    if few := [m for m in metrics if any(0 < len(one[m]) < len(table) for one, table in both)]:
+        told += (
+            f" **Not every utterance has a score of {', '.join(few)}: these are means of fewer.**"
+        )
     if any(len({one[m] for one in named if one[m]}) > 1 for m in metrics):
         return told + " **Not all rows are of the same utterances: do not compare those.**"
     moved = len({one.input(testset) for one in scored} - {""}) > 1
@@ -134,7 +139,8 @@ def details(experiment: Experiment) -> list[tuple[str, str]]:
     # Of the data no folders of one machine, and of all files' hashes the hash.
     data = experiment.run.get("data") or {}
     sources, counts = data.get("sources", {}), data.get("counts", {}).items()
-    sets = {k: f"{n['pairs']} pairs (sources {sources.get(k, '')[:12]})" for k, n in counts}
+    bad = {k: f", {n['left_out']} left out" if n.get("left_out") else "" for k, n in counts}
+    sets = {k: f"{n['pairs']} pairs{bad[k]} (sources {sources.get(k, '')[:12]})" for k, n in counts}
     known = {key: data.get(key) for key in ("resampler", "torchaudio", "sample_rate")}
     found["data"] = _text({**known, **sets})
     dirty = experiment.run.get("dirty")

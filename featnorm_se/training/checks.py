@@ -21,14 +21,15 @@ _NOT_IN_USE = (not_, "enhancing would not do it")
 _ALL_DECAY = (not_, "optim_conf.weight_decay is for all weights here")
 _IDLE = ("no_forward_run", "dry_run", "collect_stats", "print_config")
 _FIGURES = "a list such as [[valid, loss, min]] is wanted"
-_COUNT = (lambda x: isinstance(x, int) and x > 0, "1 or more is wanted")
+_COUNT = (lambda x: not isinstance(x, int) or x > 0, "1 or more is wanted")
+_COUNTS = ("batch_size", "valid_batch_size", "chunk_length", "num_iters_per_epoch")
 _STFT_ONLY = (lambda x: x == "stft", "here it is stft")
 _FEATNORM_ONLY = (lambda x: x == "featnorm", "here it is featnorm, with separator_conf.head")
 # By key, which values are right, and what to tell whoever wrote another.
 _SETTINGS = {
     "best_model_criterion": (lambda x: _holds(x, list) and {*map(len, x)} == {3}, _FIGURES),
     "criterions": (lambda x: _holds(x, dict), "a list of groups is wanted, as the recipes have"),
-    **dict.fromkeys(("accum_grad", "max_epoch"), _COUNT),
+    **dict.fromkeys(("accum_grad", "max_epoch", *_COUNTS), _COUNT),
     **{"encoder": _STFT_ONLY, "decoder": _STFT_ONLY, "separator": _FEATNORM_ONLY},
     **dict.fromkeys(_IDLE, (not_, "it trains nothing")),
     "nbest_averaging_interval": (not_, "averages are made at the end"),
@@ -89,3 +90,7 @@ def check_one_stft(config: Mapping[str, Any]) -> None:
             if value != wanted.get(key, value) or (key in STFT and value is None):
                 told = "unset" if value is None else f"{value!r}, not {wanted[key]!r}"
                 raise FeatnormError(f"one plain STFT is needed: {group}.{key} is {told}")
+    sizes = [wanted[key] for key in ("hop_length", "win_length", "n_fft")]
+    if not (all(isinstance(size, int) for size in sizes) and 0 < sizes[0] < sizes[1] <= sizes[2]):
+        told = ", ".join(map(repr, sizes))
+        raise FeatnormError(f"hop_length < win_length <= n_fft of whole numbers is wanted: {told}")

@@ -132,9 +132,9 @@ class FeatNormTrainer(Trainer):
         """Validate once, right before ESPnet saves.
 
         Raises:
-            FeatnormError: no batch.
+            FeatnormError: no batch, or a loss that is not finite.
         """
-        watched = WatchedBatches(iterator, parts["reporter"], parts["model"])
+        watched = WatchedBatches(iterator, parts["reporter"], parts["model"], max_bad_steps=1)
         super().validate_one_epoch(iterator=watched, options=options, **parts)
         if _is_first(parts["distributed_option"]):
             record.begin_saving(Path(options.output_dir))
@@ -223,7 +223,8 @@ class WatchedBatches:
         return f"epoch {self.reporter.get_epoch()}, step {self.step} ({', '.join(self.last)})"
 
     def _not_finite(self) -> str:
-        names = ["loss"] if self.step % self.accum_grad else ["loss", "grad_norm"]
+        idle = self.reporter.key == "valid" or self.step % self.accum_grad
+        names = ["loss"] if idle else ["loss", "grad_norm"]
         for name in names:
             values = self.reporter.stats.get(name)
             if not values or not math.isfinite(float(values[-1].value)):

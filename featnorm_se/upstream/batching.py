@@ -117,9 +117,7 @@ def keep_blocks(
     if bool(kept.all()) and int(wav_lengths.min()) == wav.size(1):
         return wav, wav_lengths
     masks = kept.repeat_interleave(block, dim=1)
-    rows = [
-        row[:n][mask[:n]] for row, mask, n in zip(wav, masks, wav_lengths.tolist(), strict=True)
-    ]
+    rows = [x[:n][m[:n]] for x, m, n in zip(wav, masks, wav_lengths.tolist(), strict=True)]
     return pad_sequence(rows, batch_first=True), wav_lengths.new_tensor([len(row) for row in rows])
 
 
@@ -201,11 +199,7 @@ class Pieces:
         """(B, T, D) utterances to (P, longest piece, D)."""
         if self.whole:
             return x
-        rows = [
-            piece
-            for row, sizes in zip(x, self.sizes, strict=True)
-            for piece in row[: sum(sizes)].split(sizes)
-        ]
+        rows = [p for r, n in zip(x, self.sizes, strict=True) for p in r[: sum(n)].split(n)]
         return pad_sequence(rows, batch_first=True)
 
     def join(self, x: Tensor) -> Tensor:
@@ -213,10 +207,7 @@ class Pieces:
         if self.whole:
             return x
         pieces = iter(x)
-        joined = [
-            torch.cat([piece[:n] for n, piece in zip(sizes, pieces, strict=False)])
-            for sizes in self.sizes
-        ]
+        joined = [torch.cat([p[:n] for n, p in zip(s, pieces, strict=False)]) for s in self.sizes]
         return pad_sequence(joined, batch_first=True)
 
 

@@ -101,9 +101,7 @@ def _build(
             upstream: Upstream = module.build(described)
         except Exception as error:  # s3prl's constructors raise whatever their values lead to
             reason = str(error) if isinstance(error, FeatnormError) else f"{error!r:.150}"
-            raise FeatnormError(
-                f"cannot build a {family} upstream from {source}: {reason}"
-            ) from error
+            raise FeatnormError(f"cannot build {family} from {source}: {reason}") from error
     upstream.name, upstream.family = name, family
     upstream.configure()
     upstream.eval()

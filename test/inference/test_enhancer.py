@@ -10,7 +10,7 @@ import torch
 from featnorm_se import Enhancer
 from featnorm_se.data.audio import read_audio, resample_blocks
 from featnorm_se.errors import FeatnormError
-from featnorm_se.inference.model_file import SHIPPED
+from featnorm_se.inference.model_file import SHIPPED, read_model
 from featnorm_se.metrics import score_pair
 
 
@@ -44,6 +44,21 @@ def test_renamed_weights_do_not_load_in_silence(tiny_experiment, tmp_path):
     for name in (None, path.name):
         with pytest.raises(FeatnormError, match=r"best.pth leads to no file: bring that back"):
             Enhancer.from_pretrained(folder, model_file=name)
+
+
+def test_a_model_of_nan_or_of_two_stfts_enhances_nothing(tiny_experiment):
+    config, weights = read_model(tiny_experiment)
+    bad = {**weights, "separator.head.mask.bias": weights["separator.head.mask.bias"] * np.nan}
+    with pytest.raises(FeatnormError, match="NaN or inf, in head.mask.bias to begin with"):
+        Enhancer(config, bad)
+    parts = ("encoder_conf", "separator_conf", "decoder_conf")
+    changes = [({part}, key, 80) for part in parts for key in ("hop_length", "win_length")]
+    changes += [({"encoder_conf"}, "center", False)]
+    changes += [({*parts}, key, n) for key in ("hop_length", "win_length") for n in (0, 513, "400")]
+    for chosen, key, value in changes:
+        edited = {part: {**config[part], key: value} for part in chosen}
+        with pytest.raises(FeatnormError, match="one plain STFT is needed|hop_length < win_length"):
+            Enhancer({**config, **edited}, weights)
 
 
 def test_channels_before_samples_are_refused_and_never_guessed(tiny_experiment):

@@ -193,17 +193,24 @@ def test_rows_of_other_utterances_are_told(expdir: Path, change: tuple[str, str]
     assert "**Not all rows are of the same utterances" in results_markdown(experiments, "T")
     assert "**Not all rows are of the same utterances" in results_text(experiments)
     assert " Not all rows are of the same utterances" in build_page(experiments, "no data", "T")
+    assert ("score of STOI: these are means of fewer" in results_text(experiments)) == (
+        not change[1]
+    )
 
 
 def test_a_dirty_tree_and_failures_are_named(expdir: Path) -> None:
     path = expdir / "tera_none/run.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "dirty": True}))
     path = expdir / "tera_none/scores_test/summary.json"
+    counts = {"train": {"pairs": 4, "left_out": 2}, "test": {"pairs": 6, "left_out": 0}}
+    run = json.loads((expdir / "tera_none/run.json").read_text()) | {"data": {"counts": counts}}
+    (expdir / "tera_none/run.json").write_text(json.dumps(run))
     failures = [{"utt_id": "test_03", "reason": "silent"}]
     path.write_text(json.dumps({**json.loads(path.read_text()), "failures": failures}))
     found = dict(details(read_experiments(expdir)[1]))
     assert found["commit"] == "0123abc (dirty: the tree had changes)"
     assert "1 without a full score (test_03)" in found["scored on test"]
+    assert "train 4 pairs, 2 left out (" in found["data"] and "test 6 pairs (" in found["data"]
 
 
 def test_every_field_is_optional_and_text_has_every_test_set(expdir: Path) -> None:

@@ -180,6 +180,8 @@ REFUSED = {
     "no_forward_run=true": "no_forward_run True: it trains nothing",
     "nbest_averaging_interval=1": "nbest_averaging_interval 1: averages are made at the end",
     "accum_grad=0": "accum_grad 0: 1 or more is wanted",
+    **{f"{key}=0": f"{key} 0: 1 or more" for key in ("batch_size", "chunk_length")},
+    "num_iters_per_epoch=-1": "num_iters_per_epoch -1: 1 or more is wanted",
     "separator=conformer": "separator 'conformer': here it is featnorm, with separator_conf.head",
     "encoder=conv": "encoder 'conv': here it is stft",
     "seed=1": "seed 1 .* --seed 0",
@@ -194,6 +196,12 @@ def test_what_would_fail_later_is_refused_first_and_claims_nothing(recipe, tmp_p
             trained(recipe, tmp_path / "exp", setting)
         assert not (tmp_path / "exp" / "run.json").exists()
     trained(recipe, tmp_path / "exp", epochs=1)
+
+
+def test_a_model_that_is_lost_in_an_epoch_is_not_its_best(recipe, tmp_path):
+    with pytest.raises(FeatnormError, match="the loss was not finite in 1 steps on end, the last"):
+        trained(recipe, tmp_path / "exp", "grad_clip=.nan")
+    assert not list((tmp_path / "exp").glob("*.pth"))
 
 
 def test_whole_utterances_and_another_scheduler(recipe, tmp_path):
