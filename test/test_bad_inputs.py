@@ -101,6 +101,7 @@ CASES = [
     ("pack: a broken record", "pack", put("exp/tiny/run.json", "{"), "run.json", "no JSON"),
     # --- checkpoints and upstreams ---
     ("upstream: unknown", "info --upstream bert", nothing, "'bert'", "tera_tiny"),
+    ("upstream: a site", "info --norm_site layer.9", nothing, "layer.9"),
     ("checkpoint: cut", f"collect_stats --upstream_ckpt {CKPT}", cut(CKPT), "cut short"),
     # --- statistics ---
     ("stats: cut", WITH_STATS, cut(STATS), "clean.npz", "no whole statistics"),
@@ -221,6 +222,10 @@ SHELL_CASES = [
     (
         "libri2mix/sep1/run.sh --num_spk 1 --db_root none",
         "libri2mix is of two talkers: --num_spk 2",
+    ),
+    (
+        "libri2mix/sep1/run.sh --set separator_conf.num_spk=1",
+        "separator_conf.num_spk is 1, --num_spk 2: they must",
     ),
     ("voicebank_demand/enh1/tables.sh --upstream tera --dry_run true", "of several upstreams"),
 ]

@@ -118,6 +118,8 @@ def test_a_second_run_in_one_folder_touches_nothing(tmp_path: Path) -> None:
     tables = run_script(f"{RECIPE}/run.sh", *options, "--stage", "5", "--stop_stage", "5")
     assert "told: -m featnorm_se.bin.report" in tables.stdout and tables.returncode == 0
     assert f"goes on without a look at the features of {exp}" in tables.stdout
+    one = run_script(f"{RECIPE}/run.sh", *options, "--prepare", "kaldi", "--num_spk", "2")
+    assert one.returncode == 1 and "data is of one talker, without spk2.scp" in one.stderr
     (tmp_path / "data" / "test" / "spk2.scp").touch()  # half of it would be scored
     two = run_script(f"{RECIPE}/run.sh", *options)
     assert two.returncode == 1 and "data is of two talkers: --num_spk 2" in two.stderr, two.stderr

@@ -131,7 +131,7 @@ check=("${python}" -m featnorm_se.bin.info --check --metrics "${metrics}")
     --upstream_conf_dir conf/upstream --norm "${norm}" --norm_site "${norm_site}")
 "${check[@]}"
 if [ "${stage}" -lt 3 ] && [ "${stop_stage}" -ge 3 ]; then # hours of other stages come first
-    "${python}" "${MAIN_ROOT}/egs/TEMPLATE/enh1/local/check_config.py" --config "${config}" "${train_options[@]}"
+    "${python}" "${MAIN_ROOT}/egs/TEMPLATE/enh1/local/check_config.py" --config "${config}" --num_spk "${num_spk}" "${train_options[@]}"
 fi
 exp="${expdir}/${tag}"
 # Only random weights are others with another seed.
@@ -227,9 +227,10 @@ if runs 1; then
     "${python}" -m featnorm_se.bin.prepare --corpus "${prepare}" --db_root "${db_root}" "${prepare_options[@]}"
 fi
 
-if runs 2 || runs 3 || runs 4; then
-    [ "${num_spk}" = 2 ] || [ ! -e "${datadir}/test/spk2.scp" ] ||
-        die "${datadir} is of two talkers: --num_spk 2 is wanted"
+if [ -e "${datadir}/test/wav.scp" ] && [ "${stage}" -le 4 ]; then
+    spoken="one talker, without spk2.scp" number=1
+    [ ! -e "${datadir}/test/spk2.scp" ] || spoken="two talkers" number=2
+    [ "${num_spk}" = "${number}" ] || die "${datadir} is of ${spoken}: --num_spk ${number} is wanted"
 fi
 
 list_talkers() { # folder: talkers becomes its lists of what each of them says
