@@ -17,9 +17,10 @@ import torch
 
 # typeguard compiles a whole file anew for each function that it is to check: 3 of 4 seconds of
 # this import. ESPnet's functions go unchecked in a process that imports them here.
-# And what it imports, and never uses here, prints that flash_attn is not installed.
+# And what it imports, and never uses here, warns, and prints that flash_attn is not installed.
 with (
     patch("typeguard.typechecked", lambda target: target),
+    contextlib.redirect_stdout(io.StringIO()),
     contextlib.redirect_stderr(io.StringIO()),
 ):
     from espnet2.tasks.abs_task import optim_classes, scheduler_classes
@@ -232,7 +233,7 @@ def build_parts(
                 told = "sets one rate for the whole model: upstream_lr_scale has to be 1 with it"
                 raise FeatnormError(f"{source}: scheduler {args.scheduler} {told}")
     except (AttributeError, KeyError, TypeError, ValueError) as error:  # a key or value of *_conf
-        raise FeatnormError(f"{source}: no such {part}: {error}") from error
+        raise FeatnormError(f"{source}: no {part} is made of that: {error}") from error
     return model
 
 
