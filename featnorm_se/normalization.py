@@ -57,9 +57,8 @@ class FeatureNorm(nn.Module):
     ) -> None:
         super().__init__()
         if norm not in FEATURE_NORMS:
-            raise FeatnormError(
-                f"no such feature normalization: {norm!r}; there are {', '.join(FEATURE_NORMS)}"
-            )
+            told = f"no such feature normalization: {norm!r}; there are {', '.join(FEATURE_NORMS)}"
+            raise FeatnormError(told)
         if norm == "corpus" and noisy_stats is None:
             raise FeatnormError("norm 'corpus' needs the noisy statistics too: run stage 2")
         self.norm = norm
@@ -92,7 +91,7 @@ class FeatureNorm(nn.Module):
             (B, T, D) in x's type; frames beyond ``lengths`` are exactly zero.
         """
         if x.dim() != 3 or (lengths is not None and lengths.shape != x.shape[:1]):
-            found = f"{[*x.shape]}{'' if lengths is None else f' and {[*lengths.shape]}'}"
+            found = [list(one.shape) for one in (x, lengths) if one is not None]
             raise FeatnormError(f"features (B, T, D) and lengths (B,) are wanted, not {found}")
         if x.shape[-1] != self.mean.shape[0]:
             raise FeatnormError(
@@ -104,6 +103,7 @@ class FeatureNorm(nn.Module):
         mask = count = None
         if lengths is not None:
             valid, count = valid_frames(lengths, h.shape[1], h.device)
+            h = h.masked_fill(~valid, 0.0)
             mask = valid.to(h.dtype)
         centred, deviation = self._centre(h, mask, count)
         y = centred * (self.std.to(h.dtype) / deviation) + self.mean.to(h.dtype)
@@ -124,7 +124,7 @@ class FeatureNorm(nn.Module):
             centred = h - h.mean(dim=1, keepdim=True)
             variance = centred.square().mean(dim=1, keepdim=True)
         else:
-            mean = (h * mask).sum(dim=1, keepdim=True) / count
+            mean = h.sum(dim=1, keepdim=True) / count
             centred = (h - mean) * mask
             variance = centred.square().sum(dim=1, keepdim=True) / count
         # Clamping before the root keeps the gradient finite where a channel does not vary.
@@ -147,5 +147,6 @@ class LevelNorm(nn.Module):
     def forward(self, wav: Tensor, lengths: Tensor) -> Tensor:
         """Scale wav (B, N), of ``lengths`` (B,) valid samples; silence stays silence."""
         valid, count = valid_frames(lengths, wav.shape[1], wav.device)
-        power = (wav * valid[..., 0]).square().sum(dim=1, keepdim=True) / count[..., 0]
+        heard = wav.masked_fill(~valid[..., 0], 0.0)
+        power = heard.square().sum(dim=1, keepdim=True) / count[..., 0]
         return wav * (10 ** (self.level_db / 20)).to(wav.dtype) / power.sqrt().clamp_min(1e-8)

@@ -39,6 +39,17 @@ def test_given_statistics_stand_for_those_of_the_frames() -> None:
     assert not torch.allclose(norm(2 * x), wanted)
 
 
+@pytest.mark.parametrize("norm", FEATURE_NORMS)
+def test_what_is_in_the_padding_does_not_count(norm) -> None:
+    x, lengths = batch()
+    module, level, other = FeatureNorm(CLEAN, norm, NOISY), LevelNorm(-20.0), x.clone()
+    for row, length in zip(other, lengths, strict=True):
+        row[length:] = torch.nan
+    assert torch.equal(module(other, lengths), module(x, lengths))
+    scaled, wanted = level(other[..., 0], lengths), level(x[..., 0], lengths)
+    assert all(torch.equal(scaled[i, :n], wanted[i, :n]) for i, n in enumerate(lengths))
+
+
 def test_another_layout_is_refused_and_never_guessed() -> None:
     x, lengths = batch()
     for bad in ((x[0],), (x[0], lengths), (x, lengths[:1]), (x, lengths[:, None]), (x[None],)):

@@ -69,9 +69,8 @@ def main(argv: Sequence[str]) -> None:
         import torch
 
         if not torch.cuda.is_available():
-            raise FeatnormError(
-                f"--ngpu {args.ngpu}: torch finds no GPU here; --ngpu 0 trains on the processor"
-            )
+            told = f"--ngpu {args.ngpu}: torch finds no GPU here; --ngpu 0 trains on the processor"
+            raise FeatnormError(told)
     from featnorm_se.files import locked
     from featnorm_se.training.experiment import Experiment, process_rank, train
 

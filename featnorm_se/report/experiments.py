@@ -135,9 +135,8 @@ def read_scores(path: str | os.PathLike[str], key: str = "utt_id") -> Scores:
                 for row in csv.DictReader(handle)
             }
     except (OSError, csv.Error, KeyError, TypeError, ValueError) as error:
-        raise FeatnormError(
-            f"{path} is no table of scores by {key} ({error!r}): run its stage again"
-        ) from error
+        told = f"{path} is no table of scores by {key} ({error!r}): run its stage again"
+        raise FeatnormError(told) from error
 
 
 def drift_file(folder: Path) -> Path:

@@ -247,9 +247,8 @@ def _statistics(separator: FeatNormSeparator, args: argparse.Namespace) -> list[
     for kind in {"none": [], "corpus": ["clean", "noisy"]}.get(norm, ["clean"]):
         path = getattr(args, f"{kind}_stats")
         if not path:
-            raise FeatnormError(
-                f"norm {norm!r} needs {kind} statistics: run stage 2, or give --{kind}_stats"
-            )
+            told = f"norm {norm!r} needs {kind} statistics: run stage 2, or give --{kind}_stats"
+            raise FeatnormError(told)
         found.append(FeatureStats.load(path))
         found[-1].check(path, identity=upstream.identity, sites=sites, kind=kind)
     return found
