@@ -141,7 +141,8 @@ class FeatureStats(Mapping[str, SiteStats]):
         )
         for key, value in mine.items():
             if value != theirs[key]:
-                raise FeatnormError(f"cannot merge those of {key} {value!r} and {theirs[key]!r}")
+                told = f"cannot merge statistics of {key} {value!r} and {theirs[key]!r}"
+                raise FeatnormError(told)
         sites = {site: value.merge(other[site]) for site, value in self.sites.items()}
         meta = {key: value for key, value in self.meta.items() if key != "shard"}
         for key in ("utterances", "samples"):

@@ -83,7 +83,7 @@ CASES = [
     ("audio: an empty word", "enhance = '' -o x.wav --model model.zip", nothing, "an empty INPUT"),
     ("audio: an empty model", f"enhance = {WAV} -o x.wav --model=", nothing, "an empty INPUT"),
     ("audio: nothing but the output", "enhance = wavs -o wavs --model model.zip", nothing,
-     "wavs holds no audio but --output's"),
+     "wavs holds no audio files", "or only those of --output"),
     ("audio: a folder into a file", "enhance = wavs -o x.wav --model model.zip", nothing,
      "x.wav is a name of one file", "x.wav/ say"),
     *((f"{word}: jobs", f"{word} --nj 0", nothing, "--nj: '0' is no whole number from 1 on")

@@ -29,7 +29,7 @@ def get_parser() -> argparse.ArgumentParser:
     add("--output", type=Path, required=True, help="folder to write wav/ and spk1.scp to")
     add(
         "--config",
-        help="YAML of model_file, precision, atten_lim, window, overlap, stats",
+        help="settings, YAML: model_file, precision, atten_lim, window, overlap, stats",
     )
     add("--model_file", help="weights in the folder, if not those of --config")
     add("--shard", type=parse_shard, default="1/1", help="K/N: every N-th utterance from the K-th")

@@ -51,7 +51,7 @@ def main(argv: Sequence[str]) -> None:
     # Without a checkpoint it is built from the card, with random weights: none is fetched.
     where = {"seed": args.seed, "conf_dir": args.upstream_conf_dir}
     upstream = load_upstream(args.upstream, checkpoint, **where)
-    upstream.resolve_sites(args.norm_site)
+    upstream.resolve_sites("auto" if args.norm == "none" else args.norm_site)
     if not args.upstream_ckpt and described and card.get("source"):
         upstream.identity, upstream.source = "not read, see --upstream_ckpt", card["source"]
     elif args.upstream_ckpt and upstream.source:

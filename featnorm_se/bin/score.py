@@ -68,7 +68,8 @@ def main(argv: Sequence[str]) -> None:
     for name, samples in summary["cut_to_shorter"].items():
         print(f"{name}: {samples} samples of the longer file's end were left out")
     if resampled := summary.get("resampled"):
-        print(f"{resampled['utterances']} utterances resampled from {resampled['from']} to 16 kHz")
+        told = f"resampled to 16 kHz from {resampled['from']} Hz"
+        print(f"{resampled['utterances']} utterances {told}")
     if rule := summary.get("names_matched_by"):
         print(f"the names to score were matched with the clean ones by {rule!r}")
     failures = summary["failures"]

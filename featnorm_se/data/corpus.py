@@ -94,9 +94,8 @@ def list_audio(folder: Path) -> dict[str, str]:
     for path in walk_audio(folder):
         name = path.relative_to(folder).with_suffix("").as_posix()
         if name in found:
-            raise FeatnormError(
-                f"the name {name} comes twice, as {found[name]} and {path}: remove one"
-            )
+            told = f"the name {name} comes twice, as {found[name]} and {path}: remove one"
+            raise FeatnormError(told)
         found[name] = str(path)
     if not found:
         raise FeatnormError(f"{folder} holds no audio file ({', '.join(AUDIO_SUFFIXES)})")
@@ -288,7 +287,6 @@ def read_log(path: Path) -> dict[str, tuple[str, float]]:
                 raise ValueError(snr)
             conditions[name] = (noise, float(snr))
         except ValueError as error:
-            raise FeatnormError(
-                f"{path} line {number} is not 'utterance noise SNR': {line.strip()[:60]!r}"
-            ) from error
+            told = f"{path} line {number} is not 'utterance noise SNR': {line.strip()[:60]!r}"
+            raise FeatnormError(told) from error
     return conditions

@@ -55,9 +55,8 @@ def parallel_map(
         done = pool.map(function, items, chunksize=chunk)
         return list(progress(done, label, len(items), unit))
     except BrokenProcessPool as error:
-        raise FeatnormError(
-            f"{label}: a worker process died (out of memory?): try a smaller --nj than {nj}"
-        ) from error
+        told = f"{label}: a worker process died (out of memory?): try a smaller --nj than {nj}"
+        raise FeatnormError(told) from error
     finally:
         pool.shutdown(cancel_futures=True)
 

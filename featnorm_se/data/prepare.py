@@ -105,8 +105,8 @@ def _warn_of_others(output: Path, sources: Mapping[str, str]) -> None:
     before = read_json(output / RECORD) if (output / RECORD).is_file() else {}
     if before.get("sources", sources) != sources:
         say(
-            f"warning: {output} held other recordings or conditions, which these replace: what was"
-            " trained there is now scored on these (another --datadir keeps both)"
+            f"warning: {output} held other recordings or conditions, which these replace: a model"
+            " that was trained on them is now scored on these (another --datadir keeps both)"
         )
 
 
@@ -177,7 +177,8 @@ def _read_side(pair: Utterance, kind: str) -> tuple[FloatArray, int]:
         raise FeatnormError(f"{pair.noisy or pair.clean} has no {kind} twin")
     samples, rate = read_any_audio(path, allow_pipes=True, span=pair.span)
     if rate < SAMPLE_RATE:
-        raise FeatnormError(f"{path} is sampled at {rate} Hz: it lacks the band up to 8000 Hz")
+        told = f"{path} is sampled at {rate} Hz: its band ends below the 8000 Hz that are wanted"
+        raise FeatnormError(told)
     if (samples == samples[:1]).all():
         raise FeatnormError(f"{path} is silent (all its samples are {samples[0, 0]:g})")
     return to_mono(samples, path), rate

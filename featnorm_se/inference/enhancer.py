@@ -39,8 +39,8 @@ class Enhancer:
         high_band: what lies above 8 kHz: ``keep`` it under the gain from 4 to 8 kHz, or ``drop``.
 
     Raises:
-        FeatnormError: the limit is not above 0 dB; the configuration is none of this project's,
-            or the weights are not those of the model it describes; nothing is loaded in part.
+        FeatnormError: the limit is not above 0 dB; the configuration is none of this project's or
+            has two STFTs; the weights hold NaN, or are not those of the model it describes.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class Enhancer:
                 from espnet2.enh.decoder.stft_decoder import STFTDecoder
                 from espnet2.enh.encoder.stft_encoder import STFTEncoder
 
-            check_one_stft(config)
+            check_one_stft(config, strict=False)
             conf = {k: v for k, v in config["separator_conf"].items() if k != "freeze_steps"}  # 0.2
             self.encoder = STFTEncoder(**config["encoder_conf"])
             self.separator = FeatNormSeparator(self.encoder.output_dim, **conf)
@@ -84,9 +84,8 @@ class Enhancer:
             reason = " ".join(str(error).split())[:200]
             raise FeatnormError(f"the weights do not fit the configuration: {reason}") from error
         if bad := [k for k, v in self.separator.state_dict().items() if not v.isfinite().all()]:
-            raise FeatnormError(
-                f"the weights hold NaN or inf, in {bad[0]} to begin with: train anew"
-            )
+            told = f"the weights hold NaN or inf ({bad[0]}): take others, or train anew"
+            raise FeatnormError(told)
         self.talkers = self.separator.num_spk  # that it parts; 1: it enhances
         for module in (self.encoder, self.separator, self.decoder):
             module.to(self.device).eval()
@@ -169,8 +168,8 @@ class Enhancer:
             several talkers (talkers, N) or (talkers, N, channels).
 
         Raises:
-            FeatnormError: x is empty, of integers or their range or complex, has another number of
-                axes or more channels than samples, or holds NaN.
+            FeatnormError: x is empty, complex, of integers or as large as they are, has another
+                number of axes or more channels than samples, or holds NaN.
         """
         if isinstance(sample_rate, str) or sample_rate < 1000 or sample_rate % 1:
             raise FeatnormError(f"a sampling rate of {sample_rate!r}: a number of Hz is wanted")

@@ -268,7 +268,8 @@ def _check(ref: Array, inf: Array) -> None:
     if ref.ndim != 1 or inf.ndim != 1:
         raise FeatnormError(f"one channel is wanted, the shapes are {ref.shape} and {inf.shape}")
     if len(ref) != len(inf):
-        raise FeatnormError(f"other length: the reference has {len(ref)} samples, not {len(inf)}")
+        told = f"other length: the reference has {len(ref)} samples, the other {len(inf)}"
+        raise FeatnormError(told)
     for name, signal in (("reference", ref), ("signal to score", inf)):
         if not len(signal):
             raise FeatnormError(f"the {name} is empty")

@@ -78,7 +78,8 @@ def score_set(
     refs, infs, matched = _list_both(sides[0], sides[1], mixes)
     conditions = read_log(Path(utt2cond)) if utt2cond else None
     if conditions == {}:
-        raise FeatnormError(f"{utt2cond} is no file of lines <utt> <noise> <snr>")
+        told = "is not there, or names no utterance: <utt> <noise> <snr> a line is wanted"
+        raise FeatnormError(f"{utt2cond} {told}")
     table, summary_file = Path(output) / "scores.csv", Path(output) / "summary.json"
     request = _make_request((refs, infs, mixes), conditions, names, summary_file)
     names = request["metrics"]

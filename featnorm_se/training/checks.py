@@ -21,15 +21,18 @@ _NOT_IN_USE = (not_, "enhancing would not do it")
 _ALL_DECAY = (not_, "optim_conf.weight_decay is for all weights here")
 _IDLE = ("no_forward_run", "dry_run", "collect_stats", "print_config")
 _FIGURES = "a list such as [[valid, loss, min]] is wanted"
-_COUNT = (lambda x: not isinstance(x, int) or x > 0, "1 or more is wanted")
-_COUNTS = ("batch_size", "valid_batch_size", "chunk_length", "num_iters_per_epoch")
+_COUNT = (lambda x: isinstance(x, int) and x > 0, "1 or more is wanted")
+# The recipes' task takes null for some of them, and words for chunk_length.
+_SIZE = (lambda x: x is None or isinstance(x, str) or _COUNT[0](x), _COUNT[1])
+_SIZES = ("batch_size", "valid_batch_size", "chunk_length", "num_iters_per_epoch")
 _STFT_ONLY = (lambda x: x == "stft", "here it is stft")
 _FEATNORM_ONLY = (lambda x: x == "featnorm", "here it is featnorm, with separator_conf.head")
 # By key, which values are right, and what to tell whoever wrote another.
 _SETTINGS = {
     "best_model_criterion": (lambda x: _holds(x, list) and {*map(len, x)} == {3}, _FIGURES),
     "criterions": (lambda x: _holds(x, dict), "a list of groups is wanted, as the recipes have"),
-    **dict.fromkeys(("accum_grad", "max_epoch", *_COUNTS), _COUNT),
+    **dict.fromkeys(("accum_grad", "max_epoch"), _COUNT),
+    **dict.fromkeys(_SIZES, _SIZE),
     **{"encoder": _STFT_ONLY, "decoder": _STFT_ONLY, "separator": _FEATNORM_ONLY},
     **dict.fromkeys(_IDLE, (not_, "it trains nothing")),
     "nbest_averaging_interval": (not_, "averages are made at the end"),
@@ -75,15 +78,16 @@ def check_criteria(args: argparse.Namespace, model: Any) -> None:
             )
 
 
-def check_one_stft(config: Mapping[str, Any]) -> None:
-    """Check that all parts have one STFT, and the kind of it that the separator inverts.
+def check_one_stft(config: Mapping[str, Any], strict: bool = True) -> None:
+    """Check that all parts have one STFT; ``strict``: of the kind, too, that the separator inverts.
 
     Raises:
         FeatnormError: they have not; the message names the key.
     """
     from espnet2.enh.encoder.stft_encoder import STFTEncoder
 
-    wanted = {key: one.default for key, one in signature(STFTEncoder).parameters.items()}
+    known = signature(STFTEncoder).parameters if strict else {}
+    wanted = {key: one.default for key, one in known.items()}
     wanted |= {key: config["encoder_conf"].get(key) for key in STFT}
     for group in ("encoder_conf", "separator_conf", "decoder_conf"):
         for key, value in {**dict.fromkeys(STFT), **config[group]}.items():
@@ -92,5 +96,5 @@ def check_one_stft(config: Mapping[str, Any]) -> None:
                 raise FeatnormError(f"one plain STFT is needed: {group}.{key} is {told}")
     sizes = [wanted[key] for key in ("hop_length", "win_length", "n_fft")]
     if not (all(isinstance(size, int) for size in sizes) and 0 < sizes[0] < sizes[1] <= sizes[2]):
-        told = ", ".join(map(repr, sizes))
-        raise FeatnormError(f"hop_length < win_length <= n_fft of whole numbers is wanted: {told}")
+        told = f"hop_length {sizes[0]!r}, win_length {sizes[1]!r}, n_fft {sizes[2]!r}"
+        raise FeatnormError(f"whole numbers, hop_length < win_length <= n_fft, are wanted: {told}")

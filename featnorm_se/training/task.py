@@ -233,7 +233,7 @@ def build_parts(
                 told = "sets one rate for the whole model: upstream_lr_scale has to be 1 with it"
                 raise FeatnormError(f"{source}: scheduler {args.scheduler} {told}")
     except (AttributeError, KeyError, TypeError, ValueError) as error:  # a key or value of *_conf
-        raise FeatnormError(f"{source}: no {part} is made of that: {error}") from error
+        raise FeatnormError(f"{source}: the {part} cannot be built: {error}") from error
     return model
 
 

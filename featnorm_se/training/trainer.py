@@ -152,7 +152,7 @@ class WatchedBatches:
         reporter: ESPnet's ``SubReporter`` of the epoch, which has the losses.
         model: its separator hears of silence in a batch while no GPU has to be waited for.
         max_bad_steps: so many steps without a finite loss and gradient on end are too many;
-            0: never.
+            0: never. In validation one is.
         accum_grad: steps between two updates; there is a gradient norm only at an update.
         streams: of a GPU: one to bring the next batches there in, while the other computes.
         step: how many batches it has given.
@@ -185,9 +185,9 @@ class WatchedBatches:
             # Between two updates there is no gradient to look at: that ends no count.
             bad = bad + 1 if what else bad * bool(self.step % self.accum_grad)
             if what and bad == self.max_bad_steps:
+                steps = f"{bad} steps on end, the last in " if bad > 1 else ""
                 raise FeatnormError(
-                    f"the {what} was not finite in {bad} steps on end, the last in {self.place()}:"
-                    f" {_mend(self.last, batch)}"
+                    f"the {what} was not finite in {steps}{self.place()}: {_mend(self.last, batch)}"
                 )
         if not self.step:
             raise FeatnormError(
@@ -220,7 +220,9 @@ class WatchedBatches:
 
     def place(self) -> str:
         """Return the epoch, the step and the utterances it is at, for a message."""
-        return f"epoch {self.reporter.get_epoch()}, step {self.step} ({', '.join(self.last)})"
+        part = "validation " if self.reporter.key == "valid" else ""
+        utterances = ", ".join(self.last)
+        return f"epoch {self.reporter.get_epoch()}, {part}step {self.step} ({utterances})"
 
     def _not_finite(self) -> str:
         idle = self.reporter.key == "valid" or self.step % self.accum_grad

@@ -199,7 +199,7 @@ class Pieces:
         """(B, T, D) utterances to (P, longest piece, D)."""
         if self.whole:
             return x
-        rows = [p for r, n in zip(x, self.sizes, strict=True) for p in r[: sum(n)].split(n)]
+        rows = [p for r, own in zip(x, self.sizes, strict=True) for p in r[: sum(own)].split(own)]
         return pad_sequence(rows, batch_first=True)
 
     def join(self, x: Tensor) -> Tensor:

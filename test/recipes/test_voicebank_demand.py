@@ -82,7 +82,7 @@ def test_a_second_run_in_one_folder_touches_nothing(tmp_path: Path) -> None:
     (line,) = [line for line in second.stderr.splitlines() if "error:" in line]
     assert f"another run is at work in {exp}: wait for it" in line
     # Nor while the first one's training is only starting.
-    with open(tmp_path / "exp" / ".mine.train.lock", "w") as lock:
+    with open(tmp_path / "exp" / "..stage3.mine", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         before = snapshot(tmp_path / "exp")
         second = run_script(f"{RECIPE}/run.sh", *options)
@@ -97,7 +97,7 @@ def test_a_second_run_in_one_folder_touches_nothing(tmp_path: Path) -> None:
     options += ["--stage", "4", "--stop_stage", "4", "--python", str(python)]
     flock.write_text("#!/bin/sh\nexit 71\n")
     flock.chmod(0o755)
-    with open(tmp_path / "exp" / ".mine.enhance.lock", "w") as lock:
+    with open(tmp_path / "exp" / "..stage4.mine", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         second = run_script(f"{RECIPE}/run.sh", *options)
         path = f"{flock.parent}:{os.environ['PATH']}"
@@ -123,6 +123,12 @@ def test_a_second_run_in_one_folder_touches_nothing(tmp_path: Path) -> None:
     (tmp_path / "data" / "test" / "spk2.scp").touch()  # half of it would be scored
     two = run_script(f"{RECIPE}/run.sh", *options)
     assert two.returncode == 1 and "data is of two talkers: --num_spk 2" in two.stderr, two.stderr
+    # What a finished model says of talkers, the YAML that goes on from it need not.
+    for name in ("train/spk1.scp", "train/spk2.scp"):
+        (tmp_path / "data" / name).write_text("a a.wav\n")
+    more = ["--init", str(exp), "--stage", "2", "--stop_stage", "3", "--python", str(python)]
+    init = run_script("libri2mix/sep1/run.sh", *places(tmp_path), *more)
+    assert init.returncode == 0, init.stderr
 
 
 def test_statistics_are_of_the_card_as_it_is(tmp_path: Path) -> None:

@@ -193,9 +193,7 @@ def test_rows_of_other_utterances_are_told(expdir: Path, change: tuple[str, str]
     assert "**Not all rows are of the same utterances" in results_markdown(experiments, "T")
     assert "**Not all rows are of the same utterances" in results_text(experiments)
     assert " Not all rows are of the same utterances" in build_page(experiments, "no data", "T")
-    assert ("score of STOI: these are means of fewer" in results_text(experiments)) == (
-        not change[1]
-    )
+    assert ("have no STOI: its mean is over fewer" in results_text(experiments)) == (not change[1])
 
 
 def test_a_dirty_tree_and_failures_are_named(expdir: Path) -> None:

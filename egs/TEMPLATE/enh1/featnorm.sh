@@ -131,7 +131,9 @@ check=("${python}" -m featnorm_se.bin.info --check --metrics "${metrics}")
     --upstream_conf_dir conf/upstream --norm "${norm}" --norm_site "${norm_site}")
 "${check[@]}"
 if [ "${stage}" -lt 3 ] && [ "${stop_stage}" -ge 3 ]; then # hours of other stages come first
-    "${python}" "${MAIN_ROOT}/egs/TEMPLATE/enh1/local/check_config.py" --config "${config}" --num_spk "${num_spk}" "${train_options[@]}"
+    check=("${python}" "${MAIN_ROOT}/egs/TEMPLATE/enh1/local/check_config.py" --config "${config}")
+    [ -n "${init}" ] || check+=(--num_spk "${num_spk}")  # else the model says it
+    "${check[@]}" "${train_options[@]}"
 fi
 exp="${expdir}/${tag}"
 # Only random weights are others with another seed.
@@ -191,7 +193,18 @@ ended() { # how status
 trap 'ended "ended by SIGTERM" 143' TERM
 trap 'ended interrupted 130' INT
 
+check_talkers() { # folder of data directories
+    local part spoken number
+    for part in train test; do
+        [ -e "$1/${part}/wav.scp" ] || continue
+        spoken="one talker, without spk2.scp" number=1
+        [ ! -e "$1/${part}/spk2.scp" ] || spoken="two talkers" number=2
+        [ "${num_spk}" = "${number}" ] || die "$1 is of ${spoken}: --num_spk ${number} is wanted"
+    done
+}
+
 if runs 1; then
+    [ "${prepare}" != kaldi ] || check_talkers "${db_root}"
     log "stage 1: preparing data in ${datadir}"
     prepare_options=(--output "${datadir}" --wav_dir "${dumpdir}/wav16k" --nj "${nj}"
         --valid_speakers "${valid_speakers}" --skip_bad "${skip_bad}")
@@ -227,10 +240,8 @@ if runs 1; then
     "${python}" -m featnorm_se.bin.prepare --corpus "${prepare}" --db_root "${db_root}" "${prepare_options[@]}"
 fi
 
-if [ -e "${datadir}/test/wav.scp" ] && [ "${stage}" -le 4 ]; then
-    spoken="one talker, without spk2.scp" number=1
-    [ ! -e "${datadir}/test/spk2.scp" ] || spoken="two talkers" number=2
-    [ "${num_spk}" = "${number}" ] || die "${datadir} is of ${spoken}: --num_spk ${number} is wanted"
+if runs 2 || runs 3 || runs 4; then
+    check_talkers "${datadir}"
 fi
 
 list_talkers() { # folder: talkers becomes its lists of what each of them says
@@ -344,7 +355,7 @@ if runs 3; then
     # The training holds one lock, once it runs, and this script the other, with all that it starts:
     # a run that is refused touches no log.
     flock --nonblock "${expdir}/.${tag}.lock" true || taken
-    exec 8>> "${expdir}/.${tag}.train.lock"
+    exec 8>> "${expdir}/..stage3.${tag}"  # a name that no tag's own lock can have
     flock --nonblock 8 || taken
     rm -f "${exp}/launch.log" "${exp}"/.dist_init_*
     keep_log
@@ -381,7 +392,7 @@ fi
 if runs 4; then
     needs 4 "${datadir}/test/wav.scp" 1
     needs 4 "${exp}/config.yaml" 3
-    exec 8> "${expdir}/.${tag}.enhance.lock"  # held by all that is started here
+    exec 8>> "${expdir}/..stage4.${tag}"  # held by all that is started here
     flock --nonblock 8 || taken
     log "stage 4: enhancing ${datadir}/test with ${exp}"
     enhance=("${python}" -m featnorm_se.bin.enhance_set --model "${exp}" --config "${inference_config}"

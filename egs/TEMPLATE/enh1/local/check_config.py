@@ -17,7 +17,7 @@ def get_parser() -> argparse.ArgumentParser:
     parser = Parser("local/check_config.py", __doc__)
     parser.add_argument("--config", type=Path, required=True, help="training YAML")
     parser.add_argument("--set", dest="overrides", action="append", default=[], help="over it")
-    parser.add_argument("--num_spk", type=int, default=1, help="talkers in a recording")
+    parser.add_argument("--num_spk", type=int, help="talkers that the data has; else not looked at")
     return parser
 
 
@@ -31,7 +31,8 @@ def main(argv: Sequence[str]) -> None:
 
     config = override_config(read_training_config(args.config), args.overrides)
     check_settings(config, str(args.config))
-    if (talkers := config.get("separator_conf", {}).get("num_spk", 1)) != args.num_spk:
+    talkers = config.get("separator_conf", {}).get("num_spk", 1)
+    if args.num_spk not in (None, talkers):
         told = f"{args.config} or --set: separator_conf.num_spk is {talkers}"
         raise FeatnormError(f"{told}, --num_spk {args.num_spk}: they must be the same")
     optimizer = optim_classes[parse_options(config, str(args.config)).optim]
