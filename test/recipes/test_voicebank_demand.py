@@ -126,6 +126,7 @@ def test_a_second_run_in_one_folder_touches_nothing(tmp_path: Path) -> None:
     # What a finished model says of talkers, the YAML that goes on from it need not.
     for name in ("train/spk1.scp", "train/spk2.scp"):
         (tmp_path / "data" / name).write_text("a a.wav\n")
+    telling_python(python)
     more = ["--init", str(exp), "--stage", "2", "--stop_stage", "3", "--python", str(python)]
     init = run_script("libri2mix/sep1/run.sh", *places(tmp_path), *more)
     assert init.returncode == 0, init.stderr
