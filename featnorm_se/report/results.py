@@ -54,7 +54,7 @@ def scale(experiments: Sequence[Experiment], testset: str) -> str:
     named = [{m: frozenset(u for u in t if m in t[u]) for m in metrics} for t in tables]
     both = [*zip(named, tables, strict=True)]
     if few := [m for m in metrics if any(0 < len(one[m]) < len(table) for one, table in both)]:
-        told += f" **Some utterances have no {', '.join(few)}: its mean is over fewer.**"
+        told += f" **{', '.join(few)}: over fewer utterances, since some have no such score.**"
     if any(len({one[m] for one in named if one[m]}) > 1 for m in metrics):
         return told + " **Not all rows are of the same utterances: do not compare those.**"
     moved = len({one.input(testset) for one in scored} - {""}) > 1

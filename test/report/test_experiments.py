@@ -193,7 +193,9 @@ def test_rows_of_other_utterances_are_told(expdir: Path, change: tuple[str, str]
     assert "**Not all rows are of the same utterances" in results_markdown(experiments, "T")
     assert "**Not all rows are of the same utterances" in results_text(experiments)
     assert " Not all rows are of the same utterances" in build_page(experiments, "no data", "T")
-    assert ("have no STOI: its mean is over fewer" in results_text(experiments)) == (not change[1])
+    assert ("STOI: over fewer utterances, since some have no" in results_text(experiments)) == (
+        not change[1]
+    )
 
 
 def test_a_dirty_tree_and_failures_are_named(expdir: Path) -> None:
