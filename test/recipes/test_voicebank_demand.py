@@ -66,17 +66,28 @@ def snapshot(folder: Path) -> dict[str, int]:
     return {str(path): path.stat().st_mtime_ns for path in folder.rglob("*")}
 
 
-def test_a_second_run_in_one_folder_touches_nothing(tmp_path: Path) -> None:
-    (tmp_path / "data" / "train").mkdir(parents=True)
-    (tmp_path / "data" / "train" / "wav.scp").write_text("a a.wav\n")
-    options = [*places(tmp_path), "--stage", "3", "--stop_stage", "3", "--skip_gate", "true"]
-    options += ["--upstream", "tera_tiny", "--norm", "none", "--tag", "mine"]
+def laid_out(tmp_path: Path) -> tuple[list[str], Path]:
+    """Lay out data directories and a trained experiment; return options for it, and its folder."""
     exp = tmp_path / "exp" / "mine"
-    exp.mkdir(parents=True)
+    for folder in (exp, tmp_path / "data" / "train", tmp_path / "data" / "test"):
+        folder.mkdir(parents=True)
+    for part in ("train", "test"):
+        (tmp_path / "data" / part / "wav.scp").write_text("a a.wav\n")
+    (exp / "config.yaml").write_text("x")
+    options = [*places(tmp_path), "--skip_gate", "true"]
+    return [*options, "--upstream", "tera_tiny", "--norm", "none", "--tag", "mine"], exp
+
+
+def only(stage: int) -> list[str]:
+    return ["--stage", str(stage), "--stop_stage", str(stage)]
+
+
+def test_a_second_run_in_one_folder_touches_nothing(tmp_path: Path) -> None:
+    options, exp = laid_out(tmp_path)
     (exp / "train.log").write_text("the first run's\n")
     with locked(exp):
         before = snapshot(tmp_path / "exp")
-        second = run_script(f"{RECIPE}/run.sh", *options)
+        second = run_script(f"{RECIPE}/run.sh", *options, *only(3))
         assert snapshot(tmp_path / "exp") == before
     assert second.returncode == 1
     (line,) = [line for line in second.stderr.splitlines() if "error:" in line]
@@ -85,16 +96,13 @@ def test_a_second_run_in_one_folder_touches_nothing(tmp_path: Path) -> None:
     with open(tmp_path / "exp" / "..stage3.mine", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         before = snapshot(tmp_path / "exp")
-        second = run_script(f"{RECIPE}/run.sh", *options)
+        second = run_script(f"{RECIPE}/run.sh", *options, *only(3))
         assert snapshot(tmp_path / "exp") == before
     assert second.returncode == 1 and "another run is at work" in second.stderr
     # Stage 4 has a lock of its own. Where a file system has none, nobody is refused.
-    (exp / "config.yaml").write_text("x")
-    (tmp_path / "data" / "test").mkdir()
-    (tmp_path / "data" / "test" / "wav.scp").write_text("a a.wav\n")
     (tmp_path / "bin").mkdir()
     python, flock = telling_python(tmp_path / "python"), tmp_path / "bin" / "flock"
-    options += ["--stage", "4", "--stop_stage", "4", "--python", str(python)]
+    options += [*only(4), "--python", str(python)]
     flock.write_text("#!/bin/sh\nexit 71\n")
     flock.chmod(0o755)
     with open(tmp_path / "exp" / "..stage4.mine", "w") as lock:
@@ -104,20 +112,32 @@ def test_a_second_run_in_one_folder_touches_nothing(tmp_path: Path) -> None:
         without = run_script(f"{RECIPE}/run.sh", *options, PATH=path)
     assert second.returncode == 1 and f"another run is at work in {exp}" in second.stderr
     assert without.returncode == 0, without.stderr
+
+
+def test_stage_5_is_of_the_test_set_as_it_is_and_does_what_it_can(tmp_path: Path) -> None:
+    options, exp = laid_out(tmp_path)
+    python = telling_python(tmp_path / "python")
+    options += ["--python", str(python)]
     # Tables of another test set than the one whose files the page would play.
     summary = tmp_path / "exp" / "noisy" / "scores_test" / "summary.json"
     summary.parent.mkdir(parents=True)
     summary.write_text("{}")
     os.utime(summary, (0, 0))
-    stale = run_script(f"{RECIPE}/run.sh", *options, "--stage", "5", "--stop_stage", "5")
+    stale = run_script(f"{RECIPE}/run.sh", *options, *only(5))
     assert "test/wav.scp is newer than" in stale.stderr and "run stage 4" in stale.stderr
-    assert run_script(f"{RECIPE}/run.sh", *options).returncode == 0  # that is stage 4
+    assert run_script(f"{RECIPE}/run.sh", *options, *only(4)).returncode == 0
     # What stage 5 cannot look at costs no table.
     python.write_text(python.read_text().replace(" score)", " drift) exit 1 ;; score | report)"))
     (exp / "run.json").write_text("{}")
-    tables = run_script(f"{RECIPE}/run.sh", *options, "--stage", "5", "--stop_stage", "5")
+    tables = run_script(f"{RECIPE}/run.sh", *options, *only(5))
     assert "told: -m featnorm_se.bin.report" in tables.stdout and tables.returncode == 0
     assert f"goes on without a look at the features of {exp}" in tables.stdout
+
+
+def test_the_number_of_talkers_is_that_of_the_data(tmp_path: Path) -> None:
+    options, exp = laid_out(tmp_path)
+    python = ["--python", str(telling_python(tmp_path / "python"))]
+    options += [*only(4), *python]
     one = run_script(f"{RECIPE}/run.sh", *options, "--prepare", "kaldi", "--num_spk", "2")
     assert one.returncode == 1 and "data is of one talker, without spk2.scp" in one.stderr
     (tmp_path / "data" / "test" / "spk2.scp").touch()  # half of it would be scored
@@ -126,8 +146,7 @@ def test_a_second_run_in_one_folder_touches_nothing(tmp_path: Path) -> None:
     # What a finished model says of talkers, the YAML that goes on from it need not.
     for name in ("train/spk1.scp", "train/spk2.scp"):
         (tmp_path / "data" / name).write_text("a a.wav\n")
-    telling_python(python)
-    more = ["--init", str(exp), "--stage", "2", "--stop_stage", "3", "--python", str(python)]
+    more = ["--init", str(exp), "--stage", "2", "--stop_stage", "3", *python]
     init = run_script("libri2mix/sep1/run.sh", *places(tmp_path), *more)
     assert init.returncode == 0, init.stderr
 
