@@ -21,7 +21,8 @@ BENCH ?=
 BENCH_ARGS ?=
 
 ACTIVATE := . tools/activate_python.sh
-# Two test workers with a thread each: more threads than cores only slow each other down.
+# Two test workers with a thread each: more threads than cores only slow each other down. One that is
+# through takes what is left of the other's.
 ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 
 .PHONY: help setup check demo test bench audit lint format clean clean-setup distclean
@@ -44,7 +45,7 @@ demo: setup ## set up if needed, then run egs/mini/enh1 through all stages
 
 test: setup ## set up if needed, then run the tests
 	@echo "== running the tests"
-	@$(ACTIVATE) && $(ONE_THREAD) "$${FEATNORM_SE_PYTHON}" -m pytest -n $(TEST_JOBS) $(PYTEST_ARGS) test/
+	@$(ACTIVATE) && $(ONE_THREAD) "$${FEATNORM_SE_PYTHON}" -m pytest -n $(TEST_JOBS) --dist worksteal $(PYTEST_ARGS) test/
 
 audit: setup ## look the pins up among the known vulnerabilities (needs a network)
 	@$(ACTIVATE) && tools/audit.sh

@@ -205,15 +205,13 @@ SHELL_CASES = [
     ("mini/enh1/run.sh --norm_site layer.9", "no such site: 'layer.9'"),
     ("mini/enh1/run.sh --norm_site frontend,", "no such site: ''"),
     ("mini/enh1/run.sh --set max_epochs=3", "ESPnet knows no max_epochs"),
-    ("mini/enh1/run.sh --set separator_conf.unit=3", "there is no separator_conf.unit"),
-    ("mini/enh1/run.sh --set optim_conf.lrr=1", "there is no optim_conf.lrr"),
     ("mini/enh1/run.sh --seed 4294967296", "less than 2^32"),
     ("mini/enh1/run.sh --db_root corpus", "--prepare mini takes --speech_root"),
     ("voicebank_demand/enh1/run.sh --noise_root .", "are for --prepare mini"),
     ("voicebank_demand/enh1/run.sh --num_spk 2", "--num_spk 2 is for"),
     ("mini/enh1/run.sh --tag ../up", "'../up' cannot be the name of a folder"),
     ("mini/enh1/run.sh --tag noisy", "'noisy' cannot be the name of a folder"),
-    ("mini/enh1/run.sh --stage 2", "data/train/spk1.scp: run stage 1 first"),
+    ("mini/enh1/run.sh --stage 2 --stop_stage 2", "data/train/spk1.scp: run stage 1 first"),
     ("mini/ssl1/run.sh --tag a/b", "'a/b' cannot be the name of a folder"),
     ("mini/ssl1/run.sh --steps -1", "--steps is '-1', a whole number"),
     ("voicebank_demand/enh1/run.sh --skip_gate yes", "true or false is wanted"),
@@ -222,10 +220,6 @@ SHELL_CASES = [
     (
         "libri2mix/sep1/run.sh --num_spk 1 --db_root none",
         "libri2mix is of two talkers: --num_spk 2",
-    ),
-    (
-        "libri2mix/sep1/run.sh --set separator_conf.num_spk=1",
-        "separator_conf.num_spk is 1, --num_spk 2: they must",
     ),
     ("voicebank_demand/enh1/tables.sh --upstream tera --dry_run true", "of several upstreams"),
 ]
@@ -248,6 +242,23 @@ def test_a_recipes_bad_option_ends_it_in_one_line(tmp_path: Path, line: str, tol
     assert "flash_attn" not in done.stdout + done.stderr  # ESPnet prints it, of nobody's interest
     assert not (tmp_path / "exp").exists()
     assert sorted(path.name for path in place.iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    ("setting", "told"),
+    [
+        ("separator_conf.unit=3", "there is no separator_conf.unit"),
+        ("optim_conf.lrr=1", "there is no optim_conf.lrr"),
+        ("separator_conf.num_spk=1", "separator_conf.num_spk is 1, --num_spk 2: they must"),
+    ],
+)
+def test_a_wrong_setting_is_told_before_any_stage(setting: str, told: str, capsys) -> None:
+    config = EGS / "libri2mix" / "sep1" / "conf" / "separate.yaml"
+    check = import_module("check_config").main
+    assert run(check, ["--config", str(config), "--num_spk", "2"]) == 0
+    assert run(check, ["--config", str(config), "--num_spk", "2", "--set", setting]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert told in line and str(config) in line
 
 
 def test_of_several_set_each_counts_and_of_another_option_the_last(tmp_path: Path) -> None:

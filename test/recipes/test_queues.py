@@ -6,11 +6,11 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from golden_numbers import write_pairs
 from recipe_runs import EGS, places, run_script, telling_python
 
 RECIPE = EGS / "voicebank_demand" / "enh1"
 UPSTREAM = ["--upstream", "tera_tiny", "--upstream_ckpt", "scratch", "--config", "conf/tiny.yaml"]
+TAG = "tera_tiny_scratch_utterance_auto_tiny_seed0"  # what run.sh calls it, and tables.sh
 
 # A queue that keeps its command line and runs the job's script at once, each task of an array.
 QSUB = """#!/bin/bash
@@ -51,38 +51,50 @@ def run(folder: Path, *options: str, **environment: str) -> subprocess.Completed
     return run_script(f"{RECIPE}/run.sh", *places(folder), *UPSTREAM, *options, **environment)
 
 
-@pytest.mark.slow
-def test_stages_2_to_4_through_a_queue_and_a_table_of_them(tmp_path: Path, queue) -> None:
-    """By SGE; tables.sh finds the row, runs nothing again, and what a row lacks and no more."""
-    for part in ("train", "valid", "test"):
-        write_pairs(tmp_path / "data" / part, 4, 16000, 0)
-    exp = tmp_path / "exp" / "tera_tiny_scratch_utterance_auto_tiny_seed0"
+def test_stages_2_to_4_are_jobs_of_a_queue(tmp_path: Path, ready: Path, queue) -> None:
+    (tmp_path / "data" / "test").mkdir()
+    (tmp_path / "data" / "test" / "wav.scp").write_text("a a.wav\n")
+    exp = tmp_path / "exp" / TAG
     # The scripts of Kaldi wait five seconds for each of these that they make themselves.
     for place in (exp, exp / "enhanced_test", next_stats(tmp_path)):
         (place / "q" / "sync").mkdir(parents=True)
-    stages = ["--stage", "2", "--stop_stage", "4", "--metrics", "STOI"]
+    for made in (exp / "config.yaml", next_stats(tmp_path) / "clean.npz"):
+        made.write_text("x")
+    stages = ["--stage", "2", "--stop_stage", "4", "--skip_gate", "true", "--python", str(ready)]
     done = run(tmp_path, *stages, cmd_backend="sge", PATH=queue("sge"))
     assert done.returncode == 0, done.stdout + done.stderr
     submitted = take_submitted(tmp_path, "-v PATH -cwd -S /bin/bash -j y -l arch=*64*")
     # Statistics and enhancing are arrays, training is none.
     assert ["-t 1:2" in command for command in submitted] == [True, False, True]
-    summary = json.loads((exp / "scores_test" / "summary.json").read_text())
-    assert summary["metrics"]["STOI"]["count"] == 4
+    assert "told: -m featnorm_se.bin.train" in (exp / "train.log").read_text()
+    logs = (exp / "enhanced_test" / "log").glob("enhance.*.log")
+    assert sorted(log.read_text().partition("--shard ")[2][:3] for log in logs) == ["1/2", "2/2"]
 
+
+def test_a_table_of_what_run_sh_made_runs_what_its_rows_lack(tmp_path: Path, ready: Path) -> None:
+    scores = tmp_path / "exp" / TAG / "scores_test"
+    scores.mkdir(parents=True)
+    record = {"finished": True, "upstream": "tera_tiny", "norm": "utterance", "seed": 0}
+    (scores.parent / "run.json").write_text(json.dumps({**record, "norm_site": "projection"}))
+    (scores.parent / "config.yaml").write_text("x")
+    (scores / "scores.csv").write_text("utt_id,STOI,reason\na,0.75,\nb,0.85,\n")
+    summary = {"metrics": {"STOI": {"mean": 0.8, "std": 0.07, "count": 2}}, "failures": 0}
+    (scores / "summary.json").write_text(json.dumps(summary))
     (tmp_path / "data" / "prepare.json").write_text("{}")
+    (tmp_path / "data" / "test").mkdir()
+    (tmp_path / "data" / "test" / "wav.scp").write_text("a a.wav\n")
     (tmp_path / "tables").mkdir()
     (tmp_path / "tables" / "one.yaml").write_text(
         "fn: {upstream: tera_tiny, weights: scratch, norm: utterance, norm_site: auto}\n"
     )
     words = [*places(tmp_path)[:4], "--config", "conf/tiny.yaml", "--table", "one"]
     words += ["--rows", str(tmp_path / "tables"), "--output", str(tmp_path / "out")]
+    words += ["--python", str(ready), "--", "--skip_gate", "true"]
     table = run_script(f"{RECIPE}/tables.sh", *words)
     assert table.returncode == 0 and "./run.sh" not in table.stdout, table.stderr
-    assert "| fn | tera_tiny | scratch | utterance | projection | 1 | 0." in table.stdout
-    (exp / "scores_test" / "summary.json").unlink()
-    lacking = run_script(
-        f"{RECIPE}/tables.sh", *words, "--python", str(telling_python(tmp_path / "python"))
-    )
+    assert "| fn | tera_tiny | scratch | utterance | projection | 1 | 0.8" in table.stdout
+    (scores / "summary.json").unlink()
+    lacking = run_script(f"{RECIPE}/tables.sh", *words)
     assert lacking.returncode == 0 and "./run.sh --stage 4" in lacking.stdout, lacking.stderr
     told = (tmp_path / "exp" / "tables" / "one" / "log" / "row.1.log").read_text()
     assert f"told: -m featnorm_se.bin.score --ref {tmp_path}" in told and "bin.train" not in told
