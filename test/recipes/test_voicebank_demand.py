@@ -114,6 +114,23 @@ def test_a_second_run_in_one_folder_touches_nothing(tmp_path: Path) -> None:
     assert without.returncode == 0, without.stderr
 
 
+def test_scores_of_a_test_set_that_changed_meanwhile_do_not_count(tmp_path: Path) -> None:
+    """Another run's stage 1 wrote the lists anew while stage 4 was enhancing."""
+    options, exp = laid_out(tmp_path)
+    python = telling_python(tmp_path / "python")
+    lists = tmp_path / "data" / "test" / "wav.scp"
+    python.write_text(
+        python.read_text().replace("in train", f"in enhance_set) echo b >> {lists} ;; train")
+    )
+    both = [folder / "scores_test" / "summary.json" for folder in (exp, exp.parent / "noisy")]
+    for summary in both:
+        summary.parent.mkdir(parents=True)
+        summary.write_text("{}")
+    done = run_script(f"{RECIPE}/run.sh", *options, *only(4), "--python", str(python))
+    assert done.returncode == 1 and "data/test was made anew meanwhile" in done.stderr, done.stderr
+    assert not any(summary.exists() for summary in both)
+
+
 def test_stage_5_is_of_the_test_set_as_it_is_and_does_what_it_can(tmp_path: Path) -> None:
     options, exp = laid_out(tmp_path)
     python = telling_python(tmp_path / "python")

@@ -299,6 +299,8 @@ if runs 3 || runs 4; then
     fi
 fi
 
+test_lists() { { cat "${datadir}"/test/{wav,spk1,spk2}.scp 2> /dev/null || true; } | cksum; }
+
 taken() { # after flock: status 1 is another run; above it, the file system has no locks
     [ $? -ne 1 ] || die "another run is at work in ${exp}: wait for it, or give another --tag"
 }
@@ -394,6 +396,7 @@ if runs 4; then
     needs 4 "${exp}/config.yaml" 3
     exec 8>> "${expdir}/..stage4.${tag}"  # held by all that is started here
     flock --nonblock 8 || taken
+    lists="$(test_lists)"
     log "stage 4: enhancing ${datadir}/test with ${exp}"
     enhance=("${python}" -m featnorm_se.bin.enhance_set --model "${exp}" --config "${inference_config}"
         --wav_scp "${datadir}/test/wav.scp" --output "${exp}/enhanced_test" --device "${device}")
@@ -405,6 +408,10 @@ if runs 4; then
     score_noisy
     list_talkers "${exp}/enhanced_test"
     score "${exp}/scores_test" "${talkers[@]}"
+    if [ "$(test_lists)" != "${lists}" ]; then # the scores may be of one half and of the other
+        rm -f "${exp}/scores_test/summary.json" "${expdir}/noisy/scores_test/summary.json"
+        die "stage 4: ${datadir}/test was made anew meanwhile: run stage 4 again"
+    fi
     exec 8>&-
 fi
 
