@@ -212,10 +212,8 @@ class FeatureStats(Mapping[str, SiteStats]):
             wanted[f"the width of {site}"], found[f"the width of {site}"] = width, self[site].width
         for key, value in wanted.items():
             if found[key] != value:
-                raise FeatnormError(
-                    f"{source}: the statistics have {key} {found[key]!r}, this run {value!r}:"
-                    " run stage 2 again"
-                )
+                told = f"{source}: the statistics have {key} {found[key]!r}, this run {value!r}"
+                raise FeatnormError(f"{told}: run stage 2 again")
 
 
 def _read_site(arrays: Mapping[str, NDArray[Any]], site: str) -> SiteStats:

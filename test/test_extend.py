@@ -116,6 +116,9 @@ def try_what_was_added() -> None:
     assert features.shape == (2, int(frames[0]), 20)
     alone, _ = upstream(wav[1:, :12000], lengths[1:])
     torch.testing.assert_close(features[1, : int(frames[1])], alone[0])
+    # From a GPU's tensors, of which "meta" has the likes, it reads nothing: a step is recorded.
+    _, frames = upstream.to("meta")(wav.to("meta"), lengths)
+    assert frames.device.type == "cpu"
     print("family")
 
 

@@ -118,7 +118,8 @@ def _end(number: int, frame: Any) -> NoReturn:
 def _message(error: Exception) -> str:
     """Return the line for an error that the user can mend; nothing for any other."""
     if type(error).__name__ == "OutOfMemoryError":  # torch's
-        return "the GPU is out of memory: take a smaller --batch or --window, or see --debug"
+        mend = "--set batch_size=N in stage 3, --batch or --window of enhance"
+        return f"the GPU is out of memory: take a smaller {mend}, or see --debug"
     if isinstance(error, MemoryError):
         return "out of memory: close other programs, or take fewer jobs (--nj), or see --debug"
     if "inline_container" in str(error) and not isinstance(error, FeatnormError):  # torch's writer

@@ -59,10 +59,8 @@ def check_key(key: str, where: str) -> None:
         FeatnormError: it has white space or an odd character, or leads out of a folder.
     """
     if key.split() != [key] or not key.isprintable():
-        raise FeatnormError(
-            f"{where}: the utterance name {key!r} has white space or an odd character: rename its"
-            " file"
-        )
+        told = f"{where}: the utterance name {key!r} has white space or an odd character"
+        raise FeatnormError(f"{told}: rename its file")
     if key.startswith("/") or ".." in key.split("/"):
         raise FeatnormError(f"{where}: the utterance name {key!r} leads out of a folder: rename it")
 

@@ -71,10 +71,8 @@ def _folder(root: Path, name: str, unpack_dir: Path) -> Path:
         return root / name
     if (root / f"{name}.zip").is_file():
         return unpack(root / f"{name}.zip", unpack_dir, AUDIO_SUFFIXES)
-    raise FeatnormError(
-        f"no such folder: {root / name}, and no {name}.zip there: give the folder that holds it"
-        " with --db_root"
-    )
+    told = f"no such folder: {root / name}, and no {name}.zip there"
+    raise FeatnormError(f"{told}: give the folder that holds it with --db_root")
 
 
 def unpack(path: Path, folder: Path, suffixes: Sequence[str]) -> Path:

@@ -14,7 +14,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from featnorm_se.errors import FeatnormError
+
 Function = Callable[[Tensor], Tensor]
+UNRECORDED = (
+    "a training step cannot be recorded, for a norm, a head, a loss or an upstream reads a value or"
+    " copies one to the GPU: see doc/extend.md, or set separator_conf.fast=false"
+)
 
 
 class Recorder:
@@ -43,11 +49,20 @@ class Recorder:
             compute: what to record; of one shape it does the same whatever x holds.
             x: its argument, which gets no gradient.
             module: whose parameters get one.
+
+        Raises:
+            FeatnormError: what it computes reads a value or copies to the GPU.
         """
         again, self.last = x.shape == self.last, x.shape
         if self.recording is None and again:
             trained = [p for p in module.parameters() if p.requires_grad]
-            self.recording = Recording(compute, x, trained, self.of_first)
+            try:
+                self.recording = Recording(compute, x, trained, self.of_first)
+            except RuntimeError as error:
+                if "captur" not in str(error):
+                    raise
+                told = f"{UNRECORDED} ({str(error.__context__ or error).splitlines()[0]})"
+                raise FeatnormError(told) from error
         if self.recording is None or self.recording.x.shape != x.shape:
             return compute(x)
         played: Tensor = _Played.apply(self.recording, x, *self.recording.parameters)

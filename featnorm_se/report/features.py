@@ -103,10 +103,8 @@ def starting_point(record: Mapping[str, Any]) -> Upstream:
         Path(record["init"]["model"]) if record.get("init") else None,
     )
     if upstream.identity != record.get("upstream_identity"):
-        raise FeatnormError(
-            f"the experiment started from {record.get('upstream_identity')}, the upstream"
-            f" {record['upstream']} is {upstream.identity} now"
-        )
+        told = f"the experiment started from {record.get('upstream_identity')}, the upstream"
+        raise FeatnormError(f"{told} {record['upstream']} is {upstream.identity} now")
     return upstream
 
 

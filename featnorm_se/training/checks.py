@@ -72,10 +72,8 @@ def check_criteria(args: argparse.Namespace, model: Any) -> None:
     for key, words in asked:
         *figure, mode = map(str, words)
         if " ".join(figure) not in known or mode not in ("min", "max"):
-            raise FeatnormError(
-                f"{key}: {' '.join(map(str, words))} is never reported; there are"
-                f" {', '.join(sorted(known))}, each min or max"
-            )
+            told = f"{key}: {' '.join(map(str, words))} is never reported; there are"
+            raise FeatnormError(f"{told} {', '.join(sorted(known))}, each min or max")
 
 
 def check_one_stft(config: Mapping[str, Any], strict: bool = True) -> None:

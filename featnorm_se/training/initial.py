@@ -59,10 +59,8 @@ class InitialModel:
             and value != fixed[group].get(key, 1 if key == "num_spk" else None)
         ]
         if wrong:
-            raise FeatnormError(
-                f"--init {self.source} does not fit {', '.join(wrong)}: leave these out, they come"
-                " from there"
-            )
+            told = f"--init {self.source} does not fit {', '.join(wrong)}"
+            raise FeatnormError(f"{told}: leave these out, they come from there")
         loss = {k: v for k, v in self.config.items() if k in ("criterions", "model_conf")}
         return {**loss, **config, **{group: fixed[group] | given[group] for group in _GROUPS}}
 

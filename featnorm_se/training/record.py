@@ -66,10 +66,8 @@ def is_finished(expdir: Path, fields: Mapping[str, Any]) -> bool:
             f"{key} {'none' if old == '' else old}, this run has {'none' if new == '' else new}"
             for key, (old, new) in wrong.items()
         )
-        raise FeatnormError(
-            f"{expdir / _NAME} is of a run with {reasons}: give it another --tag or --expdir, or"
-            " remove the folder"
-        )
+        mend = "give it another --tag or --expdir, or remove the folder"
+        raise FeatnormError(f"{expdir / _NAME} is of a run with {reasons}: {mend}")
     longest = before.get("max_epoch") or 0
     was, now = (one.get("config", {}).get("patience") or math.inf for one in (before, fields))
     stopped = before.get("epochs", longest) < longest and now > was  # by a patience of before

@@ -111,14 +111,11 @@ class FeatNormTrainer(Trainer):
                 parts["model"], separator.recorder = step, None
         if super().train_one_epoch(iterator=watched, options=options, **parts):
             if watched.step < options.accum_grad:
-                raise FeatnormError(
-                    f"an epoch has {watched.step} steps, and the weights are moved once in"
-                    f" accum_grad ({options.accum_grad}) steps: lower accum_grad"
-                )
-            raise FeatnormError(
-                f"no step of {watched.place()} had a finite gradient: lower optim_conf.lr, or look"
-                " at the recordings"
-            )
+                once = f"once in accum_grad ({options.accum_grad}) steps: lower accum_grad"
+                told = f"an epoch has {watched.step} steps, and the weights are moved {once}"
+                raise FeatnormError(told)
+            told = f"no step of {watched.place()} had a finite gradient"
+            raise FeatnormError(f"{told}: lower optim_conf.lr, or look at the recordings")
         # The next epoch's seed and other lengths would take the dropout's state and the Fourier
         # plans from under a recording; and the validation gets its memory. So `step` dies here too.
         if is_recorded:

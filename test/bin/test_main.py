@@ -33,6 +33,15 @@ def test_torchs_writer_on_a_full_disk_is_one_line(capsys):
     assert error.count("\n") == 1 and "cannot write the weights (disk full?)" in error
 
 
+def test_a_full_gpu_is_one_line_with_the_mend_of_training_too(capsys):
+    def fills(_):
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    assert run(fills, []) == 1
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and "--set batch_size=N" in error and "--batch" in error
+
+
 # ---- score
 
 

@@ -8,6 +8,8 @@ import torch
 from tiny_models import tiny_config
 from torch.overrides import TorchFunctionMode
 
+from featnorm_se.errors import FeatnormError
+from featnorm_se.model import recorded
 from featnorm_se.model.loss import CompressedSpectrum, LogMagnitudeL1
 from featnorm_se.model.separator import FeatNormSeparator
 from featnorm_se.names import LEVEL_SITE, NORMS, PRECISIONS
@@ -226,6 +228,25 @@ def test_what_is_recorded_is_the_same_step_each_time():
     assert len(asked) == 1
     separator.train()(spectrum, lengths)
     assert len(asked) == 2
+
+
+def test_what_a_gpu_cannot_record_is_told_and_no_other_error_is_hidden(monkeypatch):
+    def reads(*_):  # as torch does: the error within is the context of the capture's
+        try:
+            raise RuntimeError("operation not permitted when stream is capturing\nmore")
+        finally:
+            raise RuntimeError("operation failed due to a previous error during capture")
+
+    def fills(*_):
+        raise RuntimeError("CUDA out of memory")
+
+    for fault, told in ((reads, r"fast=false \(operation not permitted .* capturing\)"),
+                        (fills, "^CUDA out of memory")):  # fmt: skip
+        monkeypatch.setattr(recorded, "Recording", fault)
+        recorder, x = recorded.Recorder(), torch.zeros(2)
+        recorder(torch.exp, x, torch.nn.Identity())
+        with pytest.raises(RuntimeError if fault is fills else FeatnormError, match=told):
+            recorder(torch.exp, x, torch.nn.Identity())
 
 
 @pytest.mark.parametrize("offset", [0.0, 0.5])
