@@ -77,10 +77,8 @@ def check_versions(before: Mapping[str, str], what: str, mend: str) -> None:
     other = [name for name, version in begun.items() if here[name] != version]
     if other:
         then, now = (", ".join(f"{n} {v[n]}" for n in other) for v in (begun, here))
-        raise FeatnormError(
-            f"{what} was begun with {then}, this environment has {now}: go on in the one that"
-            f" began it, or {mend}"
-        )
+        told = f"{what} was begun with {then}, this environment has {now}"
+        raise FeatnormError(f"{told}: go on in the one that began it, or {mend}")
 
 
 def collect(
@@ -207,11 +205,10 @@ def say_sites(stats: FeatureStats, output: Path) -> None:
     print(f"{output}: statistics at {sites} (the site auto is {lowest} here)", file=sys.stderr)
     idle = [site for site in stats if site != LEVEL_SITE and not stats.acts(site)]
     if idle:
-        print(
+        told = (
             f"note: at {', '.join(idle)} every utterance has the same mean and deviation already,"
-            " so FN is one fixed map there: take auto",
-            file=sys.stderr,
         )
+        print(f"{told} so FN is one fixed map there: take auto", file=sys.stderr)
 
 
 def collect_shards(

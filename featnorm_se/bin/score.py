@@ -79,11 +79,9 @@ def main(argv: Sequence[str]) -> None:
         mend = f"allow it with --allow_failures {len(failures)}"
         if all("needs 16000 Hz, not 8000 Hz" in failure["reason"] for failure in failures):
             mend = "choose scores for 8 kHz, --metrics PESQ_NB STOI say"
-        raise FeatnormError(
-            f"{len(failures)} of {summary['utterances']} utterances have no full score, the first"
-            f" {failures[0]['utt_id']} ({failures[0]['reason']}); see {args.output}/scores.csv, or"
-            f" {mend}"
-        )
+        told = f"{len(failures)} of {summary['utterances']} utterances have no full score"
+        first = f"the first {failures[0]['utt_id']} ({failures[0]['reason']})"
+        raise FeatnormError(f"{told}, {first}; see {args.output}/scores.csv, or {mend}")
 
 
 if __name__ == "__main__":

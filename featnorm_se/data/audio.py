@@ -84,10 +84,8 @@ def _check_whole(name: str | os.PathLike[str], log: str) -> None:
     # Programs that write to a pipe cannot know the size, and promise the largest there is. Others
     # count the byte that makes the size even: less than a sample is nothing lost.
     if cut and int(cut[2]) + int(align[1] if align else 2) <= int(cut[1]) < _PIPED:
-        raise FeatnormError(
-            f"{name} is cut short: it has {cut[2]} of {cut[1]} bytes: get it again (what a stage"
-            " made: remove it and run that stage)"
-        )
+        mend = "get it again (what a stage made: remove it and run that stage)"
+        raise FeatnormError(f"{name} is cut short: it has {cut[2]} of {cut[1]} bytes: {mend}")
 
 
 def read_audio(path: str | os.PathLike[str], sample_rate: int | None = 16000) -> FloatArray:
@@ -106,10 +104,8 @@ def read_audio(path: str | os.PathLike[str], sample_rate: int | None = 16000) ->
     samples, rate = read_any_audio(path)
     mono = to_mono(samples, path)
     if sample_rate is not None and rate != sample_rate:
-        raise FeatnormError(
-            f"{path} is sampled at {rate} Hz, {sample_rate} Hz is wanted: run stage 1, which"
-            " resamples, or resample the file"
-        )
+        told = f"{path} is sampled at {rate} Hz, {sample_rate} Hz is wanted"
+        raise FeatnormError(f"{told}: run stage 1, which resamples, or resample the file")
     return mono
 
 
@@ -132,10 +128,9 @@ def check_lengths(paths: Sequence[str | os.PathLike[str]], lengths: Sequence[int
     """
     least, most = min(lengths), max(lengths)
     if most - least > LENGTH_SLACK:
-        raise FeatnormError(
-            f"other length: {paths[lengths.index(most)]} has {most} samples,"
-            f" {paths[lengths.index(least)]} {least}; at most {LENGTH_SLACK} may differ"
-        )
+        long, short = (paths[lengths.index(size)] for size in (most, least))
+        told = f"{long} has {most} samples, {short} {least}"
+        raise FeatnormError(f"other length: {told}; at most {LENGTH_SLACK} may differ")
     return least
 
 

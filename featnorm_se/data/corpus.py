@@ -9,11 +9,12 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from unicodedata import normalize
 
 from featnorm_se.data.datadir import Utterance
 from featnorm_se.data.decoding import AUDIO_SUFFIXES, walk_audio
 from featnorm_se.data.scp import check_key, is_command, read_scp
-from featnorm_se.errors import FeatnormError
+from featnorm_se.errors import FeatnormError, say
 from featnorm_se.files import read_text
 
 NOISE_SUFFIX = ".noise"  # ``x.noise.wav`` is what was taken away from ``x.wav``
@@ -47,6 +48,7 @@ def find_pairs(noisy: Path, clean: Path) -> list[Utterance]:
     """
     sides: list[dict[str, str]] = []
     speakers: dict[str, str] = {}
+    odd: list[str] = []
     for folder in (noisy, clean):
         sides.append({})
         files = list_audio(folder)
@@ -57,12 +59,19 @@ def find_pairs(noisy: Path, clean: Path) -> list[Utterance]:
             *folders, stem = place.split("/")
             own = not folders or stem.startswith((f"{folders[0]}_", f"{folders[0]}-"))
             name = stem if own else place.replace("/", "_")
-            check_key(name, file)
+            try:
+                check_key(name, file)
+            except FeatnormError as error:
+                odd.append(str(error))
             if name in sides[-1]:
                 raise FeatnormError(f"the name {name} comes twice below {folder}: rename {file}")
             sides[-1][name] = os.path.abspath(file)
             reader = _READER.search(stem)
             speakers[name] = (*folders, reader[0] if reader else stem.split("_")[0])[0]
+    if odd:
+        for fault in odd[1:10]:
+            say(fault)
+        raise FeatnormError(f"{odd[0]} ({len(odd)} such names, up to ten are told)")
     twins, _ = match_names(sides[1], sides[0])
     clean_files = {twins[name]: file for name, file in sides[1].items()}
     pairs = _pair_up(sides[0], clean_files, noisy, clean)
@@ -72,10 +81,8 @@ def find_pairs(noisy: Path, clean: Path) -> list[Utterance]:
 def _pair_up(noisy: Mapping[str, str], clean: Mapping[str, str], *places: Path) -> list[Utterance]:
     """Make utterances of two lists, sorted by name; a twin that is missing is the empty file."""
     if not noisy.keys() & clean.keys():
-        raise FeatnormError(
-            f"{places[0]} and {places[1]} have no name in common, such as {min(noisy)} and"
-            f" {min(clean)}: a noisy file and its clean twin have one name"
-        )
+        told = f"{places[0]} and {places[1]} have no name in common, such as {min(noisy)} and"
+        raise FeatnormError(f"{told} {min(clean)}: a noisy file and its clean twin have one name")
     return [
         Utterance(name, noisy.get(name, ""), clean.get(name, ""), name.split("_")[0])
         for name in sorted(noisy.keys() | clean.keys(), key=str.encode)
@@ -92,7 +99,8 @@ def list_audio(folder: Path) -> dict[str, str]:
         raise FeatnormError(f"no such folder: {folder}: give the folder that holds it")
     found: dict[str, str] = {}
     for path in walk_audio(folder):
-        name = path.relative_to(folder).with_suffix("").as_posix()
+        # A Mac parts letters and their accents.
+        name = normalize("NFC", path.relative_to(folder).with_suffix("").as_posix())
         if name in found:
             told = f"the name {name} comes twice, as {found[name]} and {path}: remove one"
             raise FeatnormError(told)
@@ -170,11 +178,10 @@ def split_valid(
     """
     there, chosen = {pair.speaker for pair in pairs}, set(speakers)
     if not chosen or not chosen < there:
-        raise FeatnormError(
-            f"the speakers {' '.join(speakers) or '(none)'} cannot validate: the training set has"
-            f" {' '.join(sorted(there)[:40])}, and some must be left to train on: choose with"
-            " --valid_speakers"
-        )
+        told = f"the speakers {' '.join(speakers) or '(none)'} cannot validate"
+        mend = "and some must be left to train on: choose with --valid_speakers"
+        known = f"the training set has {' '.join(sorted(there)[:40])}"
+        raise FeatnormError(f"{told}: {known}, {mend}")
     train = [pair for pair in pairs if pair.speaker not in chosen]
     return train, [pair for pair in pairs if pair.speaker in chosen]
 
@@ -195,6 +202,7 @@ def find_folders(
     """
     roots = {name: db_root / name for name in SETS} | ({"test": test_root} if test_root else {})
     if drawn := not roots["valid"].is_dir():
+        say(f"{roots['valid']} is not there: speakers of {roots['train']} validate")
         roots["valid"] = roots["train"]
     pairs = {name: find_pairs(root / "noisy", root / "clean") for name, root in roots.items()}
     if drawn:
@@ -222,19 +230,16 @@ def find_kaldi(db_root: Path, allow_pipes: bool = False) -> dict[str, CorpusSet]
         noisy, clean = read_scp(folder / "wav.scp"), read_scp(folder / "spk1.scp")
         second = read_scp(folder / "spk2.scp") if two else {}
         if two and (odd := sorted(noisy.keys() ^ second.keys())):
-            raise FeatnormError(
-                f"{folder}/spk2.scp and wav.scp differ: the utterance {odd[0]} is in one of them"
-                f" only ({len(odd)} such): add it to the other or remove it"
-            )
+            told = f"{folder}/spk2.scp and wav.scp differ: the utterance {odd[0]} is in one of them"
+            raise FeatnormError(f"{told} only ({len(odd)} such): add it to the other or remove it")
         for entries in (noisy, clean, second):
             for name, value in entries.items():
                 if not is_command(value):
                     entries[name] = os.path.abspath(value)
                 elif not allow_pipes or value.lstrip().startswith("|"):
-                    raise FeatnormError(
-                        f"{folder}: the entry of {name} is a command, {value!r}: commands of an"
-                        " scp, 'command |', run only with --allow_pipes true"
-                    )
+                    told = f"{folder}: the entry of {name} is a command, {value!r}: commands of an"
+                    mend = "scp, 'command |', run only with --allow_pipes true"
+                    raise FeatnormError(f"{told} {mend}")
         recordings = _pair_up(noisy, clean, folder / "wav.scp", folder / "spk1.scp")
         recordings = [replace(pair, clean2=second.get(pair.name, "")) for pair in recordings]
         pairs = _cut_up(folder, {pair.name: pair for pair in recordings})

@@ -84,19 +84,16 @@ def validate_data_dir(folder: Path) -> dict[str, dict[str, str]]:
     for name, entries in lists.items():
         if odd := sorted(lists["wav.scp"].keys() ^ entries.keys()):
             there, other = (name, "wav.scp") if odd[0] in entries else ("wav.scp", name)
-            raise FeatnormError(
-                f"the utterance {odd[0]} is in {folder}/{there} only ({len(odd)} such): add its"
-                f" twin to {folder}/{other} or remove it"
-            )
+            told = f"the utterance {odd[0]} is in {folder}/{there} only ({len(odd)} such)"
+            raise FeatnormError(f"{told}: add its twin to {folder}/{other} or remove it")
     for name in lists["wav.scp"]:
         files = [entries[name] for key, entries in lists.items() if key != "utt2spk"]
         infos = [(file, audio_info(file)) for file in files]
         for path, h in infos:
             if (h.channels, h.sample_rate) != (1, SAMPLE_RATE) or not h.frames:
-                raise FeatnormError(
-                    f"{path} has {h.channels} channels of {h.frames} samples at {h.sample_rate} Hz;"
-                    f" one, with samples, at {SAMPLE_RATE} Hz is wanted: run stage 1"
-                )
+                found = f"{h.channels} channels of {h.frames} samples at {h.sample_rate} Hz"
+                wanted = f"one, with samples, at {SAMPLE_RATE} Hz is wanted: run stage 1"
+                raise FeatnormError(f"{path} has {found}; {wanted}")
         if len({h for _, h in infos}) > 1:
             twins = ", ".join(f"{path} ({h.frames} samples)" for path, h in infos)
             raise FeatnormError(f"{name}: noisy file and clean twin differ: {twins}")

@@ -104,9 +104,11 @@ def _warn_of_others(output: Path, sources: Mapping[str, str]) -> None:
     """Say that what was prepared of other recordings goes."""
     before = read_json(output / RECORD) if (output / RECORD).is_file() else {}
     if before.get("sources", sources) != sources:
-        say(
+        told = (
             f"warning: {output} held other recordings or conditions, which these replace: a model"
-            " that was trained on them is now scored on these (another --datadir keeps both)"
+        )
+        say(
+            f"{told} that was trained on them is now scored on these (another --datadir keeps both)"
         )
 
 
@@ -130,10 +132,9 @@ def _tell_bad(
         say(f"prepare: {'left out' if skip and not empty else 'bad'}: {fault}")
     if faults and not (skip and not empty):
         mend = "mend or remove them, or leave them out with --skip_bad true"
-        raise FeatnormError(
-            f"{faults[0]} ({len(faults)} pairs are bad, up to ten are named above:"
-            f" {f'not one of {empty} is good' if empty else mend})"
-        )
+        mend = f"not one of {empty} is good" if empty else mend
+        told = f"{len(faults)} pairs are bad, up to ten are named above: {mend}"
+        raise FeatnormError(f"{faults[0]} ({told})")
 
 
 def prepare_pair(pair: Utterance, wav_dir: Path, made_by: str = "") -> tuple[Utterance, str]:
@@ -209,10 +210,9 @@ def _check_apart(sets: Mapping[str, CorpusSet], made: Path) -> None:
             # In people's own folders 001.wav may be another recording in each.
             other, clean = seen.setdefault(pair.name, (name, pair.clean))
             if other != name and _alike(clean, pair.clean):
-                raise FeatnormError(
-                    f"the utterance {pair.name} is both in {other} and in {name}, of the same"
-                    f" clean speech: take {pair.clean or pair.noisy} and its twin away"
-                )
+                told = f"the utterance {pair.name} is both in {other} and in {name}, of the same"
+                mend = f"take {pair.clean or pair.noisy} and its twin away"
+                raise FeatnormError(f"{told} clean speech: {mend}")
             speakers.setdefault(name, set()).update(pair.speaker.split("+"))
     both = sorted((speakers["train"] | speakers["valid"]) & speakers["test"])
     if both:

@@ -96,10 +96,8 @@ def open_value(value: str | os.PathLike[str], allow_pipes: bool = False) -> str 
     """
     if is_command(value):
         if not allow_pipes:
-            raise FeatnormError(
-                f"{os.fspath(value)!r} is a command, which is not run here: prepare the data from"
-                " the scp with stage 1 and --allow_pipes true"
-            )
+            mend = "prepare the data from the scp with stage 1 and --allow_pipes true"
+            raise FeatnormError(f"{os.fspath(value)!r} is a command, which is not run here: {mend}")
         return io.BytesIO(_output(os.fspath(value)))
     place = split_archive(value)
     if place:
@@ -129,10 +127,8 @@ def _archived(file: Path, offset: int) -> bytes:
             length = int.from_bytes(handle.read(int.from_bytes(mark[5:6])), "little")
             begin = handle.tell()
         elif not mark.startswith(b"fLaC"):
-            raise FeatnormError(
-                f"{where} is no audio in a Kaldi archive (it starts with {mark[:5]!r}): make the"
-                " archive anew, or give files"
-            )
+            told = f"{where} is no audio in a Kaldi archive (it starts with {mark[:5]!r})"
+            raise FeatnormError(f"{told}: make the archive anew, or give files")
         if begin + length > size:
             raise FeatnormError(f"{where} is cut short: copy the archive again")
         handle.seek(begin)

@@ -72,7 +72,8 @@ def _folder(root: Path, name: str, unpack_dir: Path) -> Path:
     if (root / f"{name}.zip").is_file():
         return unpack(root / f"{name}.zip", unpack_dir, AUDIO_SUFFIXES)
     told = f"no such folder: {root / name}, and no {name}.zip there"
-    raise FeatnormError(f"{told}: give the folder that holds it with --db_root")
+    own = " (folders train, valid and test: --prepare folders)" if (root / "train").is_dir() else ""
+    raise FeatnormError(f"{told}: give the folder that holds it with --db_root{own}")
 
 
 def unpack(path: Path, folder: Path, suffixes: Sequence[str]) -> Path:

@@ -182,10 +182,9 @@ class Enhancer:
         if signal.ndim not in (1, 2) or not signal.size:
             raise FeatnormError(f"a signal (N,) or (N, channels) is wanted, not {signal.shape}")
         if signal.ndim == 2 and signal.shape[1] > signal.shape[0]:
-            raise FeatnormError(
-                f"a signal (N, channels) is wanted, not {signal.shape[1]} channels of"
-                f" {signal.shape[0]} samples: give x.T of (channels, N), as torchaudio has it"
-            )
+            told = f"a signal (N, channels) is wanted, not {signal.shape[1]} channels of"
+            mend = "give x.T of (channels, N), as torchaudio has it"
+            raise FeatnormError(f"{told} {signal.shape[0]} samples: {mend}")
         peak = np.abs(signal).max()
         if not peak < np.inf:
             raise FeatnormError("the signal holds NaN or infinite samples")

@@ -101,10 +101,9 @@ def enhance_into_folder(
                 made = {**request, "from": str(job.source.absolute())}
                 made |= {"noise": True} if path == job.noise else {}
                 if path.exists() and not is_done(job.target, made):
-                    raise FeatnormError(
-                        f"{path} was not made by this version from {job.source} with this model and"
-                        " these options: name another --output, or give --overwrite"
-                    )
+                    told = f"{path} was not made by this version from {job.source} with this model"
+                    mend = "name another --output, or give --overwrite"
+                    raise FeatnormError(f"{told} and these options: {mend}")
         work = partial(_enhance_unless_done, settings, request, nj == 1, overwrite)
         # On a GPU a process gets many at a time, to take several of like length at once.
         many = 1 if choose_device(settings.device).type == "cpu" else 64
@@ -193,10 +192,8 @@ def enhance_set(
         _enhance_shard(settings, how, list(jobs.values()), shard)
     if shard is None or shard[1] == 1:
         if missing := [key for key, job in jobs.items() if not _is_done(job, how)]:
-            raise FeatnormError(
-                f"{len(missing)} of {len(jobs)} utterances were not enhanced with this model and"
-                f" these settings, {missing[0]} first: run stage 4 again"
-            )
+            told = f"{len(missing)} of {len(jobs)} utterances were not enhanced with this model and"
+            raise FeatnormError(f"{told} these settings, {missing[0]} first: run stage 4 again")
         list_enhanced({key: job.outputs for key, job in jobs.items()}, output, talkers)
 
 

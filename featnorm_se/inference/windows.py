@@ -50,10 +50,9 @@ class Windowing:
             raise FeatnormError(f"--window {self.window}: a number of seconds, such as 20")
         size, shared = _on_grid(self.window), 2 * _context(self.overlap)
         if not self.overlap > FADE_SECONDS or size < 2 * shared:
-            raise FeatnormError(
-                f"windows of {self.window} s with {self.overlap} s of overlap: the overlap must be"
-                f" longer than {FADE_SECONDS} s and the windows at least twice as long as it"
-            )
+            told = f"windows of {self.window} s with {self.overlap} s of overlap"
+            wanted = f"longer than {FADE_SECONDS} s and the windows at least twice as long as it"
+            raise FeatnormError(f"{told}: the overlap must be {wanted}")
 
 
 @dataclass(frozen=True)

@@ -71,10 +71,8 @@ def check_packages(metrics: Sequence[str]) -> None:
         package = METRICS[name].package
         if package and find_spec(package) is None:
             source = "featnorm_se[dnsmos]" if name in DNSMOS else package
-            raise FeatnormError(
-                f"{name}: the package {package} is missing: pip install '{source}', or leave the"
-                " metric out of --metrics"
-            )
+            mend = f"pip install '{source}', or leave the metric out of --metrics"
+            raise FeatnormError(f"{name}: the package {package} is missing: {mend}")
 
 
 def package_versions(metrics: Sequence[str]) -> dict[str, str]:

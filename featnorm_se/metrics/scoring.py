@@ -135,10 +135,9 @@ def _list_both(
         done = {"names_matched_by": rule, "noise_files_left_out": len(noise)}
         named = {twins[name]: path for name, path in infs.items()}
         if not refs.keys() & named.keys():
-            raise FeatnormError(
-                f"{ref} and {inf} have no utterance in common (such as {min(refs)} and"
-                f" {min(named)}): name folders or scp files with the same names"
-            )
+            told = f"{ref} and {inf} have no utterance in common (such as {min(refs)} and"
+            mend = "name folders or scp files with the same names"
+            raise FeatnormError(f"{told} {min(named)}): {mend}")
         found.append((refs, named, {key: value for key, value in done.items() if value}))
     mixed = {os.path.realpath(path) for one in mixes for path in one.values()}
     both = [one[0] for one in found], [one[1] for one in found]

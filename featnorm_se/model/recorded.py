@@ -61,8 +61,11 @@ class Recorder:
             except RuntimeError as error:
                 if "captur" not in str(error):
                     raise
-                told = f"{UNRECORDED} ({str(error.__context__ or error).splitlines()[0]})"
-                raise FeatnormError(told) from error
+                cause = error.__context__ or error  # the capture's own error covers it
+                if isinstance(cause, torch.OutOfMemoryError):
+                    raise cause from None
+                reason = str(cause).partition("\n")[0]
+                raise FeatnormError(f"{UNRECORDED} ({reason})") from error
         if self.recording is None or self.recording.x.shape != x.shape:
             return compute(x)
         played: Tensor = _Played.apply(self.recording, x, *self.recording.parameters)

@@ -185,7 +185,7 @@ class FeatNormSeparator(AbsSeparator):
 
     def repeats(self, frames: int, device: torch.device) -> bool:
         """Whether a step on whole pieces does the same as the last, whatever the signals are."""
-        by_itself = not torch.is_autocast_enabled(device.type)
+        by_itself = not (torch.is_autocast_enabled(device.type) or torch.is_anomaly_enabled())
         samples = (frames - 1) * self.stft[1]  # pieces' lengths would be copied
         once = not self.upstream.gradient_checkpointing and not self.upstream.piece(samples)
         return self.training and not self.has_silence and by_itself and once

@@ -9,6 +9,7 @@ from operator import not_
 from typing import Any
 
 from featnorm_se.errors import FeatnormError
+from featnorm_se.model.separator import FeatNormSeparator
 
 STFT = ("n_fft", "hop_length", "win_length")
 
@@ -22,6 +23,8 @@ _ALL_DECAY = (not_, "optim_conf.weight_decay is for all weights here")
 _IDLE = ("no_forward_run", "dry_run", "collect_stats", "print_config")
 _FIGURES = "a list such as [[valid, loss, min]] is wanted"
 _COUNT = (lambda x: isinstance(x, int) and x > 0, "1 or more is wanted")
+_WRAPPED = {"name", "wrapper", "wrapper_conf"}
+_GROUPS = "a list of groups, each with name, wrapper and wrapper_conf, is wanted"
 # The recipes' task takes null for some of them, and words for chunk_length.
 _SIZE = (lambda x: x is None or isinstance(x, str) or _COUNT[0](x), _COUNT[1])
 _SIZES = ("batch_size", "valid_batch_size", "chunk_length", "num_iters_per_epoch")
@@ -30,7 +33,12 @@ _FEATNORM_ONLY = (lambda x: x == "featnorm", "here it is featnorm, with separato
 # By key, which values are right, and what to tell whoever wrote another.
 _SETTINGS = {
     "best_model_criterion": (lambda x: _holds(x, list) and {*map(len, x)} == {3}, _FIGURES),
-    "criterions": (lambda x: _holds(x, dict), "a list of groups is wanted, as the recipes have"),
+    "criterions": (lambda x: _holds(x, dict) and all({*c} >= _WRAPPED for c in x), _GROUPS),
+    "grad_clip": (lambda x: isinstance(x, int | float) and x > 0, "above 0 is wanted (.inf: off)"),
+    "upstream_lr_scale": (lambda x: isinstance(x, int | float) and x >= 0, "0 or more is wanted"),
+    "num_workers": (lambda x: isinstance(x, int) and x >= 0, "0 or more is wanted"),
+    "optim": (lambda x: x != "lbfgs", "it wants several passes a step, which nothing here makes"),
+    "train_dtype": (lambda x: x == "float32", "there is separator_conf.precision"),
     **dict.fromkeys(("accum_grad", "max_epoch"), _COUNT),
     **dict.fromkeys(_SIZES, _SIZE),
     **{"encoder": _STFT_ONLY, "decoder": _STFT_ONLY, "separator": _FEATNORM_ONLY},
@@ -54,6 +62,12 @@ def check_settings(config: Mapping[str, Any], source: str) -> None:
     for key, (is_right, told) in _SETTINGS.items():
         if key in settings and not is_right(settings[key]):
             raise FeatnormError(f"{source} or --set: {key} {settings[key]!r}: {told}")
+    for key, one in signature(FeatNormSeparator).parameters.items():
+        kind, value = type(one.default), config.get("separator_conf", {}).get(key, one.default)
+        # A quoted false is a text, which would count as true.
+        if kind in (bool, int, float) and type(value) not in (kind, {float: int}.get(kind)):
+            wanted = {bool: "true or false", int: "a whole number", float: "a number"}[kind]
+            raise FeatnormError(f"{source} or --set: {key} {value!r}: {wanted} is wanted")
 
 
 def check_criteria(args: argparse.Namespace, model: Any) -> None:

@@ -153,7 +153,8 @@ class FeatNormTask(EnhancementTask):
         slow = [p for n, p in trained if n.startswith(prefix) and ".norms." not in n]
         fast = [p for n, p in trained if not n.startswith(prefix) or ".norms." in n]
         conf = dict(args.optim_conf)
-        if conf.get("lr") is None:  # another `optim` than the YAML's leaves its conf behind
+        # Another `optim` than the YAML's leaves its conf behind.
+        if not isinstance(conf.get("lr"), int | float):
             raise FeatnormError(f"optim {args.optim} has no rate: --set optim_conf.lr=1e-4, say")
         groups: list[dict[str, Any]] = [{"params": fast}]
         if slow:
@@ -205,9 +206,11 @@ def parse_options(config: Mapping[str, Any], source: str) -> argparse.Namespace:
     except SystemExit as error:
         reason = message.getvalue().strip().rpartition("error: ")[2]
         raise FeatnormError(f"{source} or --set: {reason}") from error
-    for key, known in (("optim", optim_classes), ("scheduler", scheduler_classes)):
-        if (name := getattr(args, key)) not in (*known, None):
-            raise FeatnormError(f"{source} or --set: {key} {name!r}: none of {', '.join(known)}")
+    for action in parser._actions:  # argparse holds no default against them
+        known, name = [*map(str, action.choices or ())], getattr(args, action.dest, None)
+        if known and name is not None and str(name) not in known:
+            told = f"{source} or --set: {action.dest} {name!r}"
+            raise FeatnormError(f"{told}: none of {', '.join(known)}")
     return args
 
 

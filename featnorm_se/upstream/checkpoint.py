@@ -83,18 +83,21 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
             raise TypeError(f"it holds no dictionary but a {type(states).__name__}")
         return states
     except Exception as error:  # what torch raises on foreign bytes is not to be foreseen
-        raise FeatnormError(f"the checkpoint {path} cannot be read: {_reason(error)}") from error
+        told = f"the checkpoint {path} cannot be read: {_reason(path, error)}"
+        raise FeatnormError(told) from error
 
 
-def _reason(error: Exception) -> str:
+def _reason(path: Path, error: Exception) -> str:
     """Return a line for what torch says in many."""
+    if path.is_file() and path.open("rb").read(20).startswith(b"version https://git"):
+        return "it only says where Git LFS has it: run `git lfs pull` in that folder"
     for line in str(error).splitlines():
         if "GLOBAL" in line or "Trying to" in line:
             name = line.split("GLOBAL")[-1].split("was not")[0].strip()
             return f"it would execute code ({name[:100]}); only tensors and plain data are read"
     first = " ".join(str(error).split())[:120]
-    mend = "remove it, if it was fetched or made by a recipe: it is again"
-    return f"it is cut short or no checkpoint ({first}); {mend}"
+    mend = "a recipe that fetched or made it does so again once it is removed"
+    return f"it is cut short or no checkpoint ({first}): {mend}"
 
 
 _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
@@ -118,10 +121,8 @@ def parse_conv_layers(text: str) -> list[tuple[int, int, int]]:
     for term in "".join(str(text).split()).split("+"):
         found = _LAYERS.fullmatch(term)
         if found is None:
-            raise FeatnormError(
-                f"conv_feature_layers of the upstream is no list of (channels, kernel, stride):"
-                f" {str(text)[:80]!r}"
-            )
+            told = "conv_feature_layers of the upstream is no list of (channels, kernel, stride)"
+            raise FeatnormError(f"{told}: {str(text)[:80]!r}")
         listed = [(int(c), int(k), int(s)) for c, k, s in re.findall(_LAYER, found[1])]
         layers += listed * int(found["times"] or 1)
     return layers

@@ -88,19 +88,22 @@ def read_folder(
     names: tuple[str, ...] = WEIGHTS
     if not folder.is_dir():
         folder, names = folder.parent, (folder.name,)
+    if (folder / "run.json").is_file():
+        mend = "go on from it with --init, or featnorm-se export-upstream gives its upstream"
+        raise FeatnormError(f"{folder} is an experiment: {mend}")
     config = read_json(folder / CONFIG)
     kind = config.get("model_type") if isinstance(config, dict) else None
     if kind != family or family not in FAMILIES:
-        raise FeatnormError(
-            f"{folder / CONFIG} is of the type {kind!r}, --upstream of the family {family}: those"
-            f" of {', '.join(FAMILIES)} are read, each by an --upstream of its own family"
-        )
+        told = f"{folder / CONFIG} is of the type {kind!r}, --upstream of the family {family}"
+        mend = f"those of {', '.join(FAMILIES)} are read, each by an --upstream of its own family"
+        raise FeatnormError(f"{told}: {mend}")
     for key, followed in _FOLLOWED.items():
         if config.get(key, followed) != followed:
             raise FeatnormError(f"{folder / CONFIG}: {key} {config[key]!r:.60} is not supported")
     found = [folder / name for name in names if (folder / name).is_file()]
     if not found:
-        parts = "in parts: save them in one" if list(folder.glob("*.index.json")) else "not there"
+        parted = "in parts: save them in one (save_pretrained's max_shard_size)"
+        parts = parted if list(folder.glob("*.index.json")) else "not there"
         raise FeatnormError(f"{folder}: the weights ({' or '.join(WEIGHTS)}) are {parts}")
     weights = rename(read_checkpoint(found[0]))
     return _architecture(config, folder, architecture), weights, [folder / CONFIG, found[0]]

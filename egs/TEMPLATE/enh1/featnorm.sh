@@ -132,6 +132,7 @@ check=("${python}" -m featnorm_se.bin.info --check --metrics "${metrics}")
 "${check[@]}"
 if [ "${stage}" -lt 3 ] && [ "${stop_stage}" -ge 3 ]; then # hours of other stages come first
     check=("${python}" "${MAIN_ROOT}/egs/TEMPLATE/enh1/local/check_config.py" --config "${config}")
+    [ "${stop_stage}" -lt 4 ] || check+=(--inference_config "${inference_config}")
     [ -n "${init}" ] || check+=(--num_spk "${num_spk}")  # else the model says it
     "${check[@]}" "${train_options[@]}"
 fi

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from rows import Row
@@ -84,6 +84,9 @@ def _line(row: Row, by_seed: Runs, baseline: Runs, testset: str) -> Line:
     # A metric that one seed lacks would be a mean over other seeds than its neighbours'.
     full = {name: over_seeds(found[name]) for name in found if len(found[name]) == len(runs)}
     times = [float(time) for run in runs if (time := run.run.get("training_seconds")) is not None]
+    # The model's own, which a checkpoint of fewer layers than the card's has elsewhere.
+    sites = {site for run in runs if (site := run.run.get("norm_site"))}
+    row = replace(row, site=sites.pop()) if len(sites) == 1 else row
     counts = {(run.run.get("parameters") or {}).get("total") for run in runs}
     return Line(
         row,
