@@ -183,9 +183,8 @@ class WatchedBatches:
             bad = bad + 1 if what else bad * bool(self.step % self.accum_grad)
             if what and bad == self.max_bad_steps:
                 steps = f"{bad} steps on end, the last in " if bad > 1 else ""
-                raise FeatnormError(
-                    f"the {what} was not finite in {steps}{self.place()}: {_mend(self.last, batch)}"
-                )
+                told = f"the {what} was not finite in {steps}{self.place()}"
+                raise FeatnormError(f"{told}: {_mend(self.last, batch)}")
         if not self.step:
             raise FeatnormError(
                 f"the {self.reporter.key} set gives no batch: it has fewer pieces than batch_size"

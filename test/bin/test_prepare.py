@@ -303,6 +303,26 @@ def test_pairs_in_folders_of_sets_speakers_and_dns_names(root: Path, capsys) -> 
     assert "the name p1_1 comes twice" in capsys.readouterr().err
 
 
+def test_all_odd_names_are_told_and_those_of_a_mac_find_their_twins(tmp_path, capsys) -> None:
+    options = ["--corpus", "folders", "--db_root", str(tmp_path / "own"), "--nj", "1"]
+    options += ["--output", str(tmp_path / "data")]
+    for seed, name in enumerate(("train", "valid", "test")):
+        put_pairs(tmp_path / "own" / name, f"p{seed}_u\u0308.wav", f"p{seed}_\u00fc.wav")
+        put_pairs(tmp_path / "own" / name, f"p{seed}_b.wav", f"p{seed}_b.wav")
+    for name in ("p9_a b.wav", "p9_c d.wav"):
+        put_pairs(tmp_path / "own" / "train", name, name)
+    assert run(main, options) == 1
+    told = capsys.readouterr().err
+    assert "'p9_a b' has white space" in told and "'p9_c d'" in told and "(4 such names" in told
+    for path in (tmp_path / "own" / "train").glob("*/p9_*"):
+        path.unlink()
+    assert run(main, options) == 0, capsys.readouterr().err
+    assert list(read_scp(tmp_path / "data" / "test" / "spk1.scp")) == ["p2_b", "p2_\u00fc"]
+    # A folder that has no such sets is another corpus's.
+    assert run(main, [*options, "--corpus", "voicebank_demand"]) == 1
+    assert "(folders train, valid and test: --prepare folders)" in capsys.readouterr().err
+
+
 def test_a_name_may_be_in_two_sets_and_a_recording_in_one(tmp_path: Path, capsys) -> None:
     options = ["--corpus", "folders", "--db_root", str(tmp_path / "own"), "--nj", "1"]
     options += ["--output", str(tmp_path / "data")]

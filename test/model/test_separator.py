@@ -220,6 +220,8 @@ def test_what_is_recorded_is_the_same_step_each_time():
     separator(spectrum, lengths - torch.tensor([0, 3]))  # padding
     with torch.autocast("cpu", torch.bfloat16):
         separator(spectrum, lengths)
+    with torch.autograd.set_detect_anomaly(True):  # it reads each gradient
+        separator(spectrum, lengths)
     for name, value in (("gradient_checkpointing", True), ("piece", lambda samples: 3200)):
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(separator.upstream, name, value)
@@ -230,23 +232,34 @@ def test_what_is_recorded_is_the_same_step_each_time():
     assert len(asked) == 2
 
 
-def test_what_a_gpu_cannot_record_is_told_and_no_other_error_is_hidden(monkeypatch):
-    def reads(*_):  # as torch does: the error within is the context of the capture's
+READS = RuntimeError("operation not permitted when stream is capturing\nmore")
+
+
+@pytest.mark.parametrize(
+    ("within", "kind", "told"),
+    [
+        (READS, FeatnormError, r"fast=false \(operation not permitted .* capturing\)$"),
+        (AssertionError(), FeatnormError, "fast=false"),
+        (torch.OutOfMemoryError("CUDA out of memory"), RuntimeError, "^CUDA out of memory"),
+        (None, RuntimeError, "^CUDA out of memory"),
+    ],
+)
+def test_what_a_gpu_cannot_record_is_told_and_no_other_error_is_hidden(
+    within, kind, told, monkeypatch
+):
+    def fault(*_):
+        if within is None:
+            raise RuntimeError("CUDA out of memory")
         try:
-            raise RuntimeError("operation not permitted when stream is capturing\nmore")
-        finally:
+            raise within
+        finally:  # as torch does when the capture ends
             raise RuntimeError("operation failed due to a previous error during capture")
 
-    def fills(*_):
-        raise RuntimeError("CUDA out of memory")
-
-    for fault, told in ((reads, r"fast=false \(operation not permitted .* capturing\)"),
-                        (fills, "^CUDA out of memory")):  # fmt: skip
-        monkeypatch.setattr(recorded, "Recording", fault)
-        recorder, x = recorded.Recorder(), torch.zeros(2)
+    monkeypatch.setattr(recorded, "Recording", fault)
+    recorder, x = recorded.Recorder(), torch.zeros(2)
+    recorder(torch.exp, x, torch.nn.Identity())
+    with pytest.raises(kind, match=told):
         recorder(torch.exp, x, torch.nn.Identity())
-        with pytest.raises(RuntimeError if fault is fills else FeatnormError, match=told):
-            recorder(torch.exp, x, torch.nn.Identity())
 
 
 @pytest.mark.parametrize("offset", [0.0, 0.5])

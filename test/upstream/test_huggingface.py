@@ -126,6 +126,13 @@ def test_weights_in_parts_and_no_weights(copied):
     (folder / "model.safetensors").write_bytes(b"\xff" * 100)
     with pytest.raises(FeatnormError, match="cannot be read"):
         load(folder)
+    pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n"
+    (folder / "model.safetensors").write_text(pointer)
+    with pytest.raises(FeatnormError, match="run `git lfs pull` in that folder"):
+        load(folder)
+    (folder / "run.json").write_text("{}")
+    with pytest.raises(FeatnormError, match="is an experiment: go on from it with --init"):
+        load(folder)
 
 
 def test_no_code_of_a_folder_runs(copied, tmp_path):

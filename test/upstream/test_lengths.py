@@ -4,6 +4,7 @@ import pytest
 import torch
 from signals import FAMILIES, VARIANTS, batch, noise
 
+from featnorm_se.errors import FeatnormError
 from featnorm_se.upstream import load_upstream
 
 ALL = [*FAMILIES, "fbank"]
@@ -80,3 +81,8 @@ def test_names(family):
     assert upstream.resolve_sites("layer.3, frontend,layer.1") == ["frontend", "layer.1", "layer.3"]
     assert upstream.resolve_sites(["last"]) == ["layer.3"]
     assert upstream.resolve_sites("all") == list(upstream.sites)
+
+
+def test_samples_of_int16_are_no_waveform():
+    with pytest.raises(FeatnormError, match=r"of floats .* not \(1, 800\) of torch.int16"):
+        load_upstream("tera_tiny", "scratch")(torch.ones(1, 800).short(), torch.tensor([800]))
