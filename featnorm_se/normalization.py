@@ -94,10 +94,8 @@ class FeatureNorm(nn.Module):
             found = [list(one.shape) for one in (x, lengths) if one is not None]
             raise FeatnormError(f"features (B, T, D) and lengths (B,) are wanted, not {found}")
         if x.shape[-1] != self.mean.shape[0]:
-            raise FeatnormError(
-                f"the features have {x.shape[-1]} channels, the statistics"
-                f" {self.mean.shape[0]}: collect them from this upstream and site"
-            )
+            told = f"the features have {x.shape[-1]} channels, the statistics {self.mean.shape[0]}"
+            raise FeatnormError(f"{told}: collect them from this upstream and site")
         dtype = x.dtype
         h = x.float() if dtype in (torch.float16, torch.bfloat16) else x
         mask = count = None

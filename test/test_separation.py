@@ -107,7 +107,10 @@ def test_two_talkers_from_the_folders_to_the_table(libri2mix, tmp_path, capsys, 
     (tmp_path / "train.yaml").write_text(yaml.safe_dump(config))
     for wrong, told in (
         ("separator_conf.num_spk=1", "clean speech of 2 talkers"),
-        ("criterions=[{name: si_snr, wrapper: fixed_order}]", "know no order of talkers"),
+        (
+            "criterions=[{name: l1, wrapper: fixed_order, wrapper_conf: {}}]",
+            "know no order of talk",
+        ),
     ):
         with pytest.raises(FeatnormError, match=told):
             train.main([*options, "--set", wrong])

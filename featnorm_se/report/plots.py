@@ -43,7 +43,8 @@ _LABELS = {"clean": "clean", "noisy": "noisy", "normalized": "noisy, after FN"}
 
 def training_curves(curves: Mapping[str, Curves], numbers: Numbers, title: str) -> str:
     """Draw the loss by epoch of several experiments by label: valid a line, train dashed."""
-    with new_figure(WIDTH, 3.4 + 0.2 * len(curves)) as figure:
+    lines = 2 * sum(folded(f"{label}, valid", _LEGEND).count("\n") + 1 for label in curves)
+    with new_figure(WIDTH, 2.8 + 0.2 * lines) as figure:
         axes = figure.subplots()
         for label, phases in curves.items():
             for phase, points in phases.items():
@@ -115,7 +116,8 @@ def by_snr(
     means: Mapping[str, Mapping[float, float]], numbers: Numbers, metric: str, title: str
 ) -> str:
     """Draw the mean score by label and SNR (dB), a line a label."""
-    with new_figure(WIDTH, 3.2 + 0.2 * len(means)) as figure:
+    lines = sum(folded(label, _LEGEND).count("\n") + 1 for label in means)
+    with new_figure(WIDTH, 2.8 + 0.2 * lines) as figure:
         axes = figure.subplots()
         for label, values in means.items():
             style: dict[str, Any] = {"color": GREY, "marker": "x", "linestyle": ":"}
