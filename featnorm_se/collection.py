@@ -189,8 +189,7 @@ def _of_utterances(
         features, frames = upstream.extract(batch, lengths, sites, apply_norms=False)
         for site in sites:
             x = features[site].double()
-            count = frames.to(x, non_blocking=True)[:, None]
-            mean = x.sum(dim=1) / count
+            mean = x.sum(dim=1) / frames.to(x, non_blocking=True)[:, None]
             m2 = zero_padding(x - mean[:, None], frames).square().sum(dim=1)
             both = torch.stack([mean, m2], dim=1).cpu().numpy()
             for one, size, (of_mean, of_m2) in zip(found, frames.tolist(), both, strict=True):

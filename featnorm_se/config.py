@@ -66,7 +66,9 @@ def merge_configs(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str,
     replaced = {f"{key}_conf" for key in over if over[key] != base.get(key)}
     kept = {key: value for key, value in base.items() if key not in replaced}
     merged = OmegaConf.merge(OmegaConf.create(kept), OmegaConf.create(dict(over)))
-    return dict(OmegaConf.to_container(merged, resolve=False))  # type: ignore[arg-type]
+    found: Any = OmegaConf.to_container(merged, resolve=False)
+    # A group whose lines are all commented out is none.
+    return {k: v for k, v in found.items() if v is not None or not k.endswith("_conf")}
 
 
 def override_config(config: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:

@@ -27,10 +27,7 @@ def get_parser() -> argparse.ArgumentParser:
     add("--model", required=True, help="folder of the experiment")
     add("--wav_scp", type=Path, required=True, help="noisy utterances, 16 kHz mono")
     add("--output", type=Path, required=True, help="folder to write wav/ and spk1.scp to")
-    add(
-        "--config",
-        help="settings, YAML: model_file, precision, atten_lim, window, overlap, stats",
-    )
+    add("--config", help="settings, YAML: model_file, precision, atten_lim, window, overlap, stats")
     add("--model_file", help="weights in the folder, if not those of --config")
     add("--shard", type=parse_shard, default="1/1", help="K/N: every N-th utterance from the K-th")
     add("--list", action="store_true", help="only write spk1.scp")

@@ -48,7 +48,7 @@ def find_pairs(noisy: Path, clean: Path) -> list[Utterance]:
     """
     sides: list[dict[str, str]] = []
     speakers: dict[str, str] = {}
-    odd: list[str] = []
+    odd: dict[str, str] = {}
     for folder in (noisy, clean):
         sides.append({})
         files = list_audio(folder)
@@ -62,19 +62,21 @@ def find_pairs(noisy: Path, clean: Path) -> list[Utterance]:
             try:
                 check_key(name, file)
             except FeatnormError as error:
-                odd.append(str(error))
+                odd[name] = str(error)
             if name in sides[-1]:
                 raise FeatnormError(f"the name {name} comes twice below {folder}: rename {file}")
             sides[-1][name] = os.path.abspath(file)
             reader = _READER.search(stem)
             speakers[name] = (*folders, reader[0] if reader else stem.split("_")[0])[0]
     if odd:
-        for fault in odd[1:10]:
+        for fault in sorted(odd.values())[1:10]:
             say(fault)
-        raise FeatnormError(f"{odd[0]} ({len(odd)} such names, up to ten are told)")
+        raise FeatnormError(f"{min(odd.values())} ({len(odd)} such names, up to ten are told)")
+    # A Mac parts letters and their accents: the noisy file's spelling is the pair's.
+    spelled = {normalize("NFC", name): name for name in sides[0]}
+    sides[1] = {spelled.get(normalize("NFC", name), name): f for name, f in sides[1].items()}
     twins, _ = match_names(sides[1], sides[0])
-    clean_files = {twins[name]: file for name, file in sides[1].items()}
-    pairs = _pair_up(sides[0], clean_files, noisy, clean)
+    pairs = _pair_up(sides[0], {twins[name]: file for name, file in sides[1].items()}, noisy, clean)
     return [replace(pair, speaker=speakers[pair.name]) for pair in pairs]
 
 
@@ -99,8 +101,7 @@ def list_audio(folder: Path) -> dict[str, str]:
         raise FeatnormError(f"no such folder: {folder}: give the folder that holds it")
     found: dict[str, str] = {}
     for path in walk_audio(folder):
-        # A Mac parts letters and their accents.
-        name = normalize("NFC", path.relative_to(folder).with_suffix("").as_posix())
+        name = path.relative_to(folder).with_suffix("").as_posix()
         if name in found:
             told = f"the name {name} comes twice, as {found[name]} and {path}: remove one"
             raise FeatnormError(told)

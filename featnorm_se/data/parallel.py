@@ -52,8 +52,7 @@ def parallel_map(
     chunk = max(1, min(32, len(items) // (4 * workers)))
     pool = start_pool(workers)
     try:
-        done = pool.map(function, items, chunksize=chunk)
-        return list(progress(done, label, len(items), unit))
+        return list(progress(pool.map(function, items, chunksize=chunk), label, len(items), unit))
     except BrokenProcessPool as error:
         told = f"{label}: a worker process died (out of memory?): try a smaller --nj than {nj}"
         raise FeatnormError(told) from error

@@ -159,8 +159,7 @@ def prepare_pair(pair: Utterance, wav_dir: Path, made_by: str = "") -> tuple[Utt
         samples, rate = loaded[kind]
         if length > frames or rate != SAMPLE_RATE or not _is_plain(path, frames):
             target = wav_dir / kind / f"{pair.name}.wav"
-            whole = (pair.span, length) == (Utterance.span, frames)
-            known = whole and os.path.isfile(path)
+            known = (pair.span, length) == (Utterance.span, frames) and os.path.isfile(path)
             # The copy's time tells a later call of which source, and by what, it was made.
             made_of = int(stamp([path, made_by])[:13], 16)
             if not (known and target.is_file() and target.stat().st_mtime_ns == made_of):

@@ -48,8 +48,7 @@ def write_scp(path: str | os.PathLike[str], entries: Mapping[str, str]) -> None:
         check_key(key, str(path))
         if value != value.strip() or not value.isprintable() or not value:
             raise FeatnormError(f"{key}: the value {value!r} cannot stand in a Kaldi scp file")
-    keys = sorted(entries, key=str.encode)
-    write_text(path, "".join(f"{key} {entries[key]}\n" for key in keys))
+    write_text(path, "".join(f"{key} {entries[key]}\n" for key in sorted(entries, key=str.encode)))
 
 
 def check_key(key: str, where: str) -> None:

@@ -77,8 +77,7 @@ class _Gain:
         """Return the factor at each sample, (n, channels), of the next piece of both."""
         from scipy.signal import lfilter, sosfilt
 
-        both = np.stack([enhanced, noisy])
-        band, self._band = sosfilt(self._high, both, axis=1, zi=self._band)
+        band, self._band = sosfilt(self._high, np.stack([enhanced, noisy]), axis=1, zi=self._band)
         coefficients = ([1.0 - self._decay], [1.0, -self._decay])
         energy, self._mean = lfilter(*coefficients, np.square(band), axis=1, zi=self._mean)
         of_enhanced, of_noisy = np.maximum(energy, 0.0) + _FLOOR

@@ -89,16 +89,14 @@ def _nearest_peak(bands: Array, slopes: Array) -> Array:
     ends = np.where(rising, count, position)
     ends = np.minimum.accumulate(ends[:, ::-1], axis=1)[:, ::-1]
     begins = np.maximum.accumulate(np.where(rising, position, -1), axis=1)
-    at = np.where(rising, ends - 1, begins + 1)
-    return np.asarray(np.take_along_axis(bands, at, axis=1))
+    return np.asarray(np.take_along_axis(bands, np.where(rising, ends - 1, begins + 1), axis=1))
 
 
 def _slopes_and_weights(framed: Array, sample_rate: int) -> tuple[Array, Array]:
     """Return the band slopes (dB) of windowed frames and Klatt's weight of each: (frames, 24)."""
     n_fft = 2 ** int(np.ceil(np.log2(2 * framed.shape[1])))
     power = np.abs(np.fft.rfft(framed, n_fft)[:, : n_fft // 2]) ** 2
-    energy = power @ critical_bands(sample_rate, n_fft).T
-    bands = 10.0 * np.log10(np.maximum(energy, POWER_FLOOR))
+    bands = 10.0 * np.log10(np.maximum(power @ critical_bands(sample_rate, n_fft).T, POWER_FLOOR))
     slopes = np.diff(bands, axis=1)
     below_peak = bands.max(axis=1, keepdims=True) - bands[:, :-1]
     below_local = _nearest_peak(bands, slopes) - bands[:, :-1]
@@ -108,8 +106,7 @@ def _slopes_and_weights(framed: Array, sample_rate: int) -> tuple[Array, Array]:
 
 def _trimmed_mean(values: Array) -> float:
     """Return the mean of the lowest 95 % (their number rounded) of the frames' values."""
-    kept = max(1, round(KEPT_SHARE * len(values)))
-    return float(np.mean(np.sort(values)[:kept]))
+    return float(np.mean(np.sort(values)[: max(1, round(KEPT_SHARE * len(values)))]))
 
 
 def wss(ref: Array, inf: Array, sample_rate: int) -> float:
@@ -171,8 +168,7 @@ def llr(ref: Array, inf: Array, sample_rate: int) -> float:
 
     judged = prediction_error(_lpc(inf_correlation))
     clean = prediction_error(_lpc(ref_correlation))
-    ratio = np.maximum(judged, SILENCE) / np.maximum(clean, SILENCE)
-    return _trimmed_mean(np.log(ratio))
+    return _trimmed_mean(np.log(np.maximum(judged, SILENCE) / np.maximum(clean, SILENCE)))
 
 
 def ssnr(ref: Array, inf: Array, sample_rate: int) -> float:

@@ -17,10 +17,7 @@ from torch import Tensor, nn
 from featnorm_se.errors import FeatnormError
 
 Function = Callable[[Tensor], Tensor]
-UNRECORDED = (
-    "a training step cannot be recorded, for a norm, a head, a loss or an upstream reads a value or"
-    " copies one to the GPU: see doc/extend.md, or set separator_conf.fast=false"
-)
+UNRECORDED = "a training step cannot be recorded: it reads a value from the GPU or copies one there"
 
 
 class Recorder:
@@ -62,10 +59,11 @@ class Recorder:
                 if "captur" not in str(error):
                     raise
                 cause = error.__context__ or error  # the capture's own error covers it
-                if isinstance(cause, torch.OutOfMemoryError):
+                if isinstance(cause, torch.OutOfMemoryError) or not isinstance(cause, Exception):
                     raise cause from None
                 reason = str(cause).partition("\n")[0]
-                raise FeatnormError(f"{UNRECORDED} ({reason})") from error
+                mend = "see doc/extend.md, or set separator_conf.fast=false"
+                raise FeatnormError(f"{UNRECORDED} ({reason}): {mend}") from error
         if self.recording is None or self.recording.x.shape != x.shape:
             return compute(x)
         played: Tensor = _Played.apply(self.recording, x, *self.recording.parameters)

@@ -174,10 +174,10 @@ class FeatNormSeparator(AbsSeparator):
         lengths = ilens.cpu()
         compute = partial(self._masks, lengths=lengths)
         whole = int(lengths.min()) == spectrum.shape[1]
-        if self.recorder is not None and whole and self.repeats(spectrum.shape[1], input.device):
-            mask = self.recorder(compute, spectrum, self)
-        else:
-            mask = compute(spectrum)
+        plays = whole and self.repeats(spectrum.shape[1], input.device)
+        mask = (
+            self.recorder(compute, spectrum, self) if self.recorder and plays else compute(spectrum)
+        )
         mask = mask.to(input.real.dtype)
         masks = mask.chunk(self.num_spk, dim=-1) if self.num_spk > 1 else (mask,)
         named = OrderedDict((f"mask_spk{n}", one) for n, one in enumerate(masks, start=1))
@@ -210,8 +210,7 @@ class FeatNormSeparator(AbsSeparator):
             found = self._mask(pad_sequence(rows, batch_first=True), left, wav, samples)
             found = found[~padding_mask(left, found.shape[1], found.device)]
             mask = found.new_zeros(*spectrum.shape[:2], found.shape[-1])
-            mask = mask.masked_scatter(kept[..., None], found)
-            return mask * speaks[:, None, None]
+            return mask.masked_scatter(kept[..., None], found) * speaks[:, None, None]
 
     def _signal_frames(
         self, wav: Tensor, samples: Tensor, lengths: Tensor, size: int

@@ -162,8 +162,7 @@ def channel_gaps(clean: NDArray[Any], other: NDArray[Any]) -> tuple[Float64, Flo
     """
     std = np.maximum(clean.std(axis=0, dtype=np.float64), 1e-12)
     gap = (other.mean(axis=0, dtype=np.float64) - clean.mean(axis=0, dtype=np.float64)) / std
-    ratio = np.log2(np.maximum(other.std(axis=0, dtype=np.float64), 1e-12) / std)
-    return gap, ratio
+    return gap, np.log2(np.maximum(other.std(axis=0, dtype=np.float64), 1e-12) / std)
 
 
 def principal_plane(x: NDArray[Any], *others: NDArray[Any]) -> list[Float64]:
@@ -171,5 +170,4 @@ def principal_plane(x: NDArray[Any], *others: NDArray[Any]) -> list[Float64]:
     base = np.asarray(x, np.float64)
     mean = base.mean(axis=0)
     _, _, directions = np.linalg.svd(base - mean, full_matrices=False)
-    plane = directions[:2].T
-    return [(np.asarray(part, np.float64) - mean) @ plane for part in (base, *others)]
+    return [(np.asarray(part, np.float64) - mean) @ directions[:2].T for part in (base, *others)]

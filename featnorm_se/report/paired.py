@@ -123,8 +123,7 @@ def crossed_interval(values: NDArray[np.float64]) -> tuple[float, float] | None:
         values = values + (stretch - 1.0) * own
     means = np.stack([row[picks].mean(axis=1) for row in values], axis=1)
     drawn = rng.integers(0, seeds, size=(RESAMPLES, seeds))
-    means = np.take_along_axis(means, drawn, axis=1).mean(axis=1)
-    low, high = np.quantile(means, [0.025, 0.975])
+    low, high = np.quantile(np.take_along_axis(means, drawn, axis=1).mean(axis=1), [0.025, 0.975])
     return float(low), float(high)
 
 

@@ -23,6 +23,7 @@ _ALL_DECAY = (not_, "optim_conf.weight_decay is for all weights here")
 _IDLE = ("no_forward_run", "dry_run", "collect_stats", "print_config")
 _FIGURES = "a list such as [[valid, loss, min]] is wanted"
 _COUNT = (lambda x: isinstance(x, int) and x > 0, "1 or more is wanted")
+_REAL = (int, float)
 _WRAPPED = {"name", "wrapper", "wrapper_conf"}
 _GROUPS = "a list of groups, each with name, wrapper and wrapper_conf, is wanted"
 # The recipes' task takes null for some of them, and words for chunk_length.
@@ -34,9 +35,16 @@ _FEATNORM_ONLY = (lambda x: x == "featnorm", "here it is featnorm, with separato
 _SETTINGS = {
     "best_model_criterion": (lambda x: _holds(x, list) and {*map(len, x)} == {3}, _FIGURES),
     "criterions": (lambda x: _holds(x, dict) and all({*c} >= _WRAPPED for c in x), _GROUPS),
-    "grad_clip": (lambda x: isinstance(x, int | float) and x > 0, "above 0 is wanted (.inf: off)"),
-    "upstream_lr_scale": (lambda x: isinstance(x, int | float) and x >= 0, "0 or more is wanted"),
-    "num_workers": (lambda x: isinstance(x, int) and x >= 0, "0 or more is wanted"),
+    "grad_clip": (
+        lambda x: isinstance(x, _REAL) and x > 0,
+        "a number above 0 is wanted (.inf: off)",
+    ),
+    "upstream_lr_scale": (
+        lambda x: isinstance(x, _REAL) and x >= 0,
+        "a number from 0 on is wanted",
+    ),
+    "num_workers": (lambda x: isinstance(x, int) and x >= 0, "a number from 0 on is wanted"),
+    "iterator_type": (lambda x: x not in (None, "none"), "chunk or sequence is wanted"),
     "optim": (lambda x: x != "lbfgs", "it wants several passes a step, which nothing here makes"),
     "train_dtype": (lambda x: x == "float32", "there is separator_conf.precision"),
     **dict.fromkeys(("accum_grad", "max_epoch"), _COUNT),
@@ -63,11 +71,10 @@ def check_settings(config: Mapping[str, Any], source: str) -> None:
         if key in settings and not is_right(settings[key]):
             raise FeatnormError(f"{source} or --set: {key} {settings[key]!r}: {told}")
     for key, one in signature(FeatNormSeparator).parameters.items():
-        kind, value = type(one.default), config.get("separator_conf", {}).get(key, one.default)
+        value = config.get("separator_conf", {}).get(key)
         # A quoted false is a text, which would count as true.
-        if kind in (bool, int, float) and type(value) not in (kind, {float: int}.get(kind)):
-            wanted = {bool: "true or false", int: "a whole number", float: "a number"}[kind]
-            raise FeatnormError(f"{source} or --set: {key} {value!r}: {wanted} is wanted")
+        if isinstance(one.default, bool | int | float) and isinstance(value, str):
+            raise FeatnormError(f"{source} or --set: {key} {value!r} is a text: write no quotes")
 
 
 def check_criteria(args: argparse.Namespace, model: Any) -> None:

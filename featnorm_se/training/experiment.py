@@ -161,13 +161,18 @@ def resolve_config(
     if config.get("iterator_type", "sequence") == "sequence":
         config["train_shape_file"] = [str(experiment.expdir / "train_shape")]
         config.setdefault("batch_type", "sorted")
+    add_figure(config, talkers)
+    return config
+
+
+def add_figure(config: dict[str, Any], talkers: int) -> None:
+    """Let validation report SI-SNR where it chooses the best epoch."""
     # ESPnet's own default chooses by figures, too, that enhancement does not have.
     criteria = config.setdefault("best_model_criterion", [["valid", "loss", "min"]])
     if ["valid", "si_snr", "max"] in criteria and config.get("criterions"):
         figure = {"name": "valid_si_snr", "conf": {}, "wrapper": "fixed_order"}
         figure |= {"wrapper": "pit"} if talkers > 1 else {}
         config["criterions"] = [*config["criterions"], {**figure, "wrapper_conf": {"weight": 0.0}}]
-    return config
 
 
 def read_training_config(path: Path, readers: tuple[Path, ...] = ()) -> dict[str, Any]:
@@ -185,15 +190,12 @@ def read_training_config(path: Path, readers: tuple[Path, ...] = ()) -> dict[str
     """
     if path.resolve() in readers:
         raise FeatnormError(f"{path} is its own base")
-    found = read_config(path).items()
-    # A group whose lines are all commented out is none.
-    config = {k: v for k, v in found if v is not None or not k.endswith("_conf")}
+    config = merge_configs({}, read_config(path))
     name = config.pop("base", None)
     if name is None:
         return config
-    return merge_configs(
-        read_training_config(path.parent / str(name), (*readers, path.resolve())), config
-    )
+    above = read_training_config(path.parent / str(name), (*readers, path.resolve()))
+    return merge_configs(above, config)
 
 
 def write_shapes(scp: Path, output: Path) -> None:

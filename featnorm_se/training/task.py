@@ -155,7 +155,8 @@ class FeatNormTask(EnhancementTask):
         conf = dict(args.optim_conf)
         # Another `optim` than the YAML's leaves its conf behind.
         if not isinstance(conf.get("lr"), int | float):
-            raise FeatnormError(f"optim {args.optim} has no rate: --set optim_conf.lr=1e-4, say")
+            told = f"optim {args.optim} has no rate: optim_conf.lr is {conf.get('lr')!r}"
+            raise FeatnormError(f"{told}: a number such as 1e-4 is wanted")
         groups: list[dict[str, Any]] = [{"params": fast}]
         if slow:
             groups.append({"params": slow, "lr": conf["lr"] * args.upstream_lr_scale})
@@ -235,8 +236,16 @@ def build_parts(
             if slow and not math.isclose(slow[0], head * args.upstream_lr_scale):
                 told = "sets one rate for the whole model: upstream_lr_scale has to be 1 with it"
                 raise FeatnormError(f"{source}: scheduler {args.scheduler} {told}")
-    except (AttributeError, KeyError, TypeError, ValueError) as error:  # a key or value of *_conf
-        raise FeatnormError(f"{source}: the {part} cannot be built: {error}") from error
+    except (
+        ArithmeticError,
+        AssertionError,
+        AttributeError,
+        LookupError,
+        TypeError,
+        ValueError,
+    ) as e:
+        told = f"{source}: the {part} cannot be built"  # by a key or value of *_conf
+        raise FeatnormError(f"{told}: {type(e).__name__} {e}") from e
     return model
 
 

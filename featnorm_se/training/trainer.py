@@ -239,8 +239,7 @@ def _mend(ids: list[str], batch: dict[str, torch.Tensor]) -> str:
 
 def _how_many(first: tuple[Any, dict[str, torch.Tensor], bool]) -> int:
     """Return how many batches are to be ready, by the first one's size."""
-    size = sum(x.nbytes for x in first[1].values())
-    return max(2, min(AHEAD, AHEAD_BYTES // size))
+    return max(2, min(AHEAD, AHEAD_BYTES // sum(x.nbytes for x in first[1].values())))
 
 
 def ahead(items: Iterable[Item], count: Callable[[Item], int]) -> Iterator[Item]:

@@ -85,8 +85,7 @@ def signal_blocks(
     deviation = block_deviation(wav, block)
     varies = deviation >= (silence_limit(float(deviation.max())) if limit is None else limit)
     near = F.max_pool1d(varies[:, None].float(), 3, stride=1, padding=1)[:, 0] > 0
-    blocks = (wav_lengths - 1) // block + 1
-    return near & ~padding_mask(blocks, near.size(1), wav.device)
+    return near & ~padding_mask((wav_lengths - 1) // block + 1, near.size(1), wav.device)
 
 
 def may_hold_silence(wav: Tensor, block: int = BLOCK) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import re
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -89,8 +90,9 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
 def _reason(path: Path, error: Exception) -> str:
     """Return a line for what torch says in many."""
-    if path.is_file() and path.open("rb").read(20).startswith(b"version https://git"):
-        return "it only says where Git LFS has it: run `git lfs pull` in that folder"
+    with suppress(OSError), open(path, "rb") as file:
+        if file.read(20).startswith(b"version https://git"):
+            return "it only says where Git LFS has it: run `git lfs pull` in that folder"
     for line in str(error).splitlines():
         if "GLOBAL" in line or "Trying to" in line:
             name = line.split("GLOBAL")[-1].split("was not")[0].strip()

@@ -88,7 +88,7 @@ def read_folder(
     names: tuple[str, ...] = WEIGHTS
     if not folder.is_dir():
         folder, names = folder.parent, (folder.name,)
-    if (folder / "run.json").is_file():
+    if all((folder / name).is_file() for name in ("run.json", "config.yaml")):
         mend = "go on from it with --init, or featnorm-se export-upstream gives its upstream"
         raise FeatnormError(f"{folder} is an experiment: {mend}")
     config = read_json(folder / CONFIG)

@@ -76,8 +76,7 @@ class MelUpstream(Upstream):
         pieces = self._pieces(lengths.tolist())
         x = pieces.split(x)
         inputs = model.input_representations
-        positions = sinusoids(x.size(1), self.width, x.device)
-        x = inputs.LayerNorm(inputs.spec_transform(x) + positions)
+        x = inputs.LayerNorm(inputs.spec_transform(x) + sinusoids(x.size(1), self.width, x.device))
         x = pieces.split((yield "projection", pieces.join(x), lengths))
         x = inputs.dropout(x)
         # Added to the scores of the attention; as large as s3prl's own.
@@ -93,8 +92,7 @@ class MelUpstream(Upstream):
         if self.part is None:
             return Pieces([piece_sizes(n, piece_frames(n, self.longest)) for n in lengths])
         size = piece_frames(self.frames(self.part.samples), self.longest)
-        starts = [start // self.hop for start in self.part.starts]
-        rows = zip(lengths, starts, strict=True)
+        rows = zip(lengths, [start // self.hop for start in self.part.starts], strict=True)
         return Pieces([piece_sizes(n, size, start) for n, start in rows])
 
     def run_layer(

@@ -114,14 +114,14 @@ def test_a_second_run_in_one_folder_touches_nothing(tmp_path: Path) -> None:
     assert without.returncode == 0, without.stderr
 
 
-def test_scores_of_a_test_set_that_changed_meanwhile_do_not_count(tmp_path: Path) -> None:
-    """Another run's stage 1 wrote the lists anew while stage 4 was enhancing."""
+@pytest.mark.parametrize("at", ["enhance_set", "score"])
+def test_scores_of_a_test_set_that_changed_meanwhile_do_not_count(tmp_path: Path, at: str) -> None:
+    """Another run's stage 1 wrote the lists anew; scoring may end at other names, too."""
     options, exp = laid_out(tmp_path)
     python = telling_python(tmp_path / "python")
     lists = tmp_path / "data" / "test" / "wav.scp"
-    python.write_text(
-        python.read_text().replace("in train", f"in enhance_set) echo b >> {lists} ;; train")
-    )
+    change = f"in {at}) echo b >> {lists}; [ {at} != score ] ;; train"
+    python.write_text(python.read_text().replace("in train", change))
     both = [folder / "scores_test" / "summary.json" for folder in (exp, exp.parent / "noisy")]
     for summary in both:
         summary.parent.mkdir(parents=True)

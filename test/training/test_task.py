@@ -140,7 +140,7 @@ REFUSED = [
     ({"scheduler": name, "scheduler_conf": conf}, f"{name} sets one rate .* upstream_lr_scale")
     for name, conf in ONE_RATE.items()
 ]
-REFUSED += [({"optim": "adamw", "optim_conf": {}}, "adamw has no rate: --set optim_conf.lr=")]
+REFUSED += [({"optim": "adamw", "optim_conf": {}}, "adamw has no rate: optim_conf.lr is None")]
 
 
 @pytest.mark.parametrize(("changes", "told"), REFUSED)

@@ -130,7 +130,8 @@ def test_weights_in_parts_and_no_weights(copied):
     (folder / "model.safetensors").write_text(pointer)
     with pytest.raises(FeatnormError, match="run `git lfs pull` in that folder"):
         load(folder)
-    (folder / "run.json").write_text("{}")
+    for name in ("run.json", "config.yaml"):
+        (folder / name).write_text("{}")
     with pytest.raises(FeatnormError, match="is an experiment: go on from it with --init"):
         load(folder)
 

@@ -286,7 +286,7 @@ score() { # output enhanced-scp...
 }
 
 score_noisy() { # without its tables: RESULTS.md has the means, and the enhanced ones are shown
-    score "${expdir}/noisy/scores_test" "${datadir}/test/wav.scp" > /dev/null
+    score "${expdir}/noisy/scores_test" "${datadir}/test/wav.scp" > /dev/null || return 1
     touch -c "${expdir}/noisy/scores_test/summary.json" # it holds for the list as it is now
 }
 
@@ -301,6 +301,12 @@ if runs 3 || runs 4; then
 fi
 
 test_lists() { { cat "${datadir}"/test/{wav,spk1,spk2}.scp 2> /dev/null || true; } | cksum; }
+
+same_lists() { # else the scores are of one half and of the other
+    [ "$(test_lists)" != "${lists}" ] || return 0
+    rm -f "${exp}/scores_test/summary.json" "${expdir}/noisy/scores_test/summary.json"
+    die "stage 4: ${datadir}/test was made anew meanwhile: run stage 4 again"
+}
 
 taken() { # after flock: status 1 is another run; above it, the file system has no locks
     [ $? -ne 1 ] || die "another run is at work in ${exp}: wait for it, or give another --tag"
@@ -406,13 +412,11 @@ if runs 4; then
         "${enhance[@]}" --shard %j%/"${inference_nj}"
     "${enhance[@]}" --list
     log "stage 4: scoring the noisy and the enhanced speech"
-    score_noisy
+    same_lists
+    score_noisy || { same_lists; exit 1; }
     list_talkers "${exp}/enhanced_test"
-    score "${exp}/scores_test" "${talkers[@]}"
-    if [ "$(test_lists)" != "${lists}" ]; then # the scores may be of one half and of the other
-        rm -f "${exp}/scores_test/summary.json" "${expdir}/noisy/scores_test/summary.json"
-        die "stage 4: ${datadir}/test was made anew meanwhile: run stage 4 again"
-    fi
+    score "${exp}/scores_test" "${talkers[@]}" || { same_lists; exit 1; }
+    same_lists
     exec 8>&-
 fi
 

@@ -4,9 +4,11 @@
 from __future__ import annotations
 
 import argparse
+import warnings
 from collections.abc import Sequence
 from inspect import signature
 from pathlib import Path
+from typing import Any
 
 from featnorm_se.bin import Parser, run
 from featnorm_se.errors import FeatnormError
@@ -27,43 +29,57 @@ def main(argv: Sequence[str]) -> None:
     args = get_parser().parse_args(argv)
     from featnorm_se.bin.enhance_set import make_settings
     from featnorm_se.config import override_config
-    from featnorm_se.training.checks import STFT, check_settings
+    from featnorm_se.training.checks import check_settings
     from featnorm_se.training.experiment import read_training_config
-    from featnorm_se.training.task import (
-        FeatNormSeparator,
-        build_parts,
-        optim_classes,
-        parse_options,
-    )
-    from featnorm_se.upstream import load_upstream
+    from featnorm_se.training.task import FeatNormSeparator, optim_classes, parse_options
 
     if args.inference_config:
         make_settings(args.inference_config, {"model": ""})
     config = override_config(read_training_config(args.config), args.overrides)
     check_settings(config, str(args.config))
-    talkers = config.get("separator_conf", {}).get("num_spk", 1)
+    talkers = (config.get("separator_conf") or {}).get("num_spk", 1)
     if args.num_spk not in (None, talkers):
         told = f"{args.config} or --set: separator_conf.num_spk is {talkers}"
         raise FeatnormError(f"{told}, --num_spk {args.num_spk}: they must be the same")
     optimizer = optim_classes[parse_options(config, str(args.config)).optim]
     for group, kind in (("separator_conf", FeatNormSeparator), ("optim_conf", optimizer)):
-        if unknown := config.get(group, {}).keys() - signature(kind).parameters.keys():
+        if unknown := (config.get(group) or {}).keys() - signature(kind).parameters.keys():
             raise FeatnormError(f"{args.config} or --set: there is no {group}.{min(unknown)}")
-    if args.num_spk is None:  # of --init, whose model has what the YAML lacks
-        stft = dict(zip(STFT, (512, 160, 400), strict=True))
-        config = {"encoder_conf": stft, "decoder_conf": stft} | config
-    # What a real upstream has, the run itself checks: its layers, norm and site.
-    tiny = load_upstream("tera_tiny", "scratch")
-    stft = {key: value for key, value in config.get("encoder_conf", {}).items() if key in STFT}
-    parts = {**config.get("separator_conf", {}), **stft, "upstream": "tera_tiny", "norm": "none"}
-    config |= {"separator": "featnorm", "separator_conf": parts, "output_dir": ""}
-    # Stage 3 sees to that figure.
-    figures = [
-        one for one in config.get("best_model_criterion", []) if one[1:] != ["si_snr", "max"]
-    ]
-    config["best_model_criterion"] = figures or [["valid", "loss", "min"]]
-    source = f"{args.config} or --set"
-    build_parts(parse_options(config, str(args.config)), source, tiny, None)
+    build_tiny(config, f"{args.config} or --set", args.num_spk is None)
+
+
+def build_tiny(config: dict[str, Any], source: str, is_init: bool) -> None:
+    """Build all that a configuration is of with a tiny upstream.
+
+    Of --init, whose model has what the YAML lacks, losses and what they report are not looked at.
+    What depends on the upstream itself, such as its sites, the run checks.
+    """
+    from featnorm_se.model.head import HEADS
+    from featnorm_se.training.checks import STFT
+    from featnorm_se.training.experiment import add_figure
+    from featnorm_se.training.task import build_parts, parse_options
+    from featnorm_se.upstream import load_upstream
+
+    parts = dict(config.get("separator_conf") or {})
+    encoder, decoder = (dict(config.get(f"{part}_conf") or {}) for part in ("encoder", "decoder"))
+    if is_init:
+        encoder = dict(zip(STFT, (512, 160, 400), strict=True)) | encoder
+        decoder = {key: encoder[key] for key in STFT} | decoder
+    if is_init and "criterions" not in config:
+        figures = ("best_model_criterion", "early_stopping_criterion", "val_scheduler_criterion")
+        config = {key: value for key, value in config.items() if key not in figures}
+        config |= {figures[1]: ["valid", "loss", "min"], figures[2]: ["valid", "loss"]}
+    add_figure(config, parts.get("num_spk", 1))
+    parts |= {key: value for key, value in encoder.items() if key in STFT}
+    parts |= {"upstream": "tera_tiny", "norm": "none", "norm_site": "auto"}
+    if parts.get("head") in HEADS:  # one's own may not fit the tiny width
+        parts["head"] = "blstm"
+    config |= {"encoder_conf": encoder, "decoder_conf": decoder, "separator_conf": parts}
+    config |= {"separator": "featnorm", "output_dir": "", "upstream_lr_scale": 1.0}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        upstream = load_upstream("tera_tiny", "scratch")
+        build_parts(parse_options(config, source), source, upstream, None)
 
 
 if __name__ == "__main__":

@@ -86,7 +86,7 @@ def _line(row: Row, by_seed: Runs, baseline: Runs, testset: str) -> Line:
     times = [float(time) for run in runs if (time := run.run.get("training_seconds")) is not None]
     # The model's own, which a checkpoint of fewer layers than the card's has elsewhere.
     sites = {site for run in runs if (site := run.run.get("norm_site"))}
-    row = replace(row, site=sites.pop()) if len(sites) == 1 else row
+    row = replace(row, site=sites.pop()) if len(sites) == 1 and row.norm_site != "all" else row
     counts = {(run.run.get("parameters") or {}).get("total") for run in runs}
     return Line(
         row,
