@@ -286,7 +286,7 @@ score() { # output enhanced-scp...
 }
 
 score_noisy() { # without its tables: RESULTS.md has the means, and the enhanced ones are shown
-    score "${expdir}/noisy/scores_test" "${datadir}/test/wav.scp" > /dev/null || return 1
+    score "${expdir}/noisy/scores_test" "${datadir}/test/wav.scp" > /dev/null || return
     touch -c "${expdir}/noisy/scores_test/summary.json" # it holds for the list as it is now
 }
 
@@ -413,9 +413,9 @@ if runs 4; then
     "${enhance[@]}" --list
     log "stage 4: scoring the noisy and the enhanced speech"
     same_lists
-    score_noisy || { same_lists; exit 1; }
+    score_noisy || { status=$?; same_lists; exit "${status}"; }
     list_talkers "${exp}/enhanced_test"
-    score "${exp}/scores_test" "${talkers[@]}" || { same_lists; exit 1; }
+    score "${exp}/scores_test" "${talkers[@]}" || { status=$?; same_lists; exit "${status}"; }
     same_lists
     exec 8>&-
 fi
