@@ -254,6 +254,7 @@ def test_a_recipes_bad_option_ends_it_in_one_line(tmp_path: Path, line: str, tol
         ("separator_conf.freeze=some", "freeze is none, cnn or all, not 'some'"),
         ("separator_conf.use_spectrum='false'", "use_spectrum 'false' is a text: write no quotes"),
         ("separator_conf.units='8'", "units '8' is a text"),
+        ("separator_conf.bf16='false'", "bf16 'false' is a text"),
         ("optim_conf.lr=abc", "optim adam has no rate: optim_conf.lr is 'abc'"),
         ("optim_conf.betas=[0.9]", "the optimizer cannot be built: IndexError"),
         ("scheduler_conf.warmup_steps=0", "the scheduler cannot be built: ZeroDivisionError"),

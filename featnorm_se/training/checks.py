@@ -73,7 +73,7 @@ def check_settings(config: Mapping[str, Any], source: str) -> None:
     for key, one in signature(FeatNormSeparator).parameters.items():
         value = config.get("separator_conf", {}).get(key)
         # A quoted false is a text, which would count as true.
-        if isinstance(one.default, bool | int | float) and isinstance(value, str):
+        if isinstance(one.default, bool | int | float | None) and isinstance(value, str):
             raise FeatnormError(f"{source} or --set: {key} {value!r} is a text: write no quotes")
 
 
