@@ -204,10 +204,8 @@ def say_sites(stats: FeatureStats, output: Path) -> None:
     print(f"{output}: statistics at {sites} (the site auto is {lowest} here)", file=sys.stderr)
     idle = [site for site in stats if site != LEVEL_SITE and not stats.acts(site)]
     if idle:
-        told = (
-            f"note: at {', '.join(idle)} every utterance has the same mean and deviation already,"
-        )
-        print(f"{told} so FN is one fixed map there: take auto", file=sys.stderr)
+        told = f"note: at {', '.join(idle)} every utterance has the same mean and deviation"
+        print(f"{told} already, so FN is one fixed map there: take auto", file=sys.stderr)
 
 
 def collect_shards(

@@ -57,11 +57,9 @@ def fetch_hub_file(repository: str, *files: str) -> Path:
             raise FeatnormError(f"{path} is damaged: remove it and {path.resolve()}, run again")
         return path
     reason = " ".join(str(failure).split())[:200]
-    told = (
-        f"Hugging Face does not give {' or '.join(files)} of {repository}: run hf download {name}"
-    )
-    mend = "where there is a network and copy its cache here, or name a local file or folder"
-    raise FeatnormError(f"{told} {mend} ({reason})") from failure
+    told = f"Hugging Face does not give {' or '.join(files)} of {repository}"
+    mend = f"run hf download {name} where there is a network and copy its cache here"
+    raise FeatnormError(f"{told}: {mend}, or name a local file or folder ({reason})") from failure
 
 
 def fetch_hub_folder(repository: str, config: str, *weights: str) -> Path:

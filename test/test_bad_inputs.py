@@ -258,7 +258,7 @@ def test_a_recipes_bad_option_ends_it_in_one_line(tmp_path: Path, line: str, tol
         ("optim_conf.lr=abc", "optim adam has no rate: optim_conf.lr is 'abc'"),
         ("optim_conf.betas=[0.9]", "the optimizer cannot be built: IndexError"),
         ("scheduler_conf.warmup_steps=0", "the scheduler cannot be built: ZeroDivisionError"),
-        ("optim=lbfgs optim_conf.lr=1", "optim 'lbfgs'"),
+        ("optim=lbfgs", "optim 'lbfgs'"),
         ("train_dtype=float64", "train_dtype 'float64': there is separator_conf.precision"),
         ("iterator_type=foo", "iterator_type 'foo': none of sequence"),
         ("iterator_type=none", "chunk or sequence is wanted"),
@@ -276,16 +276,21 @@ def test_a_recipes_bad_option_ends_it_in_one_line(tmp_path: Path, line: str, tol
 )
 def test_a_wrong_setting_is_told_before_any_stage(setting: str, told: str, capsys) -> None:
     config = EGS / "libri2mix" / "sep1" / "conf" / "separate.yaml"
-    words = [word for part in re.split(" (?=optim_conf)", setting) for word in ("--set", part)]
-    options = ["--config", str(config), "--num_spk", "2", *words]
+    options = ["--config", str(config), "--num_spk", "2", "--set", setting]
     assert run(import_module("check_config").main, options) == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert told in line
 
 
 SI_SNR = "[valid,si_snr,max]"
+# Of training, and not what the recipes link to, which has its base beside the link.
+OWN = [
+    path
+    for path in sorted(EGS.glob("[!T]*/*1/conf/*.yaml"))
+    if "ssl1" not in str(path) and re.search("^(max_epoch|base):", path.read_text(), re.MULTILINE)
+]
 RIGHT = [
-    *(("", path) for path in sorted(EGS.glob("*/*1/conf/*.yaml")) if "ssl1" not in str(path)),
+    *(("", path) for path in OWN),
     (f"best_model_criterion=[{SI_SNR}] early_stopping_criterion={SI_SNR}", "train"),
     ("grad_clip=.inf separator_conf.norm_site=layer.12 separator_conf.use_spectrum=0", "train"),
     ("scheduler=onecyclelr scheduler_conf.max_lr=1 scheduler_conf.total_steps=9", "train"),
@@ -300,12 +305,9 @@ def test_what_trains_is_not_refused_before(settings: str, config: Path | str, ca
     """The recipes' own configurations, and what only a run itself can know."""
     folder = EGS / "voicebank_demand" / "enh1" / "conf"
     path = config if isinstance(config, Path) else folder / f"{config}.yaml"
-    text = path.read_text()
-    if not re.search("^(max_epoch|base):", text, re.MULTILINE) or "TEMPLATE" in str(path):
-        return  # what the recipes link to
     words = [word for part in settings.split() for word in ("--set", part)]
     if path.name != "finetune.yaml":
-        two = re.search("num_spk: 2|base: separate", text)
+        two = re.search("num_spk: 2|base: separate", path.read_text())
         words += ["--num_spk", "2" if two else "1"]
     words += ["--inference_config", str(folder / "decode.yaml")]
     check = import_module("check_config").main

@@ -43,11 +43,10 @@ def main(argv: Sequence[str]) -> None:
             check_packages(resolve(args.metrics.split()))
         elsewhere = checkpoint == "scratch" or "://" in checkpoint or is_hub_name(checkpoint)
         if not elsewhere and not Path(checkpoint).exists():
-            wanted = (
-                "a path, a name of Hugging Face's, 'scratch' or nothing (the official checkpoint)"
+            raise FeatnormError(
+                f"--upstream_ckpt {checkpoint}: there is no such file or folder; a path, a name of"
+                " Hugging Face's, 'scratch' or nothing (the official checkpoint) is wanted"
             )
-            told = f"--upstream_ckpt {checkpoint}: there is no such file or folder"
-            raise FeatnormError(f"{told}; {wanted} is wanted")
         return
     # Without a checkpoint it is built from the card, with random weights: none is fetched.
     where = {"seed": args.seed, "conf_dir": args.upstream_conf_dir}

@@ -69,9 +69,10 @@ def find_pairs(noisy: Path, clean: Path) -> list[Utterance]:
             reader = _READER.search(stem)
             speakers[name] = (*folders, reader[0] if reader else stem.split("_")[0])[0]
     if odd:
-        for fault in sorted(odd.values())[1:10]:
+        first, *more = sorted(odd.values())
+        for fault in more[:9]:
             say(fault)
-        raise FeatnormError(f"{min(odd.values())} ({len(odd)} such names, up to ten are told)")
+        raise FeatnormError(f"{first} ({len(odd)} such names, up to ten are told)")
     # A Mac parts letters and their accents: the noisy file's spelling is the pair's.
     spelled = {normalize("NFC", name): name for name in sides[0]}
     sides[1] = {spelled.get(normalize("NFC", name), name): f for name, f in sides[1].items()}

@@ -104,11 +104,9 @@ def _warn_of_others(output: Path, sources: Mapping[str, str]) -> None:
     """Say that what was prepared of other recordings goes."""
     before = read_json(output / RECORD) if (output / RECORD).is_file() else {}
     if before.get("sources", sources) != sources:
-        told = (
-            f"warning: {output} held other recordings or conditions, which these replace: a model"
-        )
         say(
-            f"{told} that was trained on them is now scored on these (another --datadir keeps both)"
+            f"warning: {output} held other recordings or conditions, which these replace: a model"
+            " that was trained on them is now scored on these (another --datadir keeps both)"
         )
 
 

@@ -174,10 +174,10 @@ class FeatNormSeparator(AbsSeparator):
         lengths = ilens.cpu()
         compute = partial(self._masks, lengths=lengths)
         whole = int(lengths.min()) == spectrum.shape[1]
-        plays = whole and self.repeats(spectrum.shape[1], input.device)
-        mask = (
-            self.recorder(compute, spectrum, self) if self.recorder and plays else compute(spectrum)
-        )
+        if self.recorder is not None and whole and self.repeats(spectrum.shape[1], input.device):
+            mask = self.recorder(compute, spectrum, self)
+        else:
+            mask = compute(spectrum)
         mask = mask.to(input.real.dtype)
         masks = mask.chunk(self.num_spk, dim=-1) if self.num_spk > 1 else (mask,)
         named = OrderedDict((f"mask_spk{n}", one) for n, one in enumerate(masks, start=1))

@@ -413,10 +413,11 @@ if runs 4; then
     "${enhance[@]}" --list
     log "stage 4: scoring the noisy and the enhanced speech"
     same_lists
-    score_noisy || { status=$?; same_lists; exit "${status}"; }
     list_talkers "${exp}/enhanced_test"
-    score "${exp}/scores_test" "${talkers[@]}" || { status=$?; same_lists; exit "${status}"; }
-    same_lists
+    enhanced=("${talkers[@]}") status=0
+    score_noisy && score "${exp}/scores_test" "${enhanced[@]}" || status=$?
+    same_lists # other names end the scoring, in other words
+    [ "${status}" -eq 0 ] || exit "${status}"
     exec 8>&-
 fi
 

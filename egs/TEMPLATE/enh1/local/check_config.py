@@ -37,13 +37,13 @@ def main(argv: Sequence[str]) -> None:
         make_settings(args.inference_config, {"model": ""})
     config = override_config(read_training_config(args.config), args.overrides)
     check_settings(config, str(args.config))
-    talkers = (config.get("separator_conf") or {}).get("num_spk", 1)
+    talkers = config.get("separator_conf", {}).get("num_spk", 1)
     if args.num_spk not in (None, talkers):
         told = f"{args.config} or --set: separator_conf.num_spk is {talkers}"
         raise FeatnormError(f"{told}, --num_spk {args.num_spk}: they must be the same")
     optimizer = optim_classes[parse_options(config, str(args.config)).optim]
     for group, kind in (("separator_conf", FeatNormSeparator), ("optim_conf", optimizer)):
-        if unknown := (config.get(group) or {}).keys() - signature(kind).parameters.keys():
+        if unknown := config.get(group, {}).keys() - signature(kind).parameters.keys():
             raise FeatnormError(f"{args.config} or --set: there is no {group}.{min(unknown)}")
     build_tiny(config, f"{args.config} or --set", args.num_spk is None)
 
@@ -60,8 +60,8 @@ def build_tiny(config: dict[str, Any], source: str, is_init: bool) -> None:
     from featnorm_se.training.task import build_parts, parse_options
     from featnorm_se.upstream import load_upstream
 
-    parts = dict(config.get("separator_conf") or {})
-    encoder, decoder = (dict(config.get(f"{part}_conf") or {}) for part in ("encoder", "decoder"))
+    parts = dict(config.get("separator_conf", {}))
+    encoder, decoder = (dict(config.get(f"{part}_conf", {})) for part in ("encoder", "decoder"))
     if is_init:
         encoder = dict(zip(STFT, (512, 160, 400), strict=True)) | encoder
         decoder = {key: encoder[key] for key in STFT} | decoder
