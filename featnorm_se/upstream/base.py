@@ -43,8 +43,8 @@ def made_again(spare: bool, *pairs: tuple[Tensor, Make]) -> AbstractContextManag
 class Upstream(nn.Module):
     """A pre-trained speech model, seen as an ordered list of sites.
 
-    A family implements ``walk``, ``run_layer``, ``count_frames`` and ``configure``'s hooks; the
-    rest is here. An utterance has the same features in a padded batch as alone. Features have
+    A family implements ``walk``, and ``count_frames`` and ``configure``'s hooks where it differs;
+    the rest is here. An utterance has the same features in a padded batch as alone. Features have
     shape (B, T, D): batch, frames, channels. Waveforms are 16 kHz float32 of shape (B, N) with
     the number of valid samples (B,) beside. Lengths are taken from anywhere, and best from the
     processor, where those that come back are: reading them from a GPU would wait for it.
@@ -119,16 +119,6 @@ class Upstream(nn.Module):
 
         Yields:
             The site's name, its features (B, T, D) and the valid frames (B,).
-        """
-        raise NotImplementedError
-
-    def run_layer(
-        self, layer: nn.Module, x: Tensor, mask: Tensor | None, bias: Tensor | None
-    ) -> tuple[Tensor, Tensor | None]:
-        """Run one transformer layer on x (B, T, D); return its output and the position bias.
-
-        The mask is what the family's attention takes for the padding; the bias, of WavLM only,
-        is handed from layer to layer.
         """
         raise NotImplementedError
 

@@ -111,8 +111,3 @@ def build(architecture: dict[str, Any]) -> FbankUpstream:
     mel = MelSpectrogram(**architecture["mel"])
     keep_out_of_state(mel)
     return FbankUpstream(mel, {"mel": dict(architecture["mel"])})
-
-
-def read(states: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """There is no checkpoint of this control."""
-    raise KeyError("fbank has no weights")

@@ -82,7 +82,7 @@ class MelUpstream(Upstream):
         # Added to the scores of the attention; as large as s3prl's own.
         mask = padding_mask(pieces.valid, x.size(1), x.device)[:, None, None] * -10000.0
         for number, layer in enumerate(model.encoder.layer, start=1):
-            x, _ = self.run_part(self.run_layer, layer, x, mask, None)
+            x = self.run_part(layer, x, mask)
             if number == self.num_layers and model.config.pre_layer_norm:
                 x = model.encoder.LayerNorm[-1](x)
             x = pieces.split((yield f"layer.{number}", pieces.join(x), lengths))
@@ -94,12 +94,6 @@ class MelUpstream(Upstream):
         size = piece_frames(self.frames(self.part.samples), self.longest)
         rows = zip(lengths, [start // self.hop for start in self.part.starts], strict=True)
         return Pieces([piece_sizes(n, size, start) for n, start in rows])
-
-    def run_layer(
-        self, layer: nn.Module, x: Tensor, mask: Tensor | None, bias: Tensor | None
-    ) -> tuple[Tensor, Tensor | None]:
-        """Run one layer on x (B, T, D); the mask (B, 1, 1, T) is added to its scores."""
-        return layer(x, mask), None
 
     def unused_parameters(self) -> list[nn.Parameter]:
         """Only models that normalize first have any."""

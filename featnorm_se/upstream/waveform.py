@@ -87,7 +87,10 @@ class WaveformUpstream(Upstream):
     def run_layer(
         self, layer: nn.Module, x: Tensor, mask: Tensor | None, bias: Tensor | None
     ) -> tuple[Tensor, Tensor | None]:
-        """Run one layer on x (B, T, D); the mask (B, T) is true in the padding."""
+        """Run one layer on x (B, T, D); the mask (B, T) is true in the padding.
+
+        What comes back beside x is the position bias, of WavLM only, which the next layer takes.
+        """
         sparing = partial(fast.run_layer, spare=self._spare(x))
         return (sparing if self.fast else self.run_plain_layer)(layer, x, mask, bias)
 
