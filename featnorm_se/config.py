@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from featnorm_se.errors import FeatnormError
-from featnorm_se.files import read_text
+from featnorm_se.files import PathLike, read_text
 
 # How long it is trained, and how much it says, may change when a run goes on.
 LENGTH = ("max_epoch", "patience", "num_workers", "ngpu", "log_interval", "max_bad_steps")
@@ -46,7 +45,7 @@ def parse_config(data: bytes | str, where: str) -> dict[str, Any]:
     return {str(key): value for key, value in config.items()}
 
 
-def read_config(path: str | os.PathLike[str]) -> dict[str, Any]:
+def read_config(path: PathLike) -> dict[str, Any]:
     """Read a YAML file of ``key: value`` lines.
 
     Raises:

@@ -14,11 +14,12 @@ from typing import Any, NoReturn
 
 from featnorm_se.errors import FeatnormError, say
 
+PathLike = str | os.PathLike[str]
 _temporary: set[Path] = set()  # what this process is writing
 
 
 @contextmanager
-def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
+def atomic_path(path: PathLike) -> Iterator[Path]:
     """Give a temporary name beside ``path``; rename it to ``path`` when the block ends well.
 
     The suffix is kept, since some writers choose their format by it. When the block raises,
@@ -59,19 +60,19 @@ def remove_temporary(folder: Path) -> None:
         leftover.unlink(missing_ok=True)
 
 
-def write_text(path: str | os.PathLike[str], text: str) -> None:
+def write_text(path: PathLike, text: str) -> None:
     """Write ``text`` (UTF-8) to ``path``, whole or not at all; bytes that are none, escaped."""
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
-def write_json(path: str | os.PathLike[str], value: Any) -> None:
+def write_json(path: PathLike, value: Any) -> None:
     """Write ``value`` as indented JSON, whole or not at all."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, sort_keys=False) + "\n")
 
 
 @contextmanager
-def reading(path: str | os.PathLike[str]) -> Iterator[None]:
+def reading(path: PathLike) -> Iterator[None]:
     """Name the file when the system cannot read it, or when it is not UTF-8 text.
 
     Raises:
@@ -88,7 +89,7 @@ def reading(path: str | os.PathLike[str]) -> Iterator[None]:
         raise FeatnormError(told) from error
 
 
-def read_text(path: str | os.PathLike[str]) -> str:
+def read_text(path: PathLike) -> str:
     """Read UTF-8 text; a byte-order mark, as Windows' editors put before it, is no part of it.
 
     Ends of lines stay what they are.
@@ -100,7 +101,7 @@ def read_text(path: str | os.PathLike[str]) -> str:
         return Path(path).read_bytes().decode("utf-8-sig")
 
 
-def sha256_file(path: str | os.PathLike[str]) -> str:
+def sha256_file(path: PathLike) -> str:
     """Return the SHA-256 of a file's bytes as 64 hex digits.
 
     Raises:
@@ -110,7 +111,7 @@ def sha256_file(path: str | os.PathLike[str]) -> str:
         return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
-def read_json(path: str | os.PathLike[str]) -> Any:
+def read_json(path: PathLike) -> Any:
     """Read a JSON file.
 
     Raises:
@@ -123,9 +124,7 @@ def read_json(path: str | os.PathLike[str]) -> Any:
 
 
 @contextmanager
-def locked(
-    path: str | os.PathLike[str], wait: bool = False, named: Path | None = None
-) -> Iterator[None]:
+def locked(path: PathLike, wait: bool = False, named: Path | None = None) -> Iterator[None]:
     """Hold the right to write a file or folder; a killed process holds it no longer.
 
     On a file system without locks nothing is held: a warning says so.
@@ -162,7 +161,7 @@ def locked(
 
 
 @contextmanager
-def replaced_folder(folder: str | os.PathLike[str]) -> Iterator[Path]:
+def replaced_folder(folder: PathLike) -> Iterator[Path]:
     """Give an empty folder beside ``folder``; put it in its place when the block ends well.
 
     What a killed run left beside it is removed first, so hold ``locked(folder)``.
@@ -213,7 +212,7 @@ def _size(output: Path) -> int | None:
     return output.stat().st_size if output.is_file() else None
 
 
-def stamp(paths: Iterable[str | os.PathLike[str]]) -> str:
+def stamp(paths: Iterable[PathLike]) -> str:
     """Return a hash of files' names, sizes and times: another one, older too, has another.
 
     Take it before the work, so that a file that changes meanwhile does not pass for the one read.
@@ -236,6 +235,6 @@ def _record(output: Path) -> Path:
     return output.with_name(f".{short_hash(output.name) if long else output.name}.done.json")
 
 
-def short_hash(name: str | os.PathLike[str]) -> str:
+def short_hash(name: PathLike) -> str:
     """Return 12 digits that stand for a name, where it would be too long or no name of a file."""
     return hashlib.sha256(os.fsencode(name)).hexdigest()[:12]

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featnorm_se.errors import FeatnormError
-from featnorm_se.files import atomic_path
+from featnorm_se.files import PathLike, atomic_path
 from featnorm_se.names import SAMPLE_RATE
 
 Float64 = NDArray[np.float64]
@@ -152,7 +152,7 @@ class FeatureStats(Mapping[str, SiteStats]):
         spread = {k: v.merge(other.spread[k]) for k, v in self.spread.items() if k in other.spread}
         return FeatureStats(sites, meta, spread)
 
-    def save(self, path: str | os.PathLike[str]) -> None:
+    def save(self, path: PathLike) -> None:
         """Write one ``.npz`` with all sites and the meta data, whole or not at all."""
         arrays: dict[str, NDArray[Any]] = {}
         spread = {f"{site}/utterances": value for site, value in self.spread.items()}
@@ -166,7 +166,7 @@ class FeatureStats(Mapping[str, SiteStats]):
             np.savez(handle, allow_pickle=False, **arrays)
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> FeatureStats:
+    def load(cls, path: PathLike) -> FeatureStats:
         """Read what ``save`` wrote. Only plain arrays are read: no code in the file is run.
 
         Raises:

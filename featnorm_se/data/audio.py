@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from featnorm_se.data.decoding import playable
 from featnorm_se.data.scp import open_value
 from featnorm_se.errors import FeatnormError
-from featnorm_se.files import atomic_path
+from featnorm_se.files import PathLike, atomic_path
 
 FloatArray = NDArray[np.float32]
 
@@ -43,7 +43,7 @@ class AudioInfo:
 
 
 @contextmanager
-def open_audio(path: str | os.PathLike[str], allow_pipes: bool = False) -> Iterator[Any]:
+def open_audio(path: PathLike, allow_pipes: bool = False) -> Iterator[Any]:
     """Open a file, or what else an scp's value may be, as a ``soundfile.SoundFile``.
 
     Raises:
@@ -67,7 +67,7 @@ def open_audio(path: str | os.PathLike[str], allow_pipes: bool = False) -> Itera
         raise FeatnormError(f"{path} {failure}: {reason}") from error
 
 
-def audio_info(path: str | os.PathLike[str]) -> AudioInfo:
+def audio_info(path: PathLike) -> AudioInfo:
     """Read the header of a file, or of an archive's entry (``file.ark:123``).
 
     Raises:
@@ -77,7 +77,7 @@ def audio_info(path: str | os.PathLike[str]) -> AudioInfo:
         return AudioInfo(int(handle.frames), int(handle.samplerate), int(handle.channels))
 
 
-def _check_whole(name: str | os.PathLike[str], log: str) -> None:
+def _check_whole(name: PathLike, log: str) -> None:
     """Refuse a WAV or AIFF file that was cut: libsndfile mends the header, only its log says so."""
     cut = _CUT.search(log)
     align = _BLOCK_ALIGN.search(log)
@@ -88,7 +88,7 @@ def _check_whole(name: str | os.PathLike[str], log: str) -> None:
         raise FeatnormError(f"{name} is cut short: it has {cut[2]} of {cut[1]} bytes: {mend}")
 
 
-def read_audio(path: str | os.PathLike[str], sample_rate: int | None = 16000) -> FloatArray:
+def read_audio(path: PathLike, sample_rate: int | None = 16000) -> FloatArray:
     """Read one mono file as float32 in [-1, 1].
 
     Args:
@@ -109,7 +109,7 @@ def read_audio(path: str | os.PathLike[str], sample_rate: int | None = 16000) ->
     return mono
 
 
-def to_mono(samples: FloatArray, path: str | os.PathLike[str]) -> FloatArray:
+def to_mono(samples: FloatArray, path: PathLike) -> FloatArray:
     """Return the one channel, shape (N,), of (N, channels); several that are alike count as one.
 
     Raises:
@@ -120,7 +120,7 @@ def to_mono(samples: FloatArray, path: str | os.PathLike[str]) -> FloatArray:
     return np.ascontiguousarray(samples[:, 0])
 
 
-def check_lengths(paths: Sequence[str | os.PathLike[str]], lengths: Sequence[int]) -> int:
+def check_lengths(paths: Sequence[PathLike], lengths: Sequence[int]) -> int:
     """Return how many samples twins have in common: the longer ones' ends may be left out.
 
     Raises:
@@ -135,7 +135,7 @@ def check_lengths(paths: Sequence[str | os.PathLike[str]], lengths: Sequence[int
 
 
 def read_any_audio(
-    path: str | os.PathLike[str], allow_pipes: bool = False, span: tuple[float, float] = (0.0, -1.0)
+    path: PathLike, allow_pipes: bool = False, span: tuple[float, float] = (0.0, -1.0)
 ) -> tuple[FloatArray, int]:
     """Read a file or an archive's entry, of any rate and number of channels.
 
@@ -166,7 +166,7 @@ def read_any_audio(
         return np.concatenate(list(read_blocks(handle, path, frames))), rate
 
 
-def read_blocks(handle: Any, path: str | os.PathLike[str], frames: int) -> Iterator[FloatArray]:
+def read_blocks(handle: Any, path: PathLike, frames: int) -> Iterator[FloatArray]:
     """Read so many samples of an open file: (n, channels) float32 blocks, n at most 65,536.
 
     Raises:
@@ -183,9 +183,7 @@ def read_blocks(handle: Any, path: str | os.PathLike[str], frames: int) -> Itera
         yield block
 
 
-def write_audio(
-    path: str | os.PathLike[str], samples: FloatArray, sample_rate: int = 16000
-) -> None:
+def write_audio(path: PathLike, samples: FloatArray, sample_rate: int = 16000) -> None:
     """Write int16, mono or multi-channel, whole or not at all; the name's ending is the format.
 
     Args:

@@ -15,7 +15,7 @@ from featnorm_se.data.datadir import Utterance
 from featnorm_se.data.decoding import AUDIO_SUFFIXES, walk_audio
 from featnorm_se.data.scp import check_key, is_command, read_scp
 from featnorm_se.errors import FeatnormError, say
-from featnorm_se.files import read_text
+from featnorm_se.files import PathLike, read_text
 
 NOISE_SUFFIX = ".noise"  # ``x.noise.wav`` is what was taken away from ``x.wav``
 _FILEID = re.compile(r"fileid_\d+")  # as the DNS Challenge names files,
@@ -112,7 +112,7 @@ def list_audio(folder: Path) -> dict[str, str]:
     return found
 
 
-def read_listing(path: str | os.PathLike[str]) -> dict[str, str]:
+def read_listing(path: PathLike) -> dict[str, str]:
     """List the audio files of a folder (with its sub-folders) or of an scp file.
 
     In an scp file, a relative path is taken from the current folder, as Kaldi does, or else from

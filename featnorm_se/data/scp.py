@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from featnorm_se.errors import FeatnormError, say
-from featnorm_se.files import read_record, read_text, reading, sha256_file, write_text
+from featnorm_se.files import PathLike, read_record, read_text, reading, sha256_file, write_text
 
 
-def read_scp(path: str | os.PathLike[str]) -> dict[str, str]:
+def read_scp(path: PathLike) -> dict[str, str]:
     """Read an scp (or utt2spk) file, a key and a value that may hold spaces a line, in its order.
 
     Raises:
@@ -38,7 +38,7 @@ def read_scp(path: str | os.PathLike[str]) -> dict[str, str]:
     return entries
 
 
-def write_scp(path: str | os.PathLike[str], entries: Mapping[str, str]) -> None:
+def write_scp(path: PathLike, entries: Mapping[str, str]) -> None:
     """Write ``entries`` sorted by key (as C sorts bytes), whole or not at all.
 
     Raises:
@@ -64,13 +64,13 @@ def check_key(key: str, where: str) -> None:
         raise FeatnormError(f"{where}: the utterance name {key!r} leads out of a folder: rename it")
 
 
-def is_command(value: str | os.PathLike[str]) -> bool:
+def is_command(value: PathLike) -> bool:
     """Whether an scp's value is a Kaldi pipe, ``command |``."""
     text = os.fspath(value).strip()
     return text.endswith("|") or text.startswith("|")
 
 
-def split_archive(value: str | os.PathLike[str]) -> tuple[Path, int] | None:
+def split_archive(value: PathLike) -> tuple[Path, int] | None:
     """Return file and offset in bytes of ``file.ark:123``; ``None`` for anything else.
 
     A file whose own name ends like that is a plain path.
@@ -82,7 +82,7 @@ def split_archive(value: str | os.PathLike[str]) -> tuple[Path, int] | None:
     return Path(file), int(offset)
 
 
-def open_value(value: str | os.PathLike[str], allow_pipes: bool = False) -> str | io.BytesIO:
+def open_value(value: PathLike, allow_pipes: bool = False) -> str | io.BytesIO:
     """Return what an audio library can open: a path, or the bytes of a file within or from another.
 
     Args:

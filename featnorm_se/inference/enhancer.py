@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import warnings
 from collections.abc import Sequence
@@ -17,6 +16,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from featnorm_se.data.audio import resample_blocks
 from featnorm_se.errors import FeatnormError
+from featnorm_se.files import PathLike
 from featnorm_se.inference.high_band import to_own_rate
 from featnorm_se.inference.long_signal import Signal, enhance_signal
 from featnorm_se.inference.windows import Windowing
@@ -93,7 +93,7 @@ class Enhancer:
     @classmethod
     def from_pretrained(
         cls,
-        source: str | os.PathLike[str] | None = None,
+        source: PathLike | None = None,
         device: str | torch.device = "cpu",
         model_file: str | None = None,
         precision: str = "auto",

@@ -13,6 +13,7 @@ import torch
 from featnorm_se.config import parse_config, read_config
 from featnorm_se.errors import FeatnormError
 from featnorm_se.fetch import fetch_hub_folder, is_hub_name
+from featnorm_se.files import PathLike
 
 WEIGHTS, CONFIG = "model.safetensors", "config.yaml"
 MOST_TALKERS = 8  # their orders are all tried
@@ -22,9 +23,7 @@ SHIPPED = Path(__file__).resolve().parents[1] / "models" / "default.zip"
 Weights = dict[str, torch.Tensor]
 
 
-def read_model(
-    source: str | os.PathLike[str], model_file: str | None = None
-) -> tuple[dict[str, Any], Weights]:
+def read_model(source: PathLike, model_file: str | None = None) -> tuple[dict[str, Any], Weights]:
     """Return the configuration and the weights; see ``Enhancer.from_pretrained``."""
     path = _find(source)
     if path.is_file():
@@ -36,7 +35,7 @@ def read_model(
     return read_folder(path, model_file)
 
 
-def count_talkers(source: str | os.PathLike[str]) -> int:
+def count_talkers(source: PathLike) -> int:
     """Return how many talkers a model parts, from its configuration alone; 1: it enhances."""
     model = _config(_find(source)).get("separator_conf") or {}
     talkers = model.get("num_spk", 1) if isinstance(model, dict) else model
@@ -46,7 +45,7 @@ def count_talkers(source: str | os.PathLike[str]) -> int:
     return talkers
 
 
-def _find(source: str | os.PathLike[str]) -> Path:
+def _find(source: PathLike) -> Path:
     """Return where a model lies; what has a name of Hugging Face's is fetched."""
     hub = is_hub_name(str(source))
     return fetch_hub_folder(str(source), CONFIG, WEIGHTS) if hub else Path(source)

@@ -18,6 +18,7 @@ from featnorm_se.data.corpus import NOISE_SUFFIX, match_names, read_listing, rea
 from featnorm_se.data.scp import enhanced_by
 from featnorm_se.errors import FeatnormError
 from featnorm_se.files import (
+    PathLike,
     is_done,
     mark_done,
     read_json,
@@ -33,7 +34,6 @@ from featnorm_se.metrics.worker import Row, Task, score_tasks
 from featnorm_se.progress import progress
 
 CACHE_NAME = "scores.cache.jsonl"
-PathLike = str | os.PathLike[str]
 Listing = Mapping[str, str]
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -12,7 +11,7 @@ from typing import Any
 
 from featnorm_se.data.scp import is_outdated
 from featnorm_se.errors import FeatnormError
-from featnorm_se.files import read_json
+from featnorm_se.files import PathLike, read_json
 
 NOISY = "noisy"
 SCORES_PREFIX = "scores_"
@@ -69,7 +68,7 @@ class Experiment:
         return read_scores(self.folder / f"{SCORES_PREFIX}{testset}" / "scores.csv")
 
 
-def read_experiments(expdir: str | os.PathLike[str]) -> list[Experiment]:
+def read_experiments(expdir: PathLike) -> list[Experiment]:
     """Read every experiment of a folder: ``noisy`` first, the others by name.
 
     A folder counts when it has a ``scores_*/summary.json``, or a ``run.json`` and a trained epoch.
@@ -119,7 +118,7 @@ def names_of_testsets(experiments: Sequence[Experiment]) -> list[str]:
     return sorted({name for experiment in experiments for name in experiment.summaries})
 
 
-def read_scores(path: str | os.PathLike[str], key: str = "utt_id") -> Scores:
+def read_scores(path: PathLike, key: str = "utt_id") -> Scores:
     """Read a ``scores.csv``, or another table of numbers; a cell that is empty is left out.
 
     ``key`` is the column that names a row.

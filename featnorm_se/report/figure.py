@@ -5,14 +5,13 @@ from __future__ import annotations
 import hashlib
 import html
 import io
-import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from featnorm_se.errors import FeatnormError
-from featnorm_se.files import atomic_path
+from featnorm_se.files import PathLike, atomic_path
 from featnorm_se.metrics.names import METRICS
 
 if TYPE_CHECKING:
@@ -100,7 +99,7 @@ def to_svg(figure: Figure, title: str) -> str:
     return svg.replace("xlink:href=", "href=").replace(INK, "currentColor")
 
 
-def to_png(figure: Figure, path: str | os.PathLike[str]) -> None:
+def to_png(figure: Figure, path: PathLike) -> None:
     """Write a figure as a PNG file on white, whole or not at all."""
     with atomic_path(path) as temporary:
         figure.savefig(temporary, format="png", dpi=150, facecolor="white")

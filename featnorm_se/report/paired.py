@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featnorm_se.errors import FeatnormError, say
+from featnorm_se.files import PathLike
 from featnorm_se.metrics.names import METRICS
 from featnorm_se.metrics.summary import FEWEST, format_interval, student_t
 from featnorm_se.report.estimate import Estimate
@@ -20,7 +20,6 @@ from featnorm_se.report.experiments import SCORES_PREFIX, Scores, read_experimen
 RESAMPLES = 2000
 # A difference below this is a tie: scores.csv has six decimals.
 TIE = 1e-6
-PathLike = str | os.PathLike[str]
 
 
 @dataclass(frozen=True)

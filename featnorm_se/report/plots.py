@@ -6,13 +6,13 @@ the same in all plots; what has none, the noisy input, is grey.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from featnorm_se.files import PathLike
 from featnorm_se.report.experiments import Curves, Scores
 from featnorm_se.report.figure import (
     GREY,
@@ -171,7 +171,7 @@ def magnitudes(signal: NDArray[np.float32], sample_rate: int) -> NDArray[np.floa
     return np.asarray(np.abs(np.fft.rfft(view * np.hanning(size), axis=1)))
 
 
-def plot_distance(look: FeatureLook, path: str | os.PathLike[str], title: str) -> None:
+def plot_distance(look: FeatureLook, path: PathLike, title: str) -> None:
     """Draw the gap in mean and in deviation of every site."""
     sites = list(look.frames)
     figures = {
@@ -199,9 +199,7 @@ def _layer_axis(axis: Axes, names: Sequence[str], label: str) -> None:
     axis.grid(axis="y")
 
 
-def plot_frames(
-    look: FeatureLook, path: str | os.PathLike[str], title: str, sites: Sequence[str]
-) -> None:
+def plot_frames(look: FeatureLook, path: PathLike, title: str, sites: Sequence[str]) -> None:
     """Draw, a row a site, frames on the clean ones' main plane and each channel's gaps."""
     # It loads torch, which the page does without.
     from featnorm_se.report.features import channel_gaps, principal_plane
