@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
@@ -123,10 +122,6 @@ class Enhancer:
         sites = "" if model.norm in ("none", "level") else f" at {', '.join(model.norm_sites)}"
         return f"Enhancer({model.upstream.name}, norm {model.norm}{sites}, on {self.device})"
 
-    def computing(self) -> AbstractContextManager[Any]:
-        """The context that the model computes in."""
-        return computing(self.device, self.precision)
-
     @torch.inference_mode()
     def enhance(self, waves: Sequence[torch.Tensor]) -> list[torch.Tensor]:
         """Enhance whole 16 kHz waveforms together, (N,) float32 each in and out.
@@ -140,7 +135,7 @@ class Enhancer:
         lengths = [torch.tensor([wav.shape[1]]) for wav in padded]
         spectra = [self.encoder(*both)[0][0] for both in zip(padded, lengths, strict=True)]
         frames = torch.tensor([len(spectrum) for spectrum in spectra])
-        with self.computing():
+        with computing(self.device, self.precision):
             enhanced, _, _ = self.separator(pad_sequence(spectra, batch_first=True), frames)
         found, talkers = [], zip(*enhanced, strict=True)
         for each, n, wav, samples in zip(talkers, frames.tolist(), padded, lengths, strict=True):

@@ -44,41 +44,32 @@ def to_own_rate(
             yield piece[:left]
             left -= len(piece[:left])
         return
-    noisy, source = BlockReader(signal.blocks()), BlockReader(original())
-
-    def together() -> Iterator[FloatArray]:
-        gain: _Gain | None = None
-        for piece in pieces:
-            gain = gain or _Gain(piece.shape[1])
-            x = np.tile(noisy.take(len(piece)), piece.shape[1] // signal.channels)
-            yield np.concatenate([piece, x, gain(piece, x)], axis=1)
-
+    source = BlockReader(original())
     # One resampler for all three keeps them together to the sample.
-    for block in resample_blocks(together(), SAMPLE_RATE, rate):
+    for block in resample_blocks(_with_gain(pieces, signal), SAMPLE_RATE, rate):
         whole = source.take(len(block))
         low, heard, factor = np.split(block[: len(whole)], 3, axis=1)
         whole = np.tile(whole, low.shape[1] // signal.channels)
         yield low + factor.clip(0.0, 1.0) * (whole - heard)
 
 
-class _Gain:
-    """The square root of the quotient of two signals' energies above 4 kHz, over time."""
+def _with_gain(pieces: Iterable[FloatArray], signal: Signal) -> Iterator[FloatArray]:
+    """Yield (n, 3 channels): a piece, the noisy signal there, and the model's gain above 4 kHz.
 
-    def __init__(self, channels: int) -> None:
-        from scipy.signal import butter
+    That is the square root of the quotient of both signals' energies, at each sample.
+    """
+    from scipy.signal import butter, lfilter, sosfilt
 
-        self._high = butter(4, _CORNER, "highpass", fs=SAMPLE_RATE, output="sos")
-        self._decay = float(np.exp(-1.0 / (_SECONDS * SAMPLE_RATE)))
-        # The filters' states, of both signals.
-        self._band = np.zeros((len(self._high), 2, 2, channels))
-        self._mean = np.zeros((2, 1, channels))
-
-    def __call__(self, enhanced: FloatArray, noisy: FloatArray) -> FloatArray:
-        """Return the factor at each sample, (n, channels), of the next piece of both."""
-        from scipy.signal import lfilter, sosfilt
-
-        band, self._band = sosfilt(self._high, np.stack([enhanced, noisy]), axis=1, zi=self._band)
-        coefficients = ([1.0 - self._decay], [1.0, -self._decay])
-        energy, self._mean = lfilter(*coefficients, np.square(band), axis=1, zi=self._mean)
+    high = butter(4, _CORNER, "highpass", fs=SAMPLE_RATE, output="sos")
+    decay = float(np.exp(-1.0 / (_SECONDS * SAMPLE_RATE)))
+    noisy, of_high, of_mean = BlockReader(signal.blocks()), None, None
+    for piece in pieces:
+        n, channels = piece.shape
+        x = np.tile(noisy.take(n), channels // signal.channels)
+        if of_high is None:  # the filters' states, of both signals
+            of_high, of_mean = np.zeros((len(high), 2, 2, channels)), np.zeros((2, 1, channels))
+        band, of_high = sosfilt(high, np.stack([piece, x]), axis=1, zi=of_high)
+        energy, of_mean = lfilter([1.0 - decay], [1.0, -decay], np.square(band), axis=1, zi=of_mean)
         of_enhanced, of_noisy = np.maximum(energy, 0.0) + _FLOOR
-        return np.sqrt(of_enhanced / of_noisy).clip(0.0, 1.0).astype(np.float32)
+        gain = np.sqrt(of_enhanced / of_noisy).clip(0.0, 1.0).astype(np.float32)
+        yield np.concatenate([piece, x, gain], axis=1)

@@ -34,6 +34,7 @@ from featnorm_se.upstream.batching import (
     signal_blocks,
     silence_limit,
 )
+from featnorm_se.upstream.precision import computing
 
 if TYPE_CHECKING:
     from featnorm_se.inference.enhancer import Enhancer
@@ -148,7 +149,10 @@ def enhance_windows(
                 continue
             rows = [row for row, one in zip(rows, speaks, strict=True) if one]
             wav, lengths = keep_blocks(wav[speaks], lengths[speaks], blocks[speaks])
-            with _given(upstream, signal, rows, known), enhancer.computing():
+            with (
+                _given(upstream, signal, rows, known),
+                computing(enhancer.device, enhancer.precision),
+            ):
                 features = _features_before_norm(upstream, site, wav.to(enhancer.device), lengths)
             for row, kept, x in zip(rows, blocks[speaks], features, strict=True):
                 own = x[_own_frames(row.window, upstream.hop, kept, len(x))]
