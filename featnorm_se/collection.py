@@ -50,30 +50,22 @@ def part_versions() -> dict[str, str]:
     return versions
 
 
-def deciding_versions(versions: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Return those versions that work begun with one may not go on with another of.
-
-    Args:
-        versions: what ``part_versions`` said when it began; ``None``: those of this environment.
-    """
-    known = part_versions() if versions is None else versions
+def deciding_versions(versions: Mapping[str, str]) -> dict[str, str]:
+    """Return those of ``part_versions`` that work begun with one may not go on with another of."""
     # torch 2.13.0+cpu and torch 2.13.0+cu130 are one version on two devices.
     parts = ("torch", "espnet", "espnet-s3prl")
-    return {name: known[name].split("+")[0] for name in parts if name in known}
+    return {name: versions[name].split("+")[0] for name in parts if name in versions}
 
 
 def check_versions(before: Mapping[str, str], what: str, mend: str) -> None:
-    """Refuse to go on with what another environment has begun: the numbers would be of neither.
+    """Refuse to go on with ``what`` another environment has begun: the numbers would be of neither.
 
-    Args:
-        before: what ``part_versions`` said when it began; empty: unknown.
-        what: what was begun.
-        mend: what to do to have it from this environment.
+    ``before`` is what ``part_versions`` said when it began; empty: unknown.
 
     Raises:
         FeatnormError: torch, ESPnet or s3prl had another version.
     """
-    begun, here = deciding_versions(before), deciding_versions()
+    begun, here = deciding_versions(before), deciding_versions(part_versions())
     other = [name for name, version in begun.items() if here[name] != version]
     if other:
         then, now = (", ".join(f"{n} {v[n]}" for n in other) for v in (begun, here))
@@ -221,15 +213,8 @@ def collect_shards(
     """Collect the given shards, a process each, and write their merged statistics.
 
     What is there already is not collected again. Runs that share an output wait for one another.
-
-    Args:
-        output: the ``.npz`` to write.
-        wav_scp: the utterances; of several lists, the second may name the same ones again.
-        source: what ``load_upstream`` takes.
-        norm_site: sites, comma-separated.
-        kind: ``clean`` or ``noisy``.
-        shards: (k, n) each.
-        device: where the upstream runs.
+    ``source`` is what ``load_upstream`` takes, ``norm_site`` sites, comma-separated. The lists of
+    several talkers, ``wav_scp``, may name the same utterances; for the rest see ``collect``.
     """
     entries = read_scp(wav_scp[0])
     for number, scp in enumerate(wav_scp[1:], start=2):

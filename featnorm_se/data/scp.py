@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import os
 import subprocess
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -143,15 +143,6 @@ def _output(value: str) -> bytes:
         last = done.stderr.decode(errors="replace").strip().splitlines()[-1:] or ["no message"]
         raise FeatnormError(f"the command {command!r} fails ({done.returncode}): {last[0]}")
     return done.stdout
-
-
-def list_enhanced(files: Mapping[str, Sequence[Path]], output: Path, talkers: int = 1) -> None:
-    """Write ``output/spk1.scp`` with every enhanced utterance; ``spk2.scp`` has second talkers."""
-    if talkers == 1:  # of an earlier model that parted two
-        (output / "spk2.scp").unlink(missing_ok=True)
-    for n in range(talkers):
-        entries = {key: os.path.abspath(paths[n]) for key, paths in files.items()}
-        write_scp(output / f"spk{n + 1}.scp", entries)
 
 
 def enhanced_by(files: Iterable[str]) -> list[dict[str, Any]]:

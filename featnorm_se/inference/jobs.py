@@ -6,6 +6,7 @@ scp and lists them only when all are there.
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
@@ -15,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from featnorm_se.collection import deciding_versions
+from featnorm_se.collection import deciding_versions, part_versions
 from featnorm_se.data.audio import (
     FloatArray,
     audio_info,
@@ -26,7 +27,7 @@ from featnorm_se.data.audio import (
     write_audio,
 )
 from featnorm_se.data.parallel import Beside, Result, beside, parallel_map
-from featnorm_se.data.scp import list_enhanced, read_scp
+from featnorm_se.data.scp import read_scp, write_scp
 from featnorm_se.errors import FeatnormError, say
 from featnorm_se.files import is_done, locked, mark_done, remove_temporary, sha256_file, stamp
 from featnorm_se.inference.audio_stream import AudioInput, audio_output
@@ -76,17 +77,10 @@ class Settings(Windowing):
 def enhance_into_folder(
     jobs: Sequence[Job], output: Path, settings: Settings, nj: int, overwrite: bool
 ) -> list[Outcome]:
-    """Enhance files; what is done already is left alone, and a bad file does not stop the others.
+    """Enhance files into a folder, ``output``; a bad one does not stop the others.
 
-    Args:
-        jobs: the files.
-        output: the folder that all targets are in.
-        settings: how.
-        nj: processes, each with its own copy of the model and one thread.
-        overwrite: do again what is there.
-
-    Returns:
-        One outcome a job.
+    What is done already is left alone, unless ``overwrite`` is set. Each of ``nj`` processes has
+    its own copy of the model. Returns one outcome a job.
 
     Raises:
         FeatnormError: a target is there and was made by somebody else, by another model or with
@@ -176,7 +170,7 @@ def enhance_set(
     Args:
         settings: the model and how.
         wav_scp: noisy utterances, 16 kHz mono: files or places in archives.
-        output: folder to write to.
+        output: where ``wav`` and the lists go.
         shard: (k, n): every n-th utterance from the k-th on; ``None``: only list them.
 
     Raises:
@@ -185,7 +179,7 @@ def enhance_set(
     """
     entries, talkers = read_scp(wav_scp), count_talkers(settings.model)
     # A set is of one environment: what another one has enhanced is enhanced again.
-    how = {**settings.request(), "versions": deciding_versions()}
+    how = {**settings.request(), "versions": deciding_versions(part_versions())}
     wav = output / "wav"
     jobs = {k: Job.of(Path(entries[k]), wav / f"{k}.wav", talkers) for k in sorted(entries)}
     if shard:
@@ -194,7 +188,11 @@ def enhance_set(
         if missing := [key for key, job in jobs.items() if not _is_done(job, how)]:
             told = f"{len(missing)} of {len(jobs)} utterances were not enhanced with this model and"
             raise FeatnormError(f"{told} these settings, {missing[0]} first: run stage 4 again")
-        list_enhanced({key: job.outputs for key, job in jobs.items()}, output, talkers)
+        if talkers == 1:  # of an earlier model that parted two
+            (output / "spk2.scp").unlink(missing_ok=True)
+        for n in range(talkers):
+            files = {key: os.path.abspath(job.outputs[n]) for key, job in jobs.items()}
+            write_scp(output / f"spk{n + 1}.scp", files)
 
 
 def _enhance_shard(
@@ -231,14 +229,9 @@ def _is_done(job: Job, request: dict[str, object]) -> bool:
 @lru_cache(maxsize=1)
 def load_once(settings: Settings) -> Enhancer:
     """Load a model at the first file of a process and keep it for the others."""
-    enhancer = Enhancer.from_pretrained(
-        settings.model,
-        settings.device,
-        settings.model_file,
-        settings.precision,
-        settings.atten_lim,
-        settings.high_band,
-    )
+    names = ("device", "model_file", "precision", "atten_lim", "high_band")
+    how = {name: getattr(settings, name) for name in names}
+    enhancer = Enhancer.from_pretrained(settings.model, **how)
     if settings.precision == "bf16" and not has_bf16(enhancer.device):
         say("warning: this processor has no bfloat16, computing in float32")
     return enhancer
@@ -249,12 +242,9 @@ def enhance_file(
 ) -> Outcome:
     """Enhance a file into another, in blocks; memory does not grow with its length.
 
-    Args:
-        enhancer: the model.
-        job: the noisy file, and the file to write (one a talker): same rate, length, channels and
-            sample format, whole or not at all. The noise is what was taken away from all of it.
-        windowing: how a long file is cut; ``None``: the defaults.
-        label: show how far a long file is, under this name.
+    The file to write (one a talker) has the same rate, length, channels and sample format, and is
+    there whole or not at all. The noise is what was taken away from all of it. ``label``: show how
+    far a long file is, under this name.
 
     Raises:
         FeatnormError: the source is cut short or holds NaN, or a target cannot be written.
