@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from featnorm_se.errors import FeatnormError
 
@@ -14,13 +13,6 @@ DEFAULT_NORM = "utterance"
 LEVEL_SITE = "level"  # not a layer: RMS of each waveform in dB relative to full scale
 HIGH_BAND = ("keep", "drop")  # what enhancing does with what lies above 8 kHz
 PRECISIONS = ("auto", "float32", "tf32", "bf16")  # that a network is computed in
-
-
-def talker_paths(path: Path, talkers: int) -> list[Path]:
-    """Return a file for each talker in ``x.wav``: ``x_spk1.wav``, ``x_spk2.wav``; of one itself."""
-    if talkers == 1:
-        return [path]
-    return [path.with_name(f"{path.stem}_spk{n + 1}{path.suffix}") for n in range(talkers)]
 
 
 def check_precision(precision: str, bf16: bool | None = None) -> str:
@@ -60,10 +52,8 @@ def resolve_sites(
 ) -> list[str]:
     """Return canonical sites in order of depth, from ``"auto,layer.3"`` or a list.
 
-    Args:
-        sites: ``auto`` and ``last`` are taken, too, and ``all`` by itself.
-        known: the sites that there are, from the signal upwards.
-        lowest: what ``auto`` means.
+    ``auto`` (the ``lowest``) and ``last`` are taken, too, and ``all`` by itself. The sites that
+    are ``known`` go from the signal upwards.
 
     Raises:
         FeatnormError: a site does not exist or is named twice, or none is named.

@@ -11,7 +11,6 @@ from featnorm_se.data.corpus import NOISE_SUFFIX
 from featnorm_se.data.decoding import AUDIO_SUFFIXES, DECODED_SUFFIXES, walk_audio
 from featnorm_se.errors import FeatnormError
 from featnorm_se.inference.audio_stream import AUDIO_ENDINGS
-from featnorm_se.names import talker_paths
 
 
 @dataclass(frozen=True)
@@ -28,10 +27,15 @@ class Job:
 
     @classmethod
     def of(cls, source: Path, target: Path, talkers: int = 1, save_noise: bool = False) -> Job:
-        """Name the files of talkers and noise after ``target``."""
-        first, *others = talker_paths(target, talkers)
-        noise = target.with_name(f"{target.stem}{NOISE_SUFFIX}{target.suffix}")
-        return cls(source, first, noise if save_noise else None, tuple(others))
+        """Name files after ``target``: x_spk1.wav and x_spk2.wav of two talkers, x.noise.wav."""
+
+        def beside(mark: str) -> Path:
+            return target.with_name(f"{target.stem}{mark}{target.suffix}")
+
+        first, *others = (
+            [beside(f"_spk{n + 1}") for n in range(talkers)] if talkers > 1 else [target]
+        )
+        return cls(source, first, beside(NOISE_SUFFIX) if save_noise else None, tuple(others))
 
     @property
     def outputs(self) -> list[Path]:
