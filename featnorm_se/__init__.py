@@ -4,8 +4,6 @@ The public names are resolved on first use, so that ``import featnorm_se`` loads
 nor ESPnet.
 """
 
-from __future__ import annotations
-
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 

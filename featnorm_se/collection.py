@@ -1,7 +1,5 @@
 """Clean-statistics collection: a corpus through the upstream, as far as the last site."""
 
-from __future__ import annotations
-
 import hashlib
 import os
 import platform

@@ -1,7 +1,5 @@
 """YAML of plain values, by OmegaConf: read, merged, set by ``key=value``, and compared."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any

@@ -1,7 +1,5 @@
 """The one error that means "the input is wrong", as against "the program is wrong"."""
 
-from __future__ import annotations
-
 import sys
 from typing import TextIO
 

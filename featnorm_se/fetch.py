@@ -1,7 +1,5 @@
 """Files of the Hugging Face hub, through its own library, whose cache and variables hold."""
 
-from __future__ import annotations
-
 import os
 import re
 from itertools import product

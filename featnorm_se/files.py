@@ -1,7 +1,5 @@
 """Files and folders written whole or not at all, by one writer at a time, and not twice."""
 
-from __future__ import annotations
-
 import errno
 import hashlib
 import json

@@ -1,7 +1,5 @@
 """The names that options and files share: norms, sites, the one sampling rate."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from featnorm_se.errors import FeatnormError

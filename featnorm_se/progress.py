@@ -1,7 +1,5 @@
 """How far a long work is, and the time left, on stderr."""
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Iterable, Iterator
 from typing import TypeVar

@@ -1,7 +1,5 @@
 """The commands: one thin main a stage. ``run`` turns bad input into one line and a status."""
 
-from __future__ import annotations
-
 import argparse
 import errno
 import os

@@ -1,7 +1,5 @@
 """A page to try a model in the browser: hear and see a recording, noisy and enhanced."""
 
-from __future__ import annotations
-
 import argparse
 import html
 import os

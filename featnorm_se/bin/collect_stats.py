@@ -1,7 +1,5 @@
 """Stage 2: collect an upstream's feature statistics over a corpus."""
 
-from __future__ import annotations
-
 import argparse
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Compare experiments utterance by utterance."""
 
-from __future__ import annotations
-
 import argparse
 from collections.abc import Sequence
 

@@ -1,7 +1,5 @@
 """Stage 5: look inside a model: feature distances before and after FN, drift by fine-tuning."""
 
-from __future__ import annotations
-
 import argparse
 from collections.abc import Sequence
 from pathlib import Path

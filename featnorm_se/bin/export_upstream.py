@@ -1,7 +1,5 @@
 """Write the fine-tuned upstream of a trained model as a checkpoint of its own."""
 
-from __future__ import annotations
-
 import argparse
 from collections.abc import Sequence
 from pathlib import Path

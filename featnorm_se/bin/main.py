@@ -1,7 +1,5 @@
 """The console command ``featnorm-se``: one word, then the options of that command."""
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Sequence
 from importlib import import_module

@@ -1,7 +1,5 @@
 """Make one file of a trained model."""
 
-from __future__ import annotations
-
 import argparse
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Stage 1: from a corpus to Kaldi-style data directories."""
 
-from __future__ import annotations
-
 import argparse
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Write RESULTS.md, and on request the report page, from an experiments folder."""
 
-from __future__ import annotations
-
 import argparse
 from collections.abc import Sequence
 

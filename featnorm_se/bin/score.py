@@ -1,7 +1,5 @@
 """Score enhanced speech against clean speech."""
 
-from __future__ import annotations
-
 import argparse
 import sys
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """Stage 3: fine-tune an upstream and a head for enhancement."""
 
-from __future__ import annotations
-
 import argparse
 import shlex
 import sys

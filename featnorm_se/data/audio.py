@@ -5,8 +5,6 @@ A corpus is resampled by torchaudio's windowed sinc, a stream by soxr. Scores fe
 of a corpus goes through ``resample``, and ``describe_resampler`` goes into the records.
 """
 
-from __future__ import annotations
-
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence

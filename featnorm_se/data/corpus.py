@@ -1,7 +1,5 @@
 """Pairs of noisy and clean files of a corpus, found in its folders or lists before any is read."""
 
-from __future__ import annotations
-
 import math
 import os
 import re

@@ -1,7 +1,5 @@
 """Kaldi-style data directories: written sorted, and checked before anything is built on them."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path

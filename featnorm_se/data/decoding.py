@@ -1,7 +1,5 @@
 """Which files are audio, and the formats of phones, which libsndfile does not read."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import subprocess

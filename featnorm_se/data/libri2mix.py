@@ -4,8 +4,6 @@ J. Cosentino et al., "LibriMix: An open-source dataset for generalizable speech 
 arXiv 2005.11262.
 """
 
-from __future__ import annotations
-
 import os
 from dataclasses import replace
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The same function over many items in several processes, in order, with progress."""
 
-from __future__ import annotations
-
 import os
 import signal
 import threading

@@ -1,7 +1,5 @@
 """Kaldi's scp files, ``<key> <value>`` a line, and what a value may be besides a path."""
 
-from __future__ import annotations
-
 import io
 import os
 import subprocess

@@ -4,8 +4,6 @@ C. Valentini-Botinhao, "Noisy speech database for training speech enhancement al
 models", 2017, Edinburgh DataShare, doi 10.7488/ds/2117, CC BY 4.0.
 """
 
-from __future__ import annotations
-
 import shutil
 import sys
 import zipfile

@@ -1,7 +1,5 @@
 """Audio files of any length, read and written in blocks, with what their headers say."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress

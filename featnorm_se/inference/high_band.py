@@ -1,7 +1,5 @@
 """What lies above 8 kHz, which the model does not hear: kept under the gain from 4 to 8 kHz."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np

@@ -4,8 +4,6 @@
 scp and lists them only when all are there.
 """
 
-from __future__ import annotations
-
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence

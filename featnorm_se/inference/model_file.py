@@ -1,7 +1,5 @@
 """A trained model's configuration and weights: from a folder, a packed zip or Hugging Face."""
 
-from __future__ import annotations
-
 import os
 import zipfile
 import zlib

@@ -1,7 +1,5 @@
 """Make one file of a trained model: weights, configuration, results, model card."""
 
-from __future__ import annotations
-
 import hashlib
 import io
 import json

@@ -1,7 +1,5 @@
 """Long signals in overlapping windows, and the windows' outputs as one signal again."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise, permutations

@@ -8,8 +8,6 @@ absolute floor, so its value hangs on the scale.
 ``ref`` is the clean speech and ``inf`` the speech to judge, shape (N,), ``sample_rate`` in Hz.
 """
 
-from __future__ import annotations
-
 from functools import lru_cache
 
 import numpy as np

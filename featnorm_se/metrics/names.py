@@ -1,7 +1,5 @@
 """The metrics by name: unit, decimals, and the package that computes each."""
 
-from __future__ import annotations
-
 import platform
 from collections.abc import Sequence
 from dataclasses import dataclass

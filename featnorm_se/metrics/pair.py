@@ -5,8 +5,6 @@ Here are SI_SDR and the measures that have a package, one call each; the composi
 ``sample_rate`` in Hz.
 """
 
-from __future__ import annotations
-
 import sys
 import warnings
 from collections.abc import Callable, Mapping, Sequence

@@ -1,7 +1,5 @@
 """Two sets of files in; ``scores.csv`` and ``summary.json`` out."""
 
-from __future__ import annotations
-
 import csv
 import hashlib
 import io

@@ -1,7 +1,5 @@
 """The scores of a set in few numbers, and the tables that people read."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any

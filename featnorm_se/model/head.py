@@ -1,7 +1,5 @@
 """The head: an upstream's features in, at the STFT's rate, and a magnitude mask out."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import torch

@@ -1,7 +1,5 @@
 """The training loss and a figure of validation, as ESPnet criterions."""
 
-from __future__ import annotations
-
 import math
 
 import torch

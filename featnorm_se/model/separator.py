@@ -1,7 +1,5 @@
 """The separator ``featnorm``: upstream, feature normalization, head, mask."""
 
-from __future__ import annotations
-
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext

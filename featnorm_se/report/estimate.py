@@ -1,7 +1,5 @@
 """A mean over seeds and its interval, and how both are written."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass

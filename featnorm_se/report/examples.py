@@ -1,7 +1,5 @@
 """The utterances to listen to: chosen by their gain, as players and spectrograms."""
 
-from __future__ import annotations
-
 import base64
 import io
 from collections.abc import Mapping, Sequence

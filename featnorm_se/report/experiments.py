@@ -1,7 +1,5 @@
 """What an experiments folder holds: each experiment's record, scores, training curves and drift."""
 
-from __future__ import annotations
-
 import csv
 import re
 from collections.abc import Sequence

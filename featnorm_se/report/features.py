@@ -1,7 +1,5 @@
 """Stage 5's look inside a model: noisy against clean features, and drift by fine-tuning."""
 
-from __future__ import annotations
-
 import csv
 import io
 from collections.abc import Mapping, Sequence

@@ -3,8 +3,6 @@
 What it says and how it looks stands in ``templates/``; here is what it is made from.
 """
 
-from __future__ import annotations
-
 import base64
 from collections.abc import Callable, Sequence
 from contextlib import suppress

@@ -1,7 +1,5 @@
 """Differences of experiments over the same utterances, and over the same seeds."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """RESULTS.md: one table a test set, and what each row stands on."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any

@@ -1,7 +1,5 @@
 """What a run keeps in its folder: ``run.json`` of how it was made, ``checkpoint.pth`` to go on."""
 
-from __future__ import annotations
-
 import math
 import os
 import platform

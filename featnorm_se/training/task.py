@@ -1,7 +1,5 @@
 """The ESPnet task: enhancement that starts from a pre-trained upstream and its statistics."""
 
-from __future__ import annotations
-
 import argparse
 import contextlib
 import copy

@@ -1,7 +1,5 @@
 """Padded batches: checks, masks and zeros; silence cut out; long utterances in equal pieces."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass

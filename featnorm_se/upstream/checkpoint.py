@@ -1,7 +1,5 @@
 """Checkpoints read without running anything in them, and weights loaded without silence."""
 
-from __future__ import annotations
-
 import pickle
 import re
 from collections.abc import Collection, Mapping

@@ -19,8 +19,6 @@ Where memory is scarce (``spare``), what a product or two can make again is not 
 gradients: the gated position bias, weights in bfloat16, the norms between the convolutions, GELU.
 """
 
-from __future__ import annotations
-
 import math
 from functools import partial
 from typing import Any

@@ -1,7 +1,5 @@
 """Hugging Face's folders (``config.json`` and weights), read without transformers."""
 
-from __future__ import annotations
-
 import copy
 import re
 from collections.abc import Mapping

@@ -1,7 +1,5 @@
 """From a card to an upstream: random weights by seed, or a checkpoint that is fetched once."""
 
-from __future__ import annotations
-
 import copy
 import hashlib
 import json

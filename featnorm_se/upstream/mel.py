@@ -1,7 +1,5 @@
 """Log-mels: what Mockingjay and TERA begin with, and all that the control ``fbank`` is."""
 
-from __future__ import annotations
-
 import copy
 from typing import Any
 

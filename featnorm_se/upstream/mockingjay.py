@@ -4,8 +4,6 @@ The two share one architecture: log-mels on the fly, then a transformer; they di
 were pre-trained.
 """
 
-from __future__ import annotations
-
 import copy
 from typing import Any
 

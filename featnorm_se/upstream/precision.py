@@ -1,7 +1,5 @@
 """What precisions a device computes in, by their names."""
 
-from __future__ import annotations
-
 from contextlib import AbstractContextManager, nullcontext
 
 import torch

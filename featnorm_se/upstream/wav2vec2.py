@@ -3,8 +3,6 @@
 The two share one network and differ in their options and in what only pre-training uses.
 """
 
-from __future__ import annotations
-
 import dataclasses
 from typing import Any
 

@@ -1,7 +1,5 @@
 """What wav2vec 2.0, HuBERT and WavLM have in common: convolutions, then a transformer."""
 
-from __future__ import annotations
-
 from functools import partial
 from typing import Any
 

@@ -1,7 +1,5 @@
 """WavLM (Chen et al. 2022), through ``s3prl.upstream.wavlm.WavLM``."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch
