@@ -66,7 +66,7 @@ class Recorder:
                 raise FeatnormError(f"{UNRECORDED} ({reason}): {mend}") from error
         if self.recording is None or self.recording.x.shape != x.shape:
             return compute(x)
-        played: Tensor = _Played.apply(self.recording, x, *self.recording.parameters)
+        played: Tensor = _Played.apply(self.recording, x, self.recording.trained)
         return played
 
 
@@ -86,15 +86,28 @@ class Recording:
         if of_first is not None:
             self.of_y[0] = of_first
         with torch.cuda.graph(self.backward, pool=self.forward.pool(), **how):
-            self.gradients = torch.autograd.grad(y, parameters, self.of_y, allow_unused=True)
+            found = torch.autograd.grad(y, parameters, self.of_y, allow_unused=True)
+            # As autograd leaves them: each in a place of its own, in the parameter's layout.
+            places = [None if g is None else g.data_ptr() for g in found]
+            self.gradients = [
+                torch.empty_like(p).copy_(g)
+                if g is not None and (g.stride() != p.stride() or g.data_ptr() in places[:n])
+                else g
+                for n, (p, g) in enumerate(zip(parameters, found, strict=True))
+            ]
         self.y = y.detach()
+        self.trained = torch.zeros((), requires_grad=True)  # stands for all parameters in autograd
 
 
 class _Played(torch.autograd.Function):
-    """The recording; what is left of its last gradients is moved out of its memory."""
+    """The recording; what is left of its last gradients is moved out of its memory.
+
+    It hands the parameters their gradients itself: through autograd, one by one, that takes
+    the processor several milliseconds a step.
+    """
 
     @staticmethod
-    def forward(ctx: Any, recording: Recording, x: Tensor, *parameters: Tensor) -> Tensor:
+    def forward(ctx: Any, recording: Recording, x: Tensor, trained: Tensor) -> Tensor:
         ctx.recording = recording
         for parameter in recording.parameters:
             if parameter.grad is not None:  # gradients are added up over several steps
@@ -112,11 +125,16 @@ class _Played(torch.autograd.Function):
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, of_y: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, of_y: Tensor) -> tuple[None, None, None]:  # type: ignore[override]
         recording = ctx.recording
         if recording.of_first is None:
             recording.of_y.copy_(of_y)
             recording.backward.replay()
         elif not math.isclose(float(of_y[0]), recording.of_first, rel_tol=1e-5):
             raise RuntimeError(f"the loss was scaled by {of_y[0]}, not by {recording.of_first}")
-        return None, None, *(g if g is None else g.detach() for g in recording.gradients)
+        for parameter, gradient in zip(recording.parameters, recording.gradients, strict=True):
+            if parameter.grad is None:
+                parameter.grad = gradient
+            elif gradient is not None:
+                parameter.grad += gradient
+        return None, None, None

@@ -14,6 +14,7 @@ from tiny_models import tiny_config
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
+from featnorm_se.model.recorded import Recorder
 from featnorm_se.training.task import EnhancementTask, register
 from featnorm_se.training.whole_step import WholeStep
 from featnorm_se.upstream.waveform import WaveformUpstream
@@ -133,3 +134,23 @@ def test_a_recorded_step_is_espnets(taped, tmp_path, upstream, norm, conf, accum
         assert not recorded or step.recorder.recording is not None
         found[recorded] = told + list(model.parameters())
     torch.testing.assert_close(found[True], found[False], atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize("of_first", [None, 1.0])
+def test_gradients_lie_apart_and_as_their_parameters(taped, of_first) -> None:
+    """A fused optimizer wants them so, and clipping would scale twice what two share."""
+    module = torch.nn.ParameterList([torch.randn(4, 3), torch.zeros(4), torch.zeros(4)])
+    weight, one, other = module
+
+    def compute(x: torch.Tensor) -> torch.Tensor:
+        return (x @ weight.T.contiguous() + (one + other)).square().sum()[None]
+
+    x = torch.randn(5, 3)
+    expected = torch.autograd.grad(compute(x), list(module))
+    recorder = Recorder(of_first)
+    recorder.last = x.shape
+    recorder(compute, x, module).backward()
+    assert [x.grad.stride() for x in module] == [x.stride() for x in module]
+    assert len({x.grad.data_ptr() for x in module}) == 3
+    recorder(compute, x, module).backward()
+    torch.testing.assert_close([x.grad for x in module], [2 * gradient for gradient in expected])
