@@ -11,11 +11,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from featnorm_se.data.audio import (
     FloatArray,
     check_lengths,
     describe_resampler,
     read_any_audio,
+    read_audio,
     resample,
     resampled_length,
     to_mono,
@@ -86,6 +89,7 @@ def prepare_sets(
             good[name] = [replace(x, condition=conditions[name].get(x.name)) for x in fine]
             bad[name] = {pair.name: fault for pair, fault in tried if fault}
         _tell_bad(bad, good, skip_bad)
+        _warn_of_swapped(good)
         _warn_of_others(output, request["sources"])
         # All sets are good: only now what was there before is touched, and is done no more.
         mark_done(output, {})
@@ -133,6 +137,25 @@ def _tell_bad(
         mend = f"not one of {empty} is good" if empty else mend
         told = f"{len(faults)} pairs are bad, up to ten are named above: {mend}"
         raise FeatnormError(f"{faults[0]} ({told})")
+
+
+def _warn_of_swapped(good: Mapping[str, Sequence[Utterance]]) -> None:
+    """Say that a set's noisy and clean files seem to be swapped, by up to 40 of its pairs."""
+    for name, utterances in good.items():
+        some = utterances[:: len(utterances) // 20 or 1]
+        if sum(_range(utt.noisy) > _range(utt.clean) for utt in some) > len(some) / 2:
+            told = (
+                f"prepare: warning: in {name}, most noisy files have deeper pauses than the clean"
+            )
+            say(f"{told} ones: are the two swapped?")
+
+
+def _range(path: str) -> float:
+    """Return how far loud 10 ms (the 90th percentile) are above soft ones (the 10th)."""
+    samples = read_audio(path)
+    levels = np.std(samples[: len(samples) // 160 * 160].reshape(-1, 160), axis=1)
+    soft, loud = np.quantile(levels, (0.1, 0.9)) if len(levels) else (0.0, 0.0)
+    return float(loud / (soft + 1e-5))
 
 
 def prepare_pair(pair: Utterance, wav_dir: Path, made_by: str = "") -> tuple[Utterance, str]:

@@ -501,3 +501,15 @@ def test_a_copy_of_another_source_of_that_name_and_time_is_not_taken(tmp_path: P
         corpus = wide(tmp_path / str(level), level)
         assert run(main, [*corpus, "--output", str(tmp_path / "data")]) == 0
         assert heard(tmp_path / "data") == level
+
+
+@pytest.mark.parametrize("swapped", [False, True])
+def test_noisy_and_clean_folders_that_are_swapped_are_told(root: Path, capsys, swapped) -> None:
+    rng = np.random.default_rng(2)
+    noisy, clean = ("clean", "noisy") if swapped else ("noisy", "clean")
+    for name in NAMES["testset"]:
+        speech = 0.1 * rng.standard_normal(3200) * np.repeat([1, 0], 1600)
+        write(root / f"{clean}_testset_wav" / f"{name}.wav", speech)
+        write(root / f"{noisy}_testset_wav" / f"{name}.wav", speech + 0.02 * rng.random(3200))
+    assert prepare(root) == 0
+    assert ("in test, most noisy files have deeper pauses" in capsys.readouterr().err) == swapped
