@@ -28,6 +28,19 @@ def check_precision(precision: str, bf16: bool | None = None) -> str:
     return precision
 
 
+def check_decoding(precision: str, atten_lim: float | None, high_band: str) -> None:
+    """Check how a model is to enhance.
+
+    Raises:
+        FeatnormError: a name is unknown, or the attenuation limit, in dB, is not above 0.
+    """
+    check_precision(precision)
+    if high_band not in HIGH_BAND:
+        raise FeatnormError(f"high_band is {' or '.join(HIGH_BAND)}, not {high_band!r}")
+    if atten_lim is not None and not atten_lim > 0:  # NaN is not either
+        raise FeatnormError(f"an attenuation limit of {atten_lim:g} dB: above 0 is wanted")
+
+
 def check_norm(norm: str) -> str:
     """Return ``norm`` when it is one of ``NORMS``.
 

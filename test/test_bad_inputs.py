@@ -262,6 +262,7 @@ def test_a_recipes_bad_option_ends_it_in_one_line(tmp_path: Path, line: str, tol
         ("train_dtype=float64", "train_dtype 'float64': there is separator_conf.precision"),
         ("iterator_type=foo", "iterator_type 'foo': none of sequence"),
         ("iterator_type=none", "chunk or sequence is wanted"),
+        ("chunk_length=4s", "chunk_length '4s': samples are wanted"),
         ("num_workers=-1", "num_workers -1: a number from 0 on"),
         ("best_model_criterion=[[valid,pesq,max]]", "valid pesq max is never reported"),
         (
@@ -280,6 +281,16 @@ def test_a_wrong_setting_is_told_before_any_stage(setting: str, told: str, capsy
     assert run(import_module("check_config").main, options) == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert told in line
+
+
+@pytest.mark.parametrize("line", ["precision: fp8", "atten_lim: -3", "high_band: mirror", "x: 1"])
+def test_a_wrong_way_to_enhance_is_told_before_any_stage(line: str, tmp_path: Path, capsys) -> None:
+    config = EGS / "voicebank_demand" / "enh1" / "conf" / "train.yaml"
+    (tmp_path / "decode.yaml").write_text(line)
+    options = ["--config", str(config), "--inference_config", str(tmp_path / "decode.yaml")]
+    assert run(import_module("check_config").main, options) == 1
+    (told,) = capsys.readouterr().err.splitlines()
+    assert f"{tmp_path / 'decode.yaml'}: " in told
 
 
 SI_SNR = "[valid,si_snr,max]"

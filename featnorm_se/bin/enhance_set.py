@@ -61,15 +61,15 @@ def make_settings(config: str | None, given: dict[str, Any]) -> Settings:
     from featnorm_se.inference.jobs import Settings
     from featnorm_se.names import check_precision
 
+    found = dict(read_config(config)) if config else {}
     try:
-        found = dict(read_config(config)) if config else {}
         if "bf16" in found:
             found["precision"] = check_precision(found.get("precision", "auto"), found.pop("bf16"))
         checked = OmegaConf.merge(OmegaConf.structured(Settings), found)
         # An interpolation stays the text that it is: nothing in the file is evaluated.
         values = cast("dict[str, Any]", OmegaConf.to_container(checked, resolve=False))
         return Settings(**(values | given))
-    except (OmegaConfBaseException, TypeError) as error:
+    except (OmegaConfBaseException, TypeError, FeatnormError) as error:
         raise FeatnormError(f"{config}: {' '.join(str(error).split())}") from error
 
 

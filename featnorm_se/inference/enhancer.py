@@ -20,7 +20,7 @@ from featnorm_se.inference.high_band import to_own_rate
 from featnorm_se.inference.long_signal import Signal, enhance_signal
 from featnorm_se.inference.windows import Windowing
 from featnorm_se.model.separator import FeatNormSeparator
-from featnorm_se.names import HIGH_BAND, SAMPLE_RATE, check_precision
+from featnorm_se.names import SAMPLE_RATE, check_decoding
 from featnorm_se.training.checks import check_one_stft
 from featnorm_se.upstream.precision import computing
 
@@ -51,18 +51,14 @@ class Enhancer:
         atten_lim: float | None = None,
         high_band: str = "keep",
     ) -> None:
-        if high_band not in HIGH_BAND:
-            raise FeatnormError(f"high_band is {' or '.join(HIGH_BAND)}, not {high_band!r}")
-        self.high_band = high_band
-        if atten_lim is not None and not atten_lim > 0:  # NaN is not either
-            raise FeatnormError(f"an attenuation limit of {atten_lim:g} dB: above 0 is wanted")
+        check_decoding(precision, atten_lim, high_band)
+        self.precision, self.high_band = precision, high_band
         # The share of the input that stays.
         self.left_in = 0.0 if atten_lim is None else 10 ** (-atten_lim / 20)
         if config.get("separator") != "featnorm":
             told = f"the model's separator is {config.get('separator')!r}, 'featnorm' is wanted"
             raise FeatnormError(told)
         self.device = choose_device(device)
-        self.precision = check_precision(precision)
         try:
             with warnings.catch_warnings():
                 # ESPnet names torch's autocast by its old name; no user can do anything about it.

@@ -36,7 +36,7 @@ from featnorm_se.inference.model_file import count_talkers, find_weights
 from featnorm_se.inference.plan import Job, Outcome
 from featnorm_se.inference.together import enhance_signals
 from featnorm_se.inference.windows import Windowing
-from featnorm_se.names import SAMPLE_RATE
+from featnorm_se.names import SAMPLE_RATE, check_decoding
 from featnorm_se.progress import progress
 from featnorm_se.upstream.precision import has_bf16
 
@@ -58,6 +58,10 @@ class Settings(Windowing):
     precision: str = "auto"
     atten_lim: float | None = None
     high_band: str = "keep"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_decoding(self.precision, self.atten_lim, self.high_band)
 
     def _weights(self) -> Path:
         path = Path(self.model)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Mapping
 from inspect import signature
 from operator import not_
@@ -26,9 +27,13 @@ _COUNT = (lambda x: isinstance(x, int) and x > 0, "1 or more is wanted")
 _REAL = (int, float)
 _WRAPPED = {"name", "wrapper", "wrapper_conf"}
 _GROUPS = "a list of groups, each with name, wrapper and wrapper_conf, is wanted"
-# The recipes' task takes null for some of them, and words for chunk_length.
+# The recipes' task takes null for some of them.
 _SIZE = (lambda x: x is None or isinstance(x, str) or _COUNT[0](x), _COUNT[1])
-_SIZES = ("batch_size", "valid_batch_size", "chunk_length", "num_iters_per_epoch")
+_SIZES = ("batch_size", "valid_batch_size", "num_iters_per_epoch")
+_CHUNKS = (
+    lambda x: x is None or re.fullmatch(r"[1-9]\d*(-\d+)?(, *\d+(-\d+)?)*", str(x)),
+    "samples are wanted, such as 20480, or of several lengths 20480,32000-48000",
+)
 _STFT_ONLY = (lambda x: x == "stft", "here it is stft")
 _FEATNORM_ONLY = (lambda x: x == "featnorm", "here it is featnorm, with separator_conf.head")
 # By key, which values are right, and what to tell whoever wrote another.
@@ -49,6 +54,7 @@ _SETTINGS = {
     "train_dtype": (lambda x: x == "float32", "there is separator_conf.precision"),
     **dict.fromkeys(("accum_grad", "max_epoch"), _COUNT),
     **dict.fromkeys(_SIZES, _SIZE),
+    "chunk_length": _CHUNKS,
     **{"encoder": _STFT_ONLY, "decoder": _STFT_ONLY, "separator": _FEATNORM_ONLY},
     **dict.fromkeys(_IDLE, (not_, "it trains nothing")),
     "nbest_averaging_interval": (not_, "averages are made at the end"),
