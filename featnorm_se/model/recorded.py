@@ -21,7 +21,7 @@ UNRECORDED = "a training step cannot be recorded: it reads a value from the GPU 
 
 
 class Recorder:
-    """Plays a function of one tensor, forward and backward, once its shape came twice on end.
+    """Plays a function of one tensor, forward and backward, once its shape came twice in a row.
 
     The steps before the recording are real ones: in them cuDNN and its like make themselves
     ready. Training has to run on a stream of its own, as ``FeatNormTrainer.run`` does, since what

@@ -145,13 +145,13 @@ class WatchedBatches:
     """An epoch's batches; between two of them it looks at what became of the last.
 
     ESPnet skips a step whose gradient is not finite and goes on; here that ends after
-    ``max_bad_steps`` such steps on end.
+    ``max_bad_steps`` such steps in a row.
 
     Attributes:
         batches: ESPnet's iterator.
         reporter: ESPnet's ``SubReporter`` of the epoch, which has the losses.
         model: its separator hears of silence in a batch while no GPU has to be waited for.
-        max_bad_steps: so many steps without a finite loss and gradient on end are too many;
+        max_bad_steps: so many steps without a finite loss and gradient in a row are too many;
             0: never. In validation one is.
         accum_grad: steps between two updates; there is a gradient norm only at an update.
         streams: of a GPU: one to bring the next batches there in, while the other computes.
@@ -185,7 +185,7 @@ class WatchedBatches:
             # Between two updates there is no gradient to look at: that ends no count.
             bad = bad + 1 if what else bad * bool(self.step % self.accum_grad)
             if what and bad == self.max_bad_steps:
-                steps = f"{bad} steps on end, the last in " if bad > 1 else ""
+                steps = f"{bad} steps in a row, the last in " if bad > 1 else ""
                 told = f"the {what} was not finite in {steps}{self.place()}"
                 raise FeatnormError(f"{told}: {_mend(self.last, batch)}")
         if not self.step:

@@ -112,7 +112,7 @@ def test_what_an_epoch_leaves_over_is_in_no_update_of_the_next(espnet, tmp_path)
 
 def test_bad_gradients_are_counted_at_updates(espnet, tmp_path):
     assert run(espnet, tmp_path, batches(*[1] * 8), accum_grad=4) is False
-    with pytest.raises(FeatnormError, match=r"in 3 steps on end, the last in epoch 1, step 6 "):
+    with pytest.raises(FeatnormError, match=r"in 3 steps in a row, the last in epoch 1, step 6 "):
         run(espnet, tmp_path, batches(1, NAN, 1, NAN, 1, NAN, 1, 1), accum_grad=2)
     with pytest.raises(FeatnormError, match="no step of epoch 1"):
         run(espnet, tmp_path, batches(NAN, 1), limit=9, accum_grad=2)
