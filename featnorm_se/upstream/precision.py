@@ -17,11 +17,15 @@ def computing(device: torch.device, precision: str) -> AbstractContextManager[ob
 
     ``float32`` is exact; ``tf32`` has 10 bits of mantissa in a GPU's products, a thousandth or so,
     and ``auto`` is that; ``bf16`` is autocast. What the device has not is float32. Torch keeps the
-    choice of TF32 for the process, and so it holds for the gradients too.
+    choice of TF32 for the process, and so it holds for the gradients too; so does that
+    attention is not cuDNN's.
     """
     if device.type == "cuda":
         torch.set_float32_matmul_precision("highest" if precision == "float32" else "high")
         torch.backends.cudnn.allow_tf32 = precision != "float32"
+        # In bf16 torch would take it first on an H100; beside a mask its gradients can be NaN
+        # (https://github.com/pytorch/pytorch/issues/196678).
+        torch.backends.cuda.enable_cudnn_sdp(False)
     if precision == "bf16" and has_bf16(device):
         return torch.autocast(device.type, torch.bfloat16)
     return nullcontext()

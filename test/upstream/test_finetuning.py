@@ -6,6 +6,7 @@ from signals import FAMILIES, LARGE, WAVEFORM, batch, noise
 from torch import nn
 
 from featnorm_se.upstream import load_upstream
+from featnorm_se.upstream.precision import computing
 
 VARIANTS = [*[(f, {}) for f in FAMILIES], *[(f, LARGE) for f in WAVEFORM]]
 
@@ -113,3 +114,14 @@ def test_checkpointing_changes_no_gradient(make, family, settings):
     allowed = 2e-2 if "half" in settings else 1e-5
     for name, gradient in plain.items():
         assert torch.allclose(gradient, checkpointed[name], atol=allowed * largest), name
+
+
+@pytest.mark.parametrize("precision", ["auto", "float32"])
+def test_on_a_gpu_attention_is_not_cudnns(monkeypatch, precision):
+    """Beside a mask its gradients can be NaN: https://github.com/pytorch/pytorch/issues/196678."""
+    asked = []
+    monkeypatch.setattr(torch.backends.cuda, "enable_cudnn_sdp", asked.append)
+    monkeypatch.setattr(torch, "set_float32_matmul_precision", lambda _: None)
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+    with computing(torch.device("cuda"), precision):
+        assert asked == [False]
