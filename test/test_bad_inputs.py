@@ -16,7 +16,7 @@ from pathlib import Path
 import bad_inputs_world as world
 import numpy as np
 import pytest
-from bad_inputs_world import arrays, both, cut, meta, noise, nothing, put, repacked, wav
+from bad_inputs_world import arrays, both, meta, noise, nothing, put, repacked, wav
 from recipe_runs import EGS, run_script
 
 from featnorm_se.bin import run
@@ -29,13 +29,8 @@ COMMANDS = {
     " --valid_dir data/valid --upstream tera_tiny --upstream_ckpt scratch",
     "enhance": "wavs/a.wav -o out/a.wav --model model.zip",
     "enhance_set": "--model exp/tiny --wav_scp data/test/wav.scp --output out/enhanced",
-    "score": "--ref data/test/spk1.scp --inf data/test/wav.scp --output out/scores"
-    " --metrics SI_SDR --nj 1",
     "pack": "exp/tiny out/model.zip",
-    "export_upstream": "exp/tiny out/up.pt",
     "report": "--expdir exp --output out/RESULTS.md",
-    "compare": "exp/noisy exp/tiny --metric SI_SDR",
-    "drift": "--expdir exp/tiny --datadir data/valid",
     "info": "--check --upstream tera_tiny",
 }
 
@@ -52,7 +47,6 @@ CASES = [
     ("scp: a key twice", "enhance_set", put(SCP, "a x\na y\n"), "line 2", "'a' comes twice"),
     ("scp: a key that leads out", "enhance_set", put(SCP, "../../a x\n"), "'../../a' leads out"),
     ("scp: a command", "enhance_set", put(SCP, "a touch ran |\n"), "touch ran |", "not run here"),
-    ("score: nothing in common", "score", put(SCP, f"other {WAV}\n"), "no utterance in common"),
     # --- data directories ---
     ("train: twins differ", "train", wav(CLEAN, noise(0.1)), "p227_001", "6400 samples", "1600"),
     ("train: rate", "train", wav(CLEAN, noise(rate=8000), 8000), "3200 samples at 8000 Hz",
@@ -83,13 +77,6 @@ CASES = [
     ("audio: over itself", f"enhance = {WAV} -o {WAV} --model model.zip", nothing, "over itself"),
     ("audio: an empty word", "enhance = '' -o x.wav --model model.zip", nothing, "an empty INPUT"),
     ("audio: an empty model", f"enhance = {WAV} -o x.wav --model=", nothing, "an empty INPUT"),
-    ("audio: nothing but the output", "enhance = wavs -o wavs --model model.zip", nothing,
-     "wavs holds no audio files", "or only those of --output"),
-    ("audio: a folder into a file", "enhance = wavs -o x.wav --model model.zip", nothing,
-     "x.wav is a name of one file", "x.wav/ say"),
-    *((f"{word}: jobs", f"{word} --nj 0", nothing, "--nj: '0' is no whole number from 1 on")
-      for word in ("prepare", "collect_stats", "enhance", "score")),
-    ("enhance: window", "enhance --window 2", nothing, "overlap must be longer"),
     ("set: a key", "enhance_set --config x.yaml", put("x.yaml", "fs: 8000"), "x.yaml: Key 'fs'"),
     ("set: a variable", "enhance_set --config x.yaml", put("x.yaml", "model_file: ${oc.env:HOME}"),
      "holds no ${oc.env:HOME"),
@@ -98,14 +85,7 @@ CASES = [
     ("model: YAML objects", "enhance",
      repacked("model.zip", config_yaml=b"!!python/object/apply:os.system [touch ran]"),
      "config.yaml", "YAML"),
-    ("export: no .pt", "export_upstream = exp/tiny out/up.npz", nothing, "out/up.npz.pt, say"),
-    ("pack: a broken record", "pack", put("exp/tiny/run.json", "{"), "run.json", "no JSON"),
-    # --- checkpoints and upstreams ---
-    ("upstream: unknown", "info --upstream bert", nothing, "'bert'", "tera_tiny"),
-    ("upstream: a site", "info --norm_site layer.9", nothing, "layer.9"),
-    ("checkpoint: cut", f"collect_stats --upstream_ckpt {CKPT}", cut(CKPT), "cut short"),
     # --- statistics ---
-    ("stats: cut", WITH_STATS, cut(STATS), "clean.npz", "no whole statistics"),
     ("stats: objects", WITH_STATS, arrays(STATS, projection_mean=np.array([{}], dtype=object)),
      "clean.npz"),
     ("stats: of other speech", f"collect_stats --merge {STATS} b.npz",
@@ -115,12 +95,6 @@ CASES = [
     ("config: no such option", "train --norm none --set separator_conf.depth=3", nothing, "depth"),
     ("config: no key of ESPnet", "train --set nonsense=1", nothing, "conf/train.yaml", "nonsense"),
     ("config: loads a file", "train --set init_param=[x.pth]", nothing, "init_param", "run code"),
-    # --- results ---
-    ("compare: no such test set", "compare --testset vbd", nothing, "vbd", "stage"),
-    ("report: a broken summary", "report", put("exp/tiny/scores_test/summary.json", "{"),
-     "summary.json"),
-    ("drift: not trained", "drift --expdir conf", nothing, "conf", "stage 3"),
-    ("score: metric", "score --metrics LOUDNESS", nothing, "'LOUDNESS'", "SI_SDR"),
 ]
 # fmt: on
 
@@ -198,30 +172,13 @@ def test_a_process_ends_with_its_status_and_a_traceback_on_request(here: Path) -
 
 
 SHELL_CASES = [
-    ("mini/enh1/run.sh --expdir 'a b'", "--expdir 'a b'"),
     ("mini/enh1/run.sh --tag 'a;touch ran'", "--tag 'a;touch ran'"),
     ("mini/enh1/run.sh --foo 1", "unknown option --foo; ./run.sh --help lists them all"),
-    ("mini/enh1/run.sh 3", "unexpected argument '3'"),
-    ("mini/enh1/run.sh --metrics FOO", "no metric is named 'FOO'"),
-    ("mini/enh1/run.sh --norm_site layer.9", "no such site: 'layer.9'"),
-    ("mini/enh1/run.sh --norm_site frontend,", "no such site: ''"),
-    ("mini/enh1/run.sh --set max_epochs=3", "ESPnet knows no max_epochs"),
-    ("mini/enh1/run.sh --seed 4294967296", "less than 2^32"),
     ("mini/enh1/run.sh --db_root corpus", "--prepare mini takes --speech_root"),
     ("voicebank_demand/enh1/run.sh --noise_root .", "are for --prepare mini"),
-    ("voicebank_demand/enh1/run.sh --num_spk 2", "--num_spk 2 is for"),
     ("mini/enh1/run.sh --tag ../up", "'../up' cannot be the name of a folder"),
     ("mini/enh1/run.sh --tag noisy", "'noisy' cannot be the name of a folder"),
-    ("mini/enh1/run.sh --stage 2 --stop_stage 2", "data/train/spk1.scp: run stage 1 first"),
     ("mini/ssl1/run.sh --tag a/b", "'a/b' cannot be the name of a folder"),
-    ("mini/ssl1/run.sh --steps -1", "--steps is '-1', a whole number"),
-    ("voicebank_demand/enh1/run.sh --skip_gate yes", "true or false is wanted"),
-    ("voicebank_demand/enh1/tables.sh --speed 1", "unknown option --speed"),
-    ("voicebank_demand/enh1/tables.sh --table nope -- --db_root none", "no such table: nope"),
-    (
-        "libri2mix/sep1/run.sh --num_spk 1 --db_root none",
-        "libri2mix is of two talkers: --num_spk 2",
-    ),
     ("voicebank_demand/enh1/tables.sh --upstream tera --dry_run true", "of several upstreams"),
 ]
 
@@ -253,22 +210,11 @@ def test_a_recipes_bad_option_ends_it_in_one_line(tmp_path: Path, line: str, tol
         ("separator_conf.num_spk=1", "separator_conf.num_spk is 1, --num_spk 2: they must"),
         ("separator_conf.freeze=some", "freeze is none, cnn or all, not 'some'"),
         ("separator_conf.use_spectrum='false'", "use_spectrum 'false' is a text: write no quotes"),
-        ("separator_conf.units='8'", "units '8' is a text"),
         ("separator_conf.bf16='false'", "bf16 'false' is a text"),
-        ("optim_conf.lr=abc", "optim adam has no rate: optim_conf.lr is 'abc'"),
-        ("optim_conf.betas=[0.9]", "the optimizer cannot be built: IndexError"),
-        ("scheduler_conf.warmup_steps=0", "the scheduler cannot be built: ZeroDivisionError"),
-        ("optim=lbfgs", "optim 'lbfgs'"),
         ("train_dtype=float64", "train_dtype 'float64': there is separator_conf.precision"),
-        ("iterator_type=foo", "iterator_type 'foo': none of sequence"),
-        ("iterator_type=none", "chunk or sequence is wanted"),
+        ("scheduler_conf.warmup_steps=0", "the scheduler cannot be built: ZeroDivisionError"),
         ("chunk_length=4s", "chunk_length '4s': samples are wanted"),
-        ("num_workers=-1", "num_workers -1: a number from 0 on"),
         ("best_model_criterion=[[valid,pesq,max]]", "valid pesq max is never reported"),
-        (
-            "criterions=[{name: l1, wrapper: fixed_order}]",
-            "each with name, wrapper and wrapper_conf, is wanted",
-        ),
         # A step up the loss, or none at all.
         ("grad_clip=-1", "grad_clip -1: a number above 0 is wanted"),
         ("grad_clip=0", "grad_clip 0: a number above 0 is wanted"),

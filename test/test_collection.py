@@ -142,25 +142,6 @@ def test_command_merges_what_shards_wrote(corpus, tmp_path, monkeypatch):
         collect_stats.main(["--merge", *parts, "--output", str(tmp_path / "all.npz")])
 
 
-def test_sites_where_normalization_is_idle_are_said(corpus, tmp_path, capsys):
-    # The tiny TERA's log-mels are normalized per utterance, WavLM's features are not.
-    for upstream, idle in (("tera_tiny", True), ("wavlm_tiny", False)):
-        output = tmp_path / f"{upstream}.npz"
-        options = ["--upstream", upstream, "--upstream_ckpt", "scratch", "--wav_scp", str(corpus)]
-        collect_stats.main([*options, "--norm_site", "frontend,layer.1", "--output", str(output)])
-        notes = capsys.readouterr().err
-        assert ("note: at frontend every utterance" in notes) == idle
-        assert "layer.1 every" not in notes
-        stats = FeatureStats.load(output)
-        assert stats.acts("frontend") != idle
-        assert stats.acts("layer.1")
-    part = str(tmp_path / "tera_tiny.npz")
-    collect_stats.main(["--merge", part, "--output", str(tmp_path / "merged.npz")])
-    said = capsys.readouterr().err
-    assert "merged.npz: statistics at frontend, layer.1 (the site auto is projection here)" in said
-    assert "note: at frontend every utterance" in said
-
-
 def test_a_silent_utterance_is_refused(tmp_path):
     path = tmp_path / "bad.wav"
     soundfile.write(path, np.full(8000, 0.2), 16000)

@@ -59,15 +59,6 @@ def test_damage_is_found(server, start) -> None:
     assert "model.bin is damaged: remove it and" in line and blob in line
 
 
-@pytest.mark.parametrize(
-    ("words", "offline"), [(("someone/model", "gone.bin"), "0"), (("someone/else", "a", "b"), "1")]
-)
-def test_what_cannot_be_had_is_one_line_with_the_mend(start, words, offline) -> None:
-    line = told(start(*words, HF_HUB_OFFLINE=offline))
-    assert f"does not give {' or '.join(words[1:])} of {words[0]}" in line
-    assert f"run hf download {words[0]} where there is a network and copy" in line
-
-
 def test_what_is_a_name_on_the_hub_and_what_a_path(tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     names = ("microsoft/wavlm-base-plus", "facebook/wav2vec2-xls-r-0.3b", "a/b@refs/pr/1")

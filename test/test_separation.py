@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +14,6 @@ from tiny_models import save_tiny, training_config
 from featnorm_se import Enhancer
 from featnorm_se.bin import collect_stats, enhance, enhance_set, prepare, report, score, train
 from featnorm_se.data.datadir import validate_data_dir
-from featnorm_se.data.decoding import walk_audio
 from featnorm_se.data.scp import read_scp
 from featnorm_se.errors import FeatnormError
 from featnorm_se.inference.windows import Windowing
@@ -56,12 +54,8 @@ def prepared(root: Path, mix: str = "both") -> Path:
 
 
 @pytest.mark.parametrize("mix", ["both", "clean"])
-def test_libri2mix_becomes_data_directories_with_two_talkers(libri2mix, mix, capsys, monkeypatch):
-    listed = Counter()
-    walk = lambda folder: listed.update([folder]) or walk_audio(folder)  # noqa: E731
-    monkeypatch.setattr("featnorm_se.data.corpus.walk_audio", walk)
+def test_libri2mix_becomes_data_directories_with_two_talkers(libri2mix, mix, capsys):
     data = prepared(libri2mix, mix)
-    assert len(listed) == 9 and set(listed.values()) == {1}
     assert "train: 2 pairs, 0.0 minutes, 2 speakers" in capsys.readouterr().out
     for part, folder in (("train", "train-100"), ("valid", "dev"), ("test", "test")):
         lists = validate_data_dir(data / part)
@@ -83,10 +77,6 @@ def test_libri2mix_becomes_data_directories_with_two_talkers(libri2mix, mix, cap
     (libri2mix / "wav16k" / "min" / "train-100" / "s2" / "103-1_1034-1.wav").unlink()
     with pytest.raises(FeatnormError, match=r"train-100/s2/103-1_1034-1\.wav .*2 pairs are bad"):
         prepared(libri2mix, mix)
-    shutil.rmtree(dev / "s2")
-    for root, where in ((libri2mix, f"{dev}/s2"), (dev, f"{dev}/train-100/mix_{mix}")):
-        with pytest.raises(FeatnormError, match=rf"{where}: --db_root .* wav16k/min/.train-100,"):
-            prepared(root, mix)
 
 
 def test_two_talkers_from_the_folders_to_the_table(libri2mix, tmp_path, capsys, monkeypatch):

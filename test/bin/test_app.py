@@ -18,7 +18,6 @@ import pytest
 import soundfile
 
 from featnorm_se import Enhancer
-from featnorm_se.bin.main import main
 
 NAMES = (os.environ.get("CHROMIUM", ""), "chromium", "chromium-browser")
 CHROMIUM = next(filter(None, map(shutil.which, NAMES)), None)
@@ -140,9 +139,3 @@ def test_a_file_is_uploaded_and_comes_back_enhanced(app, browser, tiny_experimen
     text = "document.body.innerText"
     assert browser.value(f"{text}.includes('bad.wav is') && {drawn}.length == 0")
     assert all(url.startswith((address, "data:", "blob:")) for url in browser.asked)
-
-
-def test_without_gradio_it_says_what_to_install(monkeypatch, capsys):
-    monkeypatch.setitem(sys.modules, "gradio", None)
-    assert main(["app"]) == 1
-    assert capsys.readouterr().err.endswith("pip install 'featnorm_se[app]'\n")

@@ -14,7 +14,6 @@ import soundfile
 from forked import fork_command
 from tiny_models import save_tiny
 
-from featnorm_se import Enhancer
 from featnorm_se.bin.main import main
 from featnorm_se.files import locked
 
@@ -127,17 +126,10 @@ def test_several_inputs(model, tmp_path, capsys):
     assert "would both go to" in capsys.readouterr().err
 
 
-def test_a_phones_recordings_are_decoded_where_something_can(model, tmp_path, capsys, monkeypatch):
+def test_a_phones_recordings_are_decoded(model, tmp_path, monkeypatch):
     """A stand-in for ffmpeg copies: what is not its input is the file it writes."""
     top = write(tmp_path / "in" / "x.wav").parent
     (top / "phone.m4a").write_bytes((top / "x.wav").read_bytes())
-    monkeypatch.setenv("PATH", "")
-    assert enhance(model, top, "-o", tmp_path / "out") == 0
-    assert "passed over, which do not end like audio: 1 .m4a; some need ffmpeg" in (
-        capsys.readouterr().err
-    )
-    assert enhance(model, top / "phone.m4a", "-o", tmp_path / "y.wav") == 1
-    assert "phone.m4a is no audio that libsndfile reads: install ffmpeg" in capsys.readouterr().err
     ffmpeg = tmp_path / "bin" / "ffmpeg"
     ffmpeg.parent.mkdir()
     ffmpeg.write_text('#!/bin/sh\n/bin/cp "${5#file:}" "${9}"\n')
@@ -173,12 +165,6 @@ def test_a_pipe(model, tmp_path, monkeypatch):
     np.testing.assert_array_equal(piped, soundfile.read(tmp_path / "y.flac", dtype="int16")[0])
 
 
-def test_clipping_is_warned_of(model, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(Enhancer, "enhance", lambda self, waves: [wav * 50 for wav in waves])
-    assert enhance(model, write(tmp_path / "x.wav"), "-o", tmp_path / "y.wav") == 0
-    assert "samples beyond full scale were clipped" in capsys.readouterr().err
-
-
 def test_names_with_anything_in_them(model, tmp_path, capsys):
     write(tmp_path / "in" / "a\nb é.wav")
     latin = os.fsdecode(b"caf\xe9")
@@ -195,7 +181,7 @@ def test_names_with_anything_in_them(model, tmp_path, capsys):
 def test_a_run_that_is_ended_leaves_nothing_half_and_goes_on(model, tmp_path, capsys):
     top, out = tmp_path / "in", tmp_path / "out"
     write(top / "a.wav")
-    write(top / "b.wav", 60.0)
+    write(top / "b.wav", 30.0)
     words = [str(top), "-o", str(out), "--model", str(model)]
     process = fork_command("enhance", words, tmp_path / "log")
     while process.is_alive() and not (out / ".b.wav.done.json").exists():
@@ -207,7 +193,7 @@ def test_a_run_that_is_ended_leaves_nothing_half_and_goes_on(model, tmp_path, ca
     stale = out / f".{2**22 + 1}.tmp.0123456789ab.wav"  # as a killed run leaves it
     stale.touch()
     assert enhance(model, top, "-o", out) == 0
-    assert "1 enhanced, 1 skipped: 60.0 s of audio" in capsys.readouterr().err
+    assert "1 enhanced, 1 skipped: 30.0 s of audio" in capsys.readouterr().err
     assert tree(out) == ["a.wav", "b.wav"] and not stale.exists()
     assert enhance(model, top, "-o", out) == 0
     assert capsys.readouterr().err.splitlines()[-1] == "2 skipped"
@@ -238,14 +224,10 @@ def test_without_a_model_the_shipped_one_is_used_and_named(model, tmp_path, caps
     pack.pack(model, shipped)
     monkeypatch.setattr(model_file, "SHIPPED", shipped)
     source = write(tmp_path / "in" / "a.wav")
-    assert main(["enhance", str(source), "-o", str(tmp_path / "y.wav")]) == 0
+    assert main(["enhance", str(source.parent), "-o", str(tmp_path / "out")]) == 0
     printed = capsys.readouterr().err.splitlines()
     assert printed[0] == f"model: {shipped}, shipped with featnorm_se"
-    assert enhance(shipped, source, "-o", tmp_path / "z.wav") == 0
-    assert "shipped" not in capsys.readouterr().err
-    assert (tmp_path / "y.wav").read_bytes() == (tmp_path / "z.wav").read_bytes()
     # A folder remembers the weights, not how they were named.
-    assert main(["enhance", str(source.parent), "-o", str(tmp_path / "out")]) == 0
     assert enhance(shipped, source.parent, "-o", tmp_path / "out") == 0
     assert "1 skipped" in capsys.readouterr().err
 

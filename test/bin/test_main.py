@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import torch
 from golden_numbers import write_pairs
 
 from featnorm_se.bin import compare, run, score
@@ -10,7 +9,7 @@ from featnorm_se.bin import compare, run, score
 # ---- compare
 
 
-def test_it_prints_and_refuses_in_one_line(tmp_path, capsys):
+def test_it_prints_the_differences(tmp_path, capsys):
     for name, gain in (("a", 0.0), ("b", 0.25)):
         folder = tmp_path / name / "scores_test"
         folder.mkdir(parents=True)
@@ -22,24 +21,6 @@ def test_it_prints_and_refuses_in_one_line(tmp_path, capsys):
     told, _, line = capsys.readouterr().out.splitlines()[:3]
     assert told == "differences in PESQ_WB (MOS-LQO)"
     assert line.split() == ["b", "less", "a", "6", "+0.250", "0.250", "..", "0.250", "6", "0", "0"]
-    assert run(compare.main, [*command, "--metric", "STOI"]) == 1
-    error = capsys.readouterr().err
-    assert error.count("\n") == 1 and "STOI" in error
-
-
-def test_torchs_writer_on_a_full_disk_is_one_line(capsys):
-    assert run(lambda _: torch.save({"weights": torch.zeros(100000)}, "/dev/full"), []) == 1
-    error = capsys.readouterr().err
-    assert error.count("\n") == 1 and "cannot write the weights (disk full?)" in error
-
-
-def test_a_full_gpu_is_one_line_with_the_mend_of_training_too(capsys):
-    def fills(_):
-        raise torch.OutOfMemoryError("CUDA out of memory.")
-
-    assert run(fills, []) == 1
-    error = capsys.readouterr().err
-    assert error.count("\n") == 1 and "--set batch_size=N" in error and "--batch" in error
 
 
 # ---- score
@@ -64,6 +45,3 @@ def test_it_scores_and_prints_and_failures_set_the_status(tmp_path, capsys):
     assert printed.err.splitlines()[-1].startswith("featnorm_se: error: 1 of 2 utterances")
     assert (out / "scores.csv").is_file()
     assert run(score.main, arguments(data, out, "--allow_failures", "1")) == 0
-    write_pairs(tmp_path / "narrow", 1, 8000, 0, rate=8000)
-    assert run(score.main, arguments(tmp_path / "narrow", out, "--metrics", "PESQ_WB")) == 1
-    assert capsys.readouterr().err.endswith("for 8 kHz, --metrics PESQ_NB STOI say\n")

@@ -148,48 +148,25 @@ def clean(root: Path, name: str = "p227_001") -> Path:
     return root / "clean_trainset_28spk_wav" / f"{name}.wav"
 
 
-def spoil_many(root: Path, count: int) -> list[str]:
-    """Spoil pairs of all sets, each in another way; return their names."""
+def test_bad_pairs_are_named_and_left_out_only_where_that_is_asked_for(root: Path, capsys) -> None:
     names = ["p226_001", "p227_001", "p232_001"]
     write(clean(root), np.zeros(3200))
-    clean(root, "p226_001").unlink(missing_ok=True)
+    clean(root, "p226_001").unlink()
     (root / "clean_testset_wav" / "p232_001.wav").write_bytes(b"no audio")
-    for number in range(count):
-        for kind in ("noisy", "clean"):
-            write(root / f"{kind}_trainset_28spk_wav" / f"p227_9{number:02}.wav", np.zeros(99))
-        names.append(f"p227_9{number:02}")
-    return names
-
-
-def test_all_bad_pairs_are_named_in_one_run(root: Path, capsys) -> None:
-    names = spoil_many(root, 0)
     assert prepare(root) == 1
-    lines = capsys.readouterr().err.splitlines()
-    assert "3 pairs" in lines[-1] and "--skip_bad true" in lines[-1]
-    named = [line for line in lines[:-1] if line.startswith("prepare: bad: ")]
+    told = capsys.readouterr().err.splitlines()
+    named = [line for line in told if line.startswith("prepare: bad: ")]
     assert sorted(line.split()[2].strip(":") for line in named) == names
-    spoil_many(root, 9)
-    assert prepare(root) == 1
-    lines = capsys.readouterr().err.splitlines()
-    assert "12 pairs" in lines[-1] and "ten" in lines[-1]
-    assert len([line for line in lines if line.startswith("prepare: bad: ")]) == 10
-
-
-def test_bad_pairs_are_left_out_where_that_is_asked_for(root: Path, capsys) -> None:
-    names = spoil_many(root, 2)
     assert prepare(root, "--skip_bad", "true") == 0
     printed = capsys.readouterr()
-    assert "train: 2 pairs" in printed.out and "3 left out" in printed.out
+    assert "train: 2 pairs" in printed.out and "1 left out" in printed.out
     data = root.parent / "data"
     record = json.loads((data / "prepare.json").read_text())
-    assert sorted(name for part in record["left_out"].values() for name in part) == sorted(names)
+    assert sorted(name for part in record["left_out"].values() for name in part) == names
     listed = {name for part in ("train", "valid", "test") for name in
               validate_data_dir(data / part)["wav.scp"]}  # fmt: skip
     assert not listed & set(names) and len(listed) == 5
     assert prepare(root) == 1  # without the option they are bad again
-    (root / "clean_testset_wav" / "p232_002.wav").unlink()
-    assert prepare(root, "--skip_bad", "true") == 1
-    assert "named above: not one of test is good" in capsys.readouterr().err
 
 
 def test_twins_of_two_rates_lengths_and_dual_mono_are_taken(root: Path, capsys) -> None:
@@ -275,10 +252,6 @@ def test_pairs_in_folders_of_sets_speakers_and_dns_names(root: Path, capsys) -> 
         put_pairs(corpus / "test", name, f"clean_fileid_{number}.wav")
     (corpus / "train" / "utt2cond").write_text("p2_001 bus 5\n")
     options = ("--corpus", "folders")
-    assert prepare(corpus, *options) == 1
-    assert "p1 p2 p3" in capsys.readouterr().err
-    assert prepare(corpus, *options, "--valid_speakers", "p1 p2 p3") == 1
-    assert "some must be left to train on" in capsys.readouterr().err
     assert prepare(corpus, *options, "--valid_speakers", "p2") == 0
     data = root.parent / "data"
     assert validate_data_dir(data / "train")["utt2spk"] == {
@@ -293,9 +266,6 @@ def test_pairs_in_folders_of_sets_speakers_and_dns_names(root: Path, capsys) -> 
     put_pairs(corpus / "valid", "q_1.wav", "q_1.wav")
     assert prepare(corpus, *options) == 0
     assert list(validate_data_dir(data / "valid")["wav.scp"]) == ["q_1"]
-    put_pairs(corpus / "valid", "q/q_2.wav", "q/q_2.wav")
-    assert prepare(corpus, *options) == 1
-    assert "valid/noisy has files beside sub-folders (q/q_2): move" in capsys.readouterr().err
     shutil.rmtree(corpus / "valid")
     for name in ("p1/p1_1.wav", "p1/1.wav"):
         put_pairs(corpus / "train", name, name)
@@ -303,27 +273,17 @@ def test_pairs_in_folders_of_sets_speakers_and_dns_names(root: Path, capsys) -> 
     assert "the name p1_1 comes twice" in capsys.readouterr().err
 
 
-def test_all_odd_names_are_told_and_those_of_a_mac_find_their_twins(tmp_path, capsys) -> None:
+def test_names_that_a_mac_has_written_find_their_twins(tmp_path, capsys) -> None:
     options = ["--corpus", "folders", "--db_root", str(tmp_path / "own"), "--nj", "1"]
     options += ["--output", str(tmp_path / "data")]
     for seed, name in enumerate(("train", "valid", "test")):
         put_pairs(tmp_path / "own" / name, f"p{seed}_u\u0308.wav", f"p{seed}_\u00fc.wav")
         put_pairs(tmp_path / "own" / name, f"p{seed}_b.wav", f"p{seed}_b.wav")
-    for name in ("p9_a b.wav", "p9_c d.wav"):
-        put_pairs(tmp_path / "own" / "train", name, name)
-    assert run(main, options) == 1
-    told = capsys.readouterr().err
-    assert "'p9_a b' has white space" in told and "'p9_c d'" in told and "(2 such names" in told
-    for path in (tmp_path / "own" / "train").glob("*/p9_*"):
-        path.unlink()
     (tmp_path / "own" / "test" / "utt2cond").write_text("p2_u\u0308 bus 5\n")
     assert run(main, options) == 0, capsys.readouterr().err
     # The noisy file's spelling, which the other lists beside it have too.
     assert list(read_scp(tmp_path / "data" / "test" / "spk1.scp")) == ["p2_b", "p2_u\u0308"]
     assert (tmp_path / "data" / "test" / "utt2cond").read_text().endswith("bus\t5\n")
-    # A folder that has no such sets is another corpus's.
-    assert run(main, [*options, "--corpus", "voicebank_demand"]) == 1
-    assert "(folders train, valid and test: --prepare folders)" in capsys.readouterr().err
 
 
 def test_a_name_may_be_in_two_sets_and_a_recording_in_one(tmp_path: Path, capsys) -> None:
@@ -334,12 +294,7 @@ def test_a_name_may_be_in_two_sets_and_a_recording_in_one(tmp_path: Path, capsys
         samples = 0.1 * np.random.default_rng(seed).standard_normal(800)
         write(tmp_path / "own" / name / "clean" / "001.wav", samples)
     assert run(main, options) == 0
-    told = capsys.readouterr().err
-    assert (
-        "same speaker: 001" in told
-        and "the noisy and the clean files of train are the same" in told
-    )
-    assert "of valid are" not in told and "clean2" not in told
+    assert "the noisy and the clean files of train are the same" in capsys.readouterr().err
     put_pairs(tmp_path / "own" / "test", "001.wav", "001.wav")  # train's
     assert run(main, options) == 1
     assert "001 is both in train and in test, of the same clean" in capsys.readouterr().err
@@ -414,15 +369,9 @@ def test_kaldi_segments_are_cut(root: Path, capsys) -> None:
             for utt, path in after[scp].items():
                 heard, expected = read_audio(path), sounds[lists[scp][utt]]
                 assert np.abs(heard - expected).max() <= 1 / 32768, (scp, utt)
-    for segment, said in (
-        ("p232_001 tape 0 0.2", "'p232_001 tape 0 0.2' is not 'utterance recording"),
-        ("p232_001 call nan 1", "segments: 'p232_001 call nan 1' is not"),
-        ("p232_001 call 0.2 0.1", "wav.scp.wav has no samples from 0.2 to 0.1 s"),
-        ("p232_001 call 0.3 1.0", "wav.scp.wav ends at 0.4 s, before 1.0 s"),
-    ):
-        (made / "test" / "segments").write_text(f"{segment}\n")
-        assert prepare(made, "--corpus", "kaldi") == 1
-        assert said in capsys.readouterr().err
+    (made / "test" / "segments").write_text("p232_001 call 0.3 1.0\n")
+    assert prepare(made, "--corpus", "kaldi") == 1
+    assert "wav.scp.wav ends at 0.4 s, before 1.0 s" in capsys.readouterr().err
     # Another cut of the same recording is another utterance.
     (made / "test" / "segments").write_text("p232_001 call 0.05 -1\n")
     assert prepare(made, "--corpus", "kaldi") == 0

@@ -37,13 +37,6 @@ def test_renamed_weights_do_not_load_in_silence(tiny_experiment, tmp_path):
         with pytest.raises(FeatnormError, match="do not fit") as error:
             Enhancer.from_pretrained(folder)
         assert len(str(error.value)) < 300
-    # ESPnet's links lead to epochs' files, which somebody has removed to make room.
-    shutil.copy(path, folder / "valid.loss.ave.pth")
-    path.unlink()
-    path.symlink_to("2epoch.pth")
-    for name in (None, path.name):
-        with pytest.raises(FeatnormError, match=r"best.pth leads to no file: bring that back"):
-            Enhancer.from_pretrained(folder, model_file=name)
 
 
 def test_a_model_of_nan_or_of_two_stfts_enhances_nothing(tiny_experiment):
@@ -80,8 +73,6 @@ def test_a_rate_may_be_a_float_and_samples_no_integers(tiny_experiment, kind):
         enhance(x * 32768)
     half = torch.tensor(x, dtype=torch.bfloat16)
     np.testing.assert_array_equal(enhance(half), enhance(half.float()))
-    with pytest.raises(FeatnormError, match=r"44100\.5: a number of Hz"):
-        enhance(x, 44100.5)
 
 
 # ---- the model inside the package

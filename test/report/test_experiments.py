@@ -211,13 +211,3 @@ def test_a_dirty_tree_and_failures_are_named(expdir: Path) -> None:
     assert found["commit"] == "0123abc (dirty: the tree had changes)"
     assert "1 without a full score (test_03)" in found["scored on test"]
     assert "train 4 pairs, 2 left out (" in found["data"] and "test 6 pairs (" in found["data"]
-
-
-def test_every_field_is_optional_and_text_has_every_test_set(expdir: Path) -> None:
-    (expdir / "tera_none/run.json").write_text("{}")
-    shutil.copytree(expdir / "noisy/scores_test", expdir / "noisy/scores_other")
-    experiments = read_experiments(expdir)
-    assert results_table(experiments, "test")[2][:5] == ["tera_none", "", "", "", ""]
-    assert "### tera_none" in results_markdown(experiments, "T")
-    text = results_text(experiments)
-    assert text.startswith("other\nmodel") and "\n\ntest\nmodel" in text

@@ -21,9 +21,6 @@ def test_the_others_still_run_and_the_table_says_which_failed(tmp_path):
     assert rows[0][:2] == ["bad", "failed with status 3"]
     assert {row[0] for row in rows[1:]} == {"startup"}
     assert all(len(row) == 6 and float(row[2].split()[0]) > 0 for row in rows[1:])
-    helps = next(row for row in rows if "collect_stats --help" in row[1])
-    # A command that imported torch to print its options would be no faster than importing it.
-    assert float(helps[3]) > 2
 
 
 @pytest.mark.slow

@@ -4,7 +4,6 @@ import csv
 from pathlib import Path
 
 import demo
-import pytest
 from demo import ROWS, main
 
 from featnorm_se.bin import run
@@ -20,16 +19,13 @@ def write_scores(folder: Path, values: list[float]) -> None:
     (folder / "scores_test" / "summary.json").write_text("{}")
 
 
-@pytest.mark.parametrize("fails", [False, True])
-def test_all_rows_run_and_what_was_learnt_is_said(tmp_path, monkeypatch, capsys, fails):
+def test_all_rows_run_and_what_was_learnt_is_said(tmp_path, monkeypatch, capsys):
     called = []
 
     def fake_call(name, command):
         """Stand in for run.sh: a row has its epochs, and scores at stage 4."""
         first = command[command.index("--stage") + 1] if "--stage" in command else command[2]
         called.append((name, first))
-        if fails and first == "3":
-            raise demo.FeatnormError("no room (demo/log/none.log)")
         if first == "3":
             for epoch in range(1, demo.EPOCHS + 1):
                 yield f"epoch {epoch}: train loss 0.1, valid loss 0.2, the best so far\n"
@@ -40,26 +36,13 @@ def test_all_rows_run_and_what_was_learnt_is_said(tmp_path, monkeypatch, capsys,
     monkeypatch.setattr(demo, "DEMO", tmp_path)
     for name, gain in {"noisy": 0.0, "none": 0.3, "instance": 0.4, "utterance": 0.4}.items():
         write_scores(tmp_path / "exp" / name, [1.5 + gain + 0.01 * index for index in range(9)])
-    assert run(main, []) == fails
-    told = capsys.readouterr()
-    if fails:
-        assert told.err == "featnorm_se: error: no room (demo/log/none.log)\n"
-        assert ("page", "5") not in called
-        return
+    assert run(main, []) == 0
     assert [stage for name, stage in called if name == "utterance"] == ["2", "3", "4"]
     looks = ["featnorm_se.bin.drift"] * 2
     assert [stage for name, stage in called if name == "page"] == [*looks, "5"]  # one page
     assert {name for name, _ in called} == {"data", "page", *ROWS}
-    lines = told.out.splitlines()
-    assert "100 % done" in lines[-6] and "min left" in lines[0]
+    lines = capsys.readouterr().out.splitlines()
     assert lines[-5] == "the table"
     assert "+0.40 [+0.40, +0.40] on noisy; +0.10" in lines[-3]
     assert "+0.00 [+0.00, +0.00] on instance, no sure difference" in lines[-3]
     assert lines[-2].endswith("report/index.html") and "featnorm-se enhance" in lines[-1]
-
-
-def test_a_command_that_fails_says_why(tmp_path, monkeypatch):
-    monkeypatch.setattr(demo, "DEMO", tmp_path)
-    command = ["bash", "-c", "echo much; echo './run.sh: error: the disk is full' >&2; exit 1"]
-    with pytest.raises(demo.FeatnormError, match=r"^the disk is full \(.*none.log\)$"):
-        list(demo.call("none", command))
