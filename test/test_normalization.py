@@ -8,7 +8,6 @@ from featnorm_se.errors import FeatnormError
 from featnorm_se.names import FEATURE_NORMS
 from featnorm_se.normalization import FeatureNorm, LevelNorm
 from featnorm_se.statistics import SiteStats
-from featnorm_se.upstream.fast import _moments
 
 WIDTH = 6
 
@@ -66,24 +65,6 @@ def test_equation_against_numpy(norm):
         m, s = (NOISY.mean, NOISY.std) if norm == "corpus" else (h.mean(0), h.std(0))
         mu, sigma = (0, 1) if norm == "instance" else (CLEAN.mean, CLEAN.std)
         np.testing.assert_allclose(out[:length], sigma * (h - m) / s + mu, atol=2e-5, rtol=1e-4)
-
-
-def test_lengths_come_to_the_device_once(monkeypatch):
-    moved = []
-    to = torch.Tensor.to
-    keep = lambda x, *a, **k: moved.append(a) or to(x, *a, **k)  # noqa: E731
-    x, lengths = batch()
-    windows = x[..., :3].contiguous()
-    for compute in (
-        lambda: FeatureNorm(CLEAN)(x, lengths),
-        lambda: LevelNorm()(x[..., 0], lengths),
-        lambda: _moments(windows, lengths.tolist()),
-    ):
-        moved.clear()
-        with monkeypatch.context() as patch:
-            patch.setattr(torch.Tensor, "to", keep)
-            compute()
-        assert [a for a in moved if isinstance(a[0], torch.device)] == [(x.device,)]
 
 
 @pytest.mark.parametrize("norm", FEATURE_NORMS)
