@@ -4,14 +4,12 @@ import errno
 import io
 import os
 import sys
-import time
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import soundfile
-from forked import fork_command
 from tiny_models import save_tiny
 
 from featnorm_se.bin.main import main
@@ -176,27 +174,6 @@ def test_names_with_anything_in_them(model, tmp_path, capsys):
     assert tree(tmp_path / "out") == ["a\nb é.wav", f"{latin}.wav", f"{latin}/x.wav"]
     printed = capsys.readouterr().err
     assert "\x1b" not in printed and r"c\x1b[2J.wav is no audio" in printed
-
-
-def test_a_run_that_is_ended_leaves_nothing_half_and_goes_on(model, tmp_path, capsys):
-    top, out = tmp_path / "in", tmp_path / "out"
-    write(top / "a.wav")
-    write(top / "b.wav", 30.0)
-    words = [str(top), "-o", str(out), "--model", str(model)]
-    process = fork_command("enhance", words, tmp_path / "log")
-    while process.is_alive() and not (out / ".b.wav.done.json").exists():
-        time.sleep(0.01)
-    process.terminate()
-    process.join(30)
-    assert process.exitcode == 143
-    assert tree(out) == ["a.wav"]
-    stale = out / f".{2**22 + 1}.tmp.0123456789ab.wav"  # as a killed run leaves it
-    stale.touch()
-    assert enhance(model, top, "-o", out) == 0
-    assert "1 enhanced, 1 skipped: 30.0 s of audio" in capsys.readouterr().err
-    assert tree(out) == ["a.wav", "b.wav"] and not stale.exists()
-    assert enhance(model, top, "-o", out) == 0
-    assert capsys.readouterr().err.splitlines()[-1] == "2 skipped"
 
 
 @pytest.mark.parametrize("at", [2, 3, 4])

@@ -2,8 +2,8 @@
 
 import argparse
 import json
-import os
 import signal
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -11,9 +11,9 @@ import torch
 import yaml
 from forked import fork
 from golden_numbers import write_pairs
+from test_resume import train_until
 from tiny_models import save_tiny
 
-from featnorm_se.bin import run as run_command
 from featnorm_se.bin.train import main
 from featnorm_se.errors import FeatnormError
 from featnorm_se.files import sha256_file
@@ -96,7 +96,8 @@ def test_a_cut_run_goes_on_from_itself(place, tmp_path):
     frozen = ("--set", "separator_conf.freeze=all")
     whole, cut = words(place, init, tmp_path / "whole", *frozen), tmp_path / "cut"
     main(whole)
-    process = fork(train_until, words(place, init, cut, *frozen), 4)
+    started = partial(main, words(place, init, cut, *frozen))
+    process = fork(train_until, started, torch.optim.Adam, "step", 4, signal.SIGTERM)
     process.join(60)
     assert process.exitcode == 143 and (cut / "checkpoint.pth").is_file()
     main(words(place, init, cut, *frozen))
@@ -116,19 +117,6 @@ def test_a_cut_run_goes_on_from_itself(place, tmp_path):
     assert read_initial(cut).separator.norm_sites == ["projection"]
     with pytest.raises(FeatnormError, match=r"is this run itself: give it another --tag"):
         main(words(place, cut, cut))
-
-
-def train_until(arguments: list[str], step: int) -> None:
-    """Train in a process of its own that is ended at a step."""
-    real, count = torch.optim.Adam.step, iter(range(1, 99))
-
-    def struck(*args, **kwargs):
-        if next(count) == step:
-            os.kill(os.getpid(), signal.SIGTERM)
-        return real(*args, **kwargs)
-
-    torch.optim.Adam.step = struck
-    os._exit(run_command(main, arguments))
 
 
 def test_what_does_not_fit_is_listed_at_once(place, tmp_path):

@@ -93,45 +93,79 @@ def taped(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(WaveformUpstream, "_spare", lambda *_: True)
 
 
-WAYS = [
-    ("fbank", "level", {}),
-    ("tera_tiny", "utterance", {}),
-    ("wavlm_tiny", "mix", {"feature": "weighted_sum"}),
-    ("wavlm_tiny", "none", {"freeze": "all", "num_spk": 2}),
-    ("hubert_tiny", "utterance", {"freeze": "cnn", "dropout": 0.5, "layers": 2}),
-]
+def group(name, weight=1.0, wrapper="fixed_order", **conf):
+    return {"name": name, "conf": conf, "wrapper": wrapper, "wrapper_conf": {"weight": weight}}
 
 
-@pytest.mark.parametrize(("upstream", "norm", "conf"), WAYS)
-@pytest.mark.parametrize("accum_grad", [1, 2])
-def test_a_recorded_step_is_espnets(taped, tmp_path, upstream, norm, conf, accum_grad):
-    """Losses, what is reported and the weights after updates, with dropout's draws."""
+def build(folder, upstream, norm, losses, **conf):
     register()
-    config = tiny_config(upstream, norm, precision="float32", **conf)
-    if conf.get("num_spk") == 2:
-        config["criterions"][0]["wrapper"] = "pit"
-    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
+    config = tiny_config(upstream, norm, precision="float32", **conf) | {"criterions": losses}
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    torch.manual_seed(0)
+    model, _ = EnhancementTask.build_model_from_file(folder / "config.yaml")
+    model.train().separator.has_silence = False
+    return model
+
+
+ONE = [group("compressed_spectrum", complex_weight=0.3, asymmetry=1.0)]
+TWO = [group("log1p_l1", 0.5), group("valid_si_snr", 0.0), group("compressed_spectrum", 2.0)]
+TALKERS = [group("compressed_spectrum", wrapper="pit"), group("log1p_l1", 0.5)]
+IDLE = [group("log1p_l1"), group("compressed_spectrum", 0.0)]
+WAYS = [
+    ("fbank", "level", IDLE, {}),
+    ("tera_tiny", "utterance", ONE, {}),
+    ("wavlm_tiny", "mix", TWO, {"feature": "weighted_sum"}),
+    ("wavlm_tiny", "none", TALKERS, {"freeze": "all", "num_spk": 2}),
+    ("hubert_tiny", "utterance", IDLE, {"freeze": "cnn", "dropout": 0.5, "layers": 2}),
+]
+OTHERS = {
+    "time": [group("si_snr")],
+    "masks": [group("log1p_l1"), group("mse")],
+    "no weight": [group("log1p_l1", 0.0)],
+    "tests alone": [group("valid_si_snr")],
+    "noise": [group("log1p_l1", is_noise_loss=True)],
+}
+
+
+@pytest.mark.parametrize("losses", OTHERS)
+def test_what_a_whole_step_does_not_know_is_left_to_espnet(tmp_path, losses):
+    assert not WholeStep(build(tmp_path, "tera_tiny", "none", OTHERS[losses])).has_way
+
+
+@pytest.mark.parametrize(("upstream", "norm", "losses", "conf"), WAYS)
+@pytest.mark.parametrize(("accum_grad", "samples"), [(1, 8000), (2, 8085)])
+def test_a_recorded_step_is_espnets(
+    taped, tmp_path, upstream, norm, losses, conf, accum_grad, samples
+):
+    """Losses, what is reported and the weights after updates, with dropout's draws."""
     rng = np.random.default_rng(0)
-    signals = torch.from_numpy(0.1 * rng.normal(size=(7, 2, 8000)).astype(np.float32))
+    signals = torch.from_numpy(0.1 * rng.normal(size=(7, 2, samples)).astype(np.float32))
     found = {}
     for recorded in (False, True):
-        torch.manual_seed(0)
-        model, _ = EnhancementTask.build_model_from_file(tmp_path / "config.yaml")
-        model.train().separator.has_silence = False
+        model = build(tmp_path, upstream, norm, losses, **conf)
         step = WholeStep(model, accum_grad) if recorded else model
         optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], 0.1)
         told = []
         for number, (noisy, clean) in enumerate(pairwise(signals), start=1):
             refs = {"speech_ref1": clean, "speech_ref2": noisy - clean}
             refs = dict([*refs.items()][: conf.get("num_spk", 1)])
-            loss, stats, _ = step(speech_mix=noisy, utt_id=[], **refs)
+            loss, stats, weight = step(speech_mix=noisy, utt_id=[], **refs)
             told += [x.detach().clone() for x in (loss, *(stats[key] for key in sorted(stats)))]
+            told.append(weight)
             (loss / accum_grad).backward()
             if number % accum_grad == 0:
                 torch.nn.utils.clip_grad_norm_(model.parameters(), 5.0)
                 optimizer.step()
                 optimizer.zero_grad()
         assert not recorded or step.recorder.recording is not None
+        if recorded:  # with padding ESPnet's way is taken
+            step.recorder = None
+            step(
+                speech_mix=noisy,
+                utt_id=[],
+                speech_mix_lengths=torch.tensor([samples, samples - 160]),
+                **refs,
+            )
         found[recorded] = told + list(model.parameters())
     torch.testing.assert_close(found[True], found[False], atol=1e-6, rtol=1e-5)
 

@@ -5,6 +5,8 @@ import itertools
 import json
 import os
 import signal
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -70,7 +72,7 @@ def check_same(found: dict[str, object], wanted: dict[str, object]) -> None:
         assert same, key
 
 
-def train_until(run: Experiment, owner: object, name: str, call: int, number: int) -> None:
+def train_until(start: Callable, owner: object, name: str, call: int, number: int) -> None:
     """Train in a process of its own that gets a signal at the n-th call of a function."""
     real, calls = getattr(owner, name), itertools.count(1)
 
@@ -84,7 +86,7 @@ def train_until(run: Experiment, owner: object, name: str, call: int, number: in
         return real(*args, **kwargs)
 
     setattr(owner, name, struck)
-    os._exit(run_command(lambda _: train(run), []))
+    os._exit(run_command(lambda _: start(), []))
 
 
 @pytest.mark.parametrize(
@@ -100,7 +102,7 @@ def train_until(run: Experiment, owner: object, name: str, call: int, number: in
 )
 def test_a_killed_run_ends_with_the_same_weights(recipe, tmp_path, owner, name, call, number):
     run = Experiment(**{**vars(recipe.run), "expdir": tmp_path / "cut"})
-    process = fork(train_until, run, owner, name, call, number)
+    process = fork(train_until, partial(train, run), owner, name, call, number)
     process.join(60)
     assert process.exitcode == (143 if number == signal.SIGTERM else -number)
     assert not json.loads((run.expdir / "run.json").read_text())["finished"]

@@ -49,64 +49,6 @@ def test_one_precision_whatever_a_configuration_calls_it(task, tmp_path, conf, w
     assert task.build_model(args).separator.precision == wanted
 
 
-def group(name, weight=1.0, wrapper="fixed_order", **conf):
-    return {"name": name, "conf": conf, "wrapper": wrapper, "wrapper_conf": {"weight": weight}}
-
-
-LOSSES = {
-    "one": [group("compressed_spectrum", complex_weight=0.3, asymmetry=1.0)],
-    "two": [group("log1p_l1", 0.5), group("valid_si_snr", 0.0), group("compressed_spectrum", 2.0)],
-    "talkers": [group("compressed_spectrum", wrapper="pit"), group("log1p_l1", 0.5)],
-    "idle": [group("log1p_l1"), group("compressed_spectrum", 0.0)],
-}
-OTHERS = {
-    "time": [group("si_snr")],
-    "masks": [group("log1p_l1"), group("mse")],
-    "no weight": [group("log1p_l1", 0.0)],
-    "tests alone": [group("valid_si_snr")],
-    "noise": [group("log1p_l1", is_noise_loss=True)],
-}
-
-
-@pytest.mark.parametrize("samples", [6400, 6485])
-@pytest.mark.parametrize("losses", LOSSES)
-def test_a_whole_step_comes_to_what_espnet_does(task, tmp_path, losses, samples):
-    """Losses, what is reported, weights and gradients, by the way that a GPU can record."""
-    from featnorm_se.training.whole_step import WholeStep
-
-    talkers = 2 if losses == "talkers" else 1
-    conf = {"upstream_dropout": 0.0, "units": 8, "num_spk": talkers}
-    conf = tiny_config("tera_tiny", "none", **conf)["separator_conf"]
-    model = task.build_model(arguments(tmp_path, separator_conf=conf, criterions=LOSSES[losses]))
-    model.train().separator.has_silence = False
-    step, asked, found = WholeStep(model), [], []
-    step.recorder = lambda compute, x, module: asked.append(module) or compute(x)
-    assert step.has_way
-    torch.manual_seed(0)
-    names = ["speech_mix", *(f"speech_ref{n + 1}" for n in range(talkers))]
-    batch = {name: 0.1 * torch.randn(3, samples) for name in names}
-    for way in (model, step):
-        model.zero_grad()
-        loss, stats, weight = way(utt_id=["a", "b", "c"], **batch)
-        loss.backward()
-        grads = torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
-        found.append(
-            [loss.detach(), dict(sorted(stats.items())), weight, grads / grads.abs().max()]
-        )
-    assert asked == [model]
-    torch.testing.assert_close(*found, rtol=1e-4, atol=1e-4)
-    batch["speech_mix_lengths"] = torch.tensor([samples, samples, samples - 160])
-    step(utt_id=["a", "b", "c"], **batch)  # with padding ESPnet's way is taken
-    assert asked == [model]
-
-
-@pytest.mark.parametrize("losses", OTHERS)
-def test_what_a_whole_step_does_not_know_is_left_to_espnet(task, tmp_path, losses):
-    from featnorm_se.training.whole_step import WholeStep
-
-    assert not WholeStep(task.build_model(arguments(tmp_path, criterions=OTHERS[losses]))).has_way
-
-
 def test_a_resumed_run_does_not_need_what_it_started_from(task, tmp_path):
     args = arguments(tmp_path, upstream_ckpt=str(tmp_path / "gone.pt"))
     with pytest.raises(FeatnormError):
