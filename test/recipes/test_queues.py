@@ -119,15 +119,6 @@ def test_statistics_are_an_array_of_pbs(tmp_path: Path, ready: Path, queue) -> N
     assert f"spk1.scp is newer than {merged}" in done.stderr and "run stage 2 first" in done.stderr
 
 
-def test_the_error_that_is_told_is_of_this_run(tmp_path: Path, ready: Path) -> None:
-    log = next_stats(tmp_path) / "log"
-    log.mkdir(parents=True)
-    for stale in ("clean.9.log", "noisy.1.log"):
-        (log / stale).write_text("error: of another run\n")
-    done = run(tmp_path, "--stage", "2", "--stop_stage", "2", "--nj", "1")
-    assert "no such audio file: a.wav" in done.stderr and "another run" not in done.stderr
-
-
 def take_submitted(folder: Path, words: str) -> list[str]:
     """Return the command lines that the queue got, all of which hold some words."""
     submitted = (folder / "bin" / "submitted").read_text().splitlines()
@@ -194,14 +185,3 @@ def test_several_machines_of_other_queues_go_by_mpirun(tmp_path, ready, queue, b
     assert done.returncode == 0, done.stderr
     assert "--dist_launcher mpi --dist_init_method file://" in log.read_text()
     assert asked in (tmp_path / "bin" / "submitted").read_text()
-
-
-def test_a_queue_that_refuses_is_told(tmp_path: Path, ready: Path, queue) -> None:
-    path = queue("pbs")
-    (tmp_path / "bin" / "qsub").write_text("#!/bin/sh\necho 'qsub: error: no such queue'; exit 1\n")
-    (tmp_path / "exp" / "two" / "q").mkdir(parents=True)
-    more = ["--tag", "two", "--num_nodes", "2", "--python", str(ready)]
-    done = run(tmp_path, *STAGE, *more, cmd_backend="pbs", PATH=path)
-    assert done.returncode == 1
-    assert "no such queue" in done.stderr, done.stderr
-    assert "Traceback" not in done.stderr

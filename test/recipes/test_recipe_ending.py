@@ -1,7 +1,6 @@
 """run.sh when SIGTERM or Ctrl-C comes: it waits for what it runs, says so, starts nothing more."""
 
 import os
-import re
 import signal
 import subprocess
 
@@ -49,16 +48,3 @@ def test_a_signal_ends_the_recipe(tmp_path, number, to_all):
     how = "interrupted" if number == signal.SIGINT else "ended by SIGTERM"
     lines = [line for line in process.communicate()[1].splitlines() if "error:" in line]
     assert lines == [f"./run.sh: error: {how}: the same command again goes on"]
-
-
-@pytest.mark.parametrize("reason", ["error: of a run with seed 0", "RuntimeError: no port"])
-def test_what_ended_the_others_is_the_reason(tmp_path, reason):
-    """Of several processes one fails, and the launcher ends those that are left."""
-    script = (EGS / "TEMPLATE" / "enh1" / "featnorm.sh").read_text()
-    function = re.search(r"^last_error\(\).*?^}", script, re.DOTALL | re.MULTILINE)[0]
-    ended = "featnorm_se: error: ended by SIGTERM: the same command again does what is left"
-    log = tmp_path / "log"
-    for lines in [reason, ended], [ended]:
-        log.write_text("".join(f"{line}\n" for line in lines))
-        call = ["bash", "-euo", "pipefail", "-c", f'{function}\nlast_error "$1"', "_", log]
-        assert subprocess.run(call, capture_output=True, text=True).stdout == f"{lines[0]}\n"

@@ -74,8 +74,9 @@ def laid_out(tmp_path: Path) -> tuple[list[str], Path]:
     for part in ("train", "test"):
         (tmp_path / "data" / part / "wav.scp").write_text("a a.wav\n")
     (exp / "config.yaml").write_text("x")
-    options = [*places(tmp_path), "--skip_gate", "true"]
-    return [*options, "--upstream", "tera_tiny", "--norm", "none", "--tag", "mine"], exp
+    options = [*places(tmp_path), "--skip_gate", "true", "--upstream", "tera_tiny"]
+    options += ["--norm", "none", "--tag", "mine"]
+    return [*options, "--python", str(telling_python(tmp_path / "python"))], exp
 
 
 def only(stage: int) -> list[str]:
@@ -101,8 +102,8 @@ def test_a_second_run_in_one_folder_touches_nothing(tmp_path: Path) -> None:
     assert second.returncode == 1 and "another run is at work" in second.stderr
     # Stage 4 has a lock of its own. Where a file system has none, nobody is refused.
     (tmp_path / "bin").mkdir()
-    python, flock = telling_python(tmp_path / "python"), tmp_path / "bin" / "flock"
-    options += [*only(4), "--python", str(python)]
+    flock = tmp_path / "bin" / "flock"
+    options += only(4)
     flock.write_text("#!/bin/sh\nexit 71\n")
     flock.chmod(0o755)
     with open(tmp_path / "exp" / "..stage4.mine", "w") as lock:
@@ -118,7 +119,7 @@ def test_a_second_run_in_one_folder_touches_nothing(tmp_path: Path) -> None:
 def test_scores_of_a_test_set_that_changed_meanwhile_do_not_count(tmp_path: Path, at: str) -> None:
     """Another run's stage 1 wrote the lists anew; scoring may end at other names, too."""
     options, exp = laid_out(tmp_path)
-    python = telling_python(tmp_path / "python")
+    python = tmp_path / "python"
     lists = tmp_path / "data" / "test" / "wav.scp"
     change = f"in {at}) echo b >> {lists}; [ {at} != score ] ;; train"
     python.write_text(python.read_text().replace("in train", change))
@@ -126,15 +127,14 @@ def test_scores_of_a_test_set_that_changed_meanwhile_do_not_count(tmp_path: Path
     for summary in both:
         summary.parent.mkdir(parents=True)
         summary.write_text("{}")
-    done = run_script(f"{RECIPE}/run.sh", *options, *only(4), "--python", str(python))
+    done = run_script(f"{RECIPE}/run.sh", *options, *only(4))
     assert done.returncode == 1 and "data/test was made anew meanwhile" in done.stderr, done.stderr
     assert not any(summary.exists() for summary in both)
 
 
 def test_stage_5_is_of_the_test_set_as_it_is_and_does_what_it_can(tmp_path: Path) -> None:
     options, exp = laid_out(tmp_path)
-    python = telling_python(tmp_path / "python")
-    options += ["--python", str(python)]
+    python = tmp_path / "python"
     # Tables of another test set than the one whose files the page would play.
     summary = tmp_path / "exp" / "noisy" / "scores_test" / "summary.json"
     summary.parent.mkdir(parents=True)
@@ -153,8 +153,7 @@ def test_stage_5_is_of_the_test_set_as_it_is_and_does_what_it_can(tmp_path: Path
 
 def test_the_number_of_talkers_is_that_of_the_data(tmp_path: Path) -> None:
     options, exp = laid_out(tmp_path)
-    python = ["--python", str(telling_python(tmp_path / "python"))]
-    options += [*only(4), *python]
+    options += only(4)
     one = run_script(f"{RECIPE}/run.sh", *options, "--prepare", "kaldi", "--num_spk", "2")
     assert one.returncode == 1 and "data is of one talker, without spk2.scp" in one.stderr
     (tmp_path / "data" / "test" / "spk2.scp").touch()  # half of it would be scored
@@ -163,7 +162,8 @@ def test_the_number_of_talkers_is_that_of_the_data(tmp_path: Path) -> None:
     # What a finished model says of talkers, the YAML that goes on from it need not.
     for name in ("train/spk1.scp", "train/spk2.scp"):
         (tmp_path / "data" / name).write_text("a a.wav\n")
-    more = ["--init", str(exp), "--stage", "2", "--stop_stage", "3", *python]
+    python = telling_python(tmp_path / "python", checks=True)
+    more = ["--init", str(exp), "--stage", "2", "--stop_stage", "3", "--python", str(python)]
     init = run_script("libri2mix/sep1/run.sh", *places(tmp_path), *more)
     assert init.returncode == 0, init.stderr
 
@@ -174,7 +174,7 @@ def test_statistics_are_of_the_card_as_it_is(tmp_path: Path) -> None:
         (tmp_path / "data" / "train" / name).write_text("a a.wav\n")
         os.utime(tmp_path / "data" / "train" / name, (0, 0))
     options = [*places(tmp_path), "--stage", "3", "--stop_stage", "3", "--skip_gate", "true"]
-    options += ["--upstream", "tera_tiny"]
+    options += ["--upstream", "tera_tiny", "--python", str(telling_python(tmp_path / "python"))]
     missing = run_script(f"{RECIPE}/run.sh", *options).stderr
     stats = Path(missing.partition("stage 3 needs ")[2].partition(": run stage 2 first")[0])
     stats.parent.mkdir(parents=True)
