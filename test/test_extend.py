@@ -37,7 +37,7 @@ def follow(block: str, folder: Path) -> None:
 
 
 def test_the_page_adds_a_norm_a_loss_a_head_and_upstreams(tmp_path):
-    unused = shutil.ignore_patterns("__pycache__", "models", "bin", "report")
+    unused = shutil.ignore_patterns("models", "bin", "report")
     shutil.copytree(ROOT / "featnorm_se", tmp_path / "featnorm_se", ignore=unused)
     (tmp_path / "conf").mkdir()
     recipe = ROOT / "egs" / "voicebank_demand" / "enh1"

@@ -11,7 +11,8 @@ import pytest
 from featnorm_se.bin import main
 
 ROOT = Path(__file__).parents[1] / "featnorm_se"
-MODULES = sorted(ROOT.rglob("*.py"))
+MODULES = {path: path.read_text(encoding="utf-8") for path in sorted(ROOT.rglob("*.py"))}
+TREES = {path: ast.parse(text) for path, text in MODULES.items()}
 COMMANDS = sorted(path.stem for path in (ROOT / "bin").glob("[!_]*.py"))
 
 # A room imports from rooms of a lower number only, and from itself.
@@ -26,7 +27,7 @@ ROOMS = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 def imports(path: Path) -> set[str]:
     """Return the rooms that a module imports from, wherever in it."""
     found = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in ast.walk(TREES[path]):
         names = []
         if isinstance(node, ast.ImportFrom) and node.module and not node.level:
             names = [node.module]
@@ -51,18 +52,17 @@ def test_a_lower_room_never_imports_an_upper_one():
 
 def test_no_modules_import_each_other_in_a_circle():
     """Not within functions either; what only type checkers read does not count."""
-    inside = [path.relative_to(ROOT.parent).with_suffix("") for path in MODULES]
-    names = {".".join(path.parts): ROOT.parent / f"{path}.py" for path in inside}
-    graph: dict[str, set[str]] = {name: set() for name in names}
-    for name, path in names.items():
-        tree = ast.parse(path.read_text(encoding="utf-8"))
+    inside = {path: path.relative_to(ROOT.parent).with_suffix("") for path in MODULES}
+    names = {path: ".".join(short.parts) for path, short in inside.items()}
+    graph: dict[str, set[str]] = {name: set() for name in names.values()}
+    for path, tree in TREES.items():
         choices = [node for node in ast.walk(tree) if isinstance(node, ast.If)]
         hints = [node for node in choices if "TYPE_CHECK" in ast.dump(node.test)]
         unread = {id(node) for hint in hints for node in ast.walk(hint)}
         for node in ast.walk(tree):
             if isinstance(node, ast.ImportFrom) and node.module and id(node) not in unread:
                 found = [f"{node.module}.{alias.name}" for alias in node.names] + [node.module]
-                graph[name] |= {one for one in found if one in names and one != name}
+                graph[names[path]] |= {one for one in found if one in graph and one != names[path]}
     TopologicalSorter(graph).prepare()  # raises an error that names the circle
 
 
@@ -84,8 +84,7 @@ def documented(node: ast.AST, name: str) -> list[str]:
 
 def test_every_public_name_has_a_docstring_and_every_function_types():
     missing = []
-    for path in MODULES:
-        tree = ast.parse(path.read_text(encoding="utf-8"))
+    for path, tree in TREES.items():
         name = str(path.relative_to(ROOT.parent))
         missing += [] if ast.get_docstring(tree) else [name]
         missing += documented(tree, name)
@@ -103,18 +102,17 @@ def test_every_public_name_has_a_docstring_and_every_function_types():
 
 def test_modules_and_functions_stay_small():
     long = []
-    for path in MODULES:
-        text = path.read_text(encoding="utf-8")
+    for path, text in MODULES.items():
         if text.count("\n") > 300:
             long.append(f"{path}: {text.count(chr(10))} lines")
-        for node in ast.walk(ast.parse(text)):
+        for node in ast.walk(TREES[path]):
             if isinstance(node, ast.FunctionDef) and node.end_lineno - node.lineno > 60:
                 long.append(f"{path}:{node.lineno} {node.name}")
     assert long == []
 
 
 def test_the_house_stays_small_enough_to_be_known():
-    lines = sum(path.read_text(encoding="utf-8").count("\n") for path in MODULES)
+    lines = sum(text.count("\n") for text in MODULES.values())
     assert lines <= 12_000
     assert len(MODULES) <= 95
 

