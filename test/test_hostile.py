@@ -89,16 +89,6 @@ def test_parts_of_a_model_are_names_of_a_list_never_paths_to_classes() -> None:
         refused(lambda path=path: load(path), "there is no")
 
 
-@pytest.mark.parametrize("conf", ["{num_spk: two}", "{num_spk: null}", "{num_spk: 0}", "[a]"])
-def test_a_number_of_talkers_that_is_none(conf: str) -> None:
-    from featnorm_se.inference.model_file import count_talkers
-
-    path = zipped("m.zip", packed(config_yaml=f"separator_conf: {conf}".encode()))
-    refused(lambda: count_talkers(path), "config.yaml of m.zip: separator_conf")
-    path = zipped("n.zip", packed(config_yaml=b"separator_conf: {num_spk: 1000000000}"))
-    refused(lambda: count_talkers(path), "1 to 8 is wanted")
-
-
 def test_a_live_payload_in_an_experiments_weights() -> None:
     Path("exp").mkdir()
     Path("exp/config.yaml").write_text("separator: featnorm\n")

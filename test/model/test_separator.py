@@ -8,8 +8,6 @@ import torch
 from tiny_models import tiny_config
 from torch.overrides import TorchFunctionMode
 
-from featnorm_se.errors import FeatnormError
-from featnorm_se.model import recorded
 from featnorm_se.model.loss import CompressedSpectrum, LogMagnitudeL1
 from featnorm_se.model.separator import FeatNormSeparator
 from featnorm_se.names import LEVEL_SITE, NORMS, PRECISIONS
@@ -230,37 +228,6 @@ def test_what_is_recorded_is_the_same_step_each_time():
     assert len(asked) == 1
     separator.train()(spectrum, lengths)
     assert len(asked) == 2
-
-
-READS = RuntimeError("operation not permitted when stream is capturing\nmore")
-
-
-@pytest.mark.parametrize(
-    ("within", "kind", "told"),
-    [
-        (READS, FeatnormError, r"\(operation not permitted .* capturing\): .*fast=false$"),
-        (AssertionError(), FeatnormError, "fast=false"),
-        (KeyboardInterrupt(), KeyboardInterrupt, None),
-        (torch.OutOfMemoryError("CUDA out of memory"), RuntimeError, "^CUDA out of memory"),
-        (None, RuntimeError, "^CUDA out of memory"),
-    ],
-)
-def test_what_a_gpu_cannot_record_is_told_and_no_other_error_is_hidden(
-    within, kind, told, monkeypatch
-):
-    def fault(*_):
-        if within is None:
-            raise RuntimeError("CUDA out of memory")
-        try:
-            raise within
-        finally:  # as torch does when the capture ends
-            raise RuntimeError("operation failed due to a previous error during capture")
-
-    monkeypatch.setattr(recorded, "Recording", fault)
-    recorder, x = recorded.Recorder(), torch.zeros(2)
-    recorder(torch.exp, x, torch.nn.Identity())
-    with pytest.raises(kind, match=told):
-        recorder(torch.exp, x, torch.nn.Identity())
 
 
 @pytest.mark.parametrize("offset", [0.0, 0.5])
