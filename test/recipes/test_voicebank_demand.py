@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -162,10 +163,12 @@ def test_the_number_of_talkers_is_that_of_the_data(tmp_path: Path) -> None:
     # What a finished model says of talkers, the YAML that goes on from it need not.
     for name in ("train/spk1.scp", "train/spk2.scp"):
         (tmp_path / "data" / name).write_text("a a.wav\n")
-    python = telling_python(tmp_path / "python", checks=True)
-    more = ["--init", str(exp), "--stage", "2", "--stop_stage", "3", "--python", str(python)]
+    more = ["--init", str(exp), "--stage", "2", "--stop_stage", "3"]
+    more += ["--python", str(tmp_path / "python")]
     init = run_script("libri2mix/sep1/run.sh", *places(tmp_path), *more)
     assert init.returncode == 0, init.stderr
+    (check,) = re.findall("told: .*check_config.py (.*)", init.stdout)
+    assert "finetune.yaml" in check and "--num_spk" not in check
 
 
 def test_statistics_are_of_the_card_as_it_is(tmp_path: Path) -> None:
