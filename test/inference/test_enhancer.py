@@ -37,6 +37,14 @@ def test_renamed_weights_do_not_load_in_silence(tiny_experiment, tmp_path):
         with pytest.raises(FeatnormError, match="do not fit") as error:
             Enhancer.from_pretrained(folder)
         assert len(str(error.value)) < 300
+    # ESPnet's links lead to epochs' files, which somebody has removed to make room: no others are
+    # taken in their place.
+    shutil.copy(path, folder / "valid.loss.ave.pth")
+    path.unlink()
+    path.symlink_to("2epoch.pth")
+    for name in (None, path.name):
+        with pytest.raises(FeatnormError, match="best.pth leads to no file"):
+            Enhancer.from_pretrained(folder, model_file=name)
 
 
 def test_a_model_of_nan_or_of_two_stfts_enhances_nothing(tiny_experiment):

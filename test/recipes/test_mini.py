@@ -111,7 +111,9 @@ def test_all_stages(tmp_path):
     kept = [exp / name for name in ("valid_shape", "run.json", "config.yaml", "train.log")]
     times = [path.stat().st_mtime_ns for path in kept]
     tells, refuses = telling_python(tmp_path / "python"), tmp_path / "refuses"
-    refuses.write_text(tells.read_text().replace('"told: $*"', "error: refused; exit 1"))
+    refuses.write_text(
+        tells.read_text().replace('score) echo "told: $*"', "score) echo error: refused; exit 1")
+    )
     refuses.chmod(0o755)
     other = run(*options, "--stage", "3", "--stop_stage", "3", "--python", str(refuses))
     assert [path.stat().st_mtime_ns for path in kept] == times

@@ -180,6 +180,7 @@ REFUSED = {
     "model_conf.normalize_variance=true": "normalize_variance True: enhancing would not do it",
     "exclude_weight_decay=true": "exclude_weight_decay True: optim_conf.weight_decay is for all",
     "no_forward_run=true": "no_forward_run True: it trains nothing",
+    "accum_grad=1.5": "accum_grad 1.5: 1 or",
     "nbest_averaging_interval=1": "nbest_averaging_interval 1: averages are made at the end",
     "separator=conformer": "separator 'conformer': here it is featnorm, with separator_conf.head",
     "encoder=conv": "encoder 'conv': here it is stft",
