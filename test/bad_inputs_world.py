@@ -138,6 +138,11 @@ def put(path: str, content: str) -> Spoil:
     return spoil
 
 
+def cut(path: str) -> Spoil:
+    """Keep the first half of a file."""
+    return lambda: os.truncate(path, Path(path).stat().st_size // 2)
+
+
 def wav(path: str, samples: Any = None, rate: int = 16000, subtype: str = "PCM_16") -> Spoil:
     """Write another recording in the place of one that is there."""
     return lambda: soundfile.write(path, noise() if samples is None else samples, rate, subtype)

@@ -16,7 +16,7 @@ from pathlib import Path
 import bad_inputs_world as world
 import numpy as np
 import pytest
-from bad_inputs_world import arrays, both, meta, noise, nothing, put, repacked, wav
+from bad_inputs_world import arrays, both, cut, meta, noise, nothing, put, repacked, wav
 from recipe_runs import EGS, run_script
 
 from featnorm_se.bin import run
@@ -86,6 +86,8 @@ CASES = [
      repacked("model.zip", config_yaml=b"!!python/object/apply:os.system [touch ran]"),
      "config.yaml", "YAML"),
     # --- statistics ---
+    ("checkpoint: cut", f"collect_stats --upstream_ckpt {CKPT}", cut(CKPT), "cut short"),
+    ("stats: cut", WITH_STATS, cut(STATS), "clean.npz", "no whole statistics"),
     ("stats: objects", WITH_STATS, arrays(STATS, projection_mean=np.array([{}], dtype=object)),
      "clean.npz"),
     ("stats: of other speech", f"collect_stats --merge {STATS} b.npz",

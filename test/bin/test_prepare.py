@@ -294,7 +294,9 @@ def test_a_name_may_be_in_two_sets_and_a_recording_in_one(tmp_path: Path, capsys
         samples = 0.1 * np.random.default_rng(seed).standard_normal(800)
         write(tmp_path / "own" / name / "clean" / "001.wav", samples)
     assert run(main, options) == 0
-    assert "the noisy and the clean files of train are the same" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "the noisy and the clean files of train are the same" in told
+    assert "same speaker: 001" in told
     put_pairs(tmp_path / "own" / "test", "001.wav", "001.wav")  # train's
     assert run(main, options) == 1
     assert "001 is both in train and in test, of the same clean" in capsys.readouterr().err

@@ -15,6 +15,7 @@ from tiny_models import save_tiny
 from featnorm_se import Enhancer
 from featnorm_se.bin.main import main
 from featnorm_se.data.scp import write_scp
+from featnorm_se.errors import FeatnormError
 from featnorm_se.files import mark_done
 from featnorm_se.inference.model_file import read_member
 from featnorm_se.inference.pack import halve, pack
@@ -113,6 +114,18 @@ def test_what_float16_cannot_hold_stays_float32():
     halved = halve({"a": large, "b": small, "c": torch.ones(2), "d": torch.ones(2, 2).long()})
     kinds = [halved[key].dtype for key in "abcd"]
     assert kinds == [torch.float32, torch.float16, torch.float32, torch.int64]
+
+
+def test_cut_and_damaged_zips_and_torch_s_own_are_refused(packed, tmp_path):
+    whole = packed.read_bytes()
+    path, middle = tmp_path / "odd.zip", len(whole) // 3
+    for data in (whole[: len(whole) // 2], whole[:middle] + b"\xff" * 64 + whole[middle + 64 :]):
+        path.write_bytes(data)
+        with pytest.raises(FeatnormError, match=r"odd\.zip is no packed model"):
+            Enhancer.from_pretrained(path)
+    torch.save({"separator.x": torch.ones(1)}, path)
+    with pytest.raises(FeatnormError, match=r"odd\.zip is no packed model"):
+        Enhancer.from_pretrained(path)
 
 
 def test_a_hub_name_gives_a_folder_without_pickles(packed, tmp_path, monkeypatch):
