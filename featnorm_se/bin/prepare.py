@@ -56,6 +56,8 @@ def main(argv: Sequence[str]) -> None:
     wav_dir = args.wav_dir or args.output.absolute().parent / "dump" / "wav16k"
     valid_speakers = args.valid_speakers.replace(",", " ").split()
     corpus, root = args.corpus, args.db_root
+    if not root.is_dir():
+        raise FeatnormError(f"--db_root {root}: there is no such folder")
     if args.test_root and corpus in ("kaldi", "libri2mix"):
         raise FeatnormError(f"--test_root is not for {corpus}: {root}/test has the pairs")
     if corpus == "libri2mix":

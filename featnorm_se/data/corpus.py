@@ -75,8 +75,19 @@ def find_pairs(noisy: Path, clean: Path) -> list[Utterance]:
     spelled = {normalize("NFC", name): name for name in sides[0]}
     sides[1] = {spelled.get(normalize("NFC", name), name): f for name, f in sides[1].items()}
     twins, _ = match_names(sides[1], sides[0])
+    if not sides[0].keys() & {*twins.values()}:  # x_noisy and x, or x_noisy and x_clean
+        bare = _without_ending(sides[0])
+        twins = {name: bare.get(short, name) for short, name in _without_ending(sides[1]).items()}
     pairs = _pair_up(sides[0], {twins[name]: file for name, file in sides[1].items()}, noisy, clean)
     return [replace(pair, speaker=speakers[pair.name]) for pair in pairs]
+
+
+def _without_ending(names: Collection[str]) -> dict[str, str]:
+    """Return names by what stands before the words that all end with, such as ``_noisy``."""
+    same = os.path.commonprefix([name[::-1] for name in names])[::-1]
+    words = re.search("([_.-][A-Za-z]+)+$", same)
+    size = len(words[0]) if words and len(names) > 1 else 0
+    return {name[: len(name) - size]: name for name in names}
 
 
 def _pair_up(noisy: Mapping[str, str], clean: Mapping[str, str], *places: Path) -> list[Utterance]:

@@ -148,7 +148,10 @@ def compare_folders(
             both = f"{one.folder} and {baseline} go back to noisy files of other times or places"
             say(f"warning: {both}: if these are other recordings, run stage 4 of both")
     first, *rest = (one.scores(testset) for one in experiments)
-    labels = [f"{one.name}\nless {experiments[0].name}" for one in experiments[1:]]
+    names = [one.name for one in experiments]
+    if len({*names}) < len(names):
+        names = [str(one.folder) for one in experiments]
+    labels = [f"{name}\nless {names[0]}" for name in names[1:]]
     found: dict[str, Contrast] = {}
     for label, table in zip(labels, rest, strict=True):
         try:

@@ -34,6 +34,11 @@ def read_record(expdir: Path) -> dict[str, Any]:
     return dict(read_json(expdir / _NAME))
 
 
+def _trained(value: Any) -> Any:
+    """Return a field of a record; of the data, what it is tested on may be another."""
+    return {**value, "test": None} if isinstance(value, Mapping) else value
+
+
 def is_finished(expdir: Path, fields: Mapping[str, Any]) -> bool:
     """Whether ``expdir`` holds this very run, trained for so many epochs to its end.
 
@@ -51,7 +56,8 @@ def is_finished(expdir: Path, fields: Mapping[str, Any]) -> bool:
     trained = (expdir / CHECKPOINT).is_file() or (expdir / _LAST).is_file()
     if not (trained or before.get("finished") or any(expdir.glob("*epoch.pth"))):
         return False  # what trained nothing claims nothing
-    found = {key: (before[key], fields.get(key)) for key in _IDENTITY if key in before}
+    both = before, {key: fields.get(key) for key in _IDENTITY}
+    found = {key: tuple(_trained(one[key]) for one in both) for key in _IDENTITY if key in before}
     wrong = {key: pair for key, pair in found.items() if pair[0] != pair[1]}
     if not wrong and "config" in before:
         wrong = differences(before["config"], fields["config"])

@@ -19,7 +19,7 @@ from espnet2.train.trainer import Trainer, TrainerOptions
 from espnet2.utils.build_dataclass import build_dataclass
 from typeguard import suppress_type_checks
 
-from featnorm_se.errors import FeatnormError
+from featnorm_se.errors import FeatnormError, say
 from featnorm_se.model.recorded import Recorder
 from featnorm_se.training import record
 from featnorm_se.training.whole_step import WholeStep
@@ -110,8 +110,10 @@ class FeatNormTrainer(Trainer):
             step = WholeStep(parts["model"], options.accum_grad)
             if step.has_way:
                 parts["model"], separator.recorder = step, None
+        whole = parts["model"].register_forward_hook(_apart)
         with suppress_type_checks():  # a tenth of what a step costs the processor beside a GPU
             invalid = super().train_one_epoch(iterator=watched, options=options, **parts)
+        whole.remove()
         if invalid:
             if watched.step < options.accum_grad:
                 once = f"once in accum_grad ({options.accum_grad}) steps: lower accum_grad"
@@ -119,6 +121,8 @@ class FeatNormTrainer(Trainer):
                 raise FeatnormError(told)
             told = f"no step of {watched.place()} had a finite gradient"
             raise FeatnormError(f"{told}: lower optim_conf.lr, or look at the recordings")
+        if _is_first(parts["distributed_option"]) and parts["reporter"].get_epoch() == 1:
+            _look_at_warmup(parts["schedulers"], watched.step // options.accum_grad, options)
         # The next epoch's seed and other lengths would take the dropout's state and the Fourier
         # plans from under a recording; and the validation gets its memory. So `step` dies here too.
         if is_recorded:
@@ -138,6 +142,23 @@ class FeatNormTrainer(Trainer):
         super().validate_one_epoch(iterator=watched, options=options, **parts)
         if _is_first(parts["distributed_option"]):
             record.begin_saving(Path(options.output_dir))
+
+
+def _apart(model: Any, args: Any, found: Any) -> Any:
+    """Part what is reported from the loss, which ESPnet divides by ``accum_grad`` in its place."""
+    loss, stats, weight = found
+    return loss, {k: v if v is None else v.clone() for k, v in stats.items()}, weight
+
+
+def _look_at_warmup(schedulers: Iterable[Any], steps: int, options: TrainerOptions) -> None:
+    """Warn of a training that ends while its rate still rises; ``steps``: of an epoch."""
+    whole = steps * (options.max_epoch or 0)
+    for scheduler in schedulers:
+        warmup = int(getattr(scheduler, "warmup_steps", 0))
+        if 0 < whole < warmup:
+            told = f"{whole} steps, within the warm-up of {warmup}"
+            mend = f"--set scheduler_conf.warmup_steps={max(whole // 10, 1)}, say"
+            say(f"warning: training ends after {told}: its rate stays below the one set: {mend}")
 
 
 @dataclasses.dataclass

@@ -14,10 +14,11 @@ import soundfile
 from featnorm_se.bin import run
 from featnorm_se.bin.prepare import main
 from featnorm_se.data.audio import read_audio, resample
-from featnorm_se.data.corpus import CorpusSet
+from featnorm_se.data.corpus import CorpusSet, find_pairs
 from featnorm_se.data.datadir import Utterance, validate_data_dir
 from featnorm_se.data.prepare import _fingerprint
 from featnorm_se.data.scp import read_scp
+from featnorm_se.errors import FeatnormError
 from featnorm_se.files import locked, stamp
 
 SHARED = Path(__file__).parents[2].parent / "shared" / "data"
@@ -464,3 +465,21 @@ def test_noisy_and_clean_folders_that_are_swapped_are_told(root: Path, capsys, s
         write(root / f"{noisy}_testset_wav" / f"{name}.wav", speech + 0.02 * rng.random(3200))
     assert prepare(root) == 0
     assert ("in test, most noisy files have deeper pauses" in capsys.readouterr().err) == swapped
+
+
+@pytest.mark.parametrize("ends", [("_noisy", ""), ("_noisy", "_clean"), ("_snr_low", "_ref")])
+def test_twins_may_end_in_words_of_their_own(tmp_path: Path, ends: tuple[str, str]) -> None:
+    for side, end in zip(("noisy", "clean"), ends, strict=True):
+        for name in ("p1_a", "p1_b"):
+            write(tmp_path / side / f"{name}{end}.wav", np.zeros(9))
+    found = find_pairs(tmp_path / "noisy", tmp_path / "clean")
+    assert [pair.name for pair in found] == [f"p1_a{ends[0]}", f"p1_b{ends[0]}"]
+    assert all(Path(pair.clean).stem.startswith(pair.name[:4]) for pair in found)
+
+
+def test_recordings_that_end_in_another_number_are_no_twins(tmp_path: Path) -> None:
+    for side, number in (("noisy", 1), ("clean", 2)):
+        for name in ("p1", "p2"):
+            write(tmp_path / side / f"{name}_00{number}.wav", np.zeros(9))
+    with pytest.raises(FeatnormError, match="have no name in common"):
+        find_pairs(tmp_path / "noisy", tmp_path / "clean")

@@ -180,6 +180,9 @@ def test_rows_of_other_recordings_of_the_same_names_are_told(expdir: Path, capsy
     assert compare_folders(noisy, [new], "STOI") and "warning" not in capsys.readouterr().err
     assert compare_folders(noisy, [new, old], "STOI")
     assert f"{old} and {noisy} go back to noisy files of other times" in capsys.readouterr().err
+    shutil.copytree(old, expdir / "b" / new.name)  # another place's, of the same name
+    (label,) = compare_folders(new, [expdir / "b" / new.name], "STOI")
+    assert label == f"{expdir / 'b' / new.name}\nless {new}"
     path.write_text(json.dumps({**summary, "enhanced_with": []}))  # of what another program made
     assert "Not all rows" not in results_text(read_experiments(expdir))
 

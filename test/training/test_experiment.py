@@ -107,6 +107,8 @@ def test_a_run_goes_on_with_its_data_in_the_environment_that_began_it(tmp_path, 
     assert not record.is_finished(tmp_path, about), "another device, another numpy"
     with pytest.raises(FeatnormError, match="data of other recordings, this run has those that"):
         record.is_finished(tmp_path, {**about, "data_sources": {"train": "b" * 64}})
+    tested = {**about, "data_sources": {**about["data_sources"], "test": "b" * 64}}
+    assert not record.is_finished(tmp_path, tested), "other test pairs are no other training"
     with pytest.raises(FeatnormError, match="norm_site frontend, this run has none: give"):
         record.is_finished(tmp_path, {**about, "norm_site": ""})
     begun = {**about, "init": {"model": "m"}, "upstream_identity": "sha256:1"}

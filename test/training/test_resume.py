@@ -227,3 +227,17 @@ def test_a_checkpoint_that_is_cut_or_runs_code_is_refused(recipe, tmp_path):
         with pytest.raises(FeatnormError, match="lacks optimizers|execute code"):
             read_checkpoint(path)
     assert not (tmp_path / "ran").exists()
+
+
+def test_what_is_told_of_steps_is_their_loss_and_a_warm_up_without_end(recipe, tmp_path, capsys):
+    """ESPnet reports a loss that it has divided by accum_grad."""
+    losses = []
+    for steps in (1, 2):
+        settings = [f"accum_grad={steps}", "optim_conf.lr=0", "scheduler_conf.warmup_steps=9"]
+        settings += ["separator_conf.upstream_dropout=0", "separator_conf.dropout=0"]
+        record = trained(recipe, tmp_path / f"{steps}", *settings, epochs=1)
+        stats = read_checkpoint(tmp_path / f"{steps}" / "checkpoint.pth")["reporter"]["stats"]
+        losses.append(stats[1]["train"]["loss"])
+        told = capsys.readouterr().err
+        assert f"training ends after {6 // steps} steps, within the warm-up of 9" in told
+    assert losses[0] == pytest.approx(losses[1], rel=1e-3) and record["epochs"] == 1

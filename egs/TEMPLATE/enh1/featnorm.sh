@@ -204,6 +204,15 @@ check_talkers() { # folder of data directories
     done
 }
 
+about_data() { # what stage 1 makes the data of
+    local option value
+    for option in db_root test_root valid_speakers skip_bad speech_root noise_root; do
+        value="${!option}"
+        [[ -z "${value}" || "${option}" != *_root ]] || value="$(realpath -m -- "${value}")"
+        echo "${option} ${value}"
+    done
+}
+
 if runs 1; then
     [ "${prepare}" != kaldi ] || check_talkers "${db_root}"
     log "stage 1: preparing data in ${datadir}"
@@ -239,6 +248,12 @@ if runs 1; then
         *) die "--prepare ${prepare}: there are mini, voicebank_demand, libri2mix, folders and kaldi" ;;
     esac
     "${python}" -m featnorm_se.bin.prepare --corpus "${prepare}" --db_root "${db_root}" "${prepare_options[@]}"
+    about_data > "${datadir}/.options"
+elif [ -f "${datadir}/.options" ]; then
+    while read -r option value; do
+        [[ ! -v "given[${option}]" ]] || grep -qxF -- "${option} ${value}" "${datadir}/.options" ||
+            die "--${option} ${value}: ${datadir} was made with another: run stage 1, or leave it out"
+    done <<< "$(about_data)"
 fi
 
 if runs 2 || runs 3 || runs 4; then
@@ -341,7 +356,7 @@ follow_training() { # pid: until it ends, show the lines of the log that tell ho
             echo "${epoch}, the best so far by ${BASH_REMATCH[1]}"
         elif [[ "${line}" =~ "There are no improvements in this epoch" ]]; then
             echo "${epoch}"
-        elif [[ "${line}" =~ [0-9]+epoch:train:[^,]*batch|[0-9]+/[0-9]+"epoch started".*|.*" is trained already" ]]; then
+        elif [[ "${line}" =~ [0-9]+epoch:train:[^,]*batch|[0-9]+/[0-9]+"epoch started".*|.*" is trained already"|"warning: training ends after ".* ]]; then
             echo "${BASH_REMATCH[0]}"
         fi
     done
