@@ -70,7 +70,8 @@ def make_settings(config: str | None, given: dict[str, Any]) -> Settings:
         values = cast("dict[str, Any]", OmegaConf.to_container(checked, resolve=False))
         return Settings(**(values | given))
     except (OmegaConfBaseException, TypeError, FeatnormError) as error:
-        raise FeatnormError(f"{config}: {' '.join(str(error).split())}") from error
+        told = " ".join(str(error).split())
+        raise FeatnormError(f"{config}: {told}" if config else told) from error
 
 
 if __name__ == "__main__":

@@ -1,6 +1,5 @@
 """Pairs of noisy and clean files of a corpus, found in its folders or lists before any is read."""
 
-import math
 import os
 import re
 from collections import Counter
@@ -13,7 +12,7 @@ from featnorm_se.data.datadir import Utterance
 from featnorm_se.data.decoding import AUDIO_SUFFIXES, walk_audio
 from featnorm_se.data.scp import check_key, is_command, read_scp
 from featnorm_se.errors import FeatnormError, say
-from featnorm_se.files import PathLike, read_text
+from featnorm_se.files import PathLike
 
 NOISE_SUFFIX = ".noise"  # ``x.noise.wav`` is what was taken away from ``x.wav``
 _FILEID = re.compile(r"fileid_\d+")  # as the DNS Challenge names files,
@@ -277,32 +276,3 @@ def _cut_up(folder: Path, recordings: dict[str, Utterance]) -> list[Utterance]:
             ) from error
         pairs.append(replace(pair, name=name, speaker=name.split("_")[0], span=span))
     return sorted(pairs, key=lambda pair: pair.name.encode())
-
-
-def read_log(path: Path) -> dict[str, tuple[str, float]]:
-    """Read a condition log: a line is an utterance, a noise and an SNR in dB.
-
-    Blanks part them, or two tabs: then a noise may be of several words.
-
-    Returns:
-        Noise and SNR by utterance; empty when there is no such file.
-
-    Raises:
-        FeatnormError: a line reads otherwise (the message has its number), or it is not UTF-8.
-    """
-    if not path.is_file():
-        return {}
-    conditions: dict[str, tuple[str, float]] = {}
-    for number, line in enumerate(read_text(path).splitlines(), start=1):
-        if not line.strip():
-            continue
-        try:
-            words = line.strip().split("\t")
-            name, noise, snr = map(str.strip, words if len(words) == 3 else line.split())
-            if math.isnan(float(snr)):
-                raise ValueError(snr)
-            conditions[name] = (noise, float(snr))
-        except ValueError as error:
-            told = f"{path} line {number} is not 'utterance noise SNR': {line.strip()[:60]!r}"
-            raise FeatnormError(told) from error
-    return conditions

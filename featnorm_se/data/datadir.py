@@ -1,5 +1,6 @@
 """Kaldi-style data directories: written sorted, and checked before anything is built on them."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 from featnorm_se.data.audio import audio_info
 from featnorm_se.data.scp import read_scp, write_scp
 from featnorm_se.errors import FeatnormError
-from featnorm_se.files import write_text
+from featnorm_se.files import read_text, write_text
 from featnorm_se.names import SAMPLE_RATE
 
 LISTS = ("wav.scp", "spk1.scp", "utt2spk", "spk2utt")
@@ -96,3 +97,32 @@ def validate_data_dir(folder: Path) -> dict[str, dict[str, str]]:
             twins = ", ".join(f"{path} ({h.frames} samples)" for path, h in infos)
             raise FeatnormError(f"{name}: noisy file and clean twin differ: {twins}")
     return lists
+
+
+def read_log(path: Path) -> dict[str, tuple[str, float]]:
+    """Read a condition log: a line is an utterance, a noise and an SNR in dB.
+
+    Blanks part them, or two tabs: then a noise may be of several words.
+
+    Returns:
+        Noise and SNR by utterance; empty when there is no such file.
+
+    Raises:
+        FeatnormError: a line reads otherwise (the message has its number), or it is not UTF-8.
+    """
+    if not path.is_file():
+        return {}
+    conditions: dict[str, tuple[str, float]] = {}
+    for number, line in enumerate(read_text(path).splitlines(), start=1):
+        if not line.strip():
+            continue
+        try:
+            words = line.strip().split("\t")
+            name, noise, snr = map(str.strip, words if len(words) == 3 else line.split())
+            if math.isnan(float(snr)):
+                raise ValueError(snr)
+            conditions[name] = (noise, float(snr))
+        except ValueError as error:
+            told = f"{path} line {number} is not 'utterance noise SNR': {line.strip()[:60]!r}"
+            raise FeatnormError(told) from error
+    return conditions

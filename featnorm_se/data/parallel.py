@@ -3,8 +3,9 @@
 import os
 import signal
 import threading
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from multiprocessing import get_context, parent_process
@@ -107,3 +108,24 @@ def _end_with_parent() -> None:
     if parent is not None:
         parent.join()
         os._exit(1)
+
+
+def ahead(items: Iterable[Item], count: Callable[[Item], int]) -> Iterator[Item]:
+    """Yield the items; a thread takes the next ones, ``count(first)``, while the last is worked on.
+
+    The first is taken right here, since it starts the loader's processes: forked from a thread
+    they can die of what another one was at.
+    """
+    iterator = iter(items)
+    item = next(iterator, None)
+    pool = ThreadPoolExecutor(1)
+    coming: deque[Future[Item | None]] = deque()
+    try:
+        for _ in range(0 if item is None else count(item)):
+            coming.append(pool.submit(next, iterator, None))
+        while item is not None:
+            yield item
+            coming.append(pool.submit(next, iterator, None))
+            item = coming.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)

@@ -24,8 +24,8 @@ from featnorm_se.data.audio import (
     to_mono,
     write_audio,
 )
-from featnorm_se.data.corpus import CorpusSet, read_log
-from featnorm_se.data.datadir import LISTS, Utterance, write_data_dir
+from featnorm_se.data.corpus import CorpusSet
+from featnorm_se.data.datadir import LISTS, Utterance, read_log, write_data_dir
 from featnorm_se.data.parallel import parallel_map
 from featnorm_se.data.scp import split_archive
 from featnorm_se.errors import FeatnormError, say
@@ -142,8 +142,10 @@ def _tell_bad(
 def _warn_of_swapped(good: Mapping[str, Sequence[Utterance]]) -> None:
     """Say that a set's noisy and clean files seem to be swapped, by up to 40 of its pairs."""
     for name, utterances in good.items():
-        some = utterances[:: len(utterances) // 20 or 1]
-        if sum(_range(utt.noisy) > _range(utt.clean) for utt in some) > len(some) / 2:
+        long = [utt for utt in utterances if utt.seconds > 0.25]
+        some = long[:: len(long) // 20 or 1]
+        swapped = sum(_range(utt.noisy) > _range(utt.clean) for utt in some)
+        if len(some) > 2 and swapped > len(some) / 2:
             told = (
                 f"prepare: warning: in {name}, most noisy files have deeper pauses than the clean"
             )

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from featnorm_se import __version__
-from featnorm_se.data.corpus import NOISE_SUFFIX, match_names, read_listing, read_log
+from featnorm_se.data.corpus import NOISE_SUFFIX, match_names, read_listing
+from featnorm_se.data.datadir import read_log
 from featnorm_se.data.scp import enhanced_by
 from featnorm_se.errors import FeatnormError
 from featnorm_se.files import (

@@ -30,8 +30,9 @@ _GROUPS = "a list of groups, each with name, wrapper and wrapper_conf, is wanted
 # The recipes' task takes null for some of them.
 _SIZE = (lambda x: x is None or isinstance(x, str) or _COUNT[0](x), _COUNT[1])
 _SIZES = ("batch_size", "valid_batch_size", "num_iters_per_epoch")
+_RANGE = r" *[1-9]\d*( *- *[1-9]\d*)? *"
 _CHUNKS = (
-    lambda x: x is None or re.fullmatch(r"[1-9]\d*(-\d+)?(, *\d+(-\d+)?)*", str(x)),
+    lambda x: x is None or re.fullmatch(f"{_RANGE}(,{_RANGE})*", str(x)),
     "samples are wanted, such as 20480, or of several lengths 20480,32000-48000",
 )
 _STFT_ONLY = (lambda x: x == "stft", "here it is stft")

@@ -6,19 +6,17 @@ import argparse
 import contextlib
 import dataclasses
 import math
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from espnet2.main_funcs.average_nbest_models import average_nbest_models
 from espnet2.train.distributed_utils import DistributedOption
 from espnet2.train.trainer import Trainer, TrainerOptions
 from espnet2.utils.build_dataclass import build_dataclass
-from typeguard import suppress_type_checks
 
+from featnorm_se.data.parallel import ahead
 from featnorm_se.errors import FeatnormError, say
 from featnorm_se.model.recorded import Recorder
 from featnorm_se.training import record
@@ -26,7 +24,6 @@ from featnorm_se.training.whole_step import WholeStep
 from featnorm_se.upstream.batching import may_hold_silence
 
 Batch = tuple[list[str], dict[str, torch.Tensor]]
-Item = TypeVar("Item")
 # Batches to be ready: ESPnet's chunks come in bursts of `num_cache_chunks`, and then none for long.
 AHEAD = 32
 AHEAD_BYTES = 2**28  # that they may take, but for two
@@ -111,8 +108,7 @@ class FeatNormTrainer(Trainer):
             if step.has_way:
                 parts["model"], separator.recorder = step, None
         whole = parts["model"].register_forward_hook(_apart)
-        with suppress_type_checks():  # a tenth of what a step costs the processor beside a GPU
-            invalid = super().train_one_epoch(iterator=watched, options=options, **parts)
+        invalid = super().train_one_epoch(iterator=watched, options=options, **parts)
         whole.remove()
         if invalid:
             if watched.step < options.accum_grad:
@@ -264,27 +260,6 @@ def _mend(ids: list[str], batch: dict[str, torch.Tensor]) -> str:
 def _how_many(first: tuple[Any, dict[str, torch.Tensor], bool]) -> int:
     """Return how many batches are to be ready, by the first one's size."""
     return max(2, min(AHEAD, AHEAD_BYTES // sum(x.nbytes for x in first[1].values())))
-
-
-def ahead(items: Iterable[Item], count: Callable[[Item], int]) -> Iterator[Item]:
-    """Yield the items; a thread takes the next ones, ``count(first)``, while the last is worked on.
-
-    The first is taken right here, since it starts the loader's processes: forked from a thread
-    they can die of what another one was at.
-    """
-    iterator = iter(items)
-    item = next(iterator, None)
-    pool = ThreadPoolExecutor(1)
-    coming: deque[Future[Item | None]] = deque()
-    try:
-        for _ in range(0 if item is None else count(item)):
-            coming.append(pool.submit(next, iterator, None))
-        while item is not None:
-            yield item
-            coming.append(pool.submit(next, iterator, None))
-            item = coming.popleft().result()
-    finally:
-        pool.shutdown(cancel_futures=True)
 
 
 def _average_anew(options: FeatNormOptions) -> None:

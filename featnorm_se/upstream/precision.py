@@ -17,8 +17,8 @@ def computing(device: torch.device, precision: str) -> AbstractContextManager[ob
 
     ``float32`` is exact; ``tf32`` has 10 bits of mantissa in a GPU's products, a thousandth or so,
     and ``auto`` is that; ``bf16`` is autocast. What the device has not is float32. Torch keeps the
-    choice of TF32 for the process, and so it holds for the gradients too; so does that
-    attention is not cuDNN's.
+    choice of TF32 for the process, and so it holds for the gradients too; cuDNN's
+    attention stays off for the process, too.
     """
     if device.type == "cuda":
         torch.set_float32_matmul_precision("highest" if precision == "float32" else "high")

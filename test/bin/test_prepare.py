@@ -459,10 +459,10 @@ def test_a_copy_of_another_source_of_that_name_and_time_is_not_taken(tmp_path: P
 def test_noisy_and_clean_folders_that_are_swapped_are_told(root: Path, capsys, swapped) -> None:
     rng = np.random.default_rng(2)
     noisy, clean = ("clean", "noisy") if swapped else ("noisy", "clean")
-    for name in NAMES["testset"]:
-        speech = 0.1 * rng.standard_normal(3200) * np.repeat([1, 0], 1600)
+    for name in (*NAMES["testset"], "p232_003"):
+        speech = 0.1 * rng.standard_normal(6400) * np.repeat([1, 0], 3200)
         write(root / f"{clean}_testset_wav" / f"{name}.wav", speech)
-        write(root / f"{noisy}_testset_wav" / f"{name}.wav", speech + 0.02 * rng.random(3200))
+        write(root / f"{noisy}_testset_wav" / f"{name}.wav", speech + 0.02 * rng.random(6400))
     assert prepare(root) == 0
     assert ("in test, most noisy files have deeper pauses" in capsys.readouterr().err) == swapped
 

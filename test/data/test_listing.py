@@ -14,8 +14,8 @@ from bad_inputs_world import Payload
 
 from featnorm_se.config import read_config
 from featnorm_se.data.audio import audio_info, read_any_audio, read_audio
-from featnorm_se.data.corpus import CorpusSet, find_pairs, match_names, read_listing, read_log
-from featnorm_se.data.datadir import validate_data_dir
+from featnorm_se.data.corpus import CorpusSet, find_pairs, match_names, read_listing
+from featnorm_se.data.datadir import read_log, validate_data_dir
 from featnorm_se.data.prepare import prepare_sets
 from featnorm_se.data.scp import read_scp, split_archive, write_scp
 from featnorm_se.errors import FeatnormError

@@ -141,7 +141,7 @@ def test_lengths_of_whole_pieces_stay_on_the_processor(espnet, shorter, keys):
 
 @pytest.mark.parametrize("count", [1, 3, 9])
 def test_batches_ahead(count):
-    from featnorm_se.training.trainer import ahead
+    from featnorm_se.data.parallel import ahead
 
     threads = []
 

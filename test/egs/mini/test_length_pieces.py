@@ -11,7 +11,8 @@ from golden_numbers import voice
 from study import lengths
 from tiny_models import save_tiny
 
-from featnorm_se.data.corpus import read_listing, read_log
+from featnorm_se.data.corpus import read_listing
+from featnorm_se.data.datadir import read_log
 from featnorm_se.inference.enhancer import Enhancer
 
 

@@ -11,7 +11,8 @@ from corpus.sources import Clip, by_speaker, read_clip
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from featnorm_se.data.corpus import find_pairs, read_log
+from featnorm_se.data.corpus import find_pairs
+from featnorm_se.data.datadir import read_log
 
 ROOT = Path("/root_folder")
 

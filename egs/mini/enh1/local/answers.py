@@ -89,7 +89,8 @@ def write_conditions(
     import soundfile
     from study import answer_plots, conditions
 
-    from featnorm_se.data.corpus import read_listing, read_log
+    from featnorm_se.data.corpus import read_listing
+    from featnorm_se.data.datadir import read_log
     from featnorm_se.files import write_text
     from featnorm_se.report.estimate import DELTAS
     from featnorm_se.report.paired import contrast

@@ -37,7 +37,8 @@ def main(argv: Sequence[str]) -> None:
     from study import length_text, lengths
     from study.by_row import split_seed
 
-    from featnorm_se.data.corpus import read_listing, read_log
+    from featnorm_se.data.corpus import read_listing
+    from featnorm_se.data.datadir import read_log
     from featnorm_se.files import write_text
     from featnorm_se.inference.enhancer import Enhancer
     from featnorm_se.names import SAMPLE_RATE

@@ -8,7 +8,7 @@ import zlib
 from pathlib import Path
 
 from featnorm_se.data.audio import read_audio, write_audio
-from featnorm_se.data.corpus import read_log
+from featnorm_se.data.datadir import read_log
 from featnorm_se.data.voicebank_demand import TEST_FOLDERS, TEST_LOG
 from featnorm_se.errors import FeatnormError
 from featnorm_se.names import SAMPLE_RATE
