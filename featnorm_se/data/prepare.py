@@ -1,7 +1,5 @@
 """Pairs of files of any corpus to Kaldi-style data directories: checked, resampled, listed."""
 
-from __future__ import annotations
-
 import filecmp
 import os
 import sys
@@ -146,17 +144,15 @@ def _warn_of_swapped(good: Mapping[str, Sequence[Utterance]]) -> None:
         some = long[:: len(long) // 20 or 1]
         swapped = sum(_range(utt.noisy) > _range(utt.clean) for utt in some)
         if len(some) > 2 and swapped > len(some) / 2:
-            told = (
-                f"prepare: warning: in {name}, most noisy files have deeper pauses than the clean"
-            )
-            say(f"{told} ones: are the two swapped?")
+            told = f"prepare: warning: in {name}, most noisy files have deeper pauses than"
+            say(f"{told} the clean ones: are the two swapped?")
 
 
 def _range(path: str) -> float:
     """Return how far loud 10 ms (the 90th percentile) are above soft ones (the 10th)."""
     samples = read_audio(path)
     levels = np.std(samples[: len(samples) // 160 * 160].reshape(-1, 160), axis=1)
-    soft, loud = np.quantile(levels, (0.1, 0.9)) if len(levels) else (0.0, 0.0)
+    soft, loud = np.quantile(levels, (0.1, 0.9))
     return float(loud / (soft + 1e-5))
 
 

@@ -49,13 +49,17 @@ def enhance_signals(
         ]
         if len(batch) > 1 and max(s.samples for s in several) <= how.window * SAMPLE_RATE:
             with suppress(FeatnormError):  # one by one they say which of them is bad
-                pieces = [[y] for y in _enhance_together(enhancer, several, run)]
+                pieces = [[y] for y in _enhance_together(enhancer, list(run(_loaded, several)))]
         yield from zip(batch, pieces, strict=True)
 
 
-def _enhance_together(enhancer: Enhancer, several: list[Signal], run: Beside) -> list[FloatArray]:
-    """Enhance whole signals at once, to (samples, channels) each."""
-    signals = list(run(lambda x: without_offset(Signal.of(np.concatenate([*x.blocks()]))), several))
+def _loaded(signal: Signal) -> Signal:
+    """Return a signal in memory, without its offset."""
+    return without_offset(Signal.of(np.concatenate([*signal.blocks()])))
+
+
+def _enhance_together(enhancer: Enhancer, signals: list[Signal]) -> list[FloatArray]:
+    """Enhance whole signals that are in memory at once, to (samples, channels) each."""
     whole = [torch.from_numpy(next(signal.blocks())) for signal in signals]
     limits = [signal.silence for signal in signals for _ in range(signal.channels)]
     upstream = enhancer.separator.upstream

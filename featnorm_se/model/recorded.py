@@ -5,8 +5,6 @@ kernels. A CUDA graph launches them all at once; it does the same with the same 
 so it is for steps of one shape.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Sequence
 from typing import Any

@@ -1,7 +1,5 @@
 """What a training configuration must not say, beyond what ESPnet's options refuse."""
 
-from __future__ import annotations
-
 import argparse
 import re
 from collections.abc import Mapping

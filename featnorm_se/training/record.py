@@ -56,8 +56,8 @@ def is_finished(expdir: Path, fields: Mapping[str, Any]) -> bool:
     trained = (expdir / CHECKPOINT).is_file() or (expdir / _LAST).is_file()
     if not (trained or before.get("finished") or any(expdir.glob("*epoch.pth"))):
         return False  # what trained nothing claims nothing
-    both = before, {key: fields.get(key) for key in _IDENTITY}
-    found = {key: tuple(_trained(one[key]) for one in both) for key in _IDENTITY if key in before}
+    known = [key for key in _IDENTITY if key in before]
+    found = {key: (_trained(before[key]), _trained(fields.get(key))) for key in known}
     wrong = {key: pair for key, pair in found.items() if pair[0] != pair[1]}
     if not wrong and "config" in before:
         wrong = differences(before["config"], fields["config"])

@@ -1,7 +1,5 @@
 """ESPnet's trainer: epochs that say what goes wrong in them, checkpoints that a kill cannot cut."""
 
-from __future__ import annotations
-
 import argparse
 import contextlib
 import dataclasses

@@ -1,7 +1,5 @@
 """A training step from the samples to the loss as one function, which a GPU can record."""
 
-from __future__ import annotations
-
 from itertools import permutations
 from typing import Any
 
