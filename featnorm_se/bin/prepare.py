@@ -29,6 +29,7 @@ def get_parser() -> argparse.ArgumentParser:
         help="holds the four folders *_trainset_28spk_wav, *_testset_wav, or zip files of these"
         " names; of folders and kaldi: train, valid and test",
     )
+    add("--test_set", help="prepare this one set: --db_root has noisy/ and clean/, or wav.scp")
     add("--output", type=Path, default="data", help="gets train, valid, test and prepare.json")
     add("--test_root", type=Path, help="holds noisy/ and clean/ to test on instead of the corpus's")
     official = " ".join(VALID_SPEAKERS)
@@ -48,31 +49,35 @@ def get_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str]) -> None:
     """Prepare the corpus and print the counts of its sets."""
     args = get_parser().parse_args(argv)
-    from featnorm_se.data.corpus import find_folders, find_kaldi
+    from featnorm_se.data.corpus import SETS, find_folders, find_kaldi, find_test_set
     from featnorm_se.data.libri2mix import find_libri2mix
     from featnorm_se.data.prepare import prepare_sets
     from featnorm_se.data.voicebank_demand import find_voicebank_demand
 
     wav_dir = args.wav_dir or args.output.absolute().parent / "dump" / "wav16k"
     valid_speakers = args.valid_speakers.replace(",", " ").split()
-    corpus, root = args.corpus, args.db_root
+    corpus, root, output = args.corpus, args.db_root, args.output
+    pipes = args.allow_pipes == "true"
     if not root.is_dir():
         raise FeatnormError(f"--db_root {root}: there is no such folder")
     if args.test_root and corpus in ("kaldi", "libri2mix"):
         raise FeatnormError(f"--test_root is not for {corpus}: {root}/test has the pairs")
-    if corpus == "libri2mix":
+    if args.test_set:
+        sets, output = find_test_set(args.test_set, root, pipes), output / args.test_set
+    elif corpus == "libri2mix":
         sets = find_libri2mix(root, args.mix)
     elif corpus == "kaldi":
-        if root.absolute() == args.output.absolute():
-            raise FeatnormError(f"--db_root and the output are the same folder, {args.output}")
-        sets = find_kaldi(root, args.allow_pipes == "true")
+        sets = find_kaldi([root / name for name in SETS], pipes)
     elif corpus == "folders":
         sets = find_folders(root, valid_speakers, args.test_root)
     else:
         unpacked = wav_dir.parent / "unpacked"
         sets = find_voicebank_demand(root, unpacked, args.test_root, valid_speakers)
-    record = prepare_sets(sets, args.output, wav_dir, args.nj, args.skip_bad == "true")
-    for line in describe(record["counts"], official=corpus == "voicebank_demand"):
+    if root.absolute() == output.absolute():
+        raise FeatnormError(f"--db_root and the output are the same folder, {output}")
+    record = prepare_sets(sets, output, wav_dir, args.nj, args.skip_bad == "true")
+    official = corpus == "voicebank_demand" and not args.test_set
+    for line in describe(record["counts"], official):
         print(line)
 
 

@@ -220,21 +220,24 @@ def find_folders(
     return {name: CorpusSet(pairs[name], roots[name] / "utt2cond", name) for name in SETS}
 
 
-def find_kaldi(db_root: Path, allow_pipes: bool = False) -> dict[str, CorpusSet]:
+def find_kaldi(folders: Sequence[Path], allow_pipes: bool = False) -> dict[str, CorpusSet]:
     """List the sets of data directories that are there already, in Kaldi's words.
 
     Args:
-        db_root: holds ``train``, ``valid`` and ``test``, each with wav.scp (noisy), spk1.scp
+        folders: such as ``train``, ``valid`` and ``test``, each with wav.scp (noisy), spk1.scp
             (clean) and, perhaps, utt2spk, utt2cond and segments; all or none have spk2.scp. A
             value may be a path (relative ones count from where the command runs), a place in a
             Kaldi archive (``file.ark:123``) or a command (``command |``).
         allow_pipes: the commands may be run; they can do anything that you can.
 
+    Returns:
+        The sets, by their folders' names.
+
     Raises:
         FeatnormError: a list is missing, the lists have no utterance in common, spk2.scp has
             others than wav.scp, or a command is there and not allowed.
     """
-    sets, folders = {}, [db_root / name for name in SETS]
+    sets = {}
     two = any((folder / "spk2.scp").is_file() for folder in folders)
     for folder in folders:
         noisy, clean = read_scp(folder / "wav.scp"), read_scp(folder / "spk1.scp")
@@ -256,6 +259,22 @@ def find_kaldi(db_root: Path, allow_pipes: bool = False) -> dict[str, CorpusSet]
         pairs = name_speakers(pairs, folder / "utt2spk")
         sets[folder.name] = CorpusSet(pairs, folder / "utt2cond", folder.name)
     return sets
+
+
+def find_test_set(name: str, root: Path, allow_pipes: bool = False) -> dict[str, CorpusSet]:
+    """List one more test set: a data directory of Kaldi's, or a folder of ``noisy`` and ``clean``.
+
+    Beside these two, ``utt2spk`` and ``utt2cond`` may lie, or VoiceBank-DEMAND's log in its place.
+
+    Raises:
+        FeatnormError: see ``find_kaldi`` and ``find_pairs``.
+    """
+    if (root / "wav.scp").is_file():
+        (found,) = find_kaldi([root], allow_pipes).values()
+        return {name: replace(found, folder=name)}
+    pairs = name_speakers(find_pairs(root / "noisy", root / "clean"), root / "utt2spk")
+    log = root / "log_testset.txt"
+    return {name: CorpusSet(pairs, log if log.is_file() else root / "utt2cond", name)}
 
 
 def _cut_up(folder: Path, recordings: dict[str, Utterance]) -> list[Utterance]:

@@ -22,7 +22,7 @@ from featnorm_se.data.audio import (
     to_mono,
     write_audio,
 )
-from featnorm_se.data.corpus import CorpusSet
+from featnorm_se.data.corpus import CorpusSet, find_kaldi
 from featnorm_se.data.datadir import LISTS, Utterance, read_log, write_data_dir
 from featnorm_se.data.parallel import parallel_map
 from featnorm_se.data.scp import split_archive
@@ -54,7 +54,8 @@ def prepare_sets(
 
     Args:
         sets: what to prepare, by name. Whoever puts a command in a pair has been allowed to run it.
-        output: gets a data directory a set, and the record ``prepare.json``.
+        output: gets a data directory a set, and the record ``prepare.json``. Of one set alone it
+            is the data directory itself, beside those of ``train`` and ``valid``.
         wav_dir: gets a folder of converted files for each output.
         nj: processes.
         skip_bad: leave bad pairs out.
@@ -68,12 +69,14 @@ def prepare_sets(
             no good one, an utterance is in two sets, or another run is at work there.
     """
     made = wav_dir.absolute() / f"{output.resolve().name}-{short_hash(output.resolve())[:8]}"
-    _check_apart(sets, made.resolve())
+    alone = [*sets] == [output.name]
+    places = {name: output if alone else output / name for name in sets}
+    _check_apart((_trained_on(output.parent) if alone else {}) | dict(sets), made.resolve())
     made_by = {"sample_rate": SAMPLE_RATE, **describe_resampler()}
     request: dict[str, Any] = {"resampled_to": str(made.parent), **made_by, "skip_bad": skip_bad}
     request["sources"] = {name: _fingerprint(corpus) for name, corpus in sets.items()}
     with locked(output / "prepare", named=output):
-        listed = [output / RECORD, *(x for n, c in sets.items() for x in _lists(output / n, c))]
+        listed = [output / RECORD, *(x for n, c in sets.items() for x in _lists(places[n], c))]
         if is_done(output, request | _converted(made)) and all(map(Path.exists, listed)):
             print(f"prepare: {output} is already prepared", file=sys.stderr)
             return dict(read_json(output / RECORD))
@@ -93,9 +96,9 @@ def prepare_sets(
         mark_done(output, {})
         record: dict[str, Any] = {**request, "counts": {}, "sha256": {}, "left_out": bad}
         for name, utterances in good.items():
-            write_data_dir(output / name, utterances)
+            write_data_dir(places[name], utterances)
             record["counts"][name] = _counts(sets[name].pairs, utterances)
-            lists = _lists(output / name, sets[name])
+            lists = _lists(places[name], sets[name])
             record["sha256"][name] = {path.name: sha256_file(path) for path in lists}
         write_json(output / RECORD, record)
         mark_done(output, request | _converted(made))
@@ -214,13 +217,19 @@ def _is_plain(path: str, frames: int) -> bool:
         return False
 
 
+def _trained_on(folder: Path) -> dict[str, CorpusSet]:
+    """Return what is prepared in a folder to train and to validate with."""
+    places = [folder / name for name in ("train", "valid")]
+    return find_kaldi([place for place in places if (place / LISTS[0]).is_file()])
+
+
 def _check_apart(sets: Mapping[str, CorpusSet], made: Path) -> None:
     """Refuse an utterance in two sets and a source in ``made``; warn of a speaker in two sets."""
     for path in (path for corpus in sets.values() for path in _files(corpus)):
         if made in Path(path).resolve().parents:
             raise FeatnormError(f"{path} lies where converted files go: name another --wav_dir")
     seen: dict[str, tuple[str, str]] = {}
-    speakers: dict[str, set[str]] = {"train": set(), "valid": set(), "test": set()}
+    trained, tested = set[str](), set[str]()
     for name, corpus in sets.items():
         if all(_alike(pair.noisy, pair.clean) for pair in corpus.pairs):
             say(f"prepare: warning: the noisy and the clean files of {name} are the same")
@@ -231,9 +240,8 @@ def _check_apart(sets: Mapping[str, CorpusSet], made: Path) -> None:
                 told = f"the utterance {pair.name} is both in {other} and in {name}, of the same"
                 mend = f"take {pair.clean or pair.noisy} and its twin away"
                 raise FeatnormError(f"{told} clean speech: {mend}")
-            speakers.setdefault(name, set()).update(pair.speaker.split("+"))
-    both = sorted((speakers["train"] | speakers["valid"]) & speakers["test"])
-    if both:
+            (trained if name in ("train", "valid") else tested).update(pair.speaker.split("+"))
+    if both := sorted(trained & tested):
         say(f"prepare: warning: trained and tested on the same speaker: {' '.join(both[:20])}")
 
 

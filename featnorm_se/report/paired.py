@@ -142,7 +142,7 @@ def compare_folders(
     for one in experiments:
         if testset not in one.summaries:
             where = f"{one.folder}/{SCORES_PREFIX}{testset}"
-            mend = "run stage 4 with its --tag, or name another --testset"
+            mend = "run stage 4 with its --tag, or name another --test_set"
             raise FeatnormError(f"no scores in {where} that count: {mend}")
         if len({one.input(testset), experiments[0].input(testset), ""}) > 2:
             both = f"{one.folder} and {baseline} go back to noisy files of other times or places"

@@ -3,14 +3,17 @@
 import fcntl
 import os
 import re
+import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from recipe_runs import EGS, places, run_script, telling_python
 from rows import Setting, read_rows
 
 from featnorm_se.config import override_config
+from featnorm_se.data.audio import write_audio
 from featnorm_se.files import locked
 from featnorm_se.training.experiment import read_training_config
 from featnorm_se.upstream import load_upstream
@@ -144,6 +147,32 @@ def test_what_only_stage_1_takes_is_not_passed_over(tmp_path: Path) -> None:
     assert refused.returncode == 1 and "run stage 1, or leave it out" in refused.stderr
 
 
+def test_a_test_set_more_has_places_of_its_own(tmp_path: Path) -> None:
+    options, exp = laid_out(tmp_path)
+    made = f"db_root {tmp_path}/corpus\ntest_root \nskip_bad false\n"
+    (tmp_path / "data" / ".options").write_text(made)
+    for kind in ("noisy", "clean"):
+        write_audio(tmp_path / "pairs" / kind / "x_1.wav", np.sin(np.arange(8000)))
+    shutil.copy(tmp_path / "data/train/wav.scp", tmp_path / "data/train/spk1.scp")
+    mine = [*options, "--test_set", "mine", "--db_root", "of_stage_1"]
+    root = ["--test_root", str(tmp_path / "pairs")]
+    early = run_script(f"{RECIPE}/run.sh", *mine, *only(4))
+    assert "data/mine/wav.scp: run stage 1 first" in early.stderr
+    first = run_script(f"{RECIPE}/run.sh", *mine, *root, *only(1))
+    assert first.returncode == 0 and "mine: 1 pairs" in first.stdout, first.stderr
+    scored = run_script(f"{RECIPE}/run.sh", *mine, *root, *only(4))
+    assert scored.returncode == 0, scored.stderr
+    told = "\n".join(line for line in scored.stdout.splitlines() if line.startswith("told:"))
+    assert f"--output {exp}/scores_mine" in told and not re.search("[a-z]_test\\b|/test/", told)
+    assert told.count(f"{tmp_path}/data/mine/spk1.scp") == 1  # noisy's is not shown
+    other = run_script(f"{RECIPE}/run.sh", *mine, "--test_root", "another", *only(4))
+    assert "data/mine was made with another: run stage 1" in other.stderr
+    assert (tmp_path / "data" / ".options").read_text() == made
+    for name, fault in (("mine", "of --test_root"), ("valid", "has made it"), ("../x", "a folder")):
+        bad = run_script(f"{RECIPE}/run.sh", *options, "--test_set", name, *only(1))
+        assert bad.returncode == 1 and fault in bad.stderr, bad.stderr
+
+
 def test_stage_5_is_of_the_test_set_as_it_is_and_does_what_it_can(tmp_path: Path) -> None:
     options, exp = laid_out(tmp_path)
     python = tmp_path / "python"
@@ -167,10 +196,12 @@ def test_the_number_of_talkers_is_that_of_the_data(tmp_path: Path) -> None:
     options, exp = laid_out(tmp_path)
     options += only(4)
     one = run_script(f"{RECIPE}/run.sh", *options, "--prepare", "kaldi", "--num_spk", "2")
-    assert one.returncode == 1 and "data is of one talker, without spk2.scp" in one.stderr
+    assert one.returncode == 1 and "data/train is of one talker, without spk2.scp" in one.stderr
     (tmp_path / "data" / "test" / "spk2.scp").touch()  # half of it would be scored
     two = run_script(f"{RECIPE}/run.sh", *options)
-    assert two.returncode == 1 and "data is of two talkers: --num_spk 2" in two.stderr, two.stderr
+    assert two.returncode == 1 and "data/test is of two talkers: --num_spk 2" in two.stderr, (
+        two.stderr
+    )
     # What a finished model says of talkers, the YAML that goes on from it need not.
     for name in ("train/spk1.scp", "train/spk2.scp"):
         (tmp_path / "data" / name).write_text("a a.wav\n")

@@ -36,6 +36,7 @@ skip_bad=false                  # true leaves bad pairs of the corpus out, and s
 skip_gate=false                 # voicebank_demand: true trains although the noisy scores are not the published ones
 valid_speakers="p226 p287"      # training speakers to validate on
 test_root=                      # other test pairs than the corpus's: a folder with clean/ and noisy/; not with kaldi
+test_set="test"                 # data directory to enhance and score; another than test: stage 1 makes it alone, of --test_root
 speech_root=                    # mini: folder of clean speech; empty: the one in egs/mini/corpus
 noise_root=                     # mini: folder of noise; empty: the one there
 copies=1                        # mini: how often each training utterance is mixed
@@ -125,6 +126,7 @@ case "${tag}" in
     */* | .* | -* | noisy) die "--tag '${tag}' cannot be the name of a folder" ;;
 esac
 check_places expdir dumpdir tag
+[[ "${test_set}" =~ ^[A-Za-z0-9][A-Za-z0-9._-]*$ ]] || die "--test_set '${test_set}': the name of a folder in --datadir is wanted"
 [[ "${datadir}" != -* ]] || die "--datadir '${datadir}': ./${datadir} is wanted, it begins like an option"
 check=("${python}" -m featnorm_se.bin.info --check --metrics "${metrics}")
 [ -n "${init}" ] || check+=(--upstream "${upstream}" --upstream_ckpt "${upstream_ckpt}"
@@ -196,24 +198,35 @@ trap 'ended interrupted 130' INT
 
 check_talkers() { # folder of data directories
     local part spoken number
-    for part in train test; do
+    for part in train "${test_set}"; do
         [ -e "$1/${part}/wav.scp" ] || continue
         spoken="one talker, without spk2.scp" number=1
         [ ! -e "$1/${part}/spk2.scp" ] || spoken="two talkers" number=2
-        [ "${num_spk}" = "${number}" ] || die "$1 is of ${spoken}: --num_spk ${number} is wanted"
+        [ "${num_spk}" = "${number}" ] || die "$1/${part} is of ${spoken}: --num_spk ${number} is wanted"
     done
 }
 
-about_data() { # what stage 1 makes the data of
+about_data() { # option...: what stage 1 makes data of
     local option value
-    for option in db_root test_root valid_speakers skip_bad speech_root noise_root; do
+    for option in "$@"; do
         value="${!option}"
         [[ -z "${value}" || "${option}" != *_root ]] || value="$(realpath -m -- "${value}")"
         echo "${option} ${value}"
     done
 }
 
-if runs 1; then
+other_set="${test_set}"
+[ "${test_set}" != test ] || other_set=
+made=("${datadir}/.options" db_root test_root valid_speakers skip_bad speech_root noise_root)
+[ -z "${other_set}" ] || made=("${datadir}/${other_set}/.options" test_root skip_bad)
+if runs 1 && [ -n "${other_set}" ]; then
+    [ -s "${datadir}/train/wav.scp" ] || die "--test_set ${test_set} is beside the corpus's own sets: run stage 1 without it first"
+    [[ ! "${test_set}" =~ ^(train|valid)$ ]] || die "--test_set ${test_set}: stage 1 has made it of the corpus"
+    [ -d "${test_root}" ] || die "stage 1 makes --test_set ${test_set} of --test_root, a folder with noisy/ and clean/, or wav.scp and spk1.scp"
+    log "stage 1: preparing ${datadir}/${test_set}"
+    "${python}" -m featnorm_se.bin.prepare --test_set "${test_set}" --db_root "${test_root}" --output "${datadir}" \
+        --wav_dir "${dumpdir}/wav16k" --nj "${nj}" --skip_bad "${skip_bad}" --allow_pipes "${allow_pipes}"
+elif runs 1; then
     [ "${prepare}" != kaldi ] || check_talkers "${db_root}"
     log "stage 1: preparing data in ${datadir}"
     prepare_options=(--output "${datadir}" --wav_dir "${dumpdir}/wav16k" --nj "${nj}"
@@ -248,12 +261,14 @@ if runs 1; then
         *) die "--prepare ${prepare}: there are mini, voicebank_demand, libri2mix, folders and kaldi" ;;
     esac
     "${python}" -m featnorm_se.bin.prepare --corpus "${prepare}" --db_root "${db_root}" "${prepare_options[@]}"
-    about_data > "${datadir}/.options"
-elif [ -f "${datadir}/.options" ]; then
+fi
+if runs 1; then
+    about_data "${made[@]:1}" > "${made[0]}"
+elif [ -f "${made[0]}" ]; then
     while read -r option value; do
-        [[ ! -v "given[${option}]" ]] || grep -qxF -- "${option} ${value}" "${datadir}/.options" ||
-            die "--${option} ${value}: ${datadir} was made with another: run stage 1, or leave it out"
-    done <<< "$(about_data)"
+        [[ ! -v "given[${option}]" ]] || grep -qxF -- "${option} ${value}" "${made[0]}" ||
+            die "--${option} ${value}: ${made[0]%/*} was made with another: run stage 1, or leave it out"
+    done <<< "$(about_data "${made[@]:1}")"
 fi
 
 if runs 2 || runs 3 || runs 4; then
@@ -290,37 +305,37 @@ if runs 2; then
 fi
 
 score() { # output enhanced-scp...
-    list_talkers "${datadir}/test"
+    list_talkers "${datadir}/${test_set}"
     local options=(--ref "${talkers[@]}" --inf "${@:2}" --output "$1" --nj "${nj}"
         --allow_failures "${allow_failures}") names
-    [ "${num_spk}" = 1 ] || options+=(--mix "${datadir}/test/wav.scp")
+    [ "${num_spk}" = 1 ] || options+=(--mix "${datadir}/${test_set}/wav.scp")
     read -r -a names <<< "${metrics//$'\n'/ }"
     [ -z "${metrics}" ] || options+=(--metrics "${names[@]}")
-    [ ! -f "${datadir}/test/utt2cond" ] || options+=(--utt2cond "${datadir}/test/utt2cond")
+    [ ! -f "${datadir}/${test_set}/utt2cond" ] || options+=(--utt2cond "${datadir}/${test_set}/utt2cond")
     "${python}" -m featnorm_se.bin.score "${options[@]}"
 }
 
 score_noisy() { # without its tables: RESULTS.md has the means, and the enhanced ones are shown
-    score "${expdir}/noisy/scores_test" "${datadir}/test/wav.scp" > /dev/null || return
-    touch -c "${expdir}/noisy/scores_test/summary.json" # it holds for the list as it is now
+    score "${expdir}/noisy/scores_${test_set}" "${datadir}/${test_set}/wav.scp" > /dev/null || return
+    touch -c "${expdir}/noisy/scores_${test_set}/summary.json" # it holds for the list as it is now
 }
 
 if runs 3 || runs 4; then
     ! runs 3 || needs 3 "${datadir}/train/wav.scp" 1
-    runs 3 || needs 4 "${datadir}/test/wav.scp" 1
-    if [ "${prepare}" = voicebank_demand ] && [ "${skip_gate}" = false ]; then
+    runs 3 || needs 4 "${datadir}/${test_set}/wav.scp" 1
+    if [ "${prepare}" = voicebank_demand ] && [ "${skip_gate}" = false ] && [ -z "${other_set}" ]; then
         log "the gate: scoring the noisy test set against the published scores"
         score_noisy
         "${python}" local/gate.py --scores "${expdir}/noisy/scores_test"
     fi
 fi
 
-test_lists() { { cat "${datadir}"/test/{wav,spk1,spk2}.scp 2> /dev/null || true; } | cksum; }
+test_lists() { { cat "${datadir}/${test_set}"/{wav,spk1,spk2}.scp 2> /dev/null || true; } | cksum; }
 
 same_lists() { # else the scores are of one half and of the other
     [ "$(test_lists)" != "${lists}" ] || return 0
-    rm -f "${exp}/scores_test/summary.json" "${expdir}/noisy/scores_test/summary.json"
-    die "stage 4: ${datadir}/test was made anew meanwhile: run stage 4 again"
+    rm -f "${exp}/scores_${test_set}/summary.json" "${expdir}/noisy/scores_${test_set}/summary.json"
+    die "stage 4: ${datadir}/${test_set} was made anew meanwhile: run stage 4 again"
 }
 
 taken() { # after flock: status 1 is another run; above it, the file system has no locks
@@ -414,30 +429,30 @@ if runs 3; then
 fi
 
 if runs 4; then
-    needs 4 "${datadir}/test/wav.scp" 1
+    needs 4 "${datadir}/${test_set}/wav.scp" 1
     needs 4 "${exp}/config.yaml" 3
     exec 8>> "${expdir}/..stage4.${tag}"  # held by all that is started here
     flock --nonblock 8 || taken
     lists="$(test_lists)"
-    log "stage 4: enhancing ${datadir}/test with ${exp}"
+    log "stage 4: enhancing ${datadir}/${test_set} with ${exp}"
     enhance=("${python}" -m featnorm_se.bin.enhance_set --model "${exp}" --config "${inference_config}"
-        --wav_scp "${datadir}/test/wav.scp" --output "${exp}/enhanced_test" --device "${device}")
+        --wav_scp "${datadir}/${test_set}/wav.scp" --output "${exp}/enhanced_${test_set}" --device "${device}")
     [ -z "${inference_model}" ] || enhance+=(--model_file "${inference_model}")
-    run_jobs 4 "${decode_cmd}" "${inference_nj}" "${exp}/enhanced_test/log/enhance.JOB.log" \
+    run_jobs 4 "${decode_cmd}" "${inference_nj}" "${exp}/enhanced_${test_set}/log/enhance.JOB.log" \
         "${enhance[@]}" --shard %j%/"${inference_nj}"
     "${enhance[@]}" --list
     log "stage 4: scoring the noisy and the enhanced speech"
     same_lists
-    list_talkers "${exp}/enhanced_test"
+    list_talkers "${exp}/enhanced_${test_set}"
     enhanced=("${talkers[@]}") status=0
-    score_noisy && score "${exp}/scores_test" "${enhanced[@]}" || status=$?
+    score_noisy && score "${exp}/scores_${test_set}" "${enhanced[@]}" || status=$?
     same_lists # other names end the scoring, in other words
     [ "${status}" -eq 0 ] || exit "${status}"
     exec 8>&-
 fi
 
 if runs 5; then
-    needs 5 "${expdir}/noisy/scores_test/summary.json" 4 "${datadir}/test/wav.scp"
+    needs 5 "${expdir}/noisy/scores_${test_set}/summary.json" 4 "${datadir}/${test_set}/wav.scp"
     results="$(dirname "${expdir}")/RESULTS.md"
     page="$(dirname "${expdir}")/report/index.html"
     if [ -f "${exp}/run.json" ]; then

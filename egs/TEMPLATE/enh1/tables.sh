@@ -17,6 +17,7 @@ jobs=1                          # rows at once; each takes the GPUs of a run.sh,
 ngpu=0                          # GPUs of each row; 0: the processor
 expdir=exp                      # where experiments go
 datadir=data                    # where data directories are
+test_set="test"                 # which of them is enhanced and scored
 output=tables                   # where <table>.md, .csv and .tex go
 python=                         # python to use; empty: the one set up by make
 dry_run=false                   # true: only say what would be run
@@ -45,14 +46,14 @@ check_places expdir table
 
 tables=("${python}" "${MAIN_ROOT}/egs/TEMPLATE/enh1/local/tables.py" --rows "${rows}" --table "${table}" --seeds "${seeds}"
     --upstream "${upstream}" --upstream_suffix "${upstream_suffix}" --ckpt_dir "${ckpt_dir}"
-    --config "${config}" --expdir "${expdir}" --datadir "${datadir}" --output "${output}")
+    --config "${config}" --expdir "${expdir}" --datadir "${datadir}" --test_set "${test_set}" --output "${output}")
 share=()
 if [ "${jobs}" -gt 1 ] && [ "${job_cmd}" = run.pl ]; then
     cores="$(($(env -u OMP_NUM_THREADS nproc) / jobs))"
     export OMP_THREAD_LIMIT=$((cores > 0 ? cores : 1))
     share=(--nj $((cores > 1 ? 2 : 1)) --inference_nj $((cores > 1 ? 2 : 1)))
 fi
-common=("${share[@]}" "${run_options[@]}" --python "${python}" --expdir "${expdir}" --datadir "${datadir}" --ngpu "${ngpu}")
+common=("${share[@]}" "${run_options[@]}" --python "${python}" --expdir "${expdir}" --datadir "${datadir}" --test_set "${test_set}" --ngpu "${ngpu}")
 work="${expdir}/tables/${table}"
 gpu_option=()
 [ "${ngpu}" -eq 0 ] || gpu_option=(--gpu "${ngpu}")

@@ -34,7 +34,7 @@ def get_parser() -> argparse.ArgumentParser:
     add("--expdir", default="exp", help="folder of experiments")
     add("--datadir", default="data", help="folder of data directories, for the drift")
     add("--output", default="tables", help="folder to write <table>.md, .csv and .tex to")
-    add("--testset", default="test", help="test set that the rows are scored on")
+    add("--test_set", default="test", help="test set that the rows are scored on")
     add("--config", default="conf/train.yaml", help="training configuration of all rows")
     add("--upstream", default="", help="upstream in place of the rows' own")
     add("--upstream_suffix", default="", help="what goes after every upstream's name")
@@ -72,7 +72,7 @@ def write_plan(rows: Sequence[Row], seeds: Sequence[int], args: argparse.Namespa
     from featnorm_se.files import write_json
 
     drift = args.table == "drift"
-    runs = plan_runs(rows, seeds, Path(args.expdir), args.testset, drift, args.rest)
+    runs = plan_runs(rows, seeds, Path(args.expdir), args.test_set, drift, args.rest)
     write_json(args.plan, runs)
     for number, job in enumerate(runs, start=1):
         line = shlex.join(["./run.sh", "--stage", str(job["stage"]), *job["arguments"]])
@@ -86,7 +86,7 @@ def write_tables(rows: Sequence[Row], seeds: Sequence[int], args: argparse.Names
 
     from featnorm_se.files import write_text
 
-    lines = gather(rows, seeds, Path(args.expdir), args.testset)
+    lines = gather(rows, seeds, Path(args.expdir), args.test_set)
     title, drift = f"Table {args.table}, seeds {args.seeds}", args.table == "drift"
     stem = str(Path(args.output) / args.table)
     write_text(f"{stem}.csv", to_csv(lines, drift))

@@ -24,7 +24,7 @@ def get_parser() -> argparse.ArgumentParser:
         default="exp/committed/grid",
         help="folder of those that say what is expected: local/results.py unpack makes it",
     )
-    add("--testset", default="test", help="the test set's name")
+    add("--test_set", default="test", help="the test set's name")
     add("--metrics", default="PESQ_WB STOI", help="which, parted by blanks")
     return parser
 
@@ -37,7 +37,7 @@ def main(argv: Sequence[str]) -> None:
     from featnorm_se.metrics.names import resolve
 
     metrics = resolve(args.metrics.split())
-    rows = run_again(Path(args.against), Path(args.expdir), metrics, args.testset)
+    rows = run_again(Path(args.against), Path(args.expdir), metrics, args.test_set)
     print(to_markdown(rows), end="")
 
 

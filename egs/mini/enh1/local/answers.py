@@ -26,7 +26,7 @@ def get_parser() -> argparse.ArgumentParser:
     add("--comparisons", default="conf/comparisons.yaml", help="what is compared with what")
     add("--seeds", default="0 1 2 3 4", help="seeds wanted, parted by blanks")
     add("--audio", default="data/grid/test/wav.scp", help="test set, for lengths: folder or scp")
-    add("--testset", default="test", help="the test set's name")
+    add("--test_set", default="test", help="the test set's name")
     told = "rows whose difference is looked at by condition; may be repeated; none: utterance at"
     told += " three sites minus none"
     add("--gain", nargs=2, action="append", metavar=("A", "B"), help=told)
@@ -50,7 +50,7 @@ def main(argv: Sequence[str]) -> None:
     questions = answers.read_questions(Path(args.comparisons))
     tags = [tag for question in questions for _, tag in question.weights]
     runs = answers.read_runs(
-        expdir, [*tags, *(tag for pair in pairs for tag in pair)], seeds, args.testset
+        expdir, [*tags, *(tag for pair in pairs for tag in pair)], seeds, args.test_set
     )
     rows = by_row.rows_of(expdir, seeds)
     drifts = by_row.mean_drift(rows)
