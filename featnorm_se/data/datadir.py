@@ -28,6 +28,7 @@ class Utterance:
         cut: samples left out at the end of the longer twin.
         span: its begin and end in the files, in seconds; an end below 0 is the files'.
         clean2: the second talker's clean file; empty where one speaks.
+        shifts: how many seconds the noisy file is later than each clean one, see ``find_shift``.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Utterance:
     cut: int = 0
     span: tuple[float, float] = (0.0, -1.0)
     clean2: str = field(default="", repr=False)  # fingerprints of pairs stay what they were
+    shifts: tuple[float, ...] = field(default=(), repr=False)
 
 
 def write_data_dir(folder: Path, utterances: Sequence[Utterance]) -> None:

@@ -9,8 +9,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from featnorm_se.data.audio import (
     FloatArray,
     check_lengths,
@@ -24,6 +22,7 @@ from featnorm_se.data.audio import (
 )
 from featnorm_se.data.corpus import CorpusSet, find_kaldi
 from featnorm_se.data.datadir import LISTS, Utterance, read_log, write_data_dir
+from featnorm_se.data.doubts import find_shift, tell_doubts
 from featnorm_se.data.parallel import parallel_map
 from featnorm_se.data.scp import split_archive
 from featnorm_se.errors import FeatnormError, say
@@ -90,7 +89,7 @@ def prepare_sets(
             good[name] = [replace(x, condition=conditions[name].get(x.name)) for x in fine]
             bad[name] = {pair.name: fault for pair, fault in tried if fault}
         _tell_bad(bad, good, skip_bad)
-        _warn_of_swapped(good)
+        tell_doubts(good)
         _warn_of_others(output, request["sources"])
         # All sets are good: only now what was there before is touched, and is done no more.
         mark_done(output, {})
@@ -140,25 +139,6 @@ def _tell_bad(
         raise FeatnormError(f"{faults[0]} ({told})")
 
 
-def _warn_of_swapped(good: Mapping[str, Sequence[Utterance]]) -> None:
-    """Say that a set's noisy and clean files seem to be swapped, by up to 40 of its pairs."""
-    for name, utterances in good.items():
-        long = [utt for utt in utterances if utt.seconds > 0.25]
-        some = long[:: len(long) // 20 or 1]
-        swapped = sum(_range(utt.noisy) > _range(utt.clean) for utt in some)
-        if len(some) > 2 and swapped > len(some) / 2:
-            told = f"prepare: warning: in {name}, most noisy files have deeper pauses than"
-            say(f"{told} the clean ones: are the two swapped?")
-
-
-def _range(path: str) -> float:
-    """Return how far loud 10 ms (the 90th percentile) are above soft ones (the 10th)."""
-    samples = read_audio(path)
-    levels = np.std(samples[: len(samples) // 160 * 160].reshape(-1, 160), axis=1)
-    soft, loud = np.quantile(levels, (0.1, 0.9))
-    return float(loud / (soft + 1e-5))
-
-
 def prepare_pair(pair: Utterance, wav_dir: Path, made_by: str = "") -> tuple[Utterance, str]:
     """Check one pair's samples; write what other readers would read otherwise to ``wav_dir``.
 
@@ -177,6 +157,7 @@ def prepare_pair(pair: Utterance, wav_dir: Path, made_by: str = "") -> tuple[Utt
             raise FeatnormError(f"{pair.clean} and {pair.clean2}, of two talkers, are the same")
     except FeatnormError as error:
         return pair, f"{pair.name}: {error}"
+    signals = {}
     for (kind, path), length in zip(list(sides.items()), lengths, strict=True):
         samples, rate = loaded[kind]
         if length > frames or rate != SAMPLE_RATE or not _is_plain(path, frames):
@@ -184,12 +165,19 @@ def prepare_pair(pair: Utterance, wav_dir: Path, made_by: str = "") -> tuple[Utt
             known = (pair.span, length) == (Utterance.span, frames) and os.path.isfile(path)
             # The copy's time tells a later call of which source, and by what, it was made.
             made_of = int(stamp([path, made_by])[:13], 16)
-            if not (known and target.is_file() and target.stat().st_mtime_ns == made_of):
-                write_audio(target, resample(samples, rate, SAMPLE_RATE)[:frames])
+            if known and target.is_file() and target.stat().st_mtime_ns == made_of:
+                samples = read_audio(target)
+            else:
+                samples = resample(samples, rate, SAMPLE_RATE)[:frames]
+                write_audio(target, samples)
                 if known:
                     os.utime(target, ns=(made_of, made_of))
             sides[kind] = str(target)
-    return replace(pair, **sides, seconds=frames / SAMPLE_RATE, cut=max(lengths) - frames), ""
+        signals[kind] = samples
+    noisy = signals.pop("noisy")
+    shifts = tuple(find_shift(noisy, clean) for clean in signals.values())
+    cut = max(lengths) - frames
+    return replace(pair, **sides, seconds=frames / SAMPLE_RATE, cut=cut, shifts=shifts), ""
 
 
 def _read_side(pair: Utterance, kind: str) -> tuple[FloatArray, int]:

@@ -16,6 +16,7 @@ from featnorm_se.bin.prepare import main
 from featnorm_se.data.audio import read_audio, resample
 from featnorm_se.data.corpus import CorpusSet, find_pairs
 from featnorm_se.data.datadir import Utterance, validate_data_dir
+from featnorm_se.data.doubts import find_shift
 from featnorm_se.data.prepare import _fingerprint
 from featnorm_se.data.scp import read_scp
 from featnorm_se.errors import FeatnormError
@@ -495,6 +496,29 @@ def test_noisy_and_clean_folders_that_are_swapped_are_told(root: Path, capsys, s
         write(root / f"{noisy}_testset_wav" / f"{name}.wav", speech + 0.02 * rng.random(6400))
     assert prepare(root) == 0
     assert ("in test, most noisy files have deeper pauses" in capsys.readouterr().err) == swapped
+
+
+def test_files_that_are_shifted_or_of_other_speech_are_told(root: Path, capsys) -> None:
+    rng = np.random.default_rng(3)
+    late, other = 0.1 * rng.standard_normal((2, 40000))
+    pairs = {
+        "p232_001": (late[:36000], late[:36000]),
+        "p232_002": (late[1000:37000], late[1040:37040]),  # 40 samples late
+        "p232_003": (late[123:36123], late[:36000]),
+        "p232_004": (late[:36000], other[:36000]),
+        "p232_005": (late[:20000], other[:20000]),  # too short to tell
+    }
+    for name, (noisy, clean) in pairs.items():
+        write(root / "clean_testset_wav" / f"{name}.wav", clean)
+        noise = 0.1 * rng.standard_normal(len(noisy))
+        write(root / "noisy_testset_wav" / f"{name}.wav", noisy + noise)
+    assert prepare(root) == 0
+    told = capsys.readouterr().err
+    assert "in test, 3 noisy files come later or earlier" in told
+    assert told.endswith("p232_002 (2.50 ms), p232_003 (-7.69 ms), p232_004 (not alike)\n")
+    # Of a long recording, the minute with the most speech.
+    long = np.concatenate([np.zeros(1_000_000), late, np.zeros(200)])
+    assert find_shift(long[:-80], long[80:]) == 80 / 16000
 
 
 @pytest.mark.parametrize("ends", [("_noisy", ""), ("_noisy", "_clean"), ("_snr_low", "_ref")])

@@ -1,0 +1,70 @@
+"""What stage 1 doubts in the pairs that it takes: folders swapped, twins shifted or no twins."""
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from scipy import fft
+
+from featnorm_se.data.audio import FloatArray, read_audio
+from featnorm_se.data.datadir import Utterance
+from featnorm_se.errors import say
+from featnorm_se.names import SAMPLE_RATE
+
+_LONGEST = 60  # seconds of a recording that are looked at
+_PEAK = 20  # deviations of the correlation
+
+
+def find_shift(noisy: FloatArray, clean: FloatArray, rate: int = SAMPLE_RATE) -> float:
+    """Return how many seconds a noisy recording is later than its clean speech.
+
+    It is the highest peak of the generalized cross-correlation with phase transform (Knapp and
+    Carter, 1976) in the minute with the most speech. Of real pairs that peak was 60 deviations and
+    more, of files that are no twins at most 17 (99 % of them): below 20 the answer is NaN.
+
+    Args:
+        noisy, clean: one channel each, ``(N,)``; below two seconds the answer is 0.
+        rate: in Hz.
+    """
+    size = _LONGEST * rate
+    if len(clean) < 2 * rate:
+        return 0.0
+    starts = range(0, len(clean), size)
+    start = max(starts, key=lambda at: float(np.square(clean[at : at + size]).sum()))
+    noisy, clean = noisy[start : start + size], clean[start : start + size]
+    length = fft.next_fast_len(2 * len(clean), real=True)
+    cross = fft.rfft(noisy, length) * np.conj(fft.rfft(clean, length))
+    cross /= np.abs(cross) + 1e-9 * np.abs(cross).max()
+    peaks = np.abs(fft.irfft(cross, length))
+    at = int(peaks.argmax())
+    if peaks[at] < _PEAK * np.sqrt(np.mean(peaks**2)):
+        return float("nan")
+    late = at if at < length / 2 else at - length
+    return late / rate if peaks[at] > 2 * peaks[0] else 0.0
+
+
+def tell_doubts(good: Mapping[str, Sequence[Utterance]]) -> None:
+    """Warn of sets whose folders seem to be swapped, and of files that do not fit their twins."""
+    for name, utterances in good.items():
+        long = [utt for utt in utterances if utt.seconds > 0.25]
+        some = long[:: len(long) // 20 or 1]  # up to 40
+        if len(some) > 2 and sum(_range(u.noisy) > _range(u.clean) for u in some) > len(some) / 2:
+            told = f"prepare: warning: in {name}, most noisy files have deeper pauses than"
+            say(f"{told} the clean ones: are the two swapped?")
+        odd = [
+            f"{utt.name} ({'not alike' if math.isnan(shift) else f'{1000 * shift:.2f} ms'})"
+            for utt in utterances
+            for shift in utt.shifts
+            if shift
+        ]
+        if odd:
+            told = f"prepare: warning: in {name}, {len(odd)} noisy files come later or earlier than"
+            say(f"{told} their clean ones, or are of other speech: {', '.join(odd[:10])}")
+
+
+def _range(path: str) -> float:
+    """Return how far loud 10 ms (the 90th percentile) are above soft ones (the 10th)."""
+    samples = read_audio(path)
+    levels = np.std(samples[: len(samples) // 160 * 160].reshape(-1, 160), axis=1)
+    soft, loud = np.quantile(levels, (0.1, 0.9))
+    return float(loud / (soft + 1e-5))
