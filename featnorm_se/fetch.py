@@ -57,7 +57,8 @@ def fetch_hub_file(repository: str, *files: str) -> Path:
     reason = " ".join(str(failure).split())[:200]
     told = f"Hugging Face does not give {' or '.join(files)} of {repository}"
     mend = f"run hf download {name} where there is a network and copy its cache here"
-    raise FeatnormError(f"{told}: {mend}, or name a local file or folder ({reason})") from failure
+    local = f"or name a file or folder that is here ({name} is not)"
+    raise FeatnormError(f"{told}: {mend}, {local}: {reason}") from failure
 
 
 def fetch_hub_folder(repository: str, config: str, *weights: str) -> Path:
