@@ -48,7 +48,7 @@ def check_norm(norm: str) -> str:
         FeatnormError: it is none of them; the message lists them.
     """
     if norm not in NORMS:
-        raise FeatnormError(f"no such norm: {norm!r}; there are {', '.join(NORMS)}")
+        raise FeatnormError(f"no such norm: {norm!r}; the norms are {', '.join(NORMS)}")
     return norm
 
 

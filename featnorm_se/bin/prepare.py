@@ -25,13 +25,12 @@ def get_parser() -> argparse.ArgumentParser:
     add(
         "--db_root",
         type=Path,
-        required=True,
         help="holds the four folders *_trainset_28spk_wav, *_testset_wav, or zip files of these"
         " names; of folders and kaldi: train, valid and test",
     )
-    add("--test_set", help="prepare this one set: --db_root has noisy/ and clean/, or wav.scp")
     add("--output", type=Path, default="data", help="gets train, valid, test and prepare.json")
     add("--test_root", type=Path, help="holds noisy/ and clean/ to test on instead of the corpus's")
+    add("--test_set", help="a set more, made alone: --test_root has noisy/ and clean/, or wav.scp")
     official = " ".join(VALID_SPEAKERS)
     add("--valid_speakers", default=official, help="training speakers to validate with")
     mixes = ("both", "clean")
@@ -56,25 +55,26 @@ def main(argv: Sequence[str]) -> None:
 
     wav_dir = args.wav_dir or args.output.absolute().parent / "dump" / "wav16k"
     valid_speakers = args.valid_speakers.replace(",", " ").split()
-    corpus, root, output = args.corpus, args.db_root, args.output
+    corpus, output, option = args.corpus, args.output, "test_root" if args.test_set else "db_root"
+    root = getattr(args, option)
     pipes = args.allow_pipes == "true"
-    if not root.is_dir():
-        raise FeatnormError(f"--db_root {root}: there is no such folder")
-    if args.test_root and corpus in ("kaldi", "libri2mix"):
+    if root is None or not root.is_dir():
+        raise FeatnormError(f"--{option} {root}: there is no such folder")
+    if not args.test_set and args.test_root and corpus in ("kaldi", "libri2mix"):
         raise FeatnormError(f"--test_root is not for {corpus}: {root}/test has the pairs")
     if args.test_set:
         sets, output = find_test_set(args.test_set, root, pipes), output / args.test_set
     elif corpus == "libri2mix":
         sets = find_libri2mix(root, args.mix)
     elif corpus == "kaldi":
+        if root.resolve() == output.resolve():
+            raise FeatnormError(f"--db_root and the output are the same folder, {output}")
         sets = find_kaldi([root / name for name in SETS], pipes)
     elif corpus == "folders":
         sets = find_folders(root, valid_speakers, args.test_root)
     else:
         unpacked = wav_dir.parent / "unpacked"
         sets = find_voicebank_demand(root, unpacked, args.test_root, valid_speakers)
-    if root.absolute() == output.absolute():
-        raise FeatnormError(f"--db_root and the output are the same folder, {output}")
     record = prepare_sets(sets, output, wav_dir, args.nj, args.skip_bad == "true")
     official = corpus == "voicebank_demand" and not args.test_set
     for line in describe(record["counts"], official):

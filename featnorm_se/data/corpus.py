@@ -221,7 +221,7 @@ def find_folders(
 
 
 def find_kaldi(folders: Sequence[Path], allow_pipes: bool = False) -> dict[str, CorpusSet]:
-    """List the sets of data directories that are there already, in Kaldi's words.
+    """List data directories that are there already, in Kaldi's words, by their names.
 
     Args:
         folders: such as ``train``, ``valid`` and ``test``, each with wav.scp (noisy), spk1.scp
@@ -229,9 +229,6 @@ def find_kaldi(folders: Sequence[Path], allow_pipes: bool = False) -> dict[str, 
             value may be a path (relative ones count from where the command runs), a place in a
             Kaldi archive (``file.ark:123``) or a command (``command |``).
         allow_pipes: the commands may be run; they can do anything that you can.
-
-    Returns:
-        The sets, by their folders' names.
 
     Raises:
         FeatnormError: a list is missing, the lists have no utterance in common, spk2.scp has
@@ -269,6 +266,8 @@ def find_test_set(name: str, root: Path, allow_pipes: bool = False) -> dict[str,
     Raises:
         FeatnormError: see ``find_kaldi`` and ``find_pairs``.
     """
+    if not re.fullmatch(r"\w[\w.-]*", name):
+        raise FeatnormError(f"--test_set {name!r}: the name of a folder is wanted")
     if (root / "wav.scp").is_file():
         (found,) = find_kaldi([root], allow_pipes).values()
         return {name: replace(found, folder=name)}

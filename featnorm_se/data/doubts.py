@@ -15,7 +15,7 @@ _LONGEST = 60  # seconds of a recording that are looked at
 _PEAK = 20  # deviations of the correlation
 
 
-def find_shift(noisy: FloatArray, clean: FloatArray, rate: int = SAMPLE_RATE) -> float:
+def find_shift(noisy: FloatArray, clean: FloatArray) -> float:
     """Return how many seconds a noisy recording is later than its clean speech.
 
     It is the highest peak of the generalized cross-correlation with phase transform (Knapp and
@@ -23,11 +23,10 @@ def find_shift(noisy: FloatArray, clean: FloatArray, rate: int = SAMPLE_RATE) ->
     more, of files that are no twins at most 17 (99 % of them): below 20 the answer is NaN.
 
     Args:
-        noisy, clean: one channel each, ``(N,)``; below two seconds the answer is 0.
-        rate: in Hz.
+        noisy, clean: one channel each at 16 kHz, ``(N,)``; below two seconds the answer is 0.
     """
-    size = _LONGEST * rate
-    if len(clean) < 2 * rate:
+    size = _LONGEST * SAMPLE_RATE
+    if len(clean) < 2 * SAMPLE_RATE:
         return 0.0
     starts = range(0, len(clean), size)
     start = max(starts, key=lambda at: float(np.square(clean[at : at + size]).sum()))
@@ -40,7 +39,7 @@ def find_shift(noisy: FloatArray, clean: FloatArray, rate: int = SAMPLE_RATE) ->
     if peaks[at] < _PEAK * np.sqrt(np.mean(peaks**2)):
         return float("nan")
     late = at if at < length / 2 else at - length
-    return late / rate if peaks[at] > 2 * peaks[0] else 0.0
+    return late / SAMPLE_RATE if peaks[at] > 2 * peaks[0] else 0.0
 
 
 def tell_doubts(good: Mapping[str, Sequence[Utterance]]) -> None:

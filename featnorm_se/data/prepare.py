@@ -31,6 +31,7 @@ from featnorm_se.files import (
     locked,
     mark_done,
     read_json,
+    read_record,
     sha256_file,
     short_hash,
     stamp,
@@ -69,13 +70,13 @@ def prepare_sets(
     """
     made = wav_dir.absolute() / f"{output.resolve().name}-{short_hash(output.resolve())[:8]}"
     alone = [*sets] == [output.name]
-    places = {name: output if alone else output / name for name in sets}
-    _check_apart((_trained_on(output.parent) if alone else {}) | dict(sets), made.resolve())
+    lists = {name: _lists(output if alone else output / name, sets[name]) for name in sets}
+    _check_places(sets, lists, output, made.resolve())
     made_by = {"sample_rate": SAMPLE_RATE, **describe_resampler()}
     request: dict[str, Any] = {"resampled_to": str(made.parent), **made_by, "skip_bad": skip_bad}
     request["sources"] = {name: _fingerprint(corpus) for name, corpus in sets.items()}
     with locked(output / "prepare", named=output):
-        listed = [output / RECORD, *(x for n, c in sets.items() for x in _lists(places[n], c))]
+        listed = [output / RECORD, *(path for paths in lists.values() for path in paths)]
         if is_done(output, request | _converted(made)) and all(map(Path.exists, listed)):
             print(f"prepare: {output} is already prepared", file=sys.stderr)
             return dict(read_json(output / RECORD))
@@ -89,16 +90,16 @@ def prepare_sets(
             good[name] = [replace(x, condition=conditions[name].get(x.name)) for x in fine]
             bad[name] = {pair.name: fault for pair, fault in tried if fault}
         _tell_bad(bad, good, skip_bad)
+        _check_apart((_trained_on(output.parent) if alone else {}) | good)
         tell_doubts(good)
         _warn_of_others(output, request["sources"])
         # All sets are good: only now what was there before is touched, and is done no more.
         mark_done(output, {})
         record: dict[str, Any] = {**request, "counts": {}, "sha256": {}, "left_out": bad}
         for name, utterances in good.items():
-            write_data_dir(places[name], utterances)
+            write_data_dir(lists[name][0].parent, utterances)
             record["counts"][name] = _counts(sets[name].pairs, utterances)
-            lists = _lists(places[name], sets[name])
-            record["sha256"][name] = {path.name: sha256_file(path) for path in lists}
+            record["sha256"][name] = {path.name: sha256_file(path) for path in lists[name]}
         write_json(output / RECORD, record)
         mark_done(output, request | _converted(made))
     return record
@@ -109,8 +110,8 @@ def _warn_of_others(output: Path, sources: Mapping[str, str]) -> None:
     before = read_json(output / RECORD) if (output / RECORD).is_file() else {}
     if before.get("sources", sources) != sources:
         say(
-            f"warning: {output} held other recordings or conditions, which these replace: a model"
-            " that was trained on them is now scored on these (another --datadir keeps both)"
+            f"warning: {output} held other recordings or conditions, which these replace: what was"
+            " trained or scored on them is to be made anew (another --datadir keeps both)"
         )
 
 
@@ -205,29 +206,41 @@ def _is_plain(path: str, frames: int) -> bool:
         return False
 
 
-def _trained_on(folder: Path) -> dict[str, CorpusSet]:
-    """Return what is prepared in a folder to train and to validate with."""
-    places = [folder / name for name in ("train", "valid")]
-    return find_kaldi([place for place in places if (place / LISTS[0]).is_file()])
+def _trained_on(folder: Path) -> dict[str, list[Utterance]]:
+    """Return what is prepared in a folder to train and to validate with.
+
+    What is converted from one recording is the same twice, so a set more can be compared with it.
+    """
+    there = [folder / n for n in ("train", "valid") if (folder / n / LISTS[0]).is_file()]
+    return {name: corpus.pairs for name, corpus in find_kaldi(there).items()}
 
 
-def _check_apart(sets: Mapping[str, CorpusSet], made: Path) -> None:
-    """Refuse an utterance in two sets and a source in ``made``; warn of a speaker in two sets."""
+def _check_places(
+    sets: Mapping[str, CorpusSet], lists: Mapping[str, list[Path]], output: Path, made: Path
+) -> None:
+    """Refuse a source in ``made``, and ``lists`` that are there and no stage 1 has written."""
     for path in (path for corpus in sets.values() for path in _files(corpus)):
         if made in Path(path).resolve().parents:
             raise FeatnormError(f"{path} lies where converted files go: name another --wav_dir")
+    ours = (output / RECORD).is_file() or read_record(output)
+    if there := [path for paths in lists.values() for path in paths if path.exists() and not ours]:
+        told = f"{there[0]} is not of this command, which would replace it"
+        raise FeatnormError(f"{told}: move it away, or name another folder")
+
+
+def _check_apart(sets: Mapping[str, Sequence[Utterance]]) -> None:
+    """Refuse an utterance in two sets; warn of a speaker in two sets."""
     seen: dict[str, tuple[str, str]] = {}
     trained, tested = set[str](), set[str]()
-    for name, corpus in sets.items():
-        if all(_alike(pair.noisy, pair.clean) for pair in corpus.pairs):
+    for name, pairs in sets.items():
+        if all(_alike(pair.noisy, pair.clean) for pair in pairs):
             say(f"prepare: warning: the noisy and the clean files of {name} are the same")
-        for pair in corpus.pairs:
+        for pair in pairs:
             # In people's own folders 001.wav may be another recording in each.
             other, clean = seen.setdefault(pair.name, (name, pair.clean))
             if other != name and _alike(clean, pair.clean):
                 told = f"the utterance {pair.name} is both in {other} and in {name}, of the same"
-                mend = f"take {pair.clean or pair.noisy} and its twin away"
-                raise FeatnormError(f"{told} clean speech: {mend}")
+                raise FeatnormError(f"{told} clean speech: take its two files out of one of them")
             (trained if name in ("train", "valid") else tested).update(pair.speaker.split("+"))
     if both := sorted(trained & tested):
         say(f"prepare: warning: trained and tested on the same speaker: {' '.join(both[:20])}")

@@ -154,9 +154,11 @@ class TestSet:
     def differences(self, metric: str) -> dict[str, Contrast]:
         """Compare each model with the noisy input, and with the ``none`` row trained alike."""
         found: dict[str, Contrast] = {}
+        inputs = {e.label: e.input(self.name) for e in self._experiments}
         for model in sorted(self.models, key=lambda e: e.name):
             for reference in (NOISY, *self._plain(model)):
-                if reference in self.scores:
+                one_input = len({inputs.get(reference), inputs[model.label]} - {""}) < 2
+                if reference in self.scores and one_input:
                     both = self.scores[reference], self.scores[model.label]
                     with suppress(FeatnormError):  # one of them was not scored with it
                         found[f"{model.label}\n less {reference}"] = compare(*both, metric)

@@ -83,11 +83,7 @@ def contrast(terms: Sequence[tuple[float, Mapping[int, Scores]]], metric: str) -
 
 
 def compare(first: Scores, second: Scores, metric: str) -> Contrast:
-    """Take what a table of scores, ``second``, lies above another, utterance by utterance.
-
-    Raises:
-        FeatnormError: the tables have no utterance with this metric in common.
-    """
+    """Take what a table of scores lies above another; raises what ``contrast`` does."""
     return contrast([(1.0, {0: second}), (-1.0, {0: first})], metric)
 
 
@@ -99,9 +95,8 @@ def crossed_interval(values: NDArray[np.float64]) -> tuple[float, float] | None:
     1(2), 2007. Percentiles of means of few draws are too close: T. Hesterberg, "What teachers
     should know about the bootstrap", The American Statistician 69(4), 2015, moves them out to
     where Student's t has them. Here that is done for the seeds, which are few, by stretching what
-    sets one seed apart from the others; utterances are many. With one seed it is the bootstrap
-    over utterances, which says nothing about other seeds. 2000 resamples, fixed seed. Fewer than
-    three utterances give none.
+    sets one seed apart from the others. With one seed, which says nothing about others, it is done
+    for the utterances. 2000 resamples, fixed seed. Fewer than three utterances give none.
 
     Args:
         values: shape (seeds, utterances).
@@ -113,11 +108,10 @@ def crossed_interval(values: NDArray[np.float64]) -> tuple[float, float] | None:
         return None
     rng = np.random.default_rng(0)
     picks = rng.integers(0, utterances, size=(RESAMPLES, utterances))
-    if seeds > 1:
-        # What makes the bootstrap's spread of a mean of so many values Student's.
-        stretch = student_t(seeds - 1) / ndtri(0.975) * math.sqrt(seeds / (seeds - 1))
-        own = values.mean(axis=1, keepdims=True) - values.mean()
-        values = values + (stretch - 1.0) * own
+    # What makes the bootstrap's spread of a mean of so many values Student's.
+    few, each = (seeds, values.mean(axis=1, keepdims=True)) if seeds > 1 else (utterances, values)
+    stretch = student_t(few - 1) / ndtri(0.975) * math.sqrt(few / (few - 1))
+    values = values + (stretch - 1.0) * (each - values.mean())
     means = np.stack([row[picks].mean(axis=1) for row in values], axis=1)
     drawn = rng.integers(0, seeds, size=(RESAMPLES, seeds))
     low, high = np.quantile(np.take_along_axis(means, drawn, axis=1).mean(axis=1), [0.025, 0.975])
@@ -141,6 +135,8 @@ def compare_folders(
     experiments = [read_experiment(Path(folder)) for folder in (baseline, *others)]
     for one in experiments:
         if testset not in one.summaries:
+            if not one.folder.is_dir():
+                raise FeatnormError(f"there is no such experiment: {one.folder}")
             where = f"{one.folder}/{SCORES_PREFIX}{testset}"
             mend = "run stage 4 with its --tag, or name another --test_set"
             raise FeatnormError(f"no scores in {where} that count: {mend}")

@@ -147,33 +147,45 @@ def test_test_root_takes_the_place_of_the_test_set(root: Path, capsys) -> None:
 
 
 def test_one_more_test_set_lies_beside_the_others_and_leaves_them_alone(root: Path, capsys) -> None:
-    assert prepare(root) == 0
     data, more = root.parent / "data", root.parent / "more"
-    before = {path: path.stat().st_mtime_ns for path in data.rglob("*")}
-    for kind in ("noisy", "clean"):
-        write(more / kind / "p227_009.wav", 0.1 * np.sin(np.arange(9600)), 48000)
+
+    def add(name: str, folder: Path = more) -> int:
+        return run(main, f"--test_set {name} --output {data} --test_root {folder}".split())
+
+    for side in ("noisy", "clean"):  # a training pair that is converted
+        write(root / f"{side}_trainset_28spk_wav" / "p227_008.wav", np.sin(np.arange(9600)), 48000)
+        write(more / side / "p227_009.wav", 0.1 * np.sin(np.arange(9600)), 48000)
     (more / "log_testset.txt").write_text("p227_009 bus 5\n")
-    assert prepare(more, "--test_set", "more") == 0
+    assert prepare(root) == 0
+    before = {path: path.stat().st_mtime_ns for path in data.rglob("*")}
+    assert add("more") == 0
     printed = capsys.readouterr()
     assert "more: 1 pairs" in printed.out and "trained and tested on the same" in printed.err
     assert (data / "more" / "utt2cond").read_text() == "p227_009\tbus\t5\n"
-    files = validate_data_dir(data / "more")
-    # Of a data directory of Kaldi's, too; what is there already is not done again.
+    # A data directory of Kaldi's, too; what is there already is not done again.
     kaldi = shutil.copytree(data / "more", root.parent / "kaldi")
-    assert prepare(kaldi, "--test_set", "again") == 0
+    assert add("again", kaldi) == 0
+    files = validate_data_dir(data / "more")
     assert read_scp(data / "again" / "wav.scp") == files["wav.scp"]
-    assert prepare(kaldi, "--test_set", "again") == 0
+    assert add("again", kaldi) == 0
     assert "again is already prepared" in capsys.readouterr().err
+    # Other people's lists, and what was trained on.
+    (data / "own").mkdir()
+    shutil.copy(kaldi / "wav.scp", data / "own")
+    for name, fault in (("test", "not of this command"), ("own", "not of this"), ("../x", "name")):
+        assert add(name) == 1 and fault in capsys.readouterr().err
+    assert add("none", root.parent / "nowhere") == 1
+    assert "nowhere: there is no such folder" in capsys.readouterr().err
+    for pair in ("p227_001", "p227_008"):
+        for side in ("noisy", "clean"):
+            shutil.copy(root / f"{side}_trainset_28spk_wav" / f"{pair}.wav", more / side)
+        assert add("more") == 1
+        assert f"{pair} is both in train and in more" in capsys.readouterr().err
+        for side in ("noisy", "clean"):
+            (more / side / f"{pair}.wav").unlink()
     assert {path: path.stat().st_mtime_ns for path in before if path != data} == {
         path: time for path, time in before.items() if path != data
     }
-    # What was trained on is no test.
-    for kind in ("noisy", "clean"):
-        shutil.copy(clean(root), more / kind / "p227_001.wav")
-    assert prepare(more, "--test_set", "more") == 1
-    assert "p227_001 is both in train and in more" in capsys.readouterr().err
-    assert run(main, ["--db_root", str(data / "more"), "--test_set", "more", "--output", str(data)])
-    assert "are the same folder" in capsys.readouterr().err
 
 
 def clean(root: Path, name: str = "p227_001") -> Path:

@@ -81,6 +81,11 @@ def test_paths_of_the_machine_are_left_out_and_scores_are_in(tmp_path, capsys):
     assert "trained further from default.zip, sha256:4eca: what that model was trained on" in card
     for wanted in ("2306.08406", "Not causal", "0 to 8 kHz", "Licence", "featnorm_se, version"):
         assert wanted in card
+    # The test pairs were made anew since, and scored without this model.
+    (tmp_path / "exp/noisy/scores_test/summary.json").write_text('{"input": "new", "metrics": {}}')
+    pack(folder, tmp_path / "model.zip")
+    card = read_member(tmp_path / "model.zip", "README.md").decode()
+    assert "2.500" in card and "1.970" not in card
     # As stage 4 leaves it that was given another --inference_model: those are not its scores.
     write_scp(folder / "enhanced_test" / "spk1.scp", {"u1": str(tmp_path / "u1.wav")})
     mark_done(tmp_path / "u1.wav", {"model": "0" * 64})

@@ -149,15 +149,15 @@ def test_what_only_stage_1_takes_is_not_passed_over(tmp_path: Path) -> None:
 
 def test_a_test_set_more_has_places_of_its_own(tmp_path: Path) -> None:
     options, exp = laid_out(tmp_path)
-    made = f"db_root {tmp_path}/corpus\ntest_root \nskip_bad false\n"
+    made = f"db_root {tmp_path}/corpus\ntest_root \nvalid_speakers a\nskip_bad false\n"
     (tmp_path / "data" / ".options").write_text(made)
     for kind in ("noisy", "clean"):
         write_audio(tmp_path / "pairs" / kind / "x_1.wav", np.sin(np.arange(8000)))
     shutil.copy(tmp_path / "data/train/wav.scp", tmp_path / "data/train/spk1.scp")
-    mine = [*options, "--test_set", "mine", "--db_root", "of_stage_1"]
+    mine = [*options, "--test_set", "mine", "--db_root", str(tmp_path / "corpus")]
     root = ["--test_root", str(tmp_path / "pairs")]
-    early = run_script(f"{RECIPE}/run.sh", *mine, *only(4))
-    assert "data/mine/wav.scp: run stage 1 first" in early.stderr
+    early = run_script(f"{RECIPE}/run.sh", *mine, "--stage", "2", "--stop_stage", "4")
+    assert "data/mine/wav.scp: run stage 1 first" in early.stderr and "stage 2" not in early.stdout
     first = run_script(f"{RECIPE}/run.sh", *mine, *root, *only(1))
     assert first.returncode == 0 and "mine: 1 pairs" in first.stdout, first.stderr
     scored = run_script(f"{RECIPE}/run.sh", *mine, *root, *only(4))
@@ -165,10 +165,13 @@ def test_a_test_set_more_has_places_of_its_own(tmp_path: Path) -> None:
     told = "\n".join(line for line in scored.stdout.splitlines() if line.startswith("told:"))
     assert f"--output {exp}/scores_mine" in told and not re.search("[a-z]_test\\b|/test/", told)
     assert told.count(f"{tmp_path}/data/mine/spk1.scp") == 1  # noisy's is not shown
-    other = run_script(f"{RECIPE}/run.sh", *mine, "--test_root", "another", *only(4))
-    assert "data/mine was made with another: run stage 1" in other.stderr
+    for folder, option in (("data/mine", "--test_root"), ("data", "--valid_speakers")):
+        other = run_script(f"{RECIPE}/run.sh", *mine, option, "another", *only(4))
+        assert f"{folder} was made with another: run stage 1" in other.stderr
     assert (tmp_path / "data" / ".options").read_text() == made
-    for name, fault in (("mine", "of --test_root"), ("valid", "has made it"), ("../x", "a folder")):
+    gate = run_script(f"{RECIPE}/run.sh", *mine, "--skip_gate", "false", *only(3))
+    assert "the gate: scoring" in gate.stdout, gate.stderr
+    for name, fault in (("valid", "has made it"), ("aJOB", "JOB"), ("../x", "a folder")):
         bad = run_script(f"{RECIPE}/run.sh", *options, "--test_set", name, *only(1))
         assert bad.returncode == 1 and fault in bad.stderr, bad.stderr
 
@@ -184,6 +187,12 @@ def test_stage_5_is_of_the_test_set_as_it_is_and_does_what_it_can(tmp_path: Path
     stale = run_script(f"{RECIPE}/run.sh", *options, *only(5))
     assert "test/wav.scp is newer than" in stale.stderr and "run stage 4" in stale.stderr
     assert run_script(f"{RECIPE}/run.sh", *options, *only(4)).returncode == 0
+    more = shutil.copytree(summary.parent, summary.parents[1] / "scores_mine")  # of another set
+    shutil.copytree(tmp_path / "data" / "test", tmp_path / "data" / "mine")
+    os.utime(more / "summary.json", (0, 0))
+    stale = run_script(f"{RECIPE}/run.sh", *options, *only(5))
+    assert "mine/wav.scp is newer than" in stale.stderr
+    shutil.rmtree(more)
     # What stage 5 cannot look at costs no table.
     python.write_text(python.read_text().replace(" score)", " drift) exit 1 ;; score | report)"))
     (exp / "run.json").write_text("{}")

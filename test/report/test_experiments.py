@@ -17,7 +17,7 @@ from featnorm_se.report.experiments import (
     read_scores,
     short_labels,
 )
-from featnorm_se.report.page import build_page
+from featnorm_se.report.page import TestSet, build_page
 from featnorm_se.report.paired import compare_folders
 from featnorm_se.report.results import details, results_markdown, results_table, results_text
 
@@ -175,6 +175,8 @@ def test_rows_of_other_recordings_of_the_same_names_are_told(expdir: Path, capsy
         summary = {**json.loads(path.read_text()), "input": heard, "enhanced_with": made}
         path.write_text(json.dumps(summary))
     assert "Not all rows" in results_text(read_experiments(expdir))
+    differences = TestSet("test", read_experiments(expdir)).differences("STOI")
+    assert [*differences] == ["tera utterance\n less noisy"]
     noisy, old, new = (expdir / name for name in ("noisy", "tera_none", "tera_utterance"))
     capsys.readouterr()
     assert compare_folders(noisy, [new], "STOI") and "warning" not in capsys.readouterr().err

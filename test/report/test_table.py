@@ -114,12 +114,18 @@ def test_only_what_is_missing_is_planned(rows_file: Path, exp: Path, capsys, tmp
     (other / "best.pth").write_bytes(b"trained longer")
     summary |= {"failures": [], "enhanced_with": [{"model": "0", "weights": "best.pth"}]}
     (other / "scores_test/summary.json").write_text(json.dumps(summary))
+    # The test pairs were made anew since, and scored for the noisy row alone.
+    for name, heard in (("noisy", "new"), ("tera_scratch_utterance_auto_tiny_seed1", "old")):
+        path = exp / name / "scores_test/summary.json"
+        summary = json.loads(path.read_text()) | {"input": heard, "enhanced_with": [{"model": ""}]}
+        path.write_text(json.dumps(summary))
     runs = plan_runs(rows, [0, 1, 2], exp, "test")
     stages = {run["tag"]: run["stage"] for run in runs}
     assert stages == {
         "tera_pretrained_utterance_auto_tiny_seed0": 4,
         "tera_pretrained_utterance_layer.2_tiny_seed0": 2,
         "tera_scratch_none_tiny_seed1": 4,
+        "tera_scratch_utterance_auto_tiny_seed1": 4,
         "tera_scratch_none_tiny_seed2": 4,
         "tera_pretrained_utterance_auto_tiny_seed1": 2,
         "tera_pretrained_utterance_layer.2_tiny_seed1": 2,
@@ -127,6 +133,9 @@ def test_only_what_is_missing_is_planned(rows_file: Path, exp: Path, capsys, tmp
         "tera_pretrained_utterance_auto_tiny_seed2": 2,
         "tera_pretrained_utterance_layer.2_tiny_seed2": 2,
     }
+    capsys.readouterr()
+    gather(rows, [0, 1, 2], exp)
+    assert "not all rows go back to the same noisy files" in capsys.readouterr().err
 
 
 def test_values_are_means_over_seeds_and_differences_are_paired(rows_file, exp) -> None:
@@ -221,12 +230,17 @@ def test_only_common_utterances_count() -> None:
 
 
 def test_the_interval_is_that_of_the_mean_and_repeats() -> None:
-    values = np.random.default_rng(0).normal(0.3, 1.0, 400)
+    rng = np.random.default_rng(0)
+    values = rng.normal(0.3, 1.0, 400)
     first = {str(i): {"SSNR": 0.0} for i in range(400)}
     second = {str(i): {"SSNR": value} for i, value in enumerate(values)}
     low, high = compare(first, second, "SSNR").interval()
     assert high - low == pytest.approx(2 * 1.96 * values.std() / 20, rel=0.1)
     assert (low, high) == compare(first, second, "SSNR").interval()
+    # Of few utterances it is as wide as Student's, 2.78 deviations of a mean of five.
+    five = rng.normal(0.3, 1.0, (1, 5))
+    low, high = crossed_interval(five)
+    assert high - low == pytest.approx(2 * 2.776 * five.std(ddof=1) / 5**0.5, rel=0.15)
 
 
 def simulate(rng: np.random.Generator, seeds: int, of_seed: float, utterances: int = 60):

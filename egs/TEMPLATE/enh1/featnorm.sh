@@ -125,7 +125,7 @@ fi
 case "${tag}" in
     */* | .* | -* | noisy) die "--tag '${tag}' cannot be the name of a folder" ;;
 esac
-check_places expdir dumpdir tag
+check_places expdir dumpdir tag test_set
 [[ "${test_set}" =~ ^[A-Za-z0-9][A-Za-z0-9._-]*$ ]] || die "--test_set '${test_set}': the name of a folder in --datadir is wanted"
 [[ "${datadir}" != -* ]] || die "--datadir '${datadir}': ./${datadir} is wanted, it begins like an option"
 check=("${python}" -m featnorm_se.bin.info --check --metrics "${metrics}")
@@ -196,13 +196,13 @@ ended() { # how status
 trap 'ended "ended by SIGTERM" 143' TERM
 trap 'ended interrupted 130' INT
 
-check_talkers() { # folder of data directories
+check_talkers() { # data directory...
     local part spoken number
-    for part in train "${test_set}"; do
-        [ -e "$1/${part}/wav.scp" ] || continue
+    for part in "$@"; do
+        [ -e "${part}/wav.scp" ] || continue
         spoken="one talker, without spk2.scp" number=1
-        [ ! -e "$1/${part}/spk2.scp" ] || spoken="two talkers" number=2
-        [ "${num_spk}" = "${number}" ] || die "$1/${part} is of ${spoken}: --num_spk ${number} is wanted"
+        [ ! -e "${part}/spk2.scp" ] || spoken="two talkers" number=2
+        [ "${num_spk}" = "${number}" ] || die "${part} is of ${spoken}: --num_spk ${number} is wanted"
     done
 }
 
@@ -215,19 +215,35 @@ about_data() { # option...: what stage 1 makes data of
     done
 }
 
+check_data() { # folder option...: what was named for its stage 1, and is named now, is the same
+    local option value
+    while read -r option value; do
+        [[ ! -v "given[${option}]" ]] || grep -sqxF -- "${option} ${value}" "$1/.options" ||
+            die "--${option} ${value}: $1 was made with another: run stage 1, or leave it out"
+    done <<< "$(about_data "${@:2}")"
+}
+
 other_set="${test_set}"
 [ "${test_set}" != test ] || other_set=
-made=("${datadir}/.options" db_root test_root valid_speakers skip_bad speech_root noise_root)
-[ -z "${other_set}" ] || made=("${datadir}/${other_set}/.options" test_root skip_bad)
+of_corpus=(db_root valid_speakers speech_root noise_root)
+of_pairs=(test_root skip_bad)
+if [ -n "${other_set}" ] || ! runs 1; then
+    [ ! -e "${datadir}/.options" ] || check_data "${datadir}" "${of_corpus[@]}"
+    [ -n "${other_set}" ] || [ ! -e "${datadir}/.options" ] || check_data "${datadir}" "${of_pairs[@]}"
+    [ -z "${other_set}" ] || runs 1 || check_data "${datadir}/${test_set}" "${of_pairs[@]}"
+fi
 if runs 1 && [ -n "${other_set}" ]; then
     [ -s "${datadir}/train/wav.scp" ] || die "--test_set ${test_set} is beside the corpus's own sets: run stage 1 without it first"
     [[ ! "${test_set}" =~ ^(train|valid)$ ]] || die "--test_set ${test_set}: stage 1 has made it of the corpus"
-    [ -d "${test_root}" ] || die "stage 1 makes --test_set ${test_set} of --test_root, a folder with noisy/ and clean/, or wav.scp and spk1.scp"
+    [ -d "${test_root}" ] || die "--test_root '${test_root}': there is no such folder; of it, with noisy/ and clean/ or with wav.scp and spk1.scp, stage 1 makes --test_set ${test_set}"
+    [ "${num_spk}" = 1 ] || [ -e "${test_root}/wav.scp" ] || die "--test_root ${test_root}: of two talkers wav.scp, spk1.scp and spk2.scp are wanted"
+    check_talkers "${test_root}"
     log "stage 1: preparing ${datadir}/${test_set}"
-    "${python}" -m featnorm_se.bin.prepare --test_set "${test_set}" --db_root "${test_root}" --output "${datadir}" \
+    "${python}" -m featnorm_se.bin.prepare --test_set "${test_set}" --test_root "${test_root}" --output "${datadir}" \
         --wav_dir "${dumpdir}/wav16k" --nj "${nj}" --skip_bad "${skip_bad}" --allow_pipes "${allow_pipes}"
+    about_data "${of_pairs[@]}" > "${datadir}/${test_set}/.options"
 elif runs 1; then
-    [ "${prepare}" != kaldi ] || check_talkers "${db_root}"
+    [ "${prepare}" != kaldi ] || check_talkers "${db_root}"/{train,test}
     log "stage 1: preparing data in ${datadir}"
     prepare_options=(--output "${datadir}" --wav_dir "${dumpdir}/wav16k" --nj "${nj}"
         --valid_speakers "${valid_speakers}" --skip_bad "${skip_bad}")
@@ -261,18 +277,14 @@ elif runs 1; then
         *) die "--prepare ${prepare}: there are mini, voicebank_demand, libri2mix, folders and kaldi" ;;
     esac
     "${python}" -m featnorm_se.bin.prepare --corpus "${prepare}" --db_root "${db_root}" "${prepare_options[@]}"
+    about_data "${of_corpus[@]}" "${of_pairs[@]}" > "${datadir}/.options"
 fi
-if runs 1; then
-    about_data "${made[@]:1}" > "${made[0]}"
-elif [ -f "${made[0]}" ]; then
-    while read -r option value; do
-        [[ ! -v "given[${option}]" ]] || grep -qxF -- "${option} ${value}" "${made[0]}" ||
-            die "--${option} ${value}: ${made[0]%/*} was made with another: run stage 1, or leave it out"
-    done <<< "$(about_data "${made[@]:1}")"
+if runs 4; then # before hours of training
+    [ -z "${other_set}" ] || needs 4 "${datadir}/${test_set}/wav.scp" 1
+    [ ! -e "${datadir}/${test_set}/segments" ] || die "${datadir}/${test_set} has segments: stage 1 cuts them out, with --test_set and --test_root"
 fi
-
 if runs 2 || runs 3 || runs 4; then
-    check_talkers "${datadir}"
+    check_talkers "${datadir}"/{train,"${test_set}"}
 fi
 
 list_talkers() { # folder: talkers becomes its lists of what each of them says
@@ -323,9 +335,9 @@ score_noisy() { # without its tables: RESULTS.md has the means, and the enhanced
 if runs 3 || runs 4; then
     ! runs 3 || needs 3 "${datadir}/train/wav.scp" 1
     runs 3 || needs 4 "${datadir}/${test_set}/wav.scp" 1
-    if [ "${prepare}" = voicebank_demand ] && [ "${skip_gate}" = false ] && [ -z "${other_set}" ]; then
+    if [ "${prepare}" = voicebank_demand ] && [ "${skip_gate}" = false ] && { runs 3 || [ -z "${other_set}" ]; }; then
         log "the gate: scoring the noisy test set against the published scores"
-        score_noisy
+        test_set="test" score_noisy
         "${python}" local/gate.py --scores "${expdir}/noisy/scores_test"
     fi
 fi
@@ -452,7 +464,11 @@ if runs 4; then
 fi
 
 if runs 5; then
-    needs 5 "${expdir}/noisy/scores_${test_set}/summary.json" 4 "${datadir}/${test_set}/wav.scp"
+    needs 5 "${expdir}/noisy/scores_${test_set}/summary.json" 4
+    for summary in "${expdir}"/noisy/scores_*/summary.json; do
+        scored="${summary%/*}"
+        needs 5 "${summary}" 4 "${datadir}/${scored##*/scores_}/wav.scp"
+    done
     results="$(dirname "${expdir}")/RESULTS.md"
     page="$(dirname "${expdir}")/report/index.html"
     if [ -f "${exp}/run.json" ]; then

@@ -42,7 +42,8 @@ python="${python:-${FEATNORM_SE_PYTHON:-python3}}"
 [[ "${jobs}" =~ ^[1-9][0-9]*$ ]] || die "--jobs is '${jobs}', a whole number from 1 on is wanted"
 [[ "${ngpu}" =~ ^[0-9]+$ ]] || die "--ngpu is '${ngpu}', a whole number is wanted"
 [[ "${dry_run}" =~ ^(true|false)$ ]] || die "--dry_run is '${dry_run}', true or false is wanted"
-check_places expdir table
+check_places expdir table test_set
+[ "${test_set}" = test ] || [ -s "${datadir}/${test_set}/wav.scp" ] || die "--test_set ${test_set}: there is no ${datadir}/${test_set}; stage 1 of run.sh makes it"
 
 tables=("${python}" "${MAIN_ROOT}/egs/TEMPLATE/enh1/local/tables.py" --rows "${rows}" --table "${table}" --seeds "${seeds}"
     --upstream "${upstream}" --upstream_suffix "${upstream_suffix}" --ckpt_dir "${ckpt_dir}"
@@ -55,12 +56,13 @@ if [ "${jobs}" -gt 1 ] && [ "${job_cmd}" = run.pl ]; then
 fi
 common=("${share[@]}" "${run_options[@]}" --python "${python}" --expdir "${expdir}" --datadir "${datadir}" --test_set "${test_set}" --ngpu "${ngpu}")
 work="${expdir}/tables/${table}"
+[ "${test_set}" = test ] || work+="_${test_set}"
 gpu_option=()
 [ "${ngpu}" -eq 0 ] || gpu_option=(--gpu "${ngpu}")
 
 plan="$(mktemp -d)"
 trap 'rm -rf "${plan}"' EXIT
-"${tables[@]}" --plan "${plan}/plan.json" -- "${run_options[@]}" | tee "${plan}/plan.txt"
+"${tables[@]}" --plan "${plan}/plan.json" -- "${common[@]}" | tee "${plan}/plan.txt"
 ! "${dry_run}" || exit 0
 mkdir -p "${work}/log"
 mv "${plan}"/plan.* "${work}"
@@ -93,4 +95,4 @@ if [ "${count}" -gt 0 ]; then
     fi
 fi
 "${tables[@]}"
-[ "${status}" -eq 0 ] || die "rows failed: $(grep -lE 'error:' "${work}"/log/row.*.log | tr '\n' ' '); the same command runs them again"
+[ "${status}" -eq 0 ] || die "rows failed, the same command runs them again: $(grep -E 'error:' "${work}"/log/row.*.log)"

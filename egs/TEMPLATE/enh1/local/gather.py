@@ -9,7 +9,7 @@ from pathlib import Path
 
 from rows import Row
 
-from featnorm_se.errors import FeatnormError
+from featnorm_se.errors import FeatnormError, say
 from featnorm_se.report.estimate import DELTAS, Estimate, over_seeds
 from featnorm_se.report.experiments import (
     SCORES_PREFIX,
@@ -67,6 +67,9 @@ def gather(
         row.name: {seed: there[tag] for seed in seeds if (tag := row.tag(seed)) in there}
         for row in rows
     }
+    every = {one.input(testset) for by_seed in runs.values() for one in by_seed.values()}
+    if len(every - {""}) > 1:
+        say("warning: not all rows go back to the same noisy files: run stage 4 of all again")
     return [_line(row, runs[row.name], runs.get(row.baseline, {}), testset) for row in rows]
 
 

@@ -165,6 +165,7 @@ def plan_runs(
         ``drift`` (whether that is wanted) and ``arguments`` of ``run.sh``.
     """
     runs: dict[str, dict[str, Any]] = {}
+    noisy = read_experiment(expdir / NOISY).input(testset)
     for seed in seeds:
         for row in rows:
             tag = row.tag(seed)
@@ -172,7 +173,8 @@ def plan_runs(
             found = read_experiment(folder)
             stage = 4 if found.run.get("finished") else 2
             scores = found.summaries.get(testset)
-            if scores and not scores.get("failures"):  # a stage 4 that refused them left some too
+            # A stage 4 that refused them left some too; and the pairs may have changed since.
+            if scores and not scores.get("failures") and found.input(testset) in ("", noisy):
                 stage = 5
             if stage > 2 and not row.is_noisy:
                 _warn_of_others(folder, found.run, row, given)

@@ -75,7 +75,8 @@ def write_plan(rows: Sequence[Row], seeds: Sequence[int], args: argparse.Namespa
     runs = plan_runs(rows, seeds, Path(args.expdir), args.test_set, drift, args.rest)
     write_json(args.plan, runs)
     for number, job in enumerate(runs, start=1):
-        line = shlex.join(["./run.sh", "--stage", str(job["stage"]), *job["arguments"]])
+        stages = ["--stage", str(job["stage"]), "--stop_stage", "4"]
+        line = shlex.join(["./run.sh", *stages, *args.rest, *job["arguments"]])
         print(f"{number} of {len(runs)}: {line}")
 
 
@@ -89,6 +90,8 @@ def write_tables(rows: Sequence[Row], seeds: Sequence[int], args: argparse.Names
     lines = gather(rows, seeds, Path(args.expdir), args.test_set)
     title, drift = f"Table {args.table}, seeds {args.seeds}", args.table == "drift"
     stem = str(Path(args.output) / args.table)
+    if args.test_set != "test":
+        title, stem = f"{title}, test set {args.test_set}", f"{stem}_{args.test_set}"
     write_text(f"{stem}.csv", to_csv(lines, drift))
     write_text(f"{stem}.tex", to_latex(lines, title, drift))
     write_text(f"{stem}.md", to_markdown(lines, title, drift))
