@@ -112,8 +112,9 @@ def _read_object(path: Path) -> dict[str, Any]:
 
 
 def names_of_testsets(experiments: Sequence[Experiment]) -> list[str]:
-    """Return the names of all test sets that any experiment was scored on, sorted."""
-    return sorted({name for experiment in experiments for name in experiment.summaries})
+    """Return the names of all test sets that any experiment was scored on, ``test`` first."""
+    names = {name for experiment in experiments for name in experiment.summaries}
+    return sorted(names, key=lambda name: (name != "test", name))
 
 
 def read_scores(path: PathLike, key: str = "utt_id") -> Scores:
