@@ -33,10 +33,10 @@ def find_shift(noisy: FloatArray, clean: FloatArray) -> float:
     noisy, clean = noisy[start : start + size], clean[start : start + size]
     length = fft.next_fast_len(2 * len(clean), real=True)
     cross = fft.rfft(noisy, length) * np.conj(fft.rfft(clean, length))
-    cross /= np.abs(cross) + 1e-9 * np.abs(cross).max()
+    cross /= np.abs(cross) + 1e-9 * np.abs(cross).max() + 1e-30
     peaks = np.abs(fft.irfft(cross, length))
     at = int(peaks.argmax())
-    if peaks[at] < _PEAK * np.sqrt(np.mean(peaks**2)):
+    if peaks[at] <= _PEAK * np.sqrt(np.mean(peaks**2)):
         return float("nan")
     late = at if at < length / 2 else at - length
     return late / SAMPLE_RATE if peaks[at] > 2 * peaks[0] else 0.0

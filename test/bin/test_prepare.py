@@ -531,6 +531,7 @@ def test_files_that_are_shifted_or_of_other_speech_are_told(root: Path, capsys) 
     # Of a long recording, the minute with the most speech.
     long = np.concatenate([np.zeros(1_000_000), late, np.zeros(200)])
     assert find_shift(long[:-80], long[80:]) == 80 / 16000
+    assert np.isnan(find_shift(np.zeros(40000, "float32"), late.astype("float32")))
 
 
 @pytest.mark.parametrize("ends", [("_noisy", ""), ("_noisy", "_clean"), ("_snr_low", "_ref")])
