@@ -6,18 +6,18 @@ set -euo pipefail
 cd "$(dirname "$0")"
 
 # Options: each is a line "name=default  # help", and --name value sets it.
-table=upstreams                 # which: <table>.yaml in --rows
+table=upstreams                 # <table>.yaml in --rows: upstreams, sites, norms, drift, ...
 rows=conf/tables                # folder of the tables
 seeds="0"                       # seeds of every row, parted by blanks
-upstream=                       # upstream of sites and norms; empty: that of their rows
+upstream=                       # for the tables sites and norms: another upstream than their rows'
 upstream_suffix=                # what goes after every upstream's name, as in _tiny
 ckpt_dir=                       # folder of <upstream>.pt for the pre-trained rows; empty: the official ones
 config=conf/train.yaml          # training configuration of all rows
-jobs=1                          # rows at once; each takes the GPUs of a run.sh, and its share of the cores
+jobs=1                          # rows at once; each uses --ngpu GPUs, and they share the cores
 ngpu=0                          # GPUs of each row; 0: the processor
 expdir=exp                      # where experiments go
 datadir=data                    # where data directories are
-test_set="test"                 # which of them is enhanced and scored
+test_set="test"                 # name of the test set, a folder in --datadir
 output=tables                   # where <table>.md, .csv and .tex go
 python=                         # python to use; empty: the one set up by make
 dry_run=false                   # true: only say what would be run
