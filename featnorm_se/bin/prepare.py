@@ -30,7 +30,7 @@ def get_parser() -> argparse.ArgumentParser:
     )
     add("--output", type=Path, default="data", help="gets train, valid, test and prepare.json")
     add("--test_root", type=Path, help="holds noisy/ and clean/ to test on instead of the corpus's")
-    add("--test_set", help="a set more, made alone: --test_root has noisy/ and clean/, or wav.scp")
+    add("--test_set", help="make only this set more, of --test_root: noisy/ and clean/, or wav.scp")
     official = " ".join(VALID_SPEAKERS)
     add("--valid_speakers", default=official, help="training speakers to validate with")
     mixes = ("both", "clean")
@@ -55,11 +55,11 @@ def main(argv: Sequence[str]) -> None:
 
     wav_dir = args.wav_dir or args.output.absolute().parent / "dump" / "wav16k"
     valid_speakers = args.valid_speakers.replace(",", " ").split()
-    corpus, output, option = args.corpus, args.output, "test_root" if args.test_set else "db_root"
-    root = getattr(args, option)
+    corpus, output = args.corpus, args.output
+    option, root = ("test", args.test_root) if args.test_set else ("db", args.db_root)
     pipes = args.allow_pipes == "true"
     if root is None or not root.is_dir():
-        raise FeatnormError(f"--{option} {root}: there is no such folder")
+        raise FeatnormError(f"--{option}_root {root or '(not given)'}: there is no such folder")
     if not args.test_set and args.test_root and corpus in ("kaldi", "libri2mix"):
         raise FeatnormError(f"--test_root is not for {corpus}: {root}/test has the pairs")
     if args.test_set:

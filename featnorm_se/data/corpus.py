@@ -266,8 +266,10 @@ def find_test_set(name: str, root: Path, allow_pipes: bool = False) -> dict[str,
     Raises:
         FeatnormError: see ``find_kaldi`` and ``find_pairs``.
     """
-    if not re.fullmatch(r"\w[\w.-]*", name):
-        raise FeatnormError(f"--test_set {name!r}: the name of a folder is wanted")
+    if name in SETS or not re.fullmatch(r"\w[\w.-]*", name):
+        raise FeatnormError(
+            f"--test_set {name!r}: a folder's name is wanted, not {', '.join(SETS)}"
+        )
     if (root / "wav.scp").is_file():
         (found,) = find_kaldi([root], allow_pipes).values()
         return {name: replace(found, folder=name)}

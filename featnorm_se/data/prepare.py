@@ -71,12 +71,12 @@ def prepare_sets(
     made = wav_dir.absolute() / f"{output.resolve().name}-{short_hash(output.resolve())[:8]}"
     alone = [*sets] == [output.name]
     lists = {name: _lists(output if alone else output / name, sets[name]) for name in sets}
-    _check_places(sets, lists, output, made.resolve())
+    listed = [output / RECORD, *(path for paths in lists.values() for path in paths)]
+    _check_places(sets, listed, made.resolve())
     made_by = {"sample_rate": SAMPLE_RATE, **describe_resampler()}
     request: dict[str, Any] = {"resampled_to": str(made.parent), **made_by, "skip_bad": skip_bad}
     request["sources"] = {name: _fingerprint(corpus) for name, corpus in sets.items()}
     with locked(output / "prepare", named=output):
-        listed = [output / RECORD, *(path for paths in lists.values() for path in paths)]
         if is_done(output, request | _converted(made)) and all(map(Path.exists, listed)):
             print(f"prepare: {output} is already prepared", file=sys.stderr)
             return dict(read_json(output / RECORD))
@@ -158,7 +158,7 @@ def prepare_pair(pair: Utterance, wav_dir: Path, made_by: str = "") -> tuple[Utt
             raise FeatnormError(f"{pair.clean} and {pair.clean2}, of two talkers, are the same")
     except FeatnormError as error:
         return pair, f"{pair.name}: {error}"
-    signals = {}
+    signals = []
     for (kind, path), length in zip(list(sides.items()), lengths, strict=True):
         samples, rate = loaded[kind]
         if length > frames or rate != SAMPLE_RATE or not _is_plain(path, frames):
@@ -174,9 +174,8 @@ def prepare_pair(pair: Utterance, wav_dir: Path, made_by: str = "") -> tuple[Utt
                 if known:
                     os.utime(target, ns=(made_of, made_of))
             sides[kind] = str(target)
-        signals[kind] = samples
-    noisy = signals.pop("noisy")
-    shifts = tuple(find_shift(noisy, clean) for clean in signals.values())
+        signals.append(samples)
+    shifts = tuple(find_shift(signals[0], clean) for clean in signals[1:])
     cut = max(lengths) - frames
     return replace(pair, **sides, seconds=frames / SAMPLE_RATE, cut=cut, shifts=shifts), ""
 
@@ -215,16 +214,14 @@ def _trained_on(folder: Path) -> dict[str, list[Utterance]]:
     return {name: corpus.pairs for name, corpus in find_kaldi(there).items()}
 
 
-def _check_places(
-    sets: Mapping[str, CorpusSet], lists: Mapping[str, list[Path]], output: Path, made: Path
-) -> None:
-    """Refuse a source in ``made``, and ``lists`` that are there and no stage 1 has written."""
+def _check_places(sets: Mapping[str, CorpusSet], listed: Sequence[Path], made: Path) -> None:
+    """Refuse a source in ``made``, and lists that are there without a record, the first."""
     for path in (path for corpus in sets.values() for path in _files(corpus)):
         if made in Path(path).resolve().parents:
             raise FeatnormError(f"{path} lies where converted files go: name another --wav_dir")
-    ours = (output / RECORD).is_file() or read_record(output)
-    if there := [path for paths in lists.values() for path in paths if path.exists() and not ours]:
-        told = f"{there[0]} is not of this command, which would replace it"
+    there = [path for path in listed if path.exists()]
+    if there and there[0] != listed[0] and not read_record(listed[0].parent):
+        told = f"{there[0]} was not written by stage 1, which would replace it"
         raise FeatnormError(f"{told}: move it away, or name another folder")
 
 

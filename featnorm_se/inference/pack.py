@@ -204,7 +204,8 @@ def read_results(experiment: Path, weights: Path) -> dict[str, Any]:
         testset = folder.name.removeprefix("scores_")
         both = {"enhanced": folder, "noisy": experiment.resolve().parent / "noisy" / folder.name}
         found = {name: _read_if_there(place / "summary.json") for name, place in both.items()}
-        if found["noisy"].get("input") != found["enhanced"].get("input"):
+        made = found["enhanced"].get("enhanced_with")
+        if made and found["noisy"].get("input") != found["enhanced"].get("input"):
             found["noisy"] = {}  # of other files
         if not is_outdated(experiment, testset, found["enhanced"], weights):
             scores[testset] = {name: _only(one, _KEPT_SCORES) for name, one in found.items()}

@@ -83,7 +83,7 @@ def contrast(terms: Sequence[tuple[float, Mapping[int, Scores]]], metric: str) -
 
 
 def compare(first: Scores, second: Scores, metric: str) -> Contrast:
-    """Take what a table of scores lies above another; raises what ``contrast`` does."""
+    """Take what a table, ``second``, lies above another; raises what ``contrast`` does."""
     return contrast([(1.0, {0: second}), (-1.0, {0: first})], metric)
 
 

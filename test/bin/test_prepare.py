@@ -172,7 +172,7 @@ def test_one_more_test_set_lies_beside_the_others_and_leaves_them_alone(root: Pa
     # Other people's lists, and what was trained on.
     (data / "own").mkdir()
     shutil.copy(kaldi / "wav.scp", data / "own")
-    for name, fault in (("test", "not of this command"), ("own", "not of this"), ("../x", "name")):
+    for name, fault in (("test", "a folder's"), ("own", "not written by"), ("../x", "a folder's")):
         assert add(name) == 1 and fault in capsys.readouterr().err
     assert add("none", root.parent / "nowhere") == 1
     assert "nowhere: there is no such folder" in capsys.readouterr().err
@@ -526,8 +526,8 @@ def test_files_that_are_shifted_or_of_other_speech_are_told(root: Path, capsys) 
         write(root / "noisy_testset_wav" / f"{name}.wav", noisy + noise)
     assert prepare(root) == 0
     told = capsys.readouterr().err
-    assert "in test, 3 noisy files come later or earlier" in told
-    assert told.endswith("p232_002 (2.50 ms), p232_003 (-7.69 ms), p232_004 (not alike)\n")
+    assert "in test, 3 noisy files are later (+) or earlier" in told
+    assert told.endswith("p232_002 (+2.50 ms), p232_003 (-7.69 ms), p232_004 (not alike)\n")
     # Of a long recording, the minute with the most speech.
     long = np.concatenate([np.zeros(1_000_000), late, np.zeros(200)])
     assert find_shift(long[:-80], long[80:]) == 80 / 16000

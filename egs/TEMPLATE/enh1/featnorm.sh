@@ -217,8 +217,9 @@ about_data() { # option...: what stage 1 makes data of
 
 check_data() { # folder option...: what was named for its stage 1, and is named now, is the same
     local option value
+    [ -e "$1/.options" ] || return 0
     while read -r option value; do
-        [[ ! -v "given[${option}]" ]] || grep -sqxF -- "${option} ${value}" "$1/.options" ||
+        [[ ! -v "given[${option}]" ]] || grep -qxF -- "${option} ${value}" "$1/.options" ||
             die "--${option} ${value}: $1 was made with another: run stage 1, or leave it out"
     done <<< "$(about_data "${@:2}")"
 }
@@ -228,9 +229,8 @@ other_set="${test_set}"
 of_corpus=(db_root valid_speakers speech_root noise_root)
 of_pairs=(test_root skip_bad)
 if [ -n "${other_set}" ] || ! runs 1; then
-    [ ! -e "${datadir}/.options" ] || check_data "${datadir}" "${of_corpus[@]}"
-    [ -n "${other_set}" ] || [ ! -e "${datadir}/.options" ] || check_data "${datadir}" "${of_pairs[@]}"
-    [ -z "${other_set}" ] || runs 1 || check_data "${datadir}/${test_set}" "${of_pairs[@]}"
+    check_data "${datadir}" "${of_corpus[@]}"
+    runs 1 || check_data "${datadir}/${other_set}" "${of_pairs[@]}"
 fi
 if runs 1 && [ -n "${other_set}" ]; then
     [ -s "${datadir}/train/wav.scp" ] || die "--test_set ${test_set} is beside the corpus's own sets: run stage 1 without it first"
@@ -279,8 +279,8 @@ elif runs 1; then
     "${python}" -m featnorm_se.bin.prepare --corpus "${prepare}" --db_root "${db_root}" "${prepare_options[@]}"
     about_data "${of_corpus[@]}" "${of_pairs[@]}" > "${datadir}/.options"
 fi
-if runs 4; then # before hours of training
-    [ -z "${other_set}" ] || needs 4 "${datadir}/${test_set}/wav.scp" 1
+if runs 4 && [ -n "${other_set}" ]; then # before hours of training
+    needs 4 "${datadir}/${test_set}/wav.scp" 1
     [ ! -e "${datadir}/${test_set}/segments" ] || die "${datadir}/${test_set} has segments: stage 1 cuts them out, with --test_set and --test_root"
 fi
 if runs 2 || runs 3 || runs 4; then
@@ -464,10 +464,11 @@ if runs 4; then
 fi
 
 if runs 5; then
-    needs 5 "${expdir}/noisy/scores_${test_set}/summary.json" 4
+    needs 5 "${expdir}/noisy/scores_${test_set}/summary.json" 4 "${datadir}/${test_set}/wav.scp"
     for summary in "${expdir}"/noisy/scores_*/summary.json; do
-        scored="${summary%/*}"
-        needs 5 "${summary}" 4 "${datadir}/${scored##*/scores_}/wav.scp"
+        scored="${summary%/*}" scored="${scored##*/scores_}"
+        [ ! "${datadir}/${scored}/wav.scp" -nt "${summary}" ] ||
+            log "warning: ${datadir}/${scored} is newer than its scores: run stage 4 with --test_set ${scored}"
     done
     results="$(dirname "${expdir}")/RESULTS.md"
     page="$(dirname "${expdir}")/report/index.html"

@@ -95,4 +95,4 @@ if [ "${count}" -gt 0 ]; then
     fi
 fi
 "${tables[@]}"
-[ "${status}" -eq 0 ] || die "rows failed, the same command runs them again: $(grep -E 'error:' "${work}"/log/row.*.log)"
+[ "${status}" -eq 0 ] || die "rows failed, the same command runs them again: $(grep -hE 'error:' "${work}"/log/row.*.log | tail -n 1) (${work}/log)"

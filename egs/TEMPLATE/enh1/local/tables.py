@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from featnorm_se.bin import Parser, run
 from featnorm_se.errors import FeatnormError
@@ -75,9 +75,20 @@ def write_plan(rows: Sequence[Row], seeds: Sequence[int], args: argparse.Namespa
     runs = plan_runs(rows, seeds, Path(args.expdir), args.test_set, drift, args.rest)
     write_json(args.plan, runs)
     for number, job in enumerate(runs, start=1):
-        stages = ["--stage", str(job["stage"]), "--stop_stage", "4"]
-        line = shlex.join(["./run.sh", *stages, *args.rest, *job["arguments"]])
-        print(f"{number} of {len(runs)}: {line}")
+        lines = map(shlex.join, commands_of(job, args))
+        print(f"{number} of {len(runs)}: {' && '.join(lines)}")
+
+
+def commands_of(job: dict[str, Any], args: argparse.Namespace) -> list[list[str]]:
+    """Return the commands of a run: ``./run.sh``, and what measures the drift where it is wanted.
+
+    The row's own options come last: they count.
+    """
+    stages = ["--stage", str(job["stage"]), "--stop_stage", "4"]
+    run_sh = ["./run.sh", *args.rest, *stages, *job["arguments"]]
+    places = ["--expdir", f"{args.expdir}/{job['tag']}", "--datadir", f"{args.datadir}/valid"]
+    drift = [sys.executable, "-m", "featnorm_se.bin.drift", *places]
+    return [run_sh] * (job["stage"] < 5) + [drift] * job["drift"]
 
 
 def write_tables(rows: Sequence[Row], seeds: Sequence[int], args: argparse.Namespace) -> None:
@@ -112,15 +123,9 @@ def run_one(plan: Path, number: int, args: argparse.Namespace) -> None:
         job = dict(enumerate(runs, start=1))[number]
     except (OSError, ValueError, KeyError) as error:
         raise FeatnormError(f"{plan} has no run {number}: run tables.sh again") from error
-    # The row's own options come last: they count.
-    stages = ["--stage", str(job["stage"]), "--stop_stage", "4"]
-    commands = [["./run.sh", *args.rest, *stages, *job["arguments"]]]
-    if job["drift"]:
-        places = ["--expdir", f"{args.expdir}/{job['tag']}", "--datadir", f"{args.datadir}/valid"]
-        commands.append([sys.executable, "-m", "featnorm_se.bin.drift", *places])
     with open(plan.with_name("progress"), "a", encoding="utf-8") as progress:
         progress.write(f"{time.strftime('%H:%M:%S')} row {number} of {len(runs)}: {job['tag']}\n")
-    for command in commands if job["stage"] < 5 else commands[1:]:
+    for command in commands_of(job, args):
         print(shlex.join(command), flush=True)
         done = subprocess.run(command, check=False)
         if done.returncode:
