@@ -76,8 +76,7 @@ def main(argv: Sequence[str]) -> None:
         unpacked = wav_dir.parent / "unpacked"
         sets = find_voicebank_demand(root, unpacked, args.test_root, valid_speakers)
     record = prepare_sets(sets, output, wav_dir, args.nj, args.skip_bad == "true")
-    official = corpus == "voicebank_demand" and not args.test_set
-    for line in describe(record["counts"], official):
+    for line in describe(record["counts"], corpus == "voicebank_demand" and not args.test_set):
         print(line)
 
 

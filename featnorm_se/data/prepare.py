@@ -49,8 +49,7 @@ def prepare_sets(
 
     Files of 16 kHz and one channel are named where they are; all else (entries of archives,
     commands, channels that are alike, twins that differ by a few samples) is written to ``wav_dir``
-    as int16 wav. Every file is read once and checked. A second call with nothing changed does
-    nothing; a call after a break goes on with the files not yet resampled.
+    as int16 wav. A second call with nothing changed does nothing; one after a break goes on.
 
     Args:
         sets: what to prepare, by name. Whoever puts a command in a pair has been allowed to run it.
@@ -76,19 +75,20 @@ def prepare_sets(
     made_by = {"sample_rate": SAMPLE_RATE, **describe_resampler()}
     request: dict[str, Any] = {"resampled_to": str(made.parent), **made_by, "skip_bad": skip_bad}
     request["sources"] = {name: _fingerprint(corpus) for name, corpus in sets.items()}
+    if alone:
+        request["apart_from"] = stamp(output.parent / n / LISTS[0] for n in ("train", "valid"))
     with locked(output / "prepare", named=output):
         if is_done(output, request | _converted(made)) and all(map(Path.exists, listed)):
             print(f"prepare: {output} is already prepared", file=sys.stderr)
             return dict(read_json(output / RECORD))
-        conditions = {name: read_log(corpus.log) for name, corpus in sets.items()}
         good: dict[str, list[Utterance]] = {}
         bad: dict[str, dict[str, str]] = {}
         for name, corpus in sets.items():
+            known = read_log(corpus.log)
             work = partial(prepare_pair, wav_dir=made / corpus.folder, made_by=str(made_by))
             tried = parallel_map(work, corpus.pairs, nj, f"prepare: {name}")
-            fine = [pair for pair, fault in tried if not fault]
-            good[name] = [replace(x, condition=conditions[name].get(x.name)) for x in fine]
-            bad[name] = {pair.name: fault for pair, fault in tried if fault}
+            good[name] = [replace(x, condition=known.get(x.name)) for x, why in tried if not why]
+            bad[name] = {x.name: why for x, why in tried if why}
         _tell_bad(bad, good, skip_bad)
         _check_apart((_trained_on(output.parent) if alone else {}) | good)
         tell_doubts(good)

@@ -183,6 +183,11 @@ def test_one_more_test_set_lies_beside_the_others_and_leaves_them_alone(root: Pa
         assert f"{pair} is both in train and in more" in capsys.readouterr().err
         for side in ("noisy", "clean"):
             (more / side / f"{pair}.wav").unlink()
+    # That is looked at again where what is trained on is another.
+    assert add("again", kaldi) == 0 and "already prepared" in capsys.readouterr().err
+    os.utime(data / "train" / "wav.scp", ns=(0, 0))
+    assert add("again", kaldi) == 0 and "already prepared" not in capsys.readouterr().err
+    os.utime(data / "train" / "wav.scp", ns=(0, before[data / "train" / "wav.scp"]))
     assert {path: path.stat().st_mtime_ns for path in before if path != data} == {
         path: time for path, time in before.items() if path != data
     }
