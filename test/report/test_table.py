@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -134,8 +135,18 @@ def test_only_what_is_missing_is_planned(rows_file: Path, exp: Path, capsys, tmp
         "tera_pretrained_utterance_layer.2_tiny_seed2": 2,
     }
     capsys.readouterr()
-    gather(rows, [0, 1, 2], exp)
+    refused.write_text(json.dumps({**json.loads(refused.read_text()), **summary, "input": "new"}))
+    both, one = ({row.row.name: row for row in gather(rows, s, exp)} for s in ([0, 1, 2], [0]))
+    assert both["fn"].seeds == 2 and both["fn"].values["delta_STOI"].mean == pytest.approx(
+        one["fn"].values["delta_STOI"].mean
+    )
     assert "not all rows go back to the same noisy files" in capsys.readouterr().err
+    # All test pairs were, and nothing was scored since.
+    (exp.parent / "data" / "test").mkdir(parents=True)
+    (exp.parent / "data" / "test" / "wav.scp").touch()
+    os.utime(exp / "noisy/scores_test/summary.json", (0, 0))
+    runs = plan_runs(rows, [0, 1, 2], exp, "test", datadir=exp.parent / "data")
+    assert len([run for run in runs if run["stage"] == 4]) == 6
 
 
 def test_values_are_means_over_seeds_and_differences_are_paired(rows_file, exp) -> None:

@@ -230,7 +230,7 @@ of_corpus=(db_root valid_speakers speech_root noise_root)
 of_pairs=(test_root skip_bad)
 if [ -n "${other_set}" ] || ! runs 1; then
     check_data "${datadir}" "${of_corpus[@]}"
-    runs 1 || check_data "${datadir}/${other_set}" "${of_pairs[@]}"
+    runs 1 || check_data "${datadir}${other_set:+/${other_set}}" "${of_pairs[@]}"
 fi
 if runs 1 && [ -n "${other_set}" ]; then
     [ -s "${datadir}/train/wav.scp" ] || die "--test_set ${test_set} is beside the corpus's own sets: run stage 1 without it first"

@@ -101,8 +101,13 @@ def _line(row: Row, by_seed: Runs, baseline: Runs, testset: str) -> Line:
 
 
 def _differences(baseline: Runs, judged: Runs, testset: str) -> dict[str, Estimate]:
-    # Seeds that only one side has would pass for a difference of the two.
-    common = [seed for seed in judged if seed in baseline]
+    # Seeds that only one side has, and other noisy files, would pass for a difference of the two.
+    common = [
+        seed
+        for seed in judged
+        if seed in baseline
+        and len({runs[seed].input(testset) for runs in (judged, baseline)} - {""}) < 2
+    ]
     terms = [
         (weight, {seed: runs[seed].scores(testset) for seed in common})
         for weight, runs in ((1.0, judged), (-1.0, baseline))

@@ -13,7 +13,7 @@ from typing import Any
 from featnorm_se.config import flat, merge_configs, read_config
 from featnorm_se.errors import FeatnormError, say
 from featnorm_se.names import check_norm, resolve_sites, site_names
-from featnorm_se.report.experiments import NOISY, drift_file, read_experiment
+from featnorm_se.report.experiments import NOISY, SCORES_PREFIX, drift_file, read_experiment
 from featnorm_se.training.experiment import read_training_config
 from featnorm_se.upstream import upstream_card
 
@@ -155,17 +155,23 @@ def plan_runs(
     testset: str = "test",
     drift: bool = False,
     given: Sequence[str] = (),
+    datadir: Path = Path("data"),
 ) -> list[dict[str, Any]]:
     """Return what is still to be run, without doubles; warn of what is done otherwise.
 
-    ``given`` are options of ``run.sh`` for every row.
+    ``given`` are options of ``run.sh`` for every row. Scores count that are of the test pairs in
+    ``datadir`` as they are now.
 
     Returns:
         ``tag``, first ``stage`` (2; 4 when it is trained; 5 when only the drift is missing),
         ``drift`` (whether that is wanted) and ``arguments`` of ``run.sh``.
     """
     runs: dict[str, dict[str, Any]] = {}
-    noisy = read_experiment(expdir / NOISY).input(testset)
+    noisy = read_experiment(expdir / NOISY)
+    lists = datadir / testset / "wav.scp"
+    scored = noisy.folder / f"{SCORES_PREFIX}{testset}" / "summary.json"
+    both = lists.is_file() and scored.is_file()
+    changed = both and lists.stat().st_mtime > scored.stat().st_mtime
     for seed in seeds:
         for row in rows:
             tag = row.tag(seed)
@@ -174,7 +180,8 @@ def plan_runs(
             stage = 4 if found.run.get("finished") else 2
             scores = found.summaries.get(testset)
             # A stage 4 that refused them left some too; and the pairs may have changed since.
-            if scores and not scores.get("failures") and found.input(testset) in ("", noisy):
+            same = not changed and found.input(testset) in ("", noisy.input(testset))
+            if scores and not scores.get("failures") and same:
                 stage = 5
             if stage > 2 and not row.is_noisy:
                 _warn_of_others(folder, found.run, row, given)

@@ -32,7 +32,7 @@ def get_parser() -> argparse.ArgumentParser:
     add("--rows", default="conf/tables", help="folder of the tables")
     add("--seeds", default="0", help="seeds, parted by blanks")
     add("--expdir", default="exp", help="folder of experiments")
-    add("--datadir", default="data", help="folder of data directories, for the drift")
+    add("--datadir", default="data", help="folder of data directories")
     add("--output", default="tables", help="folder to write <table>.md, .csv and .tex to")
     add("--test_set", default="test", help="test set that the rows are scored on")
     add("--config", default="conf/train.yaml", help="training configuration of all rows")
@@ -72,7 +72,8 @@ def write_plan(rows: Sequence[Row], seeds: Sequence[int], args: argparse.Namespa
     from featnorm_se.files import write_json
 
     drift = args.table == "drift"
-    runs = plan_runs(rows, seeds, Path(args.expdir), args.test_set, drift, args.rest)
+    places = Path(args.expdir), args.test_set
+    runs = plan_runs(rows, seeds, *places, drift, args.rest, Path(args.datadir))
     write_json(args.plan, runs)
     for number, job in enumerate(runs, start=1):
         lines = map(shlex.join, commands_of(job, args))
