@@ -219,8 +219,7 @@ def stamp(paths: Iterable[PathLike]) -> str:
     found: list[Any] = []
     for path in paths:
         with suppress(OSError):
-            there = path if os.path.exists(path) else os.fspath(path).rpartition(":")[0]
-            status = os.stat(there)
+            status = os.stat(path if os.path.exists(path) else os.fspath(path).rpartition(":")[0])
             found.append((status.st_size, status.st_mtime_ns))
         found.append(os.fspath(path))
     return hashlib.sha256(json.dumps(found).encode()).hexdigest()

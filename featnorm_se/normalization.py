@@ -90,9 +90,10 @@ class FeatureNorm(nn.Module):
         Returns:
             (B, T, D) in x's type; frames beyond ``lengths`` are exactly zero.
         """
-        if x.dim() != 3 or (lengths is not None and lengths.shape != x.shape[:1]):
-            found = [list(one.shape) for one in (x, lengths) if one is not None]
-            raise FeatnormError(f"features (B, T, D) and lengths (B,) are wanted, not {found}")
+        odd = lengths is not None and (lengths.shape != x.shape[:1] or lengths.is_floating_point())
+        if odd or x.dim() != 3 or not x.is_floating_point():
+            found = [(list(one.shape), one.dtype) for one in (x, lengths) if one is not None]
+            raise FeatnormError(f"float features (B, T, D) and lengths (B,) are wanted: {found}")
         if x.shape[-1] != self.mean.shape[0]:
             told = f"the features have {x.shape[-1]} channels, the statistics {self.mean.shape[0]}"
             raise FeatnormError(f"{told}: collect them from this upstream and site")

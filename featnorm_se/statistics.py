@@ -49,6 +49,8 @@ class SiteStats:
     def of(cls, features: NDArray[Any]) -> SiteStats:
         """Return the statistics of features (T, D), computed in float64."""
         x = np.asarray(features, dtype=np.float64)
+        if x.ndim != 2:
+            raise FeatnormError(f"features (T, D) are wanted, not of the shape {x.shape}")
         mean = x.mean(axis=0) if len(x) else np.zeros(x.shape[1])
         return cls(len(x), mean, np.square(x - mean).sum(axis=0))
 

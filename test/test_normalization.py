@@ -51,7 +51,16 @@ def test_what_is_in_the_padding_does_not_count(norm) -> None:
 
 def test_another_layout_is_refused_and_never_guessed() -> None:
     x, lengths = batch()
-    for bad in ((x[0],), (x[0], lengths), (x, lengths[:1]), (x, lengths[:, None]), (x[None],)):
+    shares = lengths / lengths.max()  # as in SpeechBrain
+    others = ((x, shares), (x.long(),))
+    for bad in (
+        (x[0],),
+        (x[0], lengths),
+        (x, lengths[:1]),
+        (x, lengths[:, None]),
+        (x[None],),
+        *others,
+    ):
         with pytest.raises(FeatnormError, match=r"features \(B, T, D\) and lengths \(B,\)"):
             FeatureNorm(CLEAN)(*bad)
 

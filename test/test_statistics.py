@@ -29,6 +29,8 @@ def test_shards_agree_with_numpy():
     assert merged.frames == len(x)
     np.testing.assert_allclose(merged.mean, x.mean(0), rtol=1e-9)
     np.testing.assert_allclose(merged.std, x.std(0), rtol=1e-9)
+    with pytest.raises(FeatnormError, match=r"features \(T, D\) are wanted"):
+        SiteStats.of(x[None])  # a batch, as an upstream gives it
 
 
 def stats(**meta) -> FeatureStats:

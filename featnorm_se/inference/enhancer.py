@@ -17,7 +17,7 @@ from featnorm_se.data.audio import resample_blocks
 from featnorm_se.errors import FeatnormError
 from featnorm_se.files import PathLike
 from featnorm_se.inference.high_band import to_own_rate
-from featnorm_se.inference.long_signal import Signal, enhance_signal
+from featnorm_se.inference.long_signal import TURN, Signal, enhance_signal
 from featnorm_se.inference.windows import Windowing
 from featnorm_se.model.separator import FeatNormSeparator
 from featnorm_se.names import SAMPLE_RATE, check_decoding
@@ -53,8 +53,7 @@ class Enhancer:
     ) -> None:
         check_decoding(precision, atten_lim, high_band)
         self.precision, self.high_band = precision, high_band
-        # The share of the input that stays.
-        self.left_in = 0.0 if atten_lim is None else 10 ** (-atten_lim / 20)
+        self.left_in = 0.0 if atten_lim is None else 10 ** (-atten_lim / 20)  # share of the input
         if config.get("separator") != "featnorm":
             told = f"the model's separator is {config.get('separator')!r}, 'featnorm' is wanted"
             raise FeatnormError(told)
@@ -69,7 +68,8 @@ class Enhancer:
             check_one_stft(config, strict=False)
             conf = {k: v for k, v in config["separator_conf"].items() if k != "freeze_steps"}  # 0.2
             self.encoder = STFTEncoder(**config["encoder_conf"])
-            self.separator = FeatNormSeparator(self.encoder.output_dim, **conf)
+            with torch.random.fork_rng(devices=[]):
+                self.separator = FeatNormSeparator(self.encoder.output_dim, **conf)
             self.decoder = STFTDecoder(**config["decoder_conf"])
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise FeatnormError(f"the configuration builds no model: {error!r}") from error
@@ -125,13 +125,12 @@ class Enhancer:
         Each is as it would be alone: the STFT, which reflects the ends, takes it by itself. Of
         several talkers (talkers, N) comes out.
         """
-        # That needs half a window to reflect.
-        short = [max(0, self.encoder.n_fft - len(wav)) for wav in waves]
+        short = [max(0, self.encoder.n_fft - len(wav)) for wav in waves]  # to reflect its half
         padded = [pad(x, (0, n)).to(self.device)[None] for x, n in zip(waves, short, strict=True)]
         lengths = [torch.tensor([wav.shape[1]]) for wav in padded]
         spectra = [self.encoder(*both)[0][0] for both in zip(padded, lengths, strict=True)]
         frames = torch.tensor([len(spectrum) for spectrum in spectra])
-        with computing(self.device, self.precision):
+        with TURN, computing(self.device, self.precision):
             enhanced, _, _ = self.separator(pad_sequence(spectra, batch_first=True), frames)
         found, talkers = [], zip(*enhanced, strict=True)
         for each, n, wav, samples in zip(talkers, frames.tolist(), padded, lengths, strict=True):

@@ -152,7 +152,7 @@ class FeatNormSeparator(AbsSeparator):
             return
         for site in self.norm_sites:
             filled = FeatureNorm(clean[site], self.norm, noisy[site] if noisy else None)
-            self.upstream.set_norm(site, filled)
+            self.upstream.norms[site.replace(".", "_")].load_state_dict(filled.state_dict())
 
     def forward(
         self, input: Tensor, ilens: Tensor, additional: dict[str, Any] | None = None

@@ -148,10 +148,10 @@ def check_batch(wav: Tensor, wav_lengths: Tensor, shortest: int) -> tuple[Tensor
     Raises:
         FeatnormError: the shapes do not fit, or a length is not in 1..N.
     """
-    lengths = [int(n) for n in wav_lengths.tolist()]
-    fits = wav.dim() == 2 and len(lengths) == len(wav) > 0 and wav.is_floating_point()
-    if not fits or min(lengths) < 1 or max(lengths) > wav.size(1):
-        told = "an upstream takes waveforms (B, N) of floats with lengths (B,) in 1..N"
+    lengths = wav_lengths.tolist()
+    fits = wav.dim() == 2 and len(lengths) == len(wav) > 0 and {*map(type, lengths)} == {int}
+    if not (fits and wav.is_floating_point() and min(lengths) >= 1 and max(lengths) <= wav.size(1)):
+        told = "an upstream takes waveforms (B, N) of floats with whole lengths (B,) in 1..N"
         raise FeatnormError(f"{told}, not {tuple(wav.shape)} of {wav.dtype} with {lengths[:8]}")
     longest = max(lengths)
     wav = wav[:, :longest].float()

@@ -62,7 +62,9 @@ def test_a_model_of_nan_or_of_two_stfts_enhances_nothing(tiny_experiment):
 
 
 def test_channels_before_samples_are_refused_and_never_guessed(tiny_experiment):
+    state = torch.get_rng_state()
     enhance = Enhancer.from_pretrained(tiny_experiment)
+    assert torch.equal(state, torch.get_rng_state())  # between two epochs, say
     assert repr(enhance) == "Enhancer(tera_tiny, norm utterance at projection, on cpu)"
     x = torch.randn(2, 9000) * 0.1
     with pytest.raises(FeatnormError, match=r"9000 channels of 2 samples: give x\.T"):

@@ -66,11 +66,12 @@ def test_start_from_puts_weights_and_statistics_in():
     separator = build("tera_tiny", "utterance", norm_site="projection,layer.2")
     upstream = load_upstream("tera_tiny", "scratch", seed=9)
     stats = fake_stats(separator)
+    norm = separator.upstream.norms["layer_2"]
     separator.start_from(upstream.state_dict(), stats)
     for key, value in upstream.state_dict().items():
         assert torch.equal(separator.upstream.state_dict()[key], value)
-    norm = separator.upstream.norms["layer_2"]
-    assert isinstance(norm, FeatureNorm)
+    # An optimizer made before, and the device, are still its own.
+    assert isinstance(norm, FeatureNorm) and norm is separator.upstream.norms["layer_2"]
     np.testing.assert_allclose(norm.mean, stats["layer.2"].mean, rtol=1e-6)
 
 

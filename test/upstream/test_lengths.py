@@ -41,6 +41,14 @@ def test_padding_frames_are_zero_whatever_the_padding_holds(family):
 
 
 @pytest.mark.parametrize("family", ALL)
+def test_gradients_of_a_silent_recording_are_finite(family):
+    wav, lengths = batch(noise(4000, 4000))
+    wav[1] = 0
+    tiny(family)(wav.requires_grad_(), lengths)[0].square().mean().backward()
+    assert wav.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("family", ALL)
 def test_frames_formula(family):
     upstream = tiny(family)
     sizes = [1, 200, 201, 399, 400, 401, 719, 720, 721, 1039, 1040, 16000, 16161, 31999]
@@ -83,6 +91,8 @@ def test_names(family):
     assert upstream.resolve_sites("all") == list(upstream.sites)
 
 
-def test_samples_of_int16_are_no_waveform():
+def test_samples_of_int16_are_no_waveform_and_shares_no_lengths():
     with pytest.raises(FeatnormError, match=r"of floats .* not \(1, 800\) of torch.int16"):
         load_upstream("tera_tiny", "scratch")(torch.ones(1, 800).short(), torch.tensor([800]))
+    with pytest.raises(FeatnormError, match="whole lengths"):
+        load_upstream("tera_tiny", "scratch")(torch.ones(1, 800), torch.tensor([1.0]))
