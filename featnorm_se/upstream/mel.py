@@ -64,9 +64,8 @@ class LogMel(nn.Module):
     def _one(self, row: Tensor) -> Tensor:
         """Features (T, D) of one utterance (N,)."""
         extracter = self.extracter
-        row = row * (
-            10 ** (self.target_level / 20) / (row.pow(2).mean().clamp_min(1e-30).pow(0.5) + 1e-10)
-        )
+        level = row.pow(2).mean().clamp_min(1e-30).pow(0.5)  # silence has a gradient, too
+        row = row * (10 ** (self.target_level / 20) / (level + 1e-10))
         row = nn.functional.pad(row, (0, max(0, self.shortest - len(row))))
         if not self.plain:
             whole: list[Tensor] = extracter(row[None, None], None, [len(row)])
