@@ -4,12 +4,13 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_models import save_tiny
 
 from featnorm_se import Enhancer
-from featnorm_se.inference.long_signal import Signal, enhance_windows
+from featnorm_se.inference.long_signal import TURN, Signal, enhance_windows
 from featnorm_se.inference.windows import (
     FADE_SECONDS,
     GRID,
@@ -169,6 +170,10 @@ def test_channels_are_enhanced_by_themselves_and_batches_change_rounding_only(tm
     with ThreadPoolExecutor(3) as pool:  # threads that share a model take turns
         apart = pool.map(lambda row: enhancer(row, 16000, Windowing(4, 1)), x.T)
         np.testing.assert_array_equal(np.stack([*apart], axis=1), one)
+    turns: list[bool] = []  # what sets the model for its own signal holds that lock
+    enhancer.separator.register_forward_pre_hook(lambda *_: turns.append(TURN._is_owned()))
+    enhancer.enhance([torch.from_numpy(x[:16000, 0])])
+    assert turns == [True]
 
 
 @pytest.mark.parametrize("upstream", ["wavlm_tiny", "tera_tiny", "fbank"])
