@@ -267,9 +267,7 @@ def find_test_set(name: str, root: Path, allow_pipes: bool = False) -> dict[str,
         FeatnormError: see ``find_kaldi`` and ``find_pairs``.
     """
     if name in SETS or not re.fullmatch(r"\w[\w.-]*", name):
-        raise FeatnormError(
-            f"--test_set {name!r}: a folder's name is wanted, not {', '.join(SETS)}"
-        )
+        raise FeatnormError(f"--test_set {name!r}: a folder's name is wanted, not {'/'.join(SETS)}")
     if (root / "wav.scp").is_file():
         (found,) = find_kaldi([root], allow_pipes).values()
         return {name: replace(found, folder=name)}

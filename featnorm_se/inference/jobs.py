@@ -231,14 +231,8 @@ def _is_done(job: Job, request: dict[str, object]) -> bool:
 @lru_cache(maxsize=1)
 def load_once(settings: Settings) -> Enhancer:
     """Load a model at the first file of a process and keep it for the others."""
-    enhancer = Enhancer.from_pretrained(
-        settings.model,
-        settings.device,
-        settings.model_file,
-        settings.precision,
-        settings.atten_lim,
-        settings.high_band,
-    )
+    how = settings.precision, settings.atten_lim, settings.high_band
+    enhancer = Enhancer.from_pretrained(settings.model, settings.device, settings.model_file, *how)
     if settings.precision == "bf16" and not has_bf16(enhancer.device):
         say("warning: this processor has no bfloat16, computing in float32")
     return enhancer

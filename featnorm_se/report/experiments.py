@@ -2,7 +2,7 @@
 
 import csv
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -115,6 +115,11 @@ def names_of_testsets(experiments: Sequence[Experiment]) -> list[str]:
     """Return the names of all test sets that any experiment was scored on, ``test`` first."""
     names = {name for experiment in experiments for name in experiment.summaries}
     return sorted(names, key=lambda name: (name != "test", name))
+
+
+def same_input(experiments: Iterable[Experiment], testset: str) -> bool:
+    """Whether their scores go back to the same noisy files, as far as that is known."""
+    return len({experiment.input(testset) for experiment in experiments} - {""}) < 2
 
 
 def read_scores(path: PathLike, key: str = "utt_id") -> Scores:

@@ -21,6 +21,7 @@ from featnorm_se.report.experiments import (
     names_of_testsets,
     read_curves,
     read_drift,
+    same_input,
 )
 from featnorm_se.report.paired import Contrast, compare, comparison_table
 from featnorm_se.report.results import details, results_table, scale, shown_metrics
@@ -154,11 +155,10 @@ class TestSet:
     def differences(self, metric: str) -> dict[str, Contrast]:
         """Compare each model with the noisy input, and with the ``none`` row trained alike."""
         found: dict[str, Contrast] = {}
-        inputs = {e.label: e.input(self.name) for e in self._experiments}
+        every = {e.label: e for e in self._experiments}
         for model in sorted(self.models, key=lambda e: e.name):
             for reference in (NOISY, *self._plain(model)):
-                one_input = len({inputs.get(reference), inputs[model.label]} - {""}) < 2
-                if reference in self.scores and one_input:
+                if reference in self.scores and same_input((every[reference], model), self.name):
                     both = self.scores[reference], self.scores[model.label]
                     with suppress(FeatnormError):  # one of them was not scored with it
                         found[f"{model.label}\n less {reference}"] = compare(*both, metric)

@@ -13,7 +13,7 @@ from featnorm_se.files import PathLike
 from featnorm_se.metrics.names import METRICS
 from featnorm_se.metrics.summary import FEWEST, format_interval, student_t
 from featnorm_se.report.estimate import Estimate
-from featnorm_se.report.experiments import SCORES_PREFIX, Scores, read_experiment
+from featnorm_se.report.experiments import SCORES_PREFIX, Scores, read_experiment, same_input
 
 RESAMPLES = 2000
 # A difference below this is a tie: scores.csv has six decimals.
@@ -140,7 +140,7 @@ def compare_folders(
             where = f"{one.folder}/{SCORES_PREFIX}{testset}"
             mend = "run stage 4 with its --tag, or name another --test_set"
             raise FeatnormError(f"no scores in {where} that count: {mend}")
-        if len({one.input(testset), experiments[0].input(testset), ""}) > 2:
+        if not same_input((one, experiments[0]), testset):
             both = f"{one.folder} and {baseline} go back to noisy files of other times or places"
             say(f"warning: {both}: if these are other recordings, run stage 4 of both")
     first, *rest = (one.scores(testset) for one in experiments)

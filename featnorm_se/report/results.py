@@ -6,7 +6,7 @@ from typing import Any
 
 from featnorm_se.metrics.names import METRICS
 from featnorm_se.metrics.summary import align, format_value
-from featnorm_se.report.experiments import Experiment, names_of_testsets
+from featnorm_se.report.experiments import Experiment, names_of_testsets, same_input
 
 INTERNAL = ("LLR", "WSS")  # parts of the composite measures
 _PROVENANCE = (
@@ -55,7 +55,7 @@ def scale(experiments: Sequence[Experiment], testset: str) -> str:
         told += f" **{', '.join(few)}: over fewer utterances, since some have no such score.**"
     if any(len({one[m] for one in named if one[m]}) > 1 for m in metrics):
         return told + " **Not all rows are of the same utterances: do not compare those.**"
-    moved = len({one.input(testset) for one in scored} - {""}) > 1
+    moved = not same_input(scored, testset)
     return told + moved * " **Not all rows go back to the same noisy files: stage 4 mends that.**"
 
 

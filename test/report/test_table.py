@@ -115,18 +115,12 @@ def test_only_what_is_missing_is_planned(rows_file: Path, exp: Path, capsys, tmp
     (other / "best.pth").write_bytes(b"trained longer")
     summary |= {"failures": [], "enhanced_with": [{"model": "0", "weights": "best.pth"}]}
     (other / "scores_test/summary.json").write_text(json.dumps(summary))
-    # The test pairs were made anew since, and scored for the noisy row alone.
-    for name, heard in (("noisy", "new"), ("tera_scratch_utterance_auto_tiny_seed1", "old")):
-        path = exp / name / "scores_test/summary.json"
-        summary = json.loads(path.read_text()) | {"input": heard, "enhanced_with": [{"model": ""}]}
-        path.write_text(json.dumps(summary))
     runs = plan_runs(rows, [0, 1, 2], exp, "test")
     stages = {run["tag"]: run["stage"] for run in runs}
     assert stages == {
         "tera_pretrained_utterance_auto_tiny_seed0": 4,
         "tera_pretrained_utterance_layer.2_tiny_seed0": 2,
         "tera_scratch_none_tiny_seed1": 4,
-        "tera_scratch_utterance_auto_tiny_seed1": 4,
         "tera_scratch_none_tiny_seed2": 4,
         "tera_pretrained_utterance_auto_tiny_seed1": 2,
         "tera_pretrained_utterance_layer.2_tiny_seed1": 2,
@@ -134,19 +128,31 @@ def test_only_what_is_missing_is_planned(rows_file: Path, exp: Path, capsys, tmp
         "tera_pretrained_utterance_auto_tiny_seed2": 2,
         "tera_pretrained_utterance_layer.2_tiny_seed2": 2,
     }
+
+
+def test_scores_of_older_test_pairs_are_made_again(rows_file: Path, exp: Path, capsys) -> None:
+    """Those pairs were made anew, and one row was scored on them, beside the noisy one."""
+    rows, fn = read_rows(rows_file, SETTING), "tera_scratch_utterance_auto_tiny_seed1"
+    for name, heard in ((fn, "old"), ("tera_scratch_none_tiny_seed1", "new"), ("noisy", "new")):
+        path = exp / name / "scores_test/summary.json"
+        summary = json.loads(path.read_text()) | {"input": heard, "enhanced_with": [{"model": ""}]}
+        path.write_text(json.dumps(summary))
+        (exp / name / "run.json").write_text(json.dumps({"finished": "today"}))
+    stages = {run["tag"]: run["stage"] for run in plan_runs(rows, [1], exp)}
+    assert stages[fn] == 4 and "tera_scratch_none_tiny_seed1" not in stages
     capsys.readouterr()
-    refused.write_text(json.dumps({**json.loads(refused.read_text()), **summary, "input": "new"}))
     both, one = ({row.row.name: row for row in gather(rows, s, exp)} for s in ([0, 1, 2], [0]))
     assert both["fn"].seeds == 2 and both["fn"].values["delta_STOI"].mean == pytest.approx(
         one["fn"].values["delta_STOI"].mean
     )
     assert "not all rows go back to the same noisy files" in capsys.readouterr().err
-    # All test pairs were, and nothing was scored since.
+    # Nothing was scored since.
     (exp.parent / "data" / "test").mkdir(parents=True)
     (exp.parent / "data" / "test" / "wav.scp").touch()
     os.utime(exp / "noisy/scores_test/summary.json", (0, 0))
-    runs = plan_runs(rows, [0, 1, 2], exp, "test", datadir=exp.parent / "data")
-    assert len([run for run in runs if run["stage"] == 4]) == 6
+    runs = plan_runs(rows, [0, 1, 2], exp, datadir=exp.parent / "data")
+    scored = {path.parents[1].name for path in exp.glob("tera*/scores_test/summary.json")}
+    assert {run["tag"] for run in runs if run["stage"] == 4} == scored and len(scored) == 5
 
 
 def test_values_are_means_over_seeds_and_differences_are_paired(rows_file, exp) -> None:

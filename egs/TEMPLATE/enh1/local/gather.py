@@ -16,6 +16,7 @@ from featnorm_se.report.experiments import (
     Experiment,
     read_drift,
     read_experiments,
+    same_input,
 )
 from featnorm_se.report.paired import contrast
 
@@ -67,8 +68,7 @@ def gather(
         row.name: {seed: there[tag] for seed in seeds if (tag := row.tag(seed)) in there}
         for row in rows
     }
-    every = {one.input(testset) for by_seed in runs.values() for one in by_seed.values()}
-    if len(every - {""}) > 1:
+    if not same_input((one for by_seed in runs.values() for one in by_seed.values()), testset):
         say("warning: not all rows go back to the same noisy files: run stage 4 of all again")
     return [_line(row, runs[row.name], runs.get(row.baseline, {}), testset) for row in rows]
 
@@ -102,12 +102,8 @@ def _line(row: Row, by_seed: Runs, baseline: Runs, testset: str) -> Line:
 
 def _differences(baseline: Runs, judged: Runs, testset: str) -> dict[str, Estimate]:
     # Seeds that only one side has, and other noisy files, would pass for a difference of the two.
-    common = [
-        seed
-        for seed in judged
-        if seed in baseline
-        and len({runs[seed].input(testset) for runs in (judged, baseline)} - {""}) < 2
-    ]
+    both = [seed for seed in judged if seed in baseline]
+    common = [seed for seed in both if same_input((judged[seed], baseline[seed]), testset)]
     terms = [
         (weight, {seed: runs[seed].scores(testset) for seed in common})
         for weight, runs in ((1.0, judged), (-1.0, baseline))
