@@ -37,8 +37,9 @@ class FeatNormSeparator(AbsSeparator):
         upstream_conf: its architecture (``Upstream.config``); ``None``: that of the name.
         norm: kind of feature normalization, one of ``NORMS``.
         norm_site: the sites to normalize at, e.g. ``auto`` or ``["frontend", "layer.3"]``.
-        feature: what the head gets: the ``last`` layer, or the ``weighted_sum`` of all of them
-            and of what goes into the first, with learnt weights.
+        feature: what the head gets: a site such as ``last`` or ``layer.6`` (nothing above it is
+            computed), or the ``weighted_sum`` of all layers and of what goes into the first, with
+            learnt weights.
         feature_layer_norm: each layer has a layer norm of its own before the weighted sum.
         use_spectrum: the head also takes log1p|Y|.
         n_fft, hop_length, win_length: the STFT, the same as the encoder's.
@@ -93,8 +94,6 @@ class FeatNormSeparator(AbsSeparator):
         if num_spk < 1:
             raise FeatnormError(f"num_spk is {num_spk}: at least one talker is wanted")
         self._num_spk = num_spk
-        if feature not in ("last", "weighted_sum"):
-            raise FeatnormError(f"no such feature: {feature!r}; there are last and weighted_sum")
         if head not in HEADS:
             raise FeatnormError(f"no such head: {head!r}; there are {', '.join(HEADS)}")
         self.stft = (n_fft, hop_length, win_length)
@@ -103,19 +102,24 @@ class FeatNormSeparator(AbsSeparator):
         if isinstance(upstream, str):
             upstream = load_upstream(upstream, "scratch", config=upstream_conf)
         self.upstream = upstream
-        upstream.configure(freeze, upstream_dropout, gradient_checkpointing, fast)
+        summed, sites = feature == "weighted_sum", list(upstream.sites)
+        (highest,) = upstream.resolve_sites(["last" if summed else feature])
+        upstream.configure(freeze, upstream_dropout, gradient_checkpointing, fast, highest)
         self.norm = check_norm(norm)
         self.norm_sites = upstream.resolve_sites(norm_site)
         self.level_norm = LevelNorm() if norm == "level" else None
         if norm not in ("none", "level"):
+            if sites.index(self.norm_sites[-1]) > sites.index(highest):
+                raise FeatnormError(f"norm_site {self.norm_sites[-1]} is above feature {highest}")
             for site in self.norm_sites:
                 upstream.set_norm(site, FeatureNorm.empty(upstream.sites[site], norm))
-        self.feature_sites = list(upstream.sites)[1 if upstream.num_layers else 0 :]
-        self.weighted_sum = None
-        if feature == "weighted_sum":
+        self.feature_sites, self.weighted_sum = [highest], None
+        if summed:
+            self.feature_sites = sites[1:] or sites
             count = len(self.feature_sites)
             self.weighted_sum = WeightedSum(count, upstream.width, feature_layer_norm)
-        sizes = (upstream.width, input_dim, use_spectrum, layers, units, dropout, num_spk)
+        width = upstream.sites[highest]
+        sizes = (width, input_dim, use_spectrum, layers, units, dropout, num_spk)
         self.head = HEADS[head](*sizes)
         self.has_silence = True
         self.precision = check_precision(precision, bf16)
@@ -232,11 +236,9 @@ class FeatNormSeparator(AbsSeparator):
         """Return the upstream's features of wav (B, N) at the STFT's rate, (B, ``frames``, D)."""
         if self.level_norm is not None:
             wav = self.level_norm(wav, samples)
-        if self.weighted_sum is None:
-            features, counts = self.upstream(wav, samples)
-        else:
-            kept, counts = self.upstream.extract(wav, samples, self.feature_sites)
-            features = self.weighted_sum([kept[site] for site in self.feature_sites])
+        kept, counts = self.upstream.extract(wav, samples, self.feature_sites)
+        found = [kept[site] for site in self.feature_sites]
+        features = found[0] if self.weighted_sum is None else self.weighted_sum(found)
         upstream = self.upstream
         return to_stft_rate(features, counts, upstream.hop, upstream.offset, self.stft[1], frames)
 

@@ -183,6 +183,7 @@ class Upstream(nn.Module):
         dropout: float | None = None,
         gradient_checkpointing: bool = False,
         fast: bool = True,
+        feature: str = "last",
     ) -> None:
         """Set how the upstream is fine-tuned. May be called again; the last call counts.
 
@@ -196,6 +197,7 @@ class Upstream(nn.Module):
             gradient_checkpointing: recompute layers and convolutions when their gradients are due.
             fast: run the waveform models by our own arithmetic on s3prl's weights (see ``fast``),
                 the same to rounding; ``False`` runs s3prl's modules (to compare).
+            feature: the highest site whose features are wanted.
 
         Raises:
             FeatnormError: a value is out of range.
@@ -208,11 +210,28 @@ class Upstream(nn.Module):
         self.gradient_checkpointing = gradient_checkpointing
         self.fast = fast
         self.set_dropout(dropout)
-        unused = {id(p) for p in self.unused_parameters()}
-        frozen = {id(p) for part in self.frozen_parts() for p in part.parameters()}
+        used = self._used_parameters(feature)
+        frozen = {p for part in self.frozen_parts() for p in part.parameters()}
         for parameter in self.model.parameters():
-            parameter.requires_grad_(id(parameter) not in unused | frozen)
-        self.train(self.training)
+            parameter.requires_grad_(parameter in used - frozen)
+
+    def _used_parameters(self, feature: str) -> set[nn.Parameter]:
+        """Return those that a site's features depend on, by the graph of two frames."""
+        training = self.training
+        self.model.requires_grad_().eval()
+        device = next(self.model.parameters(), torch.empty(0)).device
+        wav = torch.zeros(1, self.shortest + self.hop, device=device)
+        samples = torch.tensor([wav.shape[1]])
+        with torch.enable_grad():
+            found, _ = self.extract(wav, samples, [feature], apply_norms=False)
+        nodes = {x.grad_fn for x in found.values() if x.grad_fn is not None}
+        waiting = list(nodes)
+        while waiting:
+            before = {node for node, _ in waiting.pop().next_functions if node is not None} - nodes
+            nodes |= before
+            waiting += before
+        self.train(training)
+        return {node.variable for node in nodes if hasattr(node, "variable")}
 
     def s3prl_states(self) -> dict[str, Any]:
         """Return what a checkpoint holds for s3prl's experts; FeatnormError: they have none."""
@@ -234,10 +253,6 @@ class Upstream(nn.Module):
 
     def cnn_parts(self) -> list[nn.Module]:
         """The convolutional encoder, if the family has one."""
-        return []
-
-    def unused_parameters(self) -> list[nn.Parameter]:
-        """Parameters that no forward pass of fine-tuning touches."""
         return []
 
     def dropouts(self) -> list[tuple[Any, str]]:

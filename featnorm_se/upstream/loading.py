@@ -65,8 +65,7 @@ def from_file(name: str, card: Mapping[str, Any], checkpoint: str | Path | None)
     if known and digests != [known]:
         raise FeatnormError(f"{path} has SHA-256 {digests[0]}, not the card's {known}: remove it")
     upstream = _build(name, card["family"], architecture, 0, f"the checkpoint {path}")
-    unused = {id(parameter) for parameter in upstream.unused_parameters()}
-    spare = {key for key, value in upstream.model.named_parameters() if id(value) in unused}
+    spare = {key for key, value in upstream.model.named_parameters() if not value.requires_grad}
     load_weights(upstream.model, weights, str(path), spare)
     if upstream.num_layers != card.get("layers", upstream.num_layers):
         size = f"{upstream.num_layers} layers, the card {name} {card['layers']}"

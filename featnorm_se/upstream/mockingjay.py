@@ -93,14 +93,6 @@ class MelUpstream(Upstream):
         rows = zip(lengths, [start // self.hop for start in self.part.starts], strict=True)
         return Pieces([piece_sizes(n, size, start) for n, start in rows])
 
-    def unused_parameters(self) -> list[nn.Parameter]:
-        """Only models that normalize first have any."""
-        # With layer norm first, s3prl normalizes copies of the hidden states; only the closing
-        # one is part of the stream.
-        if not self.model.config.pre_layer_norm:
-            return []
-        return [p for norm in self.model.encoder.LayerNorm[:-1] for p in norm.parameters()]
-
     def dropouts(self) -> list[tuple[Any, str]]:
         """All modules of dropout."""
         return [(m, "p") for m in self.model.modules() if isinstance(m, nn.Dropout)]

@@ -162,11 +162,6 @@ class WaveformUpstream(Upstream):
         """The feature extractor; not the layer norm and the projection behind it."""
         return [self.model.feature_extractor]
 
-    def unused_parameters(self) -> list[nn.Parameter]:
-        """``mask_emb`` and all that only pre-training uses."""
-        used = {"feature_extractor", "layer_norm", "post_extract_proj", "encoder"}
-        return [p for n, p in self.model.named_parameters() if n.split(".")[0] not in used]
-
     def dropouts(self) -> list[tuple[Any, str]]:
         """The layers', and that of the transformer's input."""
         places = [(self.model.dropout_input, "p"), (self.model.encoder, "dropout")]

@@ -8,8 +8,10 @@ import torch
 from tiny_models import tiny_config
 from torch.overrides import TorchFunctionMode
 
+from featnorm_se.errors import FeatnormError
+from featnorm_se.model.head import to_stft_rate
 from featnorm_se.model.loss import CompressedSpectrum, LogMagnitudeL1
-from featnorm_se.model.separator import FeatNormSeparator
+from featnorm_se.model.separator import FeatNormSeparator, invert_stft
 from featnorm_se.names import LEVEL_SITE, NORMS, PRECISIONS
 from featnorm_se.normalization import FeatureNorm
 from featnorm_se.statistics import FeatureStats, SiteStats
@@ -105,6 +107,28 @@ def test_weighted_sum_takes_every_layer(layer_norm):
             torch.testing.assert_close(
                 separator.eval()(spectrum, lengths)[0][0], last.eval()(spectrum, lengths)[0][0]
             )
+
+
+@pytest.mark.parametrize("feature", ["layer.1", "projection", "frontend"])
+@pytest.mark.parametrize("upstream", ["wavlm_tiny", "tera_tiny"])
+def test_the_head_may_get_any_site(upstream, feature):
+    separator = build(upstream, "none", feature=feature).eval()
+    spectrum, lengths = spectra((6400, 6400))
+    taken = []
+    separator.head.register_forward_pre_hook(lambda _, inputs: taken.append(inputs[0]))
+    part = separator.upstream
+    with torch.no_grad():
+        separator(spectrum, lengths)
+        kept, counts = part.extract(*invert_stft(spectrum, lengths, *separator.stft), [feature])
+    rates = (part.hop, part.offset, separator.stft[1], spectrum.shape[1])
+    torch.testing.assert_close(taken[0], to_stft_rate(kept[feature], counts, *rates))
+
+
+def test_a_norm_above_what_the_head_gets_is_refused():
+    with pytest.raises(FeatnormError, match="norm_site layer.2 is above feature layer.1"):
+        build("wavlm_tiny", norm_site="frontend,layer.2", feature="layer.1")
+    with pytest.raises(FeatnormError, match="no such site: 'layer.9'"):
+        build("wavlm_tiny", feature="layer.9")
 
 
 def test_a_model_of_a_recipes_own_upstream_is_built_without_the_recipe():

@@ -19,19 +19,20 @@ def make(make_checkpoint):
     return build
 
 
-def step(upstream, sizes=(8000, 6000)) -> None:
-    """One backward pass through the last layer, in training mode."""
+def step(upstream, sizes=(8000, 6000), site="last") -> None:
+    """One backward pass through a layer, in training mode."""
     upstream.train()
-    feats, _ = upstream(*batch(noise(*sizes)))
+    (feats,) = upstream.extract(*batch(noise(*sizes)), [site])[0].values()
     feats.pow(2).sum().backward()
 
 
-@pytest.mark.parametrize("freeze", ["none", "cnn"])
+@pytest.mark.parametrize("freeze,site", [("none", "last"), ("cnn", "last"), ("none", "layer.1")])
 @pytest.mark.parametrize("family,changes", VARIANTS)
-def test_every_trainable_parameter_gets_a_gradient(make, family, changes, freeze):
+def test_every_trainable_parameter_gets_a_gradient(make, family, changes, freeze, site):
     upstream = make(family, **changes)
-    upstream.configure(freeze=freeze)
-    step(upstream)
+    upstream.configure(freeze=freeze, feature=site)
+    assert not upstream.training
+    step(upstream, site=site)
     parameters = upstream.named_parameters()
     assert [n for n, p in parameters if p.requires_grad != (p.grad is not None)] == []
     if family in WAVEFORM and freeze == "none":  # s3prl's expert leaves them without any
