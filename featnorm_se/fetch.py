@@ -10,7 +10,9 @@ from featnorm_se.files import sha256_file
 
 # Not what is rather the path of a file.
 _HUB_NAME = re.compile(r"(?!.*\.(?:pt|pth|ckpt|bin|zip|safetensors)$)\w[\w.-]*/[\w.-]+(@[\w./-]+)?")
-_HUB_FILE = re.compile(r"https://huggingface\.co/([^/]+/[^/]+)/resolve/([^/]+)/([^?]+)(?:\?.*)?")
+_HUB_PAGE = re.compile(
+    r"https://huggingface\.co/([^/]+/[^/?]+)(?:/(?:resolve|blob|tree)/([^/?]+)(?:/([^?]+))?)?/?(?:\?.*)?"
+)
 
 
 def is_hub_name(source: str) -> bool:
@@ -21,10 +23,10 @@ def is_hub_name(source: str) -> bool:
     return bool(_HUB_NAME.fullmatch(source)) and not Path(source).parent.is_dir()
 
 
-def split_hub_file(url: str) -> tuple[str, str] | None:
-    """Return ``owner/name@revision`` and the file that an address of the hub names, if it does."""
-    found = _HUB_FILE.fullmatch(url)
-    return (f"{found[1]}@{found[2]}", found[3]) if found else None
+def split_hub_address(url: str) -> tuple[str, str] | None:
+    """Return ``owner/name@revision`` and the file, or "", that an address of the hub names."""
+    found = _HUB_PAGE.fullmatch(url)
+    return (f"{found[1]}@{found[2] or 'main'}", found[3] or "") if found else None
 
 
 def fetch_hub_file(repository: str, *files: str) -> Path:
@@ -54,9 +56,12 @@ def fetch_hub_file(repository: str, *files: str) -> Path:
         if re.fullmatch("[0-9a-f]{64}", wanted) and sha256_file(path) != wanted:
             raise FeatnormError(f"{path} is damaged: remove it and {path.resolve()}, run again")
         return path
-    reason = " ".join(str(failure).split())[:200]
+    reason = " ".join(str(failure).split())[:300]
     told = f"Hugging Face does not give {' or '.join(files)} of {repository}"
-    mend = f"run hf download {name} where there is a network and copy its cache here"
+    one = files if len(files) == 1 else ()
+    told += "" if one else " (weights in parts are not read)"
+    mend = " ".join(["run hf download", name, *one, "--revision", revision])
+    mend += " where there is a network and copy its cache here"
     local = f"or name a file or folder that is here ({name} is not)"
     raise FeatnormError(f"{told}: {mend}, {local}: {reason}") from failure
 

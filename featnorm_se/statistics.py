@@ -21,7 +21,7 @@ FORMAT = 1
 _MUST_MATCH = ("kind", "upstream", "identity", "sample_rate")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class SiteStats:
     """Statistics of D channels over some frames.
 
@@ -49,8 +49,8 @@ class SiteStats:
     def of(cls, features: NDArray[Any]) -> SiteStats:
         """Return the statistics of features (T, D), computed in float64."""
         x = np.asarray(features, dtype=np.float64)
-        if x.ndim != 2:
-            raise FeatnormError(f"features (T, D) are wanted, not of the shape {x.shape}")
+        if x.ndim != 2 or not np.isfinite(x).all():
+            raise FeatnormError(f"finite features (T, D) are wanted; these are of shape {x.shape}")
         mean = x.mean(axis=0) if len(x) else np.zeros(x.shape[1])
         return cls(len(x), mean, np.square(x - mean).sum(axis=0))
 
@@ -60,6 +60,8 @@ class SiteStats:
         The formula is the parallel one of Chan, Golub and LeVeque, "Updating formulae and a
         pairwise algorithm for computing sample variances", 1979.
         """
+        if self.width != other.width:
+            raise FeatnormError(f"cannot merge {self.width} channels with {other.width}")
         frames = self.frames + other.frames
         if not frames:
             return self

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from featnorm_se.fetch import is_hub_name, split_hub_file
+from featnorm_se.fetch import is_hub_name, split_hub_address
 
 DATA = os.urandom(12_000_000)
 FETCH = """
@@ -59,6 +59,11 @@ def test_damage_is_found(server, start) -> None:
     assert "model.bin is damaged: remove it and" in line and blob in line
 
 
+def test_what_to_fetch_by_hand_is_the_file_of_that_revision(start) -> None:
+    line = told(start("someone/model@v1", "none.pt"))
+    assert "run hf download someone/model none.pt --revision v1 where there is" in line
+
+
 def test_what_is_a_name_on_the_hub_and_what_a_path(tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     names = ("microsoft/wavlm-base-plus", "facebook/wav2vec2-xls-r-0.3b", "a/b@refs/pr/1")
@@ -68,6 +73,10 @@ def test_what_is_a_name_on_the_hub_and_what_a_path(tmp_path, monkeypatch) -> Non
     Path("microsoft/wavlm-base-plus").mkdir(parents=True)
     assert not is_hub_name(names[0])
     assert not is_hub_name("microsoft/mistyped")
-    address = "https://huggingface.co/s3prl/mockingjay/resolve/main/x/states.ckpt?download=true"
-    assert split_hub_file(address) == ("s3prl/mockingjay@main", "x/states.ckpt")
-    assert split_hub_file("https://example.org/a/b/resolve/main/x") is None
+    page = "https://huggingface.co/s3prl/mockingjay"
+    for way in ("resolve", "blob"):
+        file = split_hub_address(f"{page}/{way}/main/x/states.ckpt?download=true")
+        assert file == ("s3prl/mockingjay@main", "x/states.ckpt")
+    for ending, revision in (("", "main"), ("/", "main"), ("/tree/v1", "v1")):
+        assert split_hub_address(page + ending) == (f"s3prl/mockingjay@{revision}", "")
+    assert split_hub_address("https://example.org/a/b/resolve/main/x") is None

@@ -113,12 +113,12 @@ def test_the_name_of_an_archive_is_not_run() -> None:
 
 
 def test_nothing_is_fetched_but_from_the_hub() -> None:
-    from featnorm_se.fetch import split_hub_file
+    from featnorm_se.fetch import split_hub_address
     from featnorm_se.upstream import load_upstream, upstream_card, upstream_names
 
     for url in ("http://example.org/x.pt", "https://example.org/x.pt", "file:///etc/passwd"):
         refused(lambda url=url: load_upstream("tera_tiny", url), f"wget -O FILE '{url}'")
     for name in upstream_names():
         source = upstream_card(name)["source"] or "https://www.dropbox.com/"
-        known = split_hub_file(source) or source.startswith("https://www.dropbox.com/")
+        known = split_hub_address(source) or source.startswith("https://www.dropbox.com/")
         assert known or Path(source).parent.name == "conf", name

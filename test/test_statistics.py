@@ -29,8 +29,11 @@ def test_shards_agree_with_numpy():
     assert merged.frames == len(x)
     np.testing.assert_allclose(merged.mean, x.mean(0), rtol=1e-9)
     np.testing.assert_allclose(merged.std, x.std(0), rtol=1e-9)
-    with pytest.raises(FeatnormError, match=r"features \(T, D\) are wanted"):
-        SiteStats.of(x[None])  # a batch, as an upstream gives it
+    for odd in (x[None], x * np.nan):  # a batch, as an upstream gives it
+        with pytest.raises(FeatnormError, match=r"features \(T, D\) are wanted"):
+            SiteStats.of(odd)
+    with pytest.raises(FeatnormError, match="cannot merge 5 channels with 1"):
+        merged.merge(SiteStats.of(x[:, :1]))
 
 
 def stats(**meta) -> FeatureStats:

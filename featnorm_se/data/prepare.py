@@ -9,6 +9,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from featnorm_se.data.audio import (
     FloatArray,
     check_lengths,
@@ -244,9 +246,12 @@ def _check_apart(sets: Mapping[str, Sequence[Utterance]]) -> None:
 
 
 def _alike(one: str, other: str) -> bool:
-    """Whether two files hold the same bytes; what is no file counts by its name."""
-    files = os.path.isfile(one) and os.path.isfile(other)
-    return filecmp.cmp(one, other, shallow=False) if files else one == other
+    """Whether two files hold the same sound; what is no file counts by its name."""
+    if not (os.path.isfile(one) and os.path.isfile(other)):
+        return one == other
+    if Path(one).suffix == Path(other).suffix:
+        return filecmp.cmp(one, other, shallow=False)
+    return np.array_equal(read_any_audio(one)[0], read_any_audio(other)[0])
 
 
 def _fingerprint(corpus: CorpusSet) -> str:

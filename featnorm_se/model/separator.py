@@ -102,8 +102,11 @@ class FeatNormSeparator(AbsSeparator):
         if isinstance(upstream, str):
             upstream = load_upstream(upstream, "scratch", config=upstream_conf)
         self.upstream = upstream
-        summed, sites = feature == "weighted_sum", list(upstream.sites)
-        (highest,) = upstream.resolve_sites(["last" if summed else feature])
+        sites = list(upstream.sites)
+        features = {"last": sites[-1], "weighted_sum": sites[-1], **{site: site for site in sites}}
+        if feature not in features:
+            raise FeatnormError(f"no such feature: {feature!r}; there are {', '.join(features)}")
+        highest = features[feature]
         upstream.configure(freeze, upstream_dropout, gradient_checkpointing, fast, highest)
         self.norm = check_norm(norm)
         self.norm_sites = upstream.resolve_sites(norm_site)
@@ -114,7 +117,7 @@ class FeatNormSeparator(AbsSeparator):
             for site in self.norm_sites:
                 upstream.set_norm(site, FeatureNorm.empty(upstream.sites[site], norm))
         self.feature_sites, self.weighted_sum = [highest], None
-        if summed:
+        if feature == "weighted_sum":
             self.feature_sites = sites[1:] or sites
             count = len(self.feature_sites)
             self.weighted_sum = WeightedSum(count, upstream.width, feature_layer_norm)

@@ -240,7 +240,8 @@ class Upstream(nn.Module):
             return {"cfg": config["cfg"], "model": weights}
         if "transformer" in config:  # Mockingjay and TERA
             return {"Config": {}, "Upstream_Config": config, "Transformer": weights}
-        if "model_cfg" not in config:
+        network = config.get("model_cfg")
+        if network is None or network.get("feat_proj_layer_norm") is False:
             raise FeatnormError(f"s3prl has no layout for the upstream {self.name}")
         states = {key: config[key] for key in ("task_cfg", "model_cfg")} | {"model_weight": weights}
         if "labels" in config:  # HuBERT's, of which only the number counts

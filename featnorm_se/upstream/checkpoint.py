@@ -96,8 +96,7 @@ def _reason(path: Path, error: Exception) -> str:
             name = line.split("GLOBAL")[-1].split("was not")[0].strip()
             return f"it would execute code ({name[:100]}); only tensors and plain data are read"
     first = " ".join(str(error).split())[:120]
-    mend = "a recipe that fetched or made it does so again once it is removed"
-    return f"it is cut short or no checkpoint ({first}): {mend}"
+    return f"it is cut short or no checkpoint: remove it and get it again ({first})"
 
 
 _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
@@ -137,7 +136,7 @@ def _respell(name: str) -> str:
 def load_weights(
     model: nn.Module, weights: Mapping[str, Any], source: str, spare: Collection[str] = ()
 ) -> None:
-    """Load weights, all of them and nothing else; those in ``spare`` may be missing.
+    """Load weights, all of them and nothing else; those in ``spare`` may be missing or not fit.
 
     Raises:
         FeatnormError: weights are missing, left over, misshapen or not finite; it lists them.
@@ -151,6 +150,11 @@ def load_weights(
         if isinstance(value, Tensor) and value.layout is torch.strided and not value.is_meta
         if value.dtype in (*_FLOATS, own[name].dtype)
     }
+    for name in spare:
+        value = tensors.get(name)
+        if value is None or value.shape != own[name].shape or not value.isfinite().all():
+            shared.pop(name, None)
+            tensors.pop(name, None)
     faults = {
         "missing": [name for name in own if name not in weights and name not in spare],
         "left over": [name for name in weights if name not in own],

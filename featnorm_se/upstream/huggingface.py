@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from featnorm_se.errors import FeatnormError
-from featnorm_se.files import read_json
+from featnorm_se.files import PathLike, read_json
 from featnorm_se.upstream.checkpoint import read_checkpoint
 
 CONFIG = "config.json"
@@ -57,11 +57,15 @@ _FOLLOWED = {
     "hidden_act": "gelu",
     "feat_extract_activation": "gelu",
     "layer_norm_eps": 1e-5,
-    "feat_proj_layer_norm": True,
     "conv_pos_batch_norm": False,
     "adapter_attn_dim": None,
     "quantization_config": None,
 }
+
+
+def has_config(weights: PathLike) -> bool:
+    """Whether a file's ending is of Hugging Face's, so that ``config.json`` beside it counts."""
+    return Path(weights).suffix in (".safetensors", ".bin")
 
 
 def read_folder(
@@ -70,8 +74,8 @@ def read_folder(
     """Take architecture and weights out of a folder.
 
     Args:
-        folder: with ``config.json`` and ``model.safetensors`` or ``pytorch_model.bin``; or one of
-            these two files in it.
+        folder: with ``config.json`` and ``model.safetensors`` or ``pytorch_model.bin``; or a file
+            of weights in it.
         family: ``wavlm``, ``hubert`` or ``wav2vec2``.
         architecture: the card's, for what ``config.json`` does not say: dropouts, and the parts
             of pre-training.
@@ -124,6 +128,8 @@ def _architecture(
             _check("conv_dim, conv_kernel or conv_stride", number, int)
         network["conv_feature_layers"] = repr(rows)
         network["extractor_mode"] = _MODES[config["feat_extract_norm"]]
+        if config["model_type"] == "hubert":
+            network["feat_proj_layer_norm"] = config.get("feat_proj_layer_norm", True)
         # Not do_normalize, which is true by default for models that were trained without.
         task["normalize"] = config["feat_extract_norm"] == "layer"
     except (KeyError, TypeError, ValueError) as error:

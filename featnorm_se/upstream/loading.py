@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from featnorm_se.errors import FeatnormError
-from featnorm_se.fetch import fetch_hub_file, fetch_hub_folder, is_hub_name, split_hub_file
+from featnorm_se.fetch import fetch_hub_file, fetch_hub_folder, is_hub_name, split_hub_address
 from featnorm_se.files import sha256_file
 from featnorm_se.upstream import huggingface, upstream_card
 from featnorm_se.upstream.base import Upstream
@@ -54,8 +54,8 @@ def from_file(name: str, card: Mapping[str, Any], checkpoint: str | Path | None)
     if path.suffix == ".zip":
         raise FeatnormError(f"{path} is a packed model and no upstream: give it to --init")
     known = card.get("sha256") if checkpoint is None else None
-    named = path.name in huggingface.WEIGHTS and (path.parent / huggingface.CONFIG).is_file()
-    if named or path.is_dir():
+    described = (path.parent / huggingface.CONFIG).is_file() and huggingface.has_config(path)
+    if described or path.is_dir():
         full = card["architecture"] or upstream_card(card["family"])["architecture"]
         held = huggingface.read_folder(path, card["family"], full)
     else:
@@ -67,9 +67,13 @@ def from_file(name: str, card: Mapping[str, Any], checkpoint: str | Path | None)
     upstream = _build(name, card["family"], architecture, 0, f"the checkpoint {path}")
     spare = {key for key, value in upstream.model.named_parameters() if not value.requires_grad}
     load_weights(upstream.model, weights, str(path), spare)
-    if upstream.num_layers != card.get("layers", upstream.num_layers):
-        size = f"{upstream.num_layers} layers, the card {name} {card['layers']}"
-        print(f"warning: {path} has {size}: is another --upstream meant?", file=sys.stderr)
+    for key, unit, found in (
+        ("layers", "layers", upstream.num_layers),
+        ("width", "channels", upstream.width),
+    ):
+        if card.get(key, found) != found:
+            size = f"{found} {unit}, the card {name} {card[key]}"
+            print(f"warning: {path} has {size}: is another --upstream meant?", file=sys.stderr)
     # A folder's configuration changes what its weights compute.
     digest = digests[0] if len(digests) == 1 else hashlib.sha256(str(digests).encode()).hexdigest()
     upstream.source, upstream.identity = str(path), f"sha256:{digest}"
@@ -137,7 +141,7 @@ def find(checkpoint: str | Path | None, card: Mapping[str, Any]) -> Path:
 
     Args:
         checkpoint: ``None`` for the card's own source; else a path, ``owner/name``,
-            ``owner/name@revision`` or the address of a file of the hub.
+            ``owner/name@revision`` or the address of the hub's page or file.
         card: the upstream's card.
 
     Raises:
@@ -148,10 +152,12 @@ def find(checkpoint: str | Path | None, card: Mapping[str, Any]) -> Path:
     for here in (path, cache_path(source)):
         if here.exists():
             return here
-    if hub := split_hub_file(source):
-        return fetch_hub_file(*hub)
-    if is_hub_name(source):
-        return fetch_hub_folder(source, huggingface.CONFIG, *huggingface.WEIGHTS)
+    if hub := split_hub_address(source) or (is_hub_name(source) and (source, "")):
+        repository, file = hub
+        if file and not huggingface.has_config(file):
+            return fetch_hub_file(repository, file)
+        names = [file] if file else huggingface.WEIGHTS
+        return fetch_hub_folder(repository, huggingface.CONFIG, *names) / file
     if "://" in source:
         mend = f"wget -O FILE '{source}', then give FILE as the checkpoint"
         raise FeatnormError(f"{source} is not on the Hugging Face hub, so not fetched: {mend}")

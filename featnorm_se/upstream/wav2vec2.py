@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from featnorm_se.errors import FeatnormError
 from featnorm_se.upstream.checkpoint import parse_conv_layers
@@ -42,6 +42,9 @@ def read(states: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Tensor]]:
     ``cfg["task"]`` and ``cfg["model"]``, or, older, ``{"args", "model"}`` with one flat namespace.
     HuBERT's label sets are counted, in fairseq's layout from the weights; they tell it apart.
     """
+    if any(str(name).startswith("w2v_encoder.") for name in states.get("model", ())):
+        mend = "take what it was fine-tuned from, or Hugging Face's folder of it"
+        raise FeatnormError(f"fairseq has fine-tuned it on a task: {mend}")
     if "model_weight" in states:
         task, model, weights = states["task_cfg"], states["model_cfg"], states["model_weight"]
     elif isinstance(states.get("cfg"), dict):
@@ -88,6 +91,9 @@ def build(architecture: dict[str, Any]) -> WaveformUpstream:
         network = hubert_model.HubertModel(model_kind(**model), task_kind(**task), labels)
     else:
         network = wav2vec2_model.Wav2Vec2Model(model_kind(**model))
+    if architecture["model_cfg"].get("feat_proj_layer_norm") is False:  # DistilHuBERT
+        network.layer_norm = nn.Identity()
+        model["feat_proj_layer_norm"] = False
     if (activation := model["activation_fn"]) not in _ACTIVATIONS:
         raise FeatnormError(f"upstreams with activation_fn: {activation} are not supported")
     for layer in network.encoder.layers:

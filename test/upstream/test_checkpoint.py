@@ -223,6 +223,13 @@ def test_fairseqs_own_layouts_and_heads_of_pre_training_that_are_missing(
     )
 
 
+def test_what_fairseq_fine_tuned_on_a_task_is_told_as_that(tmp_path):
+    weights = {"w2v_encoder.w2v_model.mask_emb": torch.ones(2)}
+    torch.save({"args": argparse.Namespace(), "model": weights}, tmp_path / "asr.pt")
+    with pytest.raises(FeatnormError, match="not one of wav2vec2: fairseq has fine-tuned it on a"):
+        load("wav2vec2", tmp_path / "asr.pt")
+
+
 def test_weights_alone_are_of_the_cards_size(states, tmp_path):
     torch.save(states("wavlm", encoder_layers=2)["model"], tmp_path / "alone.pt")
     with pytest.raises(FeatnormError, match="weights alone, of 2 layers; wavlm_tiny has 3"):

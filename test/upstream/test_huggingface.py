@@ -74,7 +74,9 @@ def test_a_card_may_leave_all_but_the_family_to_the_folder(tmp_path):
 def test_the_identity_is_of_both_files_and_the_weights_lead_to_their_folder(copied):
     folder = copied("hubert_base")
     one = load(folder)
-    assert load(folder / "pytorch_model.bin", "hubert").identity == one.identity
+    shutil.copy(folder / "pytorch_model.bin", folder / "pytorch_model.fp16.bin")
+    for name in ("pytorch_model.bin", "pytorch_model.fp16.bin"):
+        assert load(folder / name, "hubert").identity == one.identity
     assert one.source == str(folder)
     config = folder / "config.json"
     config.write_text(config.read_text() + "\n")
@@ -93,7 +95,6 @@ def test_the_identity_is_of_both_files_and_the_weights_lead_to_their_folder(copi
         ({"model_type": "data2vec-audio"}, "wavlm", "type 'data2vec-audio'"),
         ({}, "hubert", "type 'wavlm', --upstream of the family hubert"),
         ({"quantization_config": {"bits": 8}}, "wavlm", "quantization_config"),
-        ({"feat_proj_layer_norm": False}, "wavlm", "feat_proj_layer_norm False"),
         ({"layer_norm_eps": 0.1}, "wavlm", "layer_norm_eps 0.1"),
         ({"hidden_act": "gelu_new"}, "wavlm", "hidden_act 'gelu_new'"),
         ({"num_hidden_layers": 3}, "wavlm", "missing"),
@@ -104,6 +105,31 @@ def test_what_is_no_such_model_is_one_line(copied, changes, family, said):
     with pytest.raises(FeatnormError) as caught:
         load(copied("wavlm_base", **changes), family)
     assert said in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_no_layer_norm_before_the_projection_as_in_distilhubert(copied):
+    folder = copied("hubert_base", feat_proj_layer_norm=False)
+    weights = torch.load(folder / "pytorch_model.bin", weights_only=True)
+    for name in [name for name in weights if "feature_projection.layer_norm" in name]:
+        del weights[name]
+    torch.save(weights, folder / "pytorch_model.bin")
+    upstream, whole = load(folder), load(FOLDERS / "hubert_base")
+    whole.model.layer_norm = torch.nn.Identity()
+    twin = load_upstream("x", config={"family": "hubert", **upstream.config})
+    twin.load_state_dict(upstream.state_dict())
+    for one in (upstream, twin):
+        assert torch.equal(one(*batch(noise(4000)))[0], whole(*batch(noise(4000)))[0])
+    with pytest.raises(FeatnormError, match="no layout"):
+        upstream.s3prl_states()
+
+
+def test_weights_that_no_feature_hangs_on_need_not_fit(copied):
+    folder = copied("hubert_base")
+    weights = torch.load(folder / "pytorch_model.bin", weights_only=True)
+    weights["hubert.masked_spec_embed"].fill_(torch.nan)
+    weights["hubert.final_proj.weight"] = torch.ones(3)
+    torch.save(weights, folder / "pytorch_model.bin")
+    assert load(folder).model.mask_emb.isfinite().all()
 
 
 def test_no_code_of_a_folder_runs(copied, tmp_path):
@@ -154,6 +180,9 @@ def test_a_name_is_fetched_once_and_a_local_folder_goes_first(hub, tmp_path):
     count = len(hub.requests)
     assert load_upstream("hubert_tiny", "someone/hubert@main").identity == local.identity
     assert len(hub.requests) == count
+    page = "https://huggingface.co/someone/hubert"
+    for address in (page, f"{page}/tree/main", f"{page}/resolve/main/pytorch_model.bin"):
+        assert load_upstream("hubert_tiny", address).identity == local.identity
     shutil.copytree(FOLDERS / "hubert_large", tmp_path / "someone" / "hubert")
     assert load_upstream("hubert_tiny", "someone/hubert").identity != local.identity
 

@@ -302,6 +302,7 @@ collect() { # kind scp...
     run_jobs 2 "${cmd}" "${shards}" "${stats}/log/$1.JOB.log" \
         "${python}" -m featnorm_se.bin.collect_stats "${upstream_options[@]}" --device "${device}" \
         --kind "$1" --wav_scp "${@:2}" --shard %j%/"${shards}" --output "${stats}/$1.%j%.npz"
+    grep -h '^warning: ' "${stats}/log/$1".*.log | sort -u >&2 || true
     "${python}" -m featnorm_se.bin.collect_stats --merge "${files[@]}" --output "${stats}/$1.npz"
 }
 
@@ -383,7 +384,7 @@ follow_training() { # pid: until it ends, show the lines of the log that tell ho
             echo "${epoch}, the best so far by ${BASH_REMATCH[1]}"
         elif [[ "${line}" =~ "There are no improvements in this epoch" ]]; then
             echo "${epoch}"
-        elif [[ "${line}" =~ [0-9]+epoch:train:[^,]*batch|[0-9]+/[0-9]+"epoch started".*|.*" is trained already"|"warning: training ends after ".* ]]; then
+        elif [[ "${line}" =~ [0-9]+epoch:train:[^,]*batch|[0-9]+/[0-9]+"epoch started".*|.*" is trained already"|^"warning: ".* ]]; then
             echo "${BASH_REMATCH[0]}"
         fi
     done
