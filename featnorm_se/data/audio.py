@@ -10,19 +10,23 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from math import gcd
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from featnorm_se.data.decoding import playable
+from featnorm_se.data.decoding import NO_LENGTH, playable
 from featnorm_se.data.scp import open_value
 from featnorm_se.errors import FeatnormError
 from featnorm_se.files import PathLike, atomic_path
 
 FloatArray = NDArray[np.float32]
 
-_CUT = re.compile(r"^\s*(?:data|SSND)\s*:\s*(\d+) \(should be (\d+)\)", re.MULTILINE)
+# Of WAV, AIFF, RF64, W64 and AU.
+_CUT = re.compile(
+    r"^\s*(?:data|SSND|Riff size|riff|Data Size)\s*:\s*(\d+) \(should be (\d+)\)", re.MULTILINE
+)
 # Twins may differ by so many samples, 10 ms at 16 kHz: a frame's hop.
 LENGTH_SLACK = 160
 _BLOCK_ALIGN = re.compile(r"^\s*Block Align\s*:\s*(\d+)", re.MULTILINE)
@@ -56,7 +60,7 @@ def open_audio(path: PathLike, allow_pipes: bool = False) -> Iterator[Any]:
         with playable(open_value(path, allow_pipes)) as file, soundfile.SoundFile(file) as handle:
             _check_whole(path, handle.extra_info)
             if handle.frames >= _UNKNOWN:  # soundfile cannot read such a one to its end
-                raise FeatnormError(f"{path} does not say how long it is: write it again as wav")
+                raise FeatnormError(f"{path} {NO_LENGTH}")
             # Whose errors they are is not known any more, but of libsndfile's own.
             failure, errors = "cannot be read to its end", (soundfile.SoundFileError,)
             yield handle
@@ -76,7 +80,7 @@ def audio_info(path: PathLike) -> AudioInfo:
 
 
 def _check_whole(name: PathLike, log: str) -> None:
-    """Refuse a WAV or AIFF file that was cut: libsndfile mends the header, only its log says so."""
+    """Refuse a file that was cut: libsndfile mends the header, only its log says so."""
     cut = _CUT.search(log)
     align = _BLOCK_ALIGN.search(log)
     # Programs that write to a pipe cannot know the size, and promise the largest there is. Others
@@ -175,10 +179,24 @@ def read_blocks(handle: Any, path: PathLike, frames: int) -> Iterator[FloatArray
         block = handle.read(min(left, _BLOCK), dtype="float32", always_2d=True)
         if not len(block):
             raise FeatnormError(f"{path} is cut short: {left} of {frames} samples are missing")
-        if not np.isfinite(block).all():
-            raise FeatnormError(f"{path} holds NaN or infinite samples")
+        check_samples(block, str(path))
         left -= len(block)
         yield block
+
+
+def check_samples(samples: FloatArray, name: str) -> None:
+    """Refuse samples of float formats that are none, or that are in the scale of integers."""
+    peak = np.abs(samples).max()
+    if not peak < np.inf:
+        raise FeatnormError(f"{name} holds NaN or infinite samples")
+    if peak > 32:  # louder than any recording
+        told = f"{name}: samples reach {peak:g}, not 1"
+        raise FeatnormError(f"{told}: divide those of int16 by 32768")
+
+
+def to_int16(samples: FloatArray) -> NDArray[np.int16]:
+    """Round to the nearest of 16 bits, which libsndfile does not; what lies outside is clipped."""
+    return np.rint(samples * 32768.0).clip(-32768, 32767).astype(np.int16)
 
 
 def write_audio(path: PathLike, samples: FloatArray, sample_rate: int = 16000) -> None:
@@ -195,8 +213,7 @@ def write_audio(path: PathLike, samples: FloatArray, sample_rate: int = 16000) -
     import soundfile
 
     with atomic_path(path) as temporary, naming(f"cannot write {path} (disk full?)"):
-        clipped = np.clip(samples, -1.0, 1.0)
-        soundfile.write(os.fsencode(temporary), clipped, sample_rate, subtype="PCM_16")
+        soundfile.write(os.fsencode(temporary), to_int16(samples), sample_rate, subtype="PCM_16")
 
 
 @contextmanager
@@ -228,7 +245,7 @@ def resample(samples: FloatArray, rate: int, target: int) -> FloatArray:
 def resample_blocks(blocks: Iterable[FloatArray], rate: int, target: int) -> Iterator[FloatArray]:
     """Resample a signal given in blocks (n, channels) of any lengths, rates in Hz.
 
-    What lies beyond its ends counts as silence.
+    What lies beyond its ends counts as the samples there: a constant offset has no step.
 
     Yields:
         (m, channels) float32; together ceil(N * target / rate) samples.
@@ -238,21 +255,24 @@ def resample_blocks(blocks: Iterable[FloatArray], rate: int, target: int) -> Ite
         return
     import soxr
 
+    common = gcd(rate, target)
+    ahead = -(-common // 20)  # 50 ms or a little more, whole at both rates
+    held, made = rate // common * ahead, -target // common * ahead
     stream: soxr.ResampleStream | None = None
-    frames = made = 0
-    for block in blocks:
+    frames = 0
+    for block in filter(len, blocks):
+        block = np.ascontiguousarray(block, dtype=np.float32)
         if stream is None:
             stream = soxr.ResampleStream(rate, target, block.shape[1], quality="VHQ")
-        frames += len(block)
-        piece = stream.resample_chunk(np.ascontiguousarray(block, dtype=np.float32))
-        made += len(piece)
-        if len(piece):
-            yield piece
+            made += len(stream.resample_chunk(block[:1].repeat(held, axis=0)))
+        piece = stream.resample_chunk(block)
+        frames, made = frames + len(block), made + len(piece)
+        if made > 0 and len(piece):
+            yield piece[-made:]
     if stream is not None:
-        # soxr rounds the length: with a little silence after the end there is enough to cut.
-        silence = np.zeros((-(-2 * rate // target) + 1, block.shape[1]), np.float32)
-        rest = stream.resample_chunk(silence, last=True)
-        yield rest[: resampled_length(frames, rate, target) - made]
+        rest = stream.resample_chunk(block[-1:].repeat(held, axis=0), last=True)
+        rest = rest[max(-made, 0) :]
+        yield rest[: resampled_length(frames, rate, target) - max(made, 0)]
 
 
 def resampled_length(frames: int, rate: int, target: int) -> int:

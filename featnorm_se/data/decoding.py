@@ -6,7 +6,8 @@ import subprocess
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,9 @@ AUDIO_SUFFIXES = (
 )  # fmt: skip
 # By ffmpeg, where it is installed.
 DECODED_SUFFIXES = (".m4a", ".mp4", ".m4b", ".aac", ".wma", ".3gp", ".amr", ".webm", ".mkv", ".mov")
+NO_LENGTH = "does not say how long it is: install ffmpeg, or write it again as wav"
+
+_say_once = cache(say)  # a file is opened several times
 
 
 def walk_audio(folder: Path, leave_out: Path | None = None) -> list[Path]:
@@ -53,6 +57,21 @@ def walk_audio(folder: Path, leave_out: Path | None = None) -> list[Path]:
     return found
 
 
+def _tells_length(path: str) -> bool:
+    """Whether a file says how long it is, if it is MP3 or FLAC: from a pipe it may not."""
+    with suppress(OSError), open(path, "rb") as file:
+        head = file.read(26)
+        if head.startswith(b"fLaC"):
+            return int.from_bytes(head[18:26], "big") % (1 << 36) > 0
+        # The size of ID3's tags is in four times 7 bits.
+        size = int("".join(f"{byte:07b}" for byte in head[6:10]) or "0", 2)
+        file.seek(10 + size if head.startswith(b"ID3") else 0)
+        frame = file.read(2048)
+        if len(frame) > 1 and frame[0] == 0xFF and frame[1] & 0xE6 == 0xE2:  # MPEG's layer 3
+            return any(name in frame for name in (b"Xing", b"Info", b"VBRI"))
+    return True
+
+
 @contextmanager
 def playable(source: Any) -> Iterator[Any]:
     """Give what libsndfile opens in place of a path, a copy if need be; all else as it is.
@@ -60,18 +79,22 @@ def playable(source: Any) -> Iterator[Any]:
     Raises:
         FeatnormError: the file cannot be decoded, or there is nothing to decode it.
     """
-    if not (isinstance(source, str) and source.lower().endswith(DECODED_SUFFIXES)):
+    known = isinstance(source, str) and source.lower().endswith(DECODED_SUFFIXES)
+    if not known and (not isinstance(source, str) or _tells_length(source)):
         # By its bytes: soundfile would write a name of Latin-1 letters as UTF-8.
         yield os.fsencode(source) if isinstance(source, str) else source
         return
     if not (ffmpeg := shutil.which("ffmpeg")):
-        raise FeatnormError(f"{source} is no audio that libsndfile reads: install ffmpeg")
+        told = "is no audio that libsndfile reads: install ffmpeg" if known else NO_LENGTH
+        raise FeatnormError(f"{source} {told}")
     with tempfile.NamedTemporaryFile(suffix=".wav") as copy:
         # The first sound track, as int16.
         command = [ffmpeg, "-v", "error", "-y", "-i", f"file:{source}", "-vn", "-c:a", "pcm_s16le"]
         quiet: dict[str, Any] = {"stdin": subprocess.DEVNULL, "capture_output": True}
         done = subprocess.run([*command, copy.name], check=False, **quiet)
+        reason = " ".join(done.stderr.decode(errors="replace").split())[-200:]
         if done.returncode:
-            reason = done.stderr.decode(errors="replace").strip()[-200:]
             raise FeatnormError(f"{source} cannot be decoded: {reason}")
+        if reason:
+            _say_once(f"warning: {source}: ffmpeg says: {reason}")
         yield copy.name

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from featnorm_se.data.audio import FloatArray, naming, open_audio, read_blocks
+from featnorm_se.data.audio import FloatArray, naming, open_audio, read_blocks, to_int16
 from featnorm_se.data.decoding import AUDIO_SUFFIXES
 from featnorm_se.errors import FeatnormError
 from featnorm_se.files import atomic_path
@@ -75,8 +75,9 @@ def audio_output(path: Path, like: AudioInput) -> Iterator[Callable[[FloatArray]
 
     def write(block: FloatArray) -> int:
         beyond = 0 if subtype in _UNBOUNDED else int((np.abs(block) > 1.0).sum())
+        block = block.clip(-1.0, 1.0) if beyond else block
         with naming(f"cannot write {path} (disk full?)"):
-            handle.write(block.clip(-1.0, 1.0) if beyond else block)
+            handle.write(to_int16(block) if subtype == "PCM_16" else block)
         return beyond
 
     with atomic_path(path) as temporary:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch.nn.functional import pad
 from torch.nn.utils.rnn import pad_sequence
 
-from featnorm_se.data.audio import resample_blocks
+from featnorm_se.data.audio import check_samples, resample_blocks
 from featnorm_se.errors import FeatnormError
 from featnorm_se.files import PathLike
 from featnorm_se.inference.high_band import to_own_rate
@@ -175,11 +175,7 @@ class Enhancer:
             told = f"a signal (N, channels) is wanted, not {signal.shape[1]} channels of"
             mend = "give x.T of (channels, N), as torchaudio has it"
             raise FeatnormError(f"{told} {signal.shape[0]} samples: {mend}")
-        peak = np.abs(signal).max()
-        if not peak < np.inf:
-            raise FeatnormError("the signal holds NaN or infinite samples")
-        if peak > 32:  # louder than any recording
-            raise FeatnormError(f"samples reach {peak:g}, not 1: divide those of int16 by 32768")
+        check_samples(signal, "the signal")
         blocks, rate, frames = [signal.reshape(len(signal), -1)], int(sample_rate), len(signal)
         noisy = Signal.of(np.concatenate([*resample_blocks(blocks, rate, SAMPLE_RATE)]))
         pieces = enhance_signal(self, noisy, windowing)

@@ -94,7 +94,7 @@ def enhance_into_folder(
             remove_temporary(folder)
         for job in [] if overwrite else jobs:
             for path in job.outputs:
-                made = {**request, "from": str(job.source.absolute())}
+                made = {**request, "from": os.path.abspath(job.source)}
                 made |= {"noise": True} if path == job.noise else {}
                 if path.exists() and not is_done(job.target, made):
                     told = f"{path} was not made by this version from {job.source} with this model"
@@ -114,7 +114,8 @@ def _enhance_unless_done(
     outcomes: list[Outcome] = []
     todo: list[tuple[Job, dict[str, object], AudioInput]] = []
     for job in jobs:
-        request = {**how, "from": str(job.source.absolute()), "source": stamp([job.source])}
+        place = os.path.abspath(job.source)  # however it is named
+        request = {**how, "from": place, "source": stamp([place])}
         if not overwrite and _is_done(job, request):
             outcomes.append(Outcome("skipped"))
             continue

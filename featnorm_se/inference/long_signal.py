@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -53,13 +53,13 @@ class Signal:
         samples: a channel's.
         channels: their number.
         blocks: starts anew: blocks (n, channels) float32.
-        silence: 10 ms that vary by less hold no signal, see ``silence_limit``.
+        silence: by channel, 10 ms that vary by less hold no signal, see ``silence_limit``.
     """
 
     samples: int
     channels: int
     blocks: Callable[[], Iterator[FloatArray]]
-    silence: float = SILENCE
+    silence: Sequence[float] = ()
 
     @classmethod
     def of(cls, samples: FloatArray) -> Signal:
@@ -108,20 +108,21 @@ def without_offset(signal: Signal) -> Signal:
     """
     total = np.zeros(signal.channels)
     count = np.zeros(signal.channels)
-    loudest = 0.0
+    loudest = torch.zeros(signal.channels)
     for x in signal.blocks():
         wav = torch.from_numpy(np.ascontiguousarray(x.T))
         if not wav.shape[1]:
             continue
-        loudest = max(loudest, float(block_deviation(wav).max()))
+        loudest = torch.maximum(loudest, block_deviation(wav).amax(dim=1))
+        limit = torch.tensor([*map(silence_limit, loudest.tolist())])[:, None]
         lengths = torch.full((len(wav),), wav.shape[1])
-        kept = signal_blocks(wav, lengths, limit=silence_limit(loudest))
+        kept = signal_blocks(wav, lengths, limit=limit)
         kept = kept.repeat_interleave(BLOCK, dim=1)[:, : wav.shape[1]]
         total += (wav.double() * kept).sum(dim=1).numpy()
         count += kept.sum(dim=1).numpy()
     offset = (total / np.maximum(count, 1)).astype(np.float32)
-    limit = silence_limit(loudest)
-    return replace(signal, blocks=lambda: (x - offset for x in signal.blocks()), silence=limit)
+    limits = [*map(silence_limit, loudest.tolist())]
+    return replace(signal, blocks=lambda: (x - offset for x in signal.blocks()), silence=limits)
 
 
 def enhance_windows(
@@ -143,14 +144,14 @@ def enhance_windows(
         for rows in batches("statistics"):
             wav = _stack(rows)
             lengths = torch.full((len(rows),), wav.shape[1])
-            blocks = signal_blocks(wav, lengths, limit=signal.silence)
+            blocks = signal_blocks(wav, lengths, limit=_limits(signal, rows))
             speaks = blocks.any(dim=1)
             if not speaks.any():
                 continue
             rows = [row for row, one in zip(rows, speaks, strict=True) if one]
             wav, lengths = keep_blocks(wav[speaks], lengths[speaks], blocks[speaks])
             with (
-                _given(upstream, signal, rows, known),
+                _given(enhancer, signal, rows, known),
                 computing(enhancer.device, enhancer.precision),
             ):
                 features = _features_before_norm(upstream, site, wav.to(enhancer.device), lengths)
@@ -160,7 +161,7 @@ def enhance_windows(
         known[site] = totals
     done: list[FloatArray] = []
     for rows in batches("enhancing"):
-        with _given(upstream, signal, rows, known):
+        with _given(enhancer, signal, rows, known):
             done += [np.atleast_2d(y.numpy()) for y in enhancer.enhance(list(_stack(rows)))]
         while len(done) >= signal.channels:
             yield np.stack(done[: signal.channels], axis=1)
@@ -178,6 +179,11 @@ def _batches(windows: Iterable[tuple[Window, FloatArray]], size: int) -> Iterato
                 held = []
             held.append(Row(channel, window, x[:, channel]))
     yield held
+
+
+def _limits(signal: Signal, rows: list[Row]) -> Tensor:
+    limits = signal.silence or [SILENCE] * signal.channels
+    return torch.tensor([limits[row.channel] for row in rows])[:, None]
 
 
 def _stack(rows: list[Row]) -> Tensor:
@@ -216,14 +222,15 @@ def _own_frames(window: Window, hop: int, kept: Tensor, frames: int) -> Tensor:
 
 
 @contextmanager
-def _given(upstream: Upstream, signal: Signal, rows: list[Row], known: Known) -> Iterator[None]:
-    """Have an upstream know what the rows of a batch are parts of, the whole signal, and normalize
+def _given(enhancer: Enhancer, signal: Signal, rows: list[Row], known: Known) -> Iterator[None]:
+    """Have a model know what the rows of a batch are parts of, the whole signal, and normalize
     them by what is known of that. It is left as it was, whatever happens.
     """
+    upstream = enhancer.separator.upstream
     norms = _normalized(upstream)
     with TURN:
         try:
-            upstream.silence = signal.silence
+            upstream.silence = _limits(signal, rows).to(enhancer.device)
             upstream.part = Part(signal.samples, [row.window.start for row in rows])
             for site, totals in known.items():
                 rows_stats = [totals[row.channel] for row in rows]

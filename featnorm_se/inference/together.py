@@ -61,7 +61,7 @@ def _loaded(signal: Signal) -> Signal:
 def _enhance_together(enhancer: Enhancer, signals: list[Signal]) -> list[FloatArray]:
     """Enhance whole signals that are in memory at once, to (samples, channels) each."""
     whole = [torch.from_numpy(next(signal.blocks())) for signal in signals]
-    limits = [signal.silence for signal in signals for _ in range(signal.channels)]
+    limits = [limit for signal in signals for limit in signal.silence]
     upstream = enhancer.separator.upstream
     with TURN:
         try:

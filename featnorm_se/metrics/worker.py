@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import permutations
 from queue import SimpleQueue
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 from featnorm_se.data.audio import check_lengths, read_any_audio, to_mono
 from featnorm_se.data.parallel import count_cores, start_pool
 from featnorm_se.errors import FeatnormError
+from featnorm_se.metrics.names import METRICS
 from featnorm_se.metrics.pair import at_scoring_rate, join_reasons, score_measures, si_sdr
 
 
@@ -118,11 +119,16 @@ def score_tasks(tasks: Sequence[Task], nj: int) -> Iterator[tuple[Task, Row]]:
             return task, pool.submit(score_files, task).result()
         except BrokenProcessPool:
             pool = start_pool(1)
-            fault = "the scoring process died: PESQ crashes on recordings with more than 50"
-            fault += " stretches of speech (cut the file), or memory ran out"
-            return task, Row(task.utt_id, fault=fault)
         finally:
             idle.put(pool)
+        fault = "the scoring process died: PESQ crashes on recordings with more than 50 stretches"
+        fault += " of speech (cut the file), or memory ran out"
+        rest = tuple(name for name in task.metrics if METRICS[name].package != "pesq")
+        if rest in ((), task.metrics):
+            return task, Row(task.utt_id, fault=fault)
+        _, row = score(replace(task, metrics=rest))
+        row.reasons |= dict.fromkeys(set(task.metrics) - set(rest), fault)
+        return task, row
 
     threads = ThreadPoolExecutor(nj)  # each waits for a process
     try:

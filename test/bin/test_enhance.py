@@ -55,7 +55,7 @@ def test_a_folder_keeps_its_tree_and_bad_files_do_not_stop_it(model, tmp_path, c
     assert "files passed over, which do not end like audio: 1 .txt\n" in printed
 
 
-def test_a_second_run_does_only_what_is_missing_or_stale(model, tmp_path, capsys):
+def test_a_second_run_does_only_what_is_missing_or_stale(model, tmp_path, capsys, monkeypatch):
     top, out = tmp_path / "in", tmp_path / "out"
     for name in ("a.wav", "b.wav", "c.wav", "d.wav"):
         write(top / name)
@@ -68,6 +68,10 @@ def test_a_second_run_does_only_what_is_missing_or_stale(model, tmp_path, capsys
     capsys.readouterr()
     assert enhance(model, top, "-o", out) == 0
     assert "3 enhanced, 1 skipped" in capsys.readouterr().err
+    monkeypatch.chdir(tmp_path / "in")
+    for same, count in ((".", 4), ("../in", 4), ("../in/a.wav", 1)):  # under other names
+        assert enhance(model, same, "-o", out) == 0
+        assert f"{count} skipped" in capsys.readouterr().err
     assert (out / "a.wav").stat().st_mtime_ns == before
     assert soundfile.info(out / "c.wav").frames == 11200
     assert enhance(model, top, "-o", out, "--overwrite") == 0
@@ -124,18 +128,30 @@ def test_several_inputs(model, tmp_path, capsys):
     assert "would both go to" in capsys.readouterr().err
 
 
-def test_a_phones_recordings_are_decoded(model, tmp_path, monkeypatch):
-    """A stand-in for ffmpeg copies: what is not its input is the file it writes."""
+def test_recordings_of_phones_and_pipes_are_decoded(model, tmp_path, monkeypatch, capsys):
+    """A stand-in for ffmpeg copies."""
     top = write(tmp_path / "in" / "x.wav").parent
     (top / "phone.m4a").write_bytes((top / "x.wav").read_bytes())
+    # What was written to a pipe does not say how long it is.
+    good = top / "x.wav"
+    for name in ("piped.mp3", "piped.flac"):
+        soundfile.write(top / name, *soundfile.read(good))
+    mp3, flac = (top / "piped.mp3").read_bytes(), (top / "piped.flac").read_bytes()
+    (top / "piped.flac").write_bytes(flac[:22] + bytes(4) + flac[26:])
+    (top / "piped.mp3").write_bytes(mp3.replace(b"Info", bytes(4)).replace(b"Xing", bytes(4)))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert enhance(model, top, "-o", tmp_path / "none") == 1
+    assert capsys.readouterr().err.count("long it is: install ffmpeg") == 3  # the last line repeats one
     ffmpeg = tmp_path / "bin" / "ffmpeg"
     ffmpeg.parent.mkdir()
-    ffmpeg.write_text('#!/bin/sh\n/bin/cp "${5#file:}" "${9}"\n')
+    ffmpeg.write_text(f'#!/bin/sh\n/bin/cp {good} "${{9}}"; echo ended early >&2\n')
     ffmpeg.chmod(0o755)
     monkeypatch.setenv("PATH", str(ffmpeg.parent))
     assert enhance(model, top, "-o", tmp_path / "out") == 0
-    assert tree(tmp_path / "out") == ["phone.wav", "x.wav"]
+    assert capsys.readouterr().err.count("ffmpeg says: ended early") == 3
+    assert tree(tmp_path / "out") == ["phone.wav", "piped.flac", "piped.mp3", "x.wav"]
     assert (tmp_path / "out/phone.wav").read_bytes() == (tmp_path / "out/x.wav").read_bytes()
+    assert soundfile.info(tmp_path / "out/piped.flac").frames == soundfile.info(good).frames
 
 
 def test_two_processes_give_what_one_gives(model, tmp_path, capsys):

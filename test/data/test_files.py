@@ -33,7 +33,8 @@ def test_audio_round_trip_and_clipping(tmp_path: Path) -> None:
     samples = np.linspace(-2.0, 2.0, 100, dtype=np.float32)
     write_audio(tmp_path / "deep" / "x.wav", samples)
     back = read_audio(tmp_path / "deep" / "x.wav")
-    assert np.abs(back - np.clip(samples, -1, 1)).max() < 2 / 32768
+    beyond = np.abs(back - np.clip(samples, -1, 32767 / 32768))
+    assert beyond.max() <= 0.5 / 32768  # the nearest
     assert [path.name for path in (tmp_path / "deep").iterdir()] == ["x.wav"]
 
 
@@ -46,6 +47,13 @@ def test_resampling_in_blocks_is_resampling_the_whole(rate: int) -> None:
         joined = np.concatenate(list(resample_blocks(blocks, a, b)))
         assert len(joined) == len(whole) == resampled_length(len(x), a, b)
         np.testing.assert_allclose(joined, whole, atol=1e-6)
+
+
+@pytest.mark.parametrize("rate", [8000, 44100, 48000])
+def test_a_constant_is_resampled_to_a_constant(rate: int) -> None:
+    x = np.full((rate, 1), 0.5, np.float32)
+    for a, b in ((rate, 16000), (16000, rate)):
+        assert np.abs(np.concatenate([*resample_blocks([x], a, b)]) - 0.5).max() < 1e-6
 
 
 def test_a_stream_and_a_file_are_resampled_alike() -> None:
@@ -219,7 +227,7 @@ def test_all_samples_are_read_whatever_the_header_says(tmp_path: Path, name: str
     assert np.array_equal(np.concatenate(list(AudioInput(path).blocks())), expected)
 
 
-def test_what_is_empty_or_cut_stays_so(tmp_path: Path) -> None:
+def test_what_is_empty_or_cut_stays_so(tmp_path: Path, monkeypatch) -> None:
     tail = b"LIST" + (12).to_bytes(4, "little") + b"INFOISFT\0\0\0\0"
     empty = tmp_path / "empty.wav"
     soundfile.write(empty, SAMPLES[:0], 16000)
@@ -232,7 +240,19 @@ def test_what_is_empty_or_cut_stays_so(tmp_path: Path) -> None:
     cut = written(tmp_path / "cut.wav", lambda data, at: data[:-2])
     with pytest.raises(FeatnormError, match="cut short: it has .* of 16000 bytes"):
         read_any_audio(cut)
-    # Written to a pipe: no length in the header.
+    # Written to a pipe: no length in the header, and no ffmpeg.
+    monkeypatch.setenv("PATH", "")
+    for name in ("x.w64", "x.au", "x.rf64"):
+        container = name[2:].upper()
+        soundfile.write(tmp_path / name, SAMPLES, 16000, format=container)
+        read_any_audio(tmp_path / name)
+        os.truncate(tmp_path / name, os.path.getsize(tmp_path / name) // 2)
+        with pytest.raises(FeatnormError, match="cut short: it has"):
+            read_any_audio(tmp_path / name)
+    scaled = tmp_path / "scaled.wav"
+    soundfile.write(scaled, SAMPLES.astype(float), 16000, subtype="FLOAT")
+    with pytest.raises(FeatnormError, match="samples reach .*, not 1: divide those of int16"):
+        read_any_audio(scaled)
     flac = written(tmp_path / "x.flac", lambda d, at: d[:21] + b"\xf0" + bytes(4) + d[26:], "FLAC")
     for read in (read_any_audio, AudioInput):
         with pytest.raises(FeatnormError, match="does not say how long it is"):

@@ -155,7 +155,7 @@ class Halving:
     """In place of a network, so that half an hour takes seconds."""
 
     def __init__(self, real: Enhancer) -> None:
-        self.separator = real.separator
+        self.separator, self.device = real.separator, real.device
         self.high_band = real.high_band
 
     def enhance(self, waves):

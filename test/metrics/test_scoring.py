@@ -228,8 +228,8 @@ def test_names_with_a_suffix_and_noise_beside(corpus: Corpus, tmp_path: Path, su
 
 
 def killer(task: Task) -> Row:
-    """Stand in for PESQ's crash on one utterance."""
-    if task.utt_id == "bad":
+    """Stand in for PESQ's crash on two utterances."""
+    if task.utt_id == "bad" or "PESQ_WB" in task.metrics:
         os.kill(os.getpid(), signal.SIGSEGV)
     return Row(task.utt_id, {"SI_SDR": 1.0})
 
@@ -238,10 +238,13 @@ def killer(task: Task) -> Row:
 def test_a_worker_that_dies_costs_one_row(monkeypatch: pytest.MonkeyPatch, nj: int) -> None:
     monkeypatch.setattr(worker, "score_files", killer)
     tasks = [Task(name, "", "", ("SI_SDR",)) for name in ("a", "bad", "b", "c")]
+    tasks.append(Task("long", "", "", ("PESQ_WB", "SI_SDR")))
     rows = {row.utt_id: row for _, row in score_tasks(tasks, nj)}
-    assert set(rows) == {"a", "bad", "b", "c"}
+    assert set(rows) == {"a", "bad", "b", "c", "long"}
     assert "died" in rows["bad"].fault
-    assert all(rows[name].scores == {"SI_SDR": 1.0} for name in ("a", "b", "c"))
+    # Without PESQ it has the others.
+    assert "PESQ crashes" in rows["long"].reasons["PESQ_WB"] and not rows["long"].fault
+    assert all(rows[name].scores == {"SI_SDR": 1.0} for name in ("a", "b", "c", "long"))
 
 
 # ---- the summary
