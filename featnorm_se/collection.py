@@ -3,7 +3,6 @@
 import hashlib
 import os
 import platform
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial, reduce
 from importlib import metadata
@@ -17,9 +16,9 @@ from torch.nn.utils.rnn import pad_sequence
 
 from featnorm_se import __version__
 from featnorm_se.data.audio import FloatArray, audio_info, read_audio
-from featnorm_se.data.parallel import beside, parallel_map
+from featnorm_se.data.parallel import ahead, beside, parallel_map
 from featnorm_se.data.scp import read_scp
-from featnorm_se.errors import FeatnormError
+from featnorm_se.errors import FeatnormError, say
 from featnorm_se.files import is_done, locked, mark_done, stamp
 from featnorm_se.names import LEVEL_SITE, SAMPLE_RATE
 from featnorm_se.progress import progress
@@ -90,9 +89,6 @@ def collect(
         shard: (k, n): every n-th utterance, from the k-th on, 1 <= k <= n.
         device: where the upstream runs.
 
-    Returns:
-        Statistics of the sites and of the level.
-
     Raises:
         FeatnormError: an unreadable or silent utterance, or a shard with no utterance.
     """
@@ -142,11 +138,9 @@ def _batches(
         of_key = (lambda _: 0) if device == "cpu" else (lambda key: audio_info(entries[key]).frames)
         alike = like_lengths(list(run(of_key, keys)), torch.device(device))
         batches = [[keys[number] for number in batch] for batch in alike]
-        read, following = partial(_read, entries), iter(batches[1:])
-        coming = run(read, batches[0])
-        for _ in progress(batches, label, unit="utterance" if device == "cpu" else "batch"):
-            here, coming = list(coming), run(read, next(following, []))
-            yield here
+        read = (list(run(partial(_read, entries), batch)) for batch in batches)
+        unit = "utterance" if device == "cpu" else "batch"
+        yield from progress(ahead(read, lambda _: 1), label, len(batches), unit)
 
 
 def _read(entries: Mapping[str, str], key: str) -> tuple[Tensor, int, int]:
@@ -191,11 +185,11 @@ def say_sites(stats: FeatureStats, output: Path) -> None:
     """Say of which sites the statistics are, and at which of them FN can do nothing."""
     sites = ", ".join(site for site in stats if site != LEVEL_SITE)
     lowest = stats.meta.get("lowest_site", "unknown")
-    print(f"{output}: statistics at {sites} (the site auto is {lowest} here)", file=sys.stderr)
+    say(f"{output}: statistics at {sites} (the site auto is {lowest} here)")
     idle = [site for site in stats if site != LEVEL_SITE and not stats.acts(site)]
     if idle:
         told = f"note: at {', '.join(idle)} every utterance has the same mean and deviation"
-        print(f"{told} already, so FN is one fixed map there: take auto", file=sys.stderr)
+        say(f"{told} already, so FN is one fixed map there: take auto")
 
 
 def collect_shards(
@@ -234,7 +228,7 @@ def collect_shards(
     }
     with locked(output, wait=True):
         if is_done(output, request):
-            print(f"{output} is there already", file=sys.stderr)
+            say(f"{output} is there already")
             return
         if len(shards) == 1:
             stats = collect(upstream, entries, sites, kind=kind, shard=shards[0], device=device)

@@ -60,8 +60,8 @@ def fetch_hub_file(repository: str, *files: str) -> Path:
     told = f"Hugging Face does not give {' or '.join(files)} of {repository}"
     one = files if len(files) == 1 else ()
     told += "" if one else " (weights in parts are not read)"
-    mend = " ".join(["run hf download", name, *one, "--revision", revision])
-    mend += " where there is a network and copy its cache here"
+    mend = f"run {' '.join(['hf download', name, *one, '--revision', revision])} where there is a"
+    mend += " network and copy its cache here"
     local = f"or name a file or folder that is here ({name} is not)"
     raise FeatnormError(f"{told}: {mend}, {local}: {reason}") from failure
 

@@ -175,6 +175,8 @@ def replaced_folder(folder: PathLike) -> Iterator[Path]:
             target.rename(stale)
         fresh.rename(target)
     finally:
+        if stale.exists() and not target.exists():
+            stale.rename(target)
         for leftover in (fresh, stale):
             shutil.rmtree(leftover, ignore_errors=True)
 

@@ -33,9 +33,9 @@ class FeatureNorm(nn.Module):
         stats: the clean statistics at this site, D channels.
         norm: the kind, one of ``FEATURE_NORMS``.
         noisy_stats: the noisy training speech's statistics; ``corpus`` needs them.
-        eps: the least deviation divided by, in the features' own unit.
 
     Attributes:
+        eps: the least deviation divided by, in the features' own unit.
         given: (m, s) to use instead of those of the frames at hand, each (D,) or (B, 1, D), as
             when an utterance comes in pieces; ``None``: take them from the frames.
 
@@ -43,6 +43,7 @@ class FeatureNorm(nn.Module):
         FeatnormError: an unknown kind, or ``corpus`` without ``noisy_stats``.
     """
 
+    eps = 1e-5
     mean: Tensor
     std: Tensor
     noisy_mean: Tensor
@@ -53,7 +54,6 @@ class FeatureNorm(nn.Module):
         stats: SiteStats,
         norm: str = "utterance",
         noisy_stats: SiteStats | None = None,
-        eps: float = 1e-5,
     ) -> None:
         super().__init__()
         if norm not in FEATURE_NORMS:
@@ -62,7 +62,6 @@ class FeatureNorm(nn.Module):
         if norm == "corpus" and noisy_stats is None:
             raise FeatnormError("norm 'corpus' needs the noisy statistics too: run stage 2")
         self.norm = norm
-        self.eps = eps
         self.given: tuple[Tensor, Tensor] | None = None
         held = {"mean": stats.mean, "std": stats.std}
         if norm == "instance":

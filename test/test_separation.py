@@ -14,7 +14,7 @@ from tiny_models import save_tiny, training_config
 from featnorm_se import Enhancer
 from featnorm_se.bin import collect_stats, enhance, enhance_set, prepare, report, score, train
 from featnorm_se.data.datadir import validate_data_dir
-from featnorm_se.data.scp import read_scp
+from featnorm_se.data.scp import read_scp, write_scp
 from featnorm_se.errors import FeatnormError
 from featnorm_se.inference.windows import Windowing
 from featnorm_se.metrics import scoring
@@ -202,6 +202,13 @@ def test_the_order_of_best_si_sdr_counts_and_scores_are_means(tmp_path):
     for name, wave in {"s1/u": "s1", "s2/u": "s2", "all/u_spk1": "a", "all/u_spk2": "b"}.items():
         (tmp_path / f"{name}.wav").write_bytes(Path(path[wave]).read_bytes())
     both = [str(tmp_path / "s1"), str(tmp_path / "s2")]
+    inferred = {"1": {"u": path["a"], "v": path["a"]}, "2": {"u": path["b"]}}
+    for n, files in inferred.items():  # of v the other talker has neither file
+        write_scp(tmp_path / f"i{n}.scp", files)
+        write_scp(tmp_path / f"r{n}.scp", files)
+    lists = [[str(tmp_path / f"{side}{n}.scp") for n in "12"] for side in "ri"]
+    odd = scoring.score_set(*lists, tmp_path / "odd", ("SI_SDR",), nj=1)
+    assert [row["utt_id"] for row in odd["failures"]] == ["v"]
     summary = scoring.score_set(both, str(tmp_path / "all"), tmp_path / "out", ("SI_SDR",), nj=1)
     found = summary["metrics"]["SI_SDR"]["mean"]
     assert found == pytest.approx(scored("a", "b")["SI_SDR"], abs=1e-4)

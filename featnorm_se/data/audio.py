@@ -24,9 +24,7 @@ from featnorm_se.files import PathLike, atomic_path
 FloatArray = NDArray[np.float32]
 
 # Of WAV, AIFF, RF64, W64 and AU.
-_CUT = re.compile(
-    r"^\s*(?:data|SSND|Riff size|riff|Data Size)\s*:\s*(\d+) \(should be (\d+)\)", re.MULTILINE
-)
+_CUT = re.compile(r"(?m)^ *(?:data|SSND|Riff size|riff|Data Size) *: (\d+) \(should be (\d+)\)")
 # Twins may differ by so many samples, 10 ms at 16 kHz: a frame's hop.
 LENGTH_SLACK = 160
 _BLOCK_ALIGN = re.compile(r"^\s*Block Align\s*:\s*(\d+)", re.MULTILINE)

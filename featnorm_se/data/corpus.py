@@ -78,7 +78,7 @@ def find_pairs(noisy: Path, clean: Path) -> list[Utterance]:
         bare = _without_ending(sides[0])
         twins = {name: bare.get(short, name) for short, name in _without_ending(sides[1]).items()}
     pairs = _pair_up(sides[0], {twins[name]: file for name, file in sides[1].items()}, noisy, clean)
-    return [replace(pair, speaker=speakers[pair.name]) for pair in pairs]
+    return [replace(pair, speaker=speakers.get(pair.name, pair.speaker)) for pair in pairs]
 
 
 def _without_ending(names: Collection[str]) -> dict[str, str]:

@@ -33,11 +33,7 @@ def parallel_map(
         function: a module-level function (it is pickled).
         items: what to work on.
         nj: processes, at most one a core; with 1 the work is done in this process.
-        label: what the progress bar begins with.
-        unit: what it calls an item.
-
-    Returns:
-        One result an item, in the items' order.
+        label: what the progress bar begins with; ``unit``: what it calls an item.
 
     Raises:
         FeatnormError: ``nj`` is below 1, a worker died, or ``function`` raised it; of several

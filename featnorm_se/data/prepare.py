@@ -2,7 +2,6 @@
 
 import filecmp
 import os
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -81,7 +80,7 @@ def prepare_sets(
         request["apart_from"] = stamp(output.parent / n / LISTS[0] for n in ("train", "valid"))
     with locked(output / "prepare", named=output):
         if is_done(output, request | _converted(made)) and all(map(Path.exists, listed)):
-            print(f"prepare: {output} is already prepared", file=sys.stderr)
+            say(f"prepare: {output} is already prepared")
             return dict(read_json(output / RECORD))
         good: dict[str, list[Utterance]] = {}
         bad: dict[str, dict[str, str]] = {}

@@ -5,7 +5,6 @@ models", 2017, Edinburgh DataShare, doi 10.7488/ds/2117, CC BY 4.0.
 """
 
 import shutil
-import sys
 import zipfile
 import zlib
 from collections.abc import Sequence
@@ -13,7 +12,7 @@ from pathlib import Path
 
 from featnorm_se.data.corpus import CorpusSet, find_pairs, name_speakers, split_valid
 from featnorm_se.data.decoding import AUDIO_SUFFIXES
-from featnorm_se.errors import FeatnormError
+from featnorm_se.errors import FeatnormError, say
 from featnorm_se.files import is_done, locked, mark_done, replaced_folder, short_hash, stamp
 
 OFFICIAL_PAIRS = {"training": 11572, "test": 824}
@@ -90,7 +89,7 @@ def unpack(path: Path, folder: Path, suffixes: Sequence[str]) -> Path:
         try:
             with zipfile.ZipFile(path) as zipped, replaced_folder(target) as fresh:
                 members = _members(path, zipped, suffixes)
-                print(f"unpacking {path}: {len(members)} files", file=sys.stderr, flush=True)
+                say(f"unpacking {path}: {len(members)} files")
                 for name, member in members.items():
                     with zipped.open(member) as source, open(fresh / name, "wb") as sink:
                         shutil.copyfileobj(source, sink)

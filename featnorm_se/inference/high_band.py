@@ -28,8 +28,7 @@ def to_own_rate(
         pieces: the enhanced signal, (n, channels) at 16 kHz, or that of several talkers.
         signal: the noisy one at 16 kHz.
         original: starts the noisy signal anew, blocks (n, channels) at its own rate.
-        rate: that rate, in Hz.
-        frames: its samples at that rate.
+        rate, frames: that rate, in Hz, and its samples at it.
         high_band: ``keep`` adds what the noisy signal has above 8 kHz, weaker as the model made
             the band from 4 to 8 kHz weaker at that time; ``drop`` leaves it out.
 

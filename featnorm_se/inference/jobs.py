@@ -171,9 +171,8 @@ def enhance_set(
     ``<utterance>_spk2.wav``, and ``spk2.scp``.
 
     Args:
-        settings: the model and how.
+        settings, output: the model and how; where ``wav`` and the lists go.
         wav_scp: noisy utterances, 16 kHz mono: files or places in archives.
-        output: where ``wav`` and the lists go.
         shard: (k, n): every n-th utterance from the k-th on; ``None``: only list them.
 
     Raises:

@@ -43,7 +43,7 @@ def pack(
     notes: Path | None = None,
     licence: str | None = None,
 ) -> dict[str, int]:
-    """Pack an experiment; the same experiment gives the same bytes.
+    """Pack an experiment, to the same bytes each time; return the files' names and sizes.
 
     Args:
         experiment: its folder.
@@ -52,9 +52,6 @@ def pack(
         half: keep the matrices as float16, in half the bytes; they come back as float32.
         notes: Markdown for the model card, such as the training commands and the data's licences.
         licence: of these weights, as Hugging Face names it, e.g. ``cc-by-4.0``.
-
-    Returns:
-        The packed files' names and sizes in bytes.
 
     Raises:
         FeatnormError: something is missing or broken, the weights do not fit the
@@ -66,7 +63,7 @@ def pack(
 
     config, weights = read_folder(experiment, model_file)
     try:
-        Enhancer(config, weights)  # what loads no model is not to be written at all
+        separator = Enhancer(config, weights).separator  # what loads no model is not packed
     except FeatnormError as error:
         raise FeatnormError(f"{experiment}: {error}") from error
     # safetensors wants every array by itself and in order.
@@ -79,8 +76,7 @@ def pack(
         CONFIG: yaml.safe_dump(kept, sort_keys=False).encode(),
         "results.json": json.dumps(results, indent=2).encode(),
     }
-    trained = (v for k, v in plain.items() if v.is_floating_point() and ".norms." not in k)
-    parameters = sum(value.numel() for value in trained)
+    parameters = sum(weight.numel() for weight in separator.parameters())
     card = model_card(kept["separator_conf"], results, parameters, notes, licence)
     members["README.md"] = card.encode()
     with atomic_path(output) as temporary, zipfile.ZipFile(temporary, "w") as archive:

@@ -24,30 +24,27 @@ if TYPE_CHECKING:
 def enhance_signals(
     enhancer: Enhancer,
     signals: Sequence[Signal],
-    windowing: Windowing | None = None,
+    windowing: Windowing,
     label: str = "",
     run: Beside = map,
 ) -> Iterator[tuple[int, Iterable[FloatArray]]]:
     """Enhance many signals; on a GPU those of like length and up to a window at once.
 
     Args:
-        enhancer: the model.
-        signals: the noisy signals.
-        windowing: how a long one is cut; ``None``: the defaults.
-        label: see ``enhance_signal``.
+        enhancer, signals, windowing, label: the model, the noisy signals, how a long one is cut,
+            and see ``enhance_signal``.
         run: what reads the signals of a batch, as of ``beside``.
 
     Yields:
         A signal's number and what ``enhance_signal`` yields of it, an error where it is bad; a
         list is done already, and needs the model no more.
     """
-    how = windowing or Windowing()
     for batch in like_lengths([s.samples * s.channels for s in signals], enhancer.device):
         several = [signals[number] for number in batch]
         pieces: list[Iterable[FloatArray]] = [
-            enhance_signal(enhancer, signal, how, label) for signal in several
+            enhance_signal(enhancer, signal, windowing, label) for signal in several
         ]
-        if len(batch) > 1 and max(s.samples for s in several) <= how.window * SAMPLE_RATE:
+        if len(batch) > 1 and max(s.samples for s in several) <= windowing.window * SAMPLE_RATE:
             with suppress(FeatnormError):  # one by one they say which of them is bad
                 pieces = [[y] for y in _enhance_together(enhancer, list(run(_loaded, several)))]
         yield from zip(batch, pieces, strict=True)

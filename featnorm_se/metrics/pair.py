@@ -62,7 +62,7 @@ def stoi(ref: Array, inf: Array, sample_rate: int, extended: bool = False) -> fl
         try:
             return float(measure(ref, inf, sample_rate, extended=extended))
         except (RuntimeWarning, ValueError) as error:  # ValueError: there is not one frame
-            raise ValueError("needs 30 frames (0.4 s) of speech") from error
+            raise ValueError(f"needs 30 frames (0.4 s) of speech ({error})") from error
 
 
 def si_sdr(ref: Array, inf: Array) -> float:
@@ -204,15 +204,12 @@ def score_measures(
     metrics: Sequence[str],
     mix: NDArray[np.floating[Any]] | None = None,
 ) -> tuple[dict[str, float], dict[str, str]]:
-    """Score at the rate that is given; one measure that fails does not take others with it.
+    """Return scores at the rate that is given, and why others have no value, both by name.
 
     Args:
         ref, inf, sample_rate: see ``score_pair``.
         metrics: full names, as from ``resolve``.
         mix: what ``inf`` was made of, (N,); SI_SDRi is over it.
-
-    Returns:
-        The scores by name, and the reasons by name of those that have no value.
 
     Raises:
         FeatnormError: the signals differ in length, are silent or hold NaN.

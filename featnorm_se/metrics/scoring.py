@@ -45,7 +45,7 @@ def score_set(
     utt2cond: PathLike | None = None,
     mix: PathLike | None = None,
 ) -> dict[str, Any]:
-    """Score every utterance of two sets and write ``scores.csv`` and ``summary.json``.
+    """Score two sets' utterances: ``scores.csv`` and ``summary.json``, whose content is returned.
 
     Every utterance that either set names gets a row; one that cannot be scored has its reason
     there. What an earlier call has scored, with the same files and versions, is kept, other metrics
@@ -60,9 +60,6 @@ def score_set(
         nj: processes.
         utt2cond: a file of ``<utt> <noise> <snr>`` lines, for means by condition.
         mix: what ``inf`` was made of; SI_SDRi is over it.
-
-    Returns:
-        What ``summary.json`` holds.
 
     Raises:
         FeatnormError: an input cannot be listed, the sets have no utterance in common, a metric
@@ -196,10 +193,10 @@ def _read_cache(path: Path) -> dict[str, Row]:
 
 def _find_fault(name: str, refs: Listing, infs: Listing) -> str:
     """Return why an utterance's files cannot be read at all; empty when both are there."""
+    if name not in refs:
+        return f"no reference beside {infs.get(name, 'that of the other talker')}"
     if name not in infs:
         return f"no file to score beside the reference {refs[name]}"
-    if name not in refs:
-        return f"no reference beside {infs[name]}"
     missing = next((path for path in (refs[name], infs[name]) if not os.path.isfile(path)), None)
     return f"no such audio file: {missing}" if missing else ""
 

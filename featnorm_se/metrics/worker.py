@@ -104,9 +104,7 @@ def score_tasks(tasks: Sequence[Task], nj: int) -> Iterator[tuple[Task, Row]]:
     PESQ's C code crashes on recordings with more than 50 stretches of speech. Every process is
     a pool of its own, so that one that dies takes no other's work with it.
 
-    Args:
-        tasks: in the order to start them: the longest first keeps the processes busy to the end.
-        nj: processes, at most one a core.
+    They are started in their order: the longest first keeps all processes busy to the end.
     """
     nj = min(nj, count_cores())
     idle: SimpleQueue[ProcessPoolExecutor] = SimpleQueue()

@@ -118,11 +118,9 @@ class FeatNormSeparator(AbsSeparator):
                 upstream.set_norm(site, FeatureNorm.empty(upstream.sites[site], norm))
         self.feature_sites, self.weighted_sum = [highest], None
         if feature == "weighted_sum":
-            self.feature_sites = sites[1:] or sites
-            count = len(self.feature_sites)
-            self.weighted_sum = WeightedSum(count, upstream.width, feature_layer_norm)
-        width = upstream.sites[highest]
-        sizes = (width, input_dim, use_spectrum, layers, units, dropout, num_spk)
+            self.feature_sites = summed = sites[1:] or sites
+            self.weighted_sum = WeightedSum(len(summed), upstream.width, feature_layer_norm)
+        sizes = (upstream.sites[highest], input_dim, use_spectrum, layers, units, dropout, num_spk)
         self.head = HEADS[head](*sizes)
         self.has_silence = True
         self.precision = check_precision(precision, bf16)

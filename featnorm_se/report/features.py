@@ -50,8 +50,7 @@ def look_at_features(
     with the fine-tuned one, normalization off.
 
     Args:
-        expdir: a trained experiment.
-        record: its ``run.json``: upstream, checkpoint and seed it started from.
+        expdir, record: a trained experiment, and its ``run.json``.
         datadir: a data directory with ``wav.scp`` and ``spk1.scp``; validation, not test.
         utterances: how many are looked at.
 
@@ -92,12 +91,12 @@ def starting_point(record: Mapping[str, Any]) -> Upstream:
     Raises:
         FeatnormError: it cannot be had, or is another one now.
     """
-    conf_dir = Path("conf/upstream")
+    cards = (record.get("config") or {}).get("upstream_conf_dir")
     upstream, _ = load_start(
         record["upstream"],
         record.get("upstream_ckpt"),
         int(record.get("seed", 0)),
-        conf_dir if conf_dir.is_dir() else None,
+        Path(cards) if cards else None,
         Path(record["init"]["model"]) if record.get("init") else None,
     )
     if upstream.identity != record.get("upstream_identity"):

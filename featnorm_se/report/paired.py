@@ -88,7 +88,7 @@ def compare(first: Scores, second: Scores, metric: str) -> Contrast:
 
 
 def crossed_interval(values: NDArray[np.float64]) -> tuple[float, float] | None:
-    """Return the 95 % bootstrap interval of a mean over seeds and utterances.
+    """Return the 95 % bootstrap interval of a mean of values (seeds, utterances).
 
     Seeds and utterances are drawn anew independently of each other, and every drawn seed meets
     every drawn utterance: A. B. Owen, "The pigeonhole bootstrap", Annals of Applied Statistics
@@ -97,9 +97,6 @@ def crossed_interval(values: NDArray[np.float64]) -> tuple[float, float] | None:
     where Student's t has them. Here that is done for the seeds, which are few, by stretching what
     sets one seed apart from the others. With one seed, which says nothing about others, it is done
     for the utterances. 2000 resamples, fixed seed. Fewer than three utterances give none.
-
-    Args:
-        values: shape (seeds, utterances).
     """
     from scipy.special import ndtri
 

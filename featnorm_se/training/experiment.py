@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
@@ -14,7 +13,7 @@ from featnorm_se.config import merge_configs, override_config, read_config
 from featnorm_se.data.audio import audio_info
 from featnorm_se.data.datadir import validate_data_dir
 from featnorm_se.data.scp import read_scp, write_scp
-from featnorm_se.errors import FeatnormError
+from featnorm_se.errors import FeatnormError, say
 from featnorm_se.files import read_json, remove_temporary, sha256_file
 from featnorm_se.names import check_norm
 from featnorm_se.training import record
@@ -76,7 +75,7 @@ def train(experiment: Experiment) -> None:
     config = resolve_config(experiment, upstream, initial)
     about = describe(experiment, config, upstream)
     if record.is_finished(expdir, about):
-        print(f"{expdir} is trained already", file=sys.stderr)
+        say(f"{expdir} is trained already")
         return
     # Only now: importing the task takes time, and every check above should come first.
     from espnet2.torch_utils.set_all_random_seed import set_all_random_seed
@@ -96,8 +95,9 @@ def train(experiment: Experiment) -> None:
         "total": sum(weight.numel() for weight in weights),
         "trainable": sum(weight.numel() for weight in weights if weight.requires_grad),
     }
-    write_shapes(experiment.valid_dir / "wav.scp", expdir / "valid_shape")
-    if args.train_shape_file:
+    if is_first:
+        write_shapes(experiment.valid_dir / "wav.scp", expdir / "valid_shape")
+    if is_first and args.train_shape_file:
         write_shapes(experiment.train_dir / "wav.scp", expdir / "train_shape")
     FeatNormTask.built = model
     try:
@@ -181,9 +181,7 @@ def read_training_config(path: Path, readers: tuple[Path, ...] = ()) -> dict[str
     ``base: other.yaml`` in it names a file beside it whose keys it changes or adds to, see
     ``merge_configs``.
 
-    Args:
-        path: the file.
-        readers: the files that name it as their base, one by the other.
+    ``readers`` are the files that name it as their base, one by the other.
 
     Raises:
         FeatnormError: the file or its base is missing or no YAML, or is its own base.
@@ -229,7 +227,7 @@ def describe(
             if path is not None and path.is_file()
         },
         "data_sources": data.get("sources"),
-        "max_epoch": config.get("max_epoch"),
+        "max_epoch": config.get("max_epoch", 40),  # ESPnet's
         "data": data,
     }
 

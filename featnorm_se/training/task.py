@@ -120,9 +120,10 @@ class FeatNormTask(EnhancementTask):
             )
         weights: dict[str, torch.Tensor] = {}
         if upstream is not None:
+            conf["upstream"] = upstream
+        if upstream is not None and not resumes:
             # A copy, since ESPnet's `init` draws every weight of the model anew.
             weights = copy.deepcopy((initial.separator if initial else upstream).state_dict())
-            conf["upstream"] = upstream
         model = super().build_model(argparse.Namespace(**{**vars(args), "separator_conf": conf}))
         if initial is not None and not resumes:
             model.separator.load_state_dict(weights)

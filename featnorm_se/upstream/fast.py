@@ -236,8 +236,6 @@ def _feed_forward(layer: Any, x: Tensor, spare: bool) -> Tensor:
     """
     function = layer.activation_fn
     name = getattr(layer, "activation_name", getattr(function, "__name__", ""))
-    if name == "glu":  # which is in fc1
-        return _product(layer.fc2, layer.dropout2(layer.fc1(x)), spare)
     x = _product(layer.fc1, x.to(product_type(x)), spare)
     # s3prl's GELU converts to float32 and back; torch's computes in it anyway.
     make = partial(F.gelu if name == "gelu" else function, x)

@@ -122,10 +122,10 @@ def _architecture(
         columns = (config["conv_dim"], config["conv_kernel"], config["conv_stride"])
         rows = list(zip(*columns, strict=True))
         for theirs, ours in keys:
-            _check(theirs, config[theirs], type(network[ours]))
-            network[ours] = config[theirs]
-        for number in sum(rows, ()):
-            _check("conv_dim, conv_kernel or conv_stride", number, int)
+            value = config[theirs]
+            if type(value) is not type(network[ours]) or (type(value) is int and value < 1):
+                raise ValueError(f"{theirs} {value!r:.40}")
+            network[ours] = value
         network["conv_feature_layers"] = repr(rows)
         network["extractor_mode"] = _MODES[config["feat_extract_norm"]]
         if config["model_type"] == "hubert":
@@ -135,11 +135,6 @@ def _architecture(
     except (KeyError, TypeError, ValueError) as error:
         raise FeatnormError(f"{folder / CONFIG} describes no such network: {error!r}") from error
     return architecture
-
-
-def _check(key: str, value: Any, kind: type) -> None:
-    if type(value) is not kind or (type(value) is int and value < 1):
-        raise ValueError(f"{key} {value!r:.40}")
 
 
 def rename(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:

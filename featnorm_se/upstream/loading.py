@@ -3,7 +3,6 @@
 import copy
 import hashlib
 import json
-import sys
 import warnings
 from collections.abc import Mapping
 from importlib import import_module
@@ -14,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from featnorm_se.errors import FeatnormError
+from featnorm_se.errors import FeatnormError, say
 from featnorm_se.fetch import fetch_hub_file, fetch_hub_folder, is_hub_name, split_hub_address
 from featnorm_se.files import sha256_file
 from featnorm_se.upstream import huggingface, upstream_card
@@ -67,13 +66,11 @@ def from_file(name: str, card: Mapping[str, Any], checkpoint: str | Path | None)
     upstream = _build(name, card["family"], architecture, 0, f"the checkpoint {path}")
     spare = {key for key, value in upstream.model.named_parameters() if not value.requires_grad}
     load_weights(upstream.model, weights, str(path), spare)
-    for key, unit, found in (
-        ("layers", "layers", upstream.num_layers),
-        ("width", "channels", upstream.width),
-    ):
-        if card.get(key, found) != found:
-            size = f"{found} {unit}, the card {name} {card[key]}"
-            print(f"warning: {path} has {size}: is another --upstream meant?", file=sys.stderr)
+    layers, width = card["layers"], card.get("width", upstream.width)
+    if (layers, width) != (upstream.num_layers, upstream.width):
+        size = f"{upstream.num_layers} layers of {upstream.width} channels"
+        size += f", the card {name} {layers} of {width}"
+        say(f"warning: {path} has {size}: is another --upstream meant?")
     # A folder's configuration changes what its weights compute.
     digest = digests[0] if len(digests) == 1 else hashlib.sha256(str(digests).encode()).hexdigest()
     upstream.source, upstream.identity = str(path), f"sha256:{digest}"
@@ -121,7 +118,7 @@ def _read(
             if len(layers) != card["layers"]:
                 size = f"{len(layers)} layers; {name} has {card['layers']}"
                 raise FeatnormError(f"it holds weights alone, of {size}: name its own --upstream")
-            return copy.deepcopy(card["architecture"]), weights
+            return card["architecture"], weights
         architecture, weights = _module(family).read(states)
         if (found := architecture.get("family", family)) != family:
             raise FeatnormError(f"its weights are {found}'s")

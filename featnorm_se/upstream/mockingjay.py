@@ -4,7 +4,6 @@ The two share one architecture: log-mels on the fly, then a transformer; they di
 were pre-trained.
 """
 
-import copy
 from typing import Any
 
 import torch
@@ -102,7 +101,7 @@ def build(architecture: dict[str, Any]) -> MelUpstream:
     """Build from ``{"transformer": {...}, "task": {...}, "audio": {...}}``, random weights."""
     from s3prl.upstream.mockingjay.model import TransformerConfig, TransformerModel
 
-    config = copy.deepcopy({k: architecture[k] for k in ("transformer", "task", "audio")})
+    config = {k: architecture[k] for k in ("transformer", "task", "audio")}
     mel = LogMel(config["audio"])
     model = TransformerModel(TransformerConfig(config["transformer"]), mel.width)
     return MelUpstream(model, config, mel)

@@ -141,7 +141,9 @@ def test_recordings_of_phones_and_pipes_are_decoded(model, tmp_path, monkeypatch
     (top / "piped.mp3").write_bytes(mp3.replace(b"Info", bytes(4)).replace(b"Xing", bytes(4)))
     monkeypatch.setenv("PATH", str(tmp_path))
     assert enhance(model, top, "-o", tmp_path / "none") == 1
-    assert capsys.readouterr().err.count("long it is: install ffmpeg") == 3  # the last line repeats one
+    assert (
+        capsys.readouterr().err.count("long it is: install ffmpeg") == 3
+    )  # the last line repeats one
     ffmpeg = tmp_path / "bin" / "ffmpeg"
     ffmpeg.parent.mkdir()
     ffmpeg.write_text(f'#!/bin/sh\n/bin/cp {good} "${{9}}"; echo ended early >&2\n')

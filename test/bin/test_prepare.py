@@ -549,7 +549,9 @@ def test_twins_may_end_in_words_of_their_own(tmp_path: Path, ends: tuple[str, st
     for side, end in zip(("noisy", "clean"), ends, strict=True):
         for name in ("p1_a", "p1_b"):
             write(tmp_path / side / f"{name}{end}.wav", np.zeros(9))
-    found = find_pairs(tmp_path / "noisy", tmp_path / "clean")
+    write(tmp_path / "clean" / f"p1_c{ends[1]}.wav", np.zeros(9))  # without a noisy twin
+    *found, odd = find_pairs(tmp_path / "noisy", tmp_path / "clean")
+    assert not odd.noisy and odd.speaker == "p1"
     assert [pair.name for pair in found] == [f"p1_a{ends[0]}", f"p1_b{ends[0]}"]
     assert all(Path(pair.clean).stem.startswith(pair.name[:4]) for pair in found)
 

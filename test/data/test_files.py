@@ -2,6 +2,7 @@
 
 import io
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -70,6 +71,8 @@ def test_a_folder_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError), replaced_folder(target) as new:
         (new / "two").write_text("2")
         raise RuntimeError
+    with pytest.raises(OSError), replaced_folder(target) as new:
+        shutil.rmtree(new)  # so that it cannot take the other's place
     assert [path.name for path in target.iterdir()] == ["one"]
     (tmp_path / ".out.new").mkdir()
     (tmp_path / ".out.new" / "left by a killed run").write_text("")

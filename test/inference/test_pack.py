@@ -41,6 +41,10 @@ def packed(tiny_experiment, tmp_path_factory):
 def test_a_packed_model_gives_the_experiments_output_to_the_bit(tmp_path, upstream, norm):
     folder = save_tiny(tmp_path / "exp", upstream, norm)
     pack(folder, tmp_path / "model.zip")
+    card = read_member(tmp_path / "model.zip", "README.md").decode()
+    weights = sum(p.numel() for p in Enhancer.from_pretrained(folder).separator.parameters())
+    assert f"- parameters: {weights:,}\n" in card
+    assert (f"normalization: {norm} at" in card) == (norm != "level")
     x = noise(5)
     for windowing in (None, Windowing(2, 0.6)):
         ours = Enhancer.from_pretrained(folder)(x, 16000, windowing)

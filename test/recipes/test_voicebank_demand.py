@@ -191,7 +191,9 @@ def test_stage_5_is_of_the_test_set_as_it_is_and_does_what_it_can(tmp_path: Path
     shutil.copytree(tmp_path / "data" / "test", tmp_path / "data" / "mine")
     os.utime(more / "summary.json", (0, 0))
     # What stage 5 cannot look at costs no table.
-    python.write_text(python.read_text().replace(" score)", " drift) exit 1 ;; score | report)"))
+    fails = '\n[[ "$1" != */drift.py ]] || exit 1\ncase '
+    report = python.read_text().replace(" score)", " score | report)")
+    python.write_text(report.replace("\ncase ", fails))
     (exp / "run.json").write_text("{}")
     tables = run_script(f"{RECIPE}/run.sh", *options, *only(5))
     assert "told: -m featnorm_se.bin.report" in tables.stdout and tables.returncode == 0

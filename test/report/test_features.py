@@ -71,7 +71,7 @@ def rows(path):
 
 
 def test_drift_command_writes_figures_and_refuses_another_start(experiment, tmp_path):
-    from featnorm_se.bin import drift
+    import drift
 
     options = ["--expdir", str(experiment), "--datadir", str(tmp_path / "valid")]
     drift.main(options)

@@ -1,5 +1,6 @@
 """One experiment's configuration and record, and what is refused before training starts."""
 
+import subprocess
 from contextlib import suppress
 
 import pytest
@@ -75,6 +76,17 @@ def test_a_run_that_fails_says_why(tmp_path):
     (tmp_path / record.CHECKPOINT).write_bytes(b"an epoch")
     with pytest.raises(FeatnormError, match="norm none, this run has utterance"):
         record.is_finished(tmp_path, other)
+
+
+def test_the_commit_is_this_packages_own_or_none(tmp_path, monkeypatch):
+    installed = tmp_path / "venv" / "record.py"
+    installed.parent.mkdir()
+    who = "-c user.name=x -c user.email=x"
+    for words in ("init -q", f"{who} commit -q --allow-empty -m x"):
+        subprocess.run(["git", "-C", str(tmp_path), *words.split()], check=True)
+    assert record.source_commit()[0]
+    monkeypatch.setattr(record, "__file__", str(installed))
+    assert record.source_commit() == (None, None)
 
 
 def test_what_is_set_otherwise_is_named_with_both_values(tmp_path):

@@ -141,7 +141,7 @@ def test_no_code_of_a_folder_runs(copied, tmp_path):
     assert load(folder).num_layers == 2
     layer = f"16,10,5)] if __import__('os').system('touch {mark}') else [(16"
     hostile = copied("wavlm_base", conv_dim=[layer, 16, 16, 16])
-    with pytest.raises(FeatnormError, match="conv_dim, conv_kernel or conv_stride"):
+    with pytest.raises(FeatnormError, match="conv_feature_layers"):
         load(hostile)
     weights = torch.load(folder / "pytorch_model.bin", weights_only=True)
     torch.save({"hubert.in_proj_weight": "x", 3: 4}, folder / "pytorch_model.bin")

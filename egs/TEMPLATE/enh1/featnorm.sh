@@ -476,7 +476,7 @@ if runs 5; then
     if [ -f "${exp}/run.json" ]; then
         log "stage 5: looking at the features of ${exp}"
         # Where the upstream that it started from is gone, the tables are made all the same.
-        "${python}" -m featnorm_se.bin.drift --expdir "${exp}" --datadir "${datadir}/valid" ||
+        "${python}" "${MAIN_ROOT}/egs/TEMPLATE/enh1/local/drift.py" --expdir "${exp}" --datadir "${datadir}/valid" ||
             log "warning: stage 5 goes on without a look at the features of ${exp}"
     fi
     log "stage 5: ${results} and ${page}"

@@ -24,7 +24,7 @@ def test_all_rows_run_and_what_was_learnt_is_said(tmp_path, monkeypatch, capsys)
 
     def fake_call(name, command):
         """Stand in for run.sh: a row has its epochs, and scores at stage 4."""
-        first = command[command.index("--stage") + 1] if "--stage" in command else command[2]
+        first = command[command.index("--stage") + 1] if "--stage" in command else command[1]
         called.append((name, first))
         if first == "3":
             for epoch in range(1, demo.EPOCHS + 1):
@@ -38,7 +38,7 @@ def test_all_rows_run_and_what_was_learnt_is_said(tmp_path, monkeypatch, capsys)
         write_scores(tmp_path / "exp" / name, [1.5 + gain + 0.01 * index for index in range(9)])
     assert run(main, []) == 0
     assert [stage for name, stage in called if name == "utterance"] == ["2", "3", "4"]
-    looks = ["featnorm_se.bin.drift"] * 2
+    looks = ["../../TEMPLATE/enh1/local/drift.py"] * 2
     assert [stage for name, stage in called if name == "page"] == [*looks, "5"]  # one page
     assert {name for name, _ in called} == {"data", "page", *ROWS}
     lines = capsys.readouterr().out.splitlines()

@@ -88,7 +88,7 @@ def commands_of(job: dict[str, Any], args: argparse.Namespace) -> list[list[str]
     stages = ["--stage", str(job["stage"]), "--stop_stage", "4"]
     run_sh = ["./run.sh", *args.rest, *stages, *job["arguments"]]
     places = ["--expdir", f"{args.expdir}/{job['tag']}", "--datadir", f"{args.datadir}/valid"]
-    drift = [sys.executable, "-m", "featnorm_se.bin.drift", *places]
+    drift = [sys.executable, str(Path(__file__).with_name("drift.py")), *places]
     return [run_sh] * (job["stage"] < 5) + [drift] * job["drift"]
 
 

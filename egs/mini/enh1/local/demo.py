@@ -127,7 +127,7 @@ def main(argv: Sequence[str]) -> None:
     *others, norm = ROWS
     for other in others:  # stage 5 without the page, which the last one writes
         places = ["--expdir", f"{DEMO}/exp/{other}", "--datadir", f"{DEMO}/data/valid"]
-        list(call("page", [sys.executable, "-m", "featnorm_se.bin.drift", *places]))
+        list(call("page", [sys.executable, "../../TEMPLATE/enh1/local/drift.py", *places]))
     last = list(stage("page", 5, 5, ["--norm", norm, "--tag", norm, *argv]))
     clock.add(PAGE, "page written")
     print("".join(last))

@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """Stage 5: look inside a model: feature distances before and after FN, drift by fine-tuning."""
 
 import argparse
@@ -10,7 +11,7 @@ from featnorm_se.bin import Parser, count, run
 def get_parser() -> argparse.ArgumentParser:
     """Return the command's parser."""
     parser = Parser(
-        prog="python -m featnorm_se.bin.drift",
+        prog="local/drift.py",
         description="Write distance.csv, drift.csv and plots of an experiment's features to its"
         " folder features.",
     )
