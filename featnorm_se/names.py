@@ -69,7 +69,7 @@ def resolve_sites(
     Raises:
         FeatnormError: a site does not exist or is named twice, or none is named.
     """
-    asked = sites.split(",") if isinstance(sites, str) else list(sites)
+    asked = list(sites) if isinstance(sites, (list, tuple)) else str(sites).split(",")
     names = [site.strip() for site in asked]
     names = list(known) if names == ["all"] else names
     chosen = [{"auto": lowest, "last": known[-1]}.get(site, site) for site in names]

@@ -50,7 +50,7 @@ class SiteStats:
         """Return the statistics of features (T, D), computed in float64."""
         x = np.asarray(features, dtype=np.float64)
         if x.ndim != 2 or not np.isfinite(x).all():
-            raise FeatnormError(f"finite features (T, D) are wanted; these are of shape {x.shape}")
+            raise FeatnormError(f"features (T, D) without NaN are wanted: the shape is {x.shape}")
         mean = x.mean(axis=0) if len(x) else np.zeros(x.shape[1])
         return cls(len(x), mean, np.square(x - mean).sum(axis=0))
 
@@ -61,7 +61,7 @@ class SiteStats:
         pairwise algorithm for computing sample variances", 1979.
         """
         if self.width != other.width:
-            raise FeatnormError(f"cannot merge {self.width} channels with {other.width}")
+            raise FeatnormError(f"cannot merge widths {self.width} and {other.width}")
         frames = self.frames + other.frames
         if not frames:
             return self

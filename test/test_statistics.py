@@ -30,9 +30,9 @@ def test_shards_agree_with_numpy():
     np.testing.assert_allclose(merged.mean, x.mean(0), rtol=1e-9)
     np.testing.assert_allclose(merged.std, x.std(0), rtol=1e-9)
     for odd in (x[None], x * np.nan):  # a batch, as an upstream gives it
-        with pytest.raises(FeatnormError, match=r"features \(T, D\) are wanted"):
+        with pytest.raises(FeatnormError, match=r"features \(T, D\) without NaN are wanted"):
             SiteStats.of(odd)
-    with pytest.raises(FeatnormError, match="cannot merge 5 channels with 1"):
+    with pytest.raises(FeatnormError, match="cannot merge widths 5 and 1"):
         merged.merge(SiteStats.of(x[:, :1]))
 
 

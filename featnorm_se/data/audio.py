@@ -23,7 +23,7 @@ from featnorm_se.files import PathLike, atomic_path
 
 FloatArray = NDArray[np.float32]
 
-# Of WAV, AIFF, RF64, W64 and AU.
+# libsndfile's log of a cut WAV, AIFF, RF64, W64 or AU file.
 _CUT = re.compile(r"(?m)^ *(?:data|SSND|Riff size|riff|Data Size) *: (\d+) \(should be (\d+)\)")
 # Twins may differ by so many samples, 10 ms at 16 kHz: a frame's hop.
 LENGTH_SLACK = 160
@@ -78,7 +78,7 @@ def audio_info(path: PathLike) -> AudioInfo:
 
 
 def _check_whole(name: PathLike, log: str) -> None:
-    """Refuse a file that was cut: libsndfile mends the header, only its log says so."""
+    """Refuse a file that was cut: libsndfile repairs the header, only its log tells."""
     cut = _CUT.search(log)
     align = _BLOCK_ALIGN.search(log)
     # Programs that write to a pipe cannot know the size, and promise the largest there is. Others
@@ -183,17 +183,17 @@ def read_blocks(handle: Any, path: PathLike, frames: int) -> Iterator[FloatArray
 
 
 def check_samples(samples: FloatArray, name: str) -> None:
-    """Refuse samples of float formats that are none, or that are in the scale of integers."""
+    """Refuse NaN, infinite samples, and floats in the scale of int16."""
     peak = np.abs(samples).max()
     if not peak < np.inf:
         raise FeatnormError(f"{name} holds NaN or infinite samples")
     if peak > 32:  # louder than any recording
-        told = f"{name}: samples reach {peak:g}, not 1"
+        told = f"{name}: samples reach {peak:g}, full scale is 1"
         raise FeatnormError(f"{told}: divide those of int16 by 32768")
 
 
 def to_int16(samples: FloatArray) -> NDArray[np.int16]:
-    """Round to the nearest of 16 bits, which libsndfile does not; what lies outside is clipped."""
+    """Round to the nearest, while libsndfile rounds down; what lies outside is clipped."""
     return np.rint(samples * 32768.0).clip(-32768, 32767).astype(np.int16)
 
 
@@ -243,7 +243,7 @@ def resample(samples: FloatArray, rate: int, target: int) -> FloatArray:
 def resample_blocks(blocks: Iterable[FloatArray], rate: int, target: int) -> Iterator[FloatArray]:
     """Resample a signal given in blocks (n, channels) of any lengths, rates in Hz.
 
-    What lies beyond its ends counts as the samples there: a constant offset has no step.
+    Beyond its ends the first and the last sample go on, so that an offset makes no click.
 
     Yields:
         (m, channels) float32; together ceil(N * target / rate) samples.

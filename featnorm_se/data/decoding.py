@@ -20,7 +20,7 @@ AUDIO_SUFFIXES = (
 )  # fmt: skip
 # By ffmpeg, where it is installed.
 DECODED_SUFFIXES = (".m4a", ".mp4", ".m4b", ".aac", ".wma", ".3gp", ".amr", ".webm", ".mkv", ".mov")
-NO_LENGTH = "does not say how long it is: install ffmpeg, or write it again as wav"
+NO_LENGTH = "has no length in its header: install ffmpeg, or convert it to wav"
 
 _say_once = cache(say)  # a file is opened several times
 
@@ -58,7 +58,7 @@ def walk_audio(folder: Path, leave_out: Path | None = None) -> list[Path]:
 
 
 def _tells_length(path: str) -> bool:
-    """Whether a file says how long it is, if it is MP3 or FLAC: from a pipe it may not."""
+    """Whether the header has a length; MP3 and FLAC that were written to a pipe may have none."""
     with suppress(OSError), open(path, "rb") as file:
         head = file.read(26)
         if head.startswith(b"fLaC"):
@@ -96,5 +96,5 @@ def playable(source: Any) -> Iterator[Any]:
         if done.returncode:
             raise FeatnormError(f"{source} cannot be decoded: {reason}")
         if reason:
-            _say_once(f"warning: {source}: ffmpeg says: {reason}")
+            _say_once(f"warning: {source} is used, but ffmpeg says: {reason}")
         yield copy.name

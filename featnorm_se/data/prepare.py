@@ -245,7 +245,7 @@ def _check_apart(sets: Mapping[str, Sequence[Utterance]]) -> None:
 
 
 def _alike(one: str, other: str) -> bool:
-    """Whether two files hold the same sound; what is no file counts by its name."""
+    """Whether two files hold the same sound; what is no file is compared by its name."""
     if not (os.path.isfile(one) and os.path.isfile(other)):
         return one == other
     if Path(one).suffix == Path(other).suffix:

@@ -114,7 +114,7 @@ def _enhance_unless_done(
     outcomes: list[Outcome] = []
     todo: list[tuple[Job, dict[str, object], AudioInput]] = []
     for job in jobs:
-        place = os.path.abspath(job.source)  # however it is named
+        place = os.path.abspath(job.source)  # the same for x, ./x and $PWD/x
         request = {**how, "from": place, "source": stamp([place])}
         if not overwrite and _is_done(job, request):
             outcomes.append(Outcome("skipped"))

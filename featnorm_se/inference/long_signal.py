@@ -53,7 +53,7 @@ class Signal:
         samples: a channel's.
         channels: their number.
         blocks: starts anew: blocks (n, channels) float32.
-        silence: by channel, 10 ms that vary by less hold no signal, see ``silence_limit``.
+        silence: each channel's limit: 10 ms that vary by less hold no signal (``silence_limit``).
     """
 
     samples: int

@@ -43,7 +43,7 @@ def pack(
     notes: Path | None = None,
     licence: str | None = None,
 ) -> dict[str, int]:
-    """Pack an experiment, to the same bytes each time; return the files' names and sizes.
+    """Pack an experiment, each time to the same bytes; return the names and sizes of files.
 
     Args:
         experiment: its folder.
@@ -63,7 +63,7 @@ def pack(
 
     config, weights = read_folder(experiment, model_file)
     try:
-        separator = Enhancer(config, weights).separator  # what loads no model is not packed
+        separator = Enhancer(config, weights).separator  # what does not load is not packed
     except FeatnormError as error:
         raise FeatnormError(f"{experiment}: {error}") from error
     # safetensors wants every array by itself and in order.

@@ -62,7 +62,7 @@ def stoi(ref: Array, inf: Array, sample_rate: int, extended: bool = False) -> fl
         try:
             return float(measure(ref, inf, sample_rate, extended=extended))
         except (RuntimeWarning, ValueError) as error:  # ValueError: there is not one frame
-            raise ValueError(f"needs 30 frames (0.4 s) of speech ({error})") from error
+            raise ValueError(f"needs 30 frames (0.4 s) of speech: {error}") from error
 
 
 def si_sdr(ref: Array, inf: Array) -> float:
@@ -204,7 +204,7 @@ def score_measures(
     metrics: Sequence[str],
     mix: NDArray[np.floating[Any]] | None = None,
 ) -> tuple[dict[str, float], dict[str, str]]:
-    """Return scores at the rate that is given, and why others have no value, both by name.
+    """Return by metric the scores at the rate that is given, and why others have none.
 
     Args:
         ref, inf, sample_rate: see ``score_pair``.

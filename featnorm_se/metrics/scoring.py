@@ -45,7 +45,7 @@ def score_set(
     utt2cond: PathLike | None = None,
     mix: PathLike | None = None,
 ) -> dict[str, Any]:
-    """Score two sets' utterances: ``scores.csv`` and ``summary.json``, whose content is returned.
+    """Score two sets, write ``scores.csv`` and ``summary.json``, return the latter's content.
 
     Every utterance that either set names gets a row; one that cannot be scored has its reason
     there. What an earlier call has scored, with the same files and versions, is kept, other metrics
@@ -194,7 +194,7 @@ def _read_cache(path: Path) -> dict[str, Row]:
 def _find_fault(name: str, refs: Listing, infs: Listing) -> str:
     """Return why an utterance's files cannot be read at all; empty when both are there."""
     if name not in refs:
-        return f"no reference beside {infs.get(name, 'that of the other talker')}"
+        return f"no reference beside {infs.get(name, 'it, for one of the talkers')}"
     if name not in infs:
         return f"no file to score beside the reference {refs[name]}"
     missing = next((path for path in (refs[name], infs[name]) if not os.path.isfile(path)), None)

@@ -104,7 +104,7 @@ def score_tasks(tasks: Sequence[Task], nj: int) -> Iterator[tuple[Task, Row]]:
     PESQ's C code crashes on recordings with more than 50 stretches of speech. Every process is
     a pool of its own, so that one that dies takes no other's work with it.
 
-    They are started in their order: the longest first keeps all processes busy to the end.
+    Tasks start in their order: put the longest first. After a crash PESQ's metrics are left out.
     """
     nj = min(nj, count_cores())
     idle: SimpleQueue[ProcessPoolExecutor] = SimpleQueue()
@@ -119,8 +119,8 @@ def score_tasks(tasks: Sequence[Task], nj: int) -> Iterator[tuple[Task, Row]]:
             pool = start_pool(1)
         finally:
             idle.put(pool)
-        fault = "the scoring process died: PESQ crashes on recordings with more than 50 stretches"
-        fault += " of speech (cut the file), or memory ran out"
+        fault = "the scoring process died: memory ran out, or PESQ crashed, as it does on more than"
+        fault += " 50 stretches of speech: cut the file into parts"
         rest = tuple(name for name in task.metrics if METRICS[name].package != "pesq")
         if rest in ((), task.metrics):
             return task, Row(task.utt_id, fault=fault)

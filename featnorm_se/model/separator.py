@@ -113,7 +113,8 @@ class FeatNormSeparator(AbsSeparator):
         self.level_norm = LevelNorm() if norm == "level" else None
         if norm not in ("none", "level"):
             if sites.index(self.norm_sites[-1]) > sites.index(highest):
-                raise FeatnormError(f"norm_site {self.norm_sites[-1]} is above feature {highest}")
+                told = f"norm_site {self.norm_sites[-1]} lies above feature {highest}"
+                raise FeatnormError(f"{told}: nothing there is computed")
             for site in self.norm_sites:
                 upstream.set_norm(site, FeatureNorm.empty(upstream.sites[site], norm))
         self.feature_sites, self.weighted_sum = [highest], None

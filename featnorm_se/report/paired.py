@@ -88,7 +88,7 @@ def compare(first: Scores, second: Scores, metric: str) -> Contrast:
 
 
 def crossed_interval(values: NDArray[np.float64]) -> tuple[float, float] | None:
-    """Return the 95 % bootstrap interval of a mean of values (seeds, utterances).
+    """Return the 95 % bootstrap interval of the mean of values, (seeds, utterances).
 
     Seeds and utterances are drawn anew independently of each other, and every drawn seed meets
     every drawn utterance: A. B. Owen, "The pigeonhole bootstrap", Annals of Applied Statistics

@@ -145,7 +145,7 @@ def source_commit() -> tuple[str | None, bool | None]:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
     try:
-        git("ls-files", "--error-unmatch", __file__)  # a virtual environment lies in others' clones
+        git("ls-files", "--error-unmatch", __file__)  # a venv may lie in another clone
         return git("rev-parse", "HEAD"), bool(git("status", "--porcelain"))
     except (OSError, subprocess.CalledProcessError):
         return None, None

@@ -197,7 +197,7 @@ class Upstream(nn.Module):
             gradient_checkpointing: recompute layers and convolutions when their gradients are due.
             fast: run the waveform models by our own arithmetic on s3prl's weights (see ``fast``),
                 the same to rounding; ``False`` runs s3prl's modules (to compare).
-            feature: the highest site whose features are wanted.
+            feature: the highest site that is used; what lies above gets no gradient.
 
         Raises:
             FeatnormError: a value is out of range.
@@ -216,7 +216,7 @@ class Upstream(nn.Module):
             parameter.requires_grad_(parameter in used - frozen)
 
     def _used_parameters(self, feature: str) -> set[nn.Parameter]:
-        """Return those that a site's features depend on, by the graph of two frames."""
+        """Return those that a site's features depend on, from autograd's graph."""
         training = self.training
         self.model.requires_grad_().eval()
         device = next(self.model.parameters(), torch.empty(0)).device

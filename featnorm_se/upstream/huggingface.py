@@ -124,7 +124,7 @@ def _architecture(
         for theirs, ours in keys:
             value = config[theirs]
             if type(value) is not type(network[ours]) or (type(value) is int and value < 1):
-                raise ValueError(f"{theirs} {value!r:.40}")
+                raise ValueError(f"{theirs} is {value!r:.40}")
             network[ours] = value
         network["conv_feature_layers"] = repr(rows)
         network["extractor_mode"] = _MODES[config["feat_extract_norm"]]

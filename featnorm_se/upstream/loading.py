@@ -138,7 +138,7 @@ def find(checkpoint: str | Path | None, card: Mapping[str, Any]) -> Path:
 
     Args:
         checkpoint: ``None`` for the card's own source; else a path, ``owner/name``,
-            ``owner/name@revision`` or the address of the hub's page or file.
+            ``owner/name@revision`` or the address of a page or file of the hub.
         card: the upstream's card.
 
     Raises:

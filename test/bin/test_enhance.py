@@ -132,7 +132,7 @@ def test_recordings_of_phones_and_pipes_are_decoded(model, tmp_path, monkeypatch
     """A stand-in for ffmpeg copies."""
     top = write(tmp_path / "in" / "x.wav").parent
     (top / "phone.m4a").write_bytes((top / "x.wav").read_bytes())
-    # What was written to a pipe does not say how long it is.
+    # What was written to a pipe has no length in its header.
     good = top / "x.wav"
     for name in ("piped.mp3", "piped.flac"):
         soundfile.write(top / name, *soundfile.read(good))
@@ -142,7 +142,7 @@ def test_recordings_of_phones_and_pipes_are_decoded(model, tmp_path, monkeypatch
     monkeypatch.setenv("PATH", str(tmp_path))
     assert enhance(model, top, "-o", tmp_path / "none") == 1
     assert (
-        capsys.readouterr().err.count("long it is: install ffmpeg") == 3
+        capsys.readouterr().err.count("in its header: install ffmpeg") == 3
     )  # the last line repeats one
     ffmpeg = tmp_path / "bin" / "ffmpeg"
     ffmpeg.parent.mkdir()
@@ -150,7 +150,7 @@ def test_recordings_of_phones_and_pipes_are_decoded(model, tmp_path, monkeypatch
     ffmpeg.chmod(0o755)
     monkeypatch.setenv("PATH", str(ffmpeg.parent))
     assert enhance(model, top, "-o", tmp_path / "out") == 0
-    assert capsys.readouterr().err.count("ffmpeg says: ended early") == 3
+    assert capsys.readouterr().err.count("is used, but ffmpeg says: ended early") == 3
     assert tree(tmp_path / "out") == ["phone.wav", "piped.flac", "piped.mp3", "x.wav"]
     assert (tmp_path / "out/phone.wav").read_bytes() == (tmp_path / "out/x.wav").read_bytes()
     assert soundfile.info(tmp_path / "out/piped.flac").frames == soundfile.info(good).frames

@@ -243,7 +243,7 @@ def test_a_worker_that_dies_costs_one_row(monkeypatch: pytest.MonkeyPatch, nj: i
     assert set(rows) == {"a", "bad", "b", "c", "long"}
     assert "died" in rows["bad"].fault
     # Without PESQ it has the others.
-    assert "PESQ crashes" in rows["long"].reasons["PESQ_WB"] and not rows["long"].fault
+    assert "PESQ crashed" in rows["long"].reasons["PESQ_WB"] and not rows["long"].fault
     assert all(rows[name].scores == {"SI_SDR": 1.0} for name in ("a", "b", "c", "long"))
 
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Stage 5: look inside a model: feature distances before and after FN, drift by fine-tuning."""
+"""Stage 5: how far noisy features are from clean ones, and what fine-tuning changed in them."""
 
 import argparse
 from collections.abc import Sequence
@@ -12,13 +12,12 @@ def get_parser() -> argparse.ArgumentParser:
     """Return the command's parser."""
     parser = Parser(
         prog="local/drift.py",
-        description="Write distance.csv, drift.csv and plots of an experiment's features to its"
-        " folder features.",
+        description="Write distance.csv, drift.csv and plots to EXPDIR/features.",
     )
     add = parser.add_argument
     add("--expdir", required=True, help="the experiment's folder")
-    add("--datadir", required=True, help="pairs to look at, such as data/valid")
-    add("--utterances", type=count, default=30, help="how many are looked at")
+    add("--datadir", required=True, help="the pairs to measure on, such as data/valid")
+    add("--utterances", type=count, default=30, help="how many utterances are used")
     return parser
 
 
