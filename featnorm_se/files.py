@@ -166,6 +166,8 @@ def replaced_folder(folder: PathLike) -> Iterator[Path]:
     """
     target = Path(folder).absolute()
     fresh, stale = (target.with_name(f".{target.name}.{kind}") for kind in ("new", "old"))
+    if stale.exists() and not target.exists():  # it was killed in between
+        stale.rename(target)
     for leftover in (fresh, stale):
         shutil.rmtree(leftover, ignore_errors=True)
     fresh.mkdir(parents=True)

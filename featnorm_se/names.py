@@ -58,6 +58,22 @@ def site_names(layers: int) -> list[str]:
     return ["frontend", *behind]
 
 
+def highest_site(feature: str, sites: Sequence[str], normed: Sequence[str] = ()) -> str:
+    """Return the highest of all sites that is computed, by what the head gets.
+
+    Raises:
+        FeatnormError: there is no such feature, or one of the normalized sites lies above it.
+    """
+    features = {"last": sites[-1], "weighted_sum": sites[-1], **{site: site for site in sites}}
+    if feature not in features:
+        raise FeatnormError(f"no such feature: {feature!r}; there are {', '.join(features)}")
+    above = sites[sites.index(features[feature]) + 1 :]
+    if odd := [site for site in normed if site in above]:
+        told = f"norm_site {odd[0]} lies above separator_conf.feature {feature}"
+        raise FeatnormError(f"{told}: nothing there is computed, name a lower site")
+    return features[feature]
+
+
 def resolve_sites(
     sites: str | Sequence[str], known: Sequence[str], lowest: str = "frontend"
 ) -> list[str]:

@@ -231,6 +231,29 @@ def test_a_wrong_setting_is_told_before_any_stage(setting: str, told: str, capsy
     assert told in line
 
 
+@pytest.mark.parametrize(
+    ("feature", "site", "told"),
+    [
+        ("layer.13", "auto", "no such feature: 'layer.13'"),
+        ("layer.6", "last", "layer.12 lies above"),
+    ],
+)
+def test_a_feature_is_held_against_the_upstream_and_the_norm(feature, site, told, capsys) -> None:
+    config = EGS / "voicebank_demand" / "enh1" / "conf" / "train.yaml"
+    options = [
+        "--config",
+        str(config),
+        "--num_spk",
+        "1",
+        "--set",
+        f"separator_conf.feature={feature}",
+    ]
+    options += ["--upstream", "wavlm", "--norm_site", site, "--norm"]
+    assert run(import_module("check_config").main, [*options, "utterance"]) == 1
+    assert told in capsys.readouterr().err
+    assert run(import_module("check_config").main, [*options, "none"]) == (feature == "layer.13")
+
+
 @pytest.mark.parametrize("line", ["precision: fp8", "atten_lim: -3", "high_band: mirror", "x: 1"])
 def test_a_wrong_way_to_enhance_is_told_before_any_stage(line: str, tmp_path: Path, capsys) -> None:
     config = EGS / "voicebank_demand" / "enh1" / "conf" / "train.yaml"
@@ -252,6 +275,7 @@ RIGHT = [
     *(("", path) for path in OWN),
     (f"best_model_criterion=[{SI_SNR}] early_stopping_criterion={SI_SNR}", "train"),
     ("grad_clip=.inf separator_conf.norm_site=layer.12 separator_conf.use_spectrum=0", "train"),
+    ("separator_conf.feature=layer.6", "train"),
     ("scheduler=onecyclelr scheduler_conf.max_lr=1 scheduler_conf.total_steps=9", "train"),
     ("best_model_criterion=[[valid,compressed_spectrum,min]]", "finetune"),
     ("encoder_conf.n_fft=256 encoder_conf.win_length=256 encoder_conf.hop_length=128", "finetune"),

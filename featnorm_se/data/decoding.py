@@ -1,6 +1,7 @@
 """Which files are audio, and the formats of phones, which libsndfile does not read."""
 
 import os
+import re
 import shutil
 import subprocess
 import tempfile
@@ -92,7 +93,8 @@ def playable(source: Any) -> Iterator[Any]:
         command = [ffmpeg, "-v", "error", "-y", "-i", f"file:{source}", "-vn", "-c:a", "pcm_s16le"]
         quiet: dict[str, Any] = {"stdin": subprocess.DEVNULL, "capture_output": True}
         done = subprocess.run([*command, copy.name], check=False, **quiet)
-        reason = " ".join(done.stderr.decode(errors="replace").split())[-200:]
+        told = re.sub(" @ 0x[0-9a-f]+", "", done.stderr.decode(errors="replace"))
+        reason = " ".join(told.split())[-200:]
         if done.returncode:
             raise FeatnormError(f"{source} cannot be decoded: {reason}")
         if reason:

@@ -39,7 +39,6 @@ METRICS: dict[str, Metric] = {
     "DNSMOS_SIG": Metric("MOS", "speechmos", 3),
     "DNSMOS_BAK": Metric("MOS", "speechmos", 3),
     "DNSMOS_P808": Metric("MOS", "speechmos", 3),
-    "DISTILLMOS": Metric("MOS", "distillmos", 3),
 }
 DNSMOS = tuple(name for name in METRICS if name.startswith("DNSMOS_"))
 DEFAULT_METRICS = ("PESQ_WB", "STOI", "ESTOI", "SI_SDR", "CSIG", "CBAK", "COVL", "SSNR")

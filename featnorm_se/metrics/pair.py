@@ -5,11 +5,8 @@ Here are SI_SDR and the measures that have a package, one call each; the composi
 ``sample_rate`` in Hz.
 """
 
-import sys
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import redirect_stdout
-from functools import cache
 from typing import Any
 
 import numpy as np
@@ -94,32 +91,6 @@ def sdr(ref: Array, inf: Array) -> float:
     return float(measure(ref[None], inf[None], clamp_db=LIMIT_DB, load_diag=1e-12)[0])
 
 
-def distillmos(inf: Array, sample_rate: int) -> float:
-    """Overall quality as DistillMOS predicts it, by the package distillmos; no reference is used.
-
-    B. Stahl and H. Gamper, "Distillation and Pruning for Scalable Self-Supervised
-    Representation-Based Speech Quality Assessment", ICASSP 2025.
-
-    Raises:
-        ValueError: the rate is not 16 kHz.
-    """
-    import torch
-
-    if sample_rate != 16000:
-        raise ValueError(f"needs 16000 Hz, not {sample_rate} Hz")
-    with torch.inference_mode():
-        return float(_distillmos()(torch.from_numpy(inf).float()[None]))
-
-
-@cache
-def _distillmos() -> Any:
-    """Load the model that the package carries, once a process."""
-    from distillmos import ConvTransformerSQAModel
-
-    with redirect_stdout(sys.stderr):  # it tells where its weights are
-        return ConvTransformerSQAModel().eval()
-
-
 def dnsmos(inf: Array, sample_rate: int) -> dict[str, float]:
     """DNSMOS P.835 (OVRL, SIG, BAK) and P.808, by the package speechmos; no reference is used.
 
@@ -148,7 +119,6 @@ MEASURES: dict[str, Callable[[Array, Array, int], float]] = {
     "SSNR": composite.ssnr,
     "LLR": composite.llr,
     "WSS": composite.wss,
-    "DISTILLMOS": lambda ref, inf, rate: distillmos(inf, rate),
 }
 COMPOSITES = ("CSIG", "CBAK", "COVL")
 COMPOSITE_OF = ("PESQ_WB", "LLR", "WSS", "SSNR")

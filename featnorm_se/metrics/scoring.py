@@ -29,7 +29,7 @@ from featnorm_se.files import (
 )
 from featnorm_se.metrics.names import DEFAULT_METRICS, check_packages, package_versions, resolve
 from featnorm_se.metrics.summary import summarize
-from featnorm_se.metrics.worker import Row, Task, score_tasks
+from featnorm_se.metrics.worker import DIED, Row, Task, score_tasks
 from featnorm_se.progress import progress
 
 CACHE_NAME = "scores.cache.jsonl"
@@ -173,7 +173,7 @@ def _score_all(
     done = progress(score_tasks(tasks, nj), "scoring", len(tasks), "utterance") if tasks else ()
     for task, row in done:
         rows[task.utt_id] = row
-        if not row.fault:
+        if not row.fault and DIED not in row.reasons.values():  # it may be otherwise next time
             cache.parent.mkdir(parents=True, exist_ok=True)
             with open(cache, "a", encoding="utf-8") as handle:
                 # The line's end goes before it: it parts the row from one that a kill cut.

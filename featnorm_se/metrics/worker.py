@@ -14,6 +14,11 @@ from featnorm_se.errors import FeatnormError
 from featnorm_se.metrics.names import METRICS
 from featnorm_se.metrics.pair import at_scoring_rate, join_reasons, score_measures, si_sdr
 
+DIED = (
+    "the scoring process died: memory ran out, or PESQ crashed, as it does on more than 50"
+    " stretches of speech: cut the file into parts"
+)
+
 
 @dataclass(frozen=True)
 class Task:
@@ -119,13 +124,11 @@ def score_tasks(tasks: Sequence[Task], nj: int) -> Iterator[tuple[Task, Row]]:
             pool = start_pool(1)
         finally:
             idle.put(pool)
-        fault = "the scoring process died: memory ran out, or PESQ crashed, as it does on more than"
-        fault += " 50 stretches of speech: cut the file into parts"
         rest = tuple(name for name in task.metrics if METRICS[name].package != "pesq")
         if rest in ((), task.metrics):
-            return task, Row(task.utt_id, fault=fault)
+            return task, Row(task.utt_id, fault=DIED)
         _, row = score(replace(task, metrics=rest))
-        row.reasons |= dict.fromkeys(set(task.metrics) - set(rest), fault)
+        row.reasons |= {name: DIED for name in task.metrics if name not in rest}
         return task, row
 
     threads = ThreadPoolExecutor(nj)  # each waits for a process

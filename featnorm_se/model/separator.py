@@ -15,7 +15,7 @@ from torch.nn.utils.rnn import pad_sequence
 from featnorm_se.errors import FeatnormError
 from featnorm_se.model.head import HEADS, WeightedSum, to_stft_rate
 from featnorm_se.model.recorded import Recorder
-from featnorm_se.names import DEFAULT_NORM, LEVEL_SITE, check_norm, check_precision
+from featnorm_se.names import DEFAULT_NORM, LEVEL_SITE, check_norm, check_precision, highest_site
 from featnorm_se.normalization import FeatureNorm, LevelNorm
 from featnorm_se.statistics import FeatureStats
 from featnorm_se.upstream import load_upstream
@@ -102,24 +102,17 @@ class FeatNormSeparator(AbsSeparator):
         if isinstance(upstream, str):
             upstream = load_upstream(upstream, "scratch", config=upstream_conf)
         self.upstream = upstream
-        sites = list(upstream.sites)
-        features = {"last": sites[-1], "weighted_sum": sites[-1], **{site: site for site in sites}}
-        if feature not in features:
-            raise FeatnormError(f"no such feature: {feature!r}; there are {', '.join(features)}")
-        highest = features[feature]
-        upstream.configure(freeze, upstream_dropout, gradient_checkpointing, fast, highest)
-        self.norm = check_norm(norm)
+        self.norm, sites = check_norm(norm), list(upstream.sites)
         self.norm_sites = upstream.resolve_sites(norm_site)
+        acts = norm not in ("none", "level")
+        highest = highest_site(feature, sites, self.norm_sites if acts else ())
+        upstream.configure(freeze, upstream_dropout, gradient_checkpointing, fast, highest)
         self.level_norm = LevelNorm() if norm == "level" else None
-        if norm not in ("none", "level"):
-            if sites.index(self.norm_sites[-1]) > sites.index(highest):
-                told = f"norm_site {self.norm_sites[-1]} lies above feature {highest}"
-                raise FeatnormError(f"{told}: nothing there is computed")
-            for site in self.norm_sites:
-                upstream.set_norm(site, FeatureNorm.empty(upstream.sites[site], norm))
+        for site in self.norm_sites if acts else ():
+            upstream.set_norm(site, FeatureNorm.empty(upstream.sites[site], norm))
         self.feature_sites, self.weighted_sum = [highest], None
         if feature == "weighted_sum":
-            self.feature_sites = summed = sites[1:] or sites
+            self.feature_sites = summed = sites[1 if upstream.num_layers else 0 :]
             self.weighted_sum = WeightedSum(len(summed), upstream.width, feature_layer_norm)
         sizes = (upstream.sites[highest], input_dim, use_spectrum, layers, units, dropout, num_spk)
         self.head = HEADS[head](*sizes)

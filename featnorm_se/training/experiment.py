@@ -227,7 +227,7 @@ def describe(
             if path is not None and path.is_file()
         },
         "data_sources": data.get("sources"),
-        "max_epoch": config.get("max_epoch", 40),  # ESPnet's default
+        "max_epoch": config.get("max_epoch"),
         "data": data,
     }
 

@@ -72,10 +72,10 @@ def is_finished(expdir: Path, fields: Mapping[str, Any]) -> bool:
         )
         mend = "give it another --tag or --expdir, or remove the folder"
         raise FeatnormError(f"{expdir / _NAME} is of a run with {reasons}: {mend}")
-    longest = before.get("max_epoch") or 0
+    longest, wanted = (one.get("max_epoch") or 40 for one in (before, fields))  # ESPnet's default
     was, now = (one.get("config", {}).get("patience") or math.inf for one in (before, fields))
     stopped = before.get("epochs", longest) < longest and now > was  # by a patience of before
-    if before.get("finished") and longest >= (fields["max_epoch"] or 0) and not stopped:
+    if before.get("finished") and longest >= wanted and not stopped:
         return True
     mend = "take another --tag or --expdir"
     if not trained:  # training anew would write over its weights
@@ -145,7 +145,7 @@ def source_commit() -> tuple[str | None, bool | None]:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
     try:
-        git("ls-files", "--error-unmatch", __file__)  # a venv may lie in another clone
+        git("ls-files", "--error-unmatch", Path(__file__).resolve().name)
         return git("rev-parse", "HEAD"), bool(git("status", "--porcelain"))
     except (OSError, subprocess.CalledProcessError):
         return None, None

@@ -218,11 +218,12 @@ class Upstream(nn.Module):
     def _used_parameters(self, feature: str) -> set[nn.Parameter]:
         """Return those that a site's features depend on, from autograd's graph."""
         training = self.training
-        self.model.requires_grad_().eval()
+        self.model.requires_grad_()
+        self.eval()
         device = next(self.model.parameters(), torch.empty(0)).device
-        wav = torch.zeros(1, self.shortest + self.hop, device=device)
+        wav = torch.zeros(1, self.shortest + self.hop + 3200, device=device)
         samples = torch.tensor([wav.shape[1]])
-        with torch.enable_grad():
+        with torch.inference_mode(False), torch.enable_grad(), torch.random.fork_rng(devices=[]):
             found, _ = self.extract(wav, samples, [feature], apply_norms=False)
         nodes = {x.grad_fn for x in found.values() if x.grad_fn is not None}
         waiting = list(nodes)

@@ -96,7 +96,7 @@ def _reason(path: Path, error: Exception) -> str:
             name = line.split("GLOBAL")[-1].split("was not")[0].strip()
             return f"it would execute code ({name[:100]}); only tensors and plain data are read"
     first = " ".join(str(error).split())[:120]
-    return f"it is cut short (get it again), or no checkpoint ({first})"
+    return f"it is cut short or no checkpoint ({first}): get or make it again"
 
 
 _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)

@@ -9,11 +9,12 @@ from typing import Any
 from torch import Tensor
 
 from featnorm_se.errors import FeatnormError
-from featnorm_se.files import PathLike, read_json
+from featnorm_se.files import read_json
 from featnorm_se.upstream.checkpoint import read_checkpoint
 
 CONFIG = "config.json"
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")
+ENDINGS = (".safetensors", ".bin")
 # Where the architecture of each family holds the network, and the task.
 FAMILIES = {
     "wavlm": ("cfg", "cfg"),
@@ -63,9 +64,10 @@ _FOLLOWED = {
 }
 
 
-def has_config(weights: PathLike) -> bool:
-    """Whether a file's ending is of Hugging Face's, so that ``config.json`` beside it counts."""
-    return Path(weights).suffix in (".safetensors", ".bin")
+def is_described(weights: Path) -> bool:
+    """Whether a file of weights lies beside a model's ``config.json``."""
+    config = weights.parent / CONFIG
+    return weights.suffix in ENDINGS and config.is_file() and "model_type" in read_json(config)
 
 
 def read_folder(

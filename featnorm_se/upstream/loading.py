@@ -53,8 +53,7 @@ def from_file(name: str, card: Mapping[str, Any], checkpoint: str | Path | None)
     if path.suffix == ".zip":
         raise FeatnormError(f"{path} is a packed model and no upstream: give it to --init")
     known = card.get("sha256") if checkpoint is None else None
-    described = (path.parent / huggingface.CONFIG).is_file() and huggingface.has_config(path)
-    if described or path.is_dir():
+    if path.is_dir() or huggingface.is_described(path):
         full = card["architecture"] or upstream_card(card["family"])["architecture"]
         held = huggingface.read_folder(path, card["family"], full)
     else:
@@ -64,7 +63,8 @@ def from_file(name: str, card: Mapping[str, Any], checkpoint: str | Path | None)
     if known and digests != [known]:
         raise FeatnormError(f"{path} has SHA-256 {digests[0]}, not the card's {known}: remove it")
     upstream = _build(name, card["family"], architecture, 0, f"the checkpoint {path}")
-    spare = {key for key, value in upstream.model.named_parameters() if not value.requires_grad}
+    used = {key: value.requires_grad for key, value in upstream.model.named_parameters()}
+    spare = {key for key, one in used.items() if not one and any(used.values())}
     load_weights(upstream.model, weights, str(path), spare)
     layers, width = card["layers"], card.get("width", upstream.width)
     if (layers, width) != (upstream.num_layers, upstream.width):
@@ -89,7 +89,8 @@ def _build(
 ) -> Upstream:
     """Build an architecture with random weights, in eval mode and configured by default."""
     module = _module(family)
-    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+    fork = torch.random.fork_rng(devices=[])
+    with fork, warnings.catch_warnings(), torch.inference_mode(False):
         # Not torch.manual_seed, which would seed the accelerators as well.
         torch.default_generator.manual_seed(seed)
         # Of parts that s3prl builds with what torch has since renamed, or never uses.
@@ -151,7 +152,7 @@ def find(checkpoint: str | Path | None, card: Mapping[str, Any]) -> Path:
             return here
     if hub := split_hub_address(source) or (is_hub_name(source) and (source, "")):
         repository, file = hub
-        if file and not huggingface.has_config(file):
+        if file and not file.endswith(huggingface.ENDINGS):
             return fetch_hub_file(repository, file)
         names = [file] if file else huggingface.WEIGHTS
         return fetch_hub_folder(repository, huggingface.CONFIG, *names) / file

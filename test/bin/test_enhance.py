@@ -146,11 +146,11 @@ def test_recordings_of_phones_and_pipes_are_decoded(model, tmp_path, monkeypatch
     )  # the last line repeats one
     ffmpeg = tmp_path / "bin" / "ffmpeg"
     ffmpeg.parent.mkdir()
-    ffmpeg.write_text(f'#!/bin/sh\n/bin/cp {good} "${{9}}"; echo ended early >&2\n')
+    ffmpeg.write_text(f'#!/bin/sh\n/bin/cp {good} "${{9}}"; echo "[x @ 0x$$] ended early" >&2\n')
     ffmpeg.chmod(0o755)
     monkeypatch.setenv("PATH", str(ffmpeg.parent))
     assert enhance(model, top, "-o", tmp_path / "out") == 0
-    assert capsys.readouterr().err.count("is used, but ffmpeg says: ended early") == 3
+    assert capsys.readouterr().err.count("is used, but ffmpeg says: [x] ended early") == 3
     assert tree(tmp_path / "out") == ["phone.wav", "piped.flac", "piped.mp3", "x.wav"]
     assert (tmp_path / "out/phone.wav").read_bytes() == (tmp_path / "out/x.wav").read_bytes()
     assert soundfile.info(tmp_path / "out/piped.flac").frames == soundfile.info(good).frames

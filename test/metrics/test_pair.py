@@ -41,13 +41,6 @@ def test_one_failing_measure_leaves_the_others(speech: Array, noisy: Array) -> N
     assert scores == {} and reasons == {"SI_SDRi": "is nan"}
 
 
-def test_distillmos_scores_speech(speech: Array, noisy: Array) -> None:
-    pytest.importorskip("distillmos")
-    values = [score_pair(speech, x, 16000, ["DISTILLMOS"])["DISTILLMOS"] for x in (speech, noisy)]
-    assert all(0.5 < value < 5.5 for value in values)
-    assert values[0] != values[1]
-
-
 def test_dnsmos_scores_speech(speech: Array, noisy: Array) -> None:
     pytest.importorskip("onnxruntime")
     pytest.importorskip("speechmos.dnsmos")

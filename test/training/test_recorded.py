@@ -113,7 +113,7 @@ TALKERS = [group("compressed_spectrum", wrapper="pit"), group("log1p_l1", 0.5)]
 IDLE = [group("log1p_l1"), group("compressed_spectrum", 0.0)]
 WAYS = [
     ("fbank", "level", IDLE, {}),
-    ("tera_tiny", "utterance", ONE, {}),
+    ("tera_tiny", "utterance", ONE, {"feature": "layer.1"}),
     ("wavlm_tiny", "mix", TWO, {"feature": "weighted_sum"}),
     ("wavlm_tiny", "none", TALKERS, {"freeze": "all", "num_spk": 2}),
     ("hubert_tiny", "utterance", IDLE, {"freeze": "cnn", "dropout": 0.5, "layers": 2}),

@@ -135,7 +135,8 @@ check=("${python}" -m featnorm_se.bin.info --check --metrics "${metrics}")
 if [ "${stage}" -lt 3 ] && [ "${stop_stage}" -ge 3 ]; then # hours of other stages come first
     check=("${python}" "${MAIN_ROOT}/egs/TEMPLATE/enh1/local/check_config.py" --config "${config}")
     [ "${stop_stage}" -lt 4 ] || check+=(--inference_config "${inference_config}")
-    [ -n "${init}" ] || check+=(--num_spk "${num_spk}")  # else the model says it
+    # Of --init, the model says it.
+    [ -n "${init}" ] || check+=(--num_spk "${num_spk}" --upstream "${upstream}" --norm "${norm}" --norm_site "${norm_site}")
     "${check[@]}" "${train_options[@]}"
 fi
 exp="${expdir}/${tag}"
@@ -302,7 +303,7 @@ collect() { # kind scp...
     run_jobs 2 "${cmd}" "${shards}" "${stats}/log/$1.JOB.log" \
         "${python}" -m featnorm_se.bin.collect_stats "${upstream_options[@]}" --device "${device}" \
         --kind "$1" --wav_scp "${@:2}" --shard %j%/"${shards}" --output "${stats}/$1.%j%.npz"
-    grep -h '^warning: ' "${stats}/log/$1".*.log | sort -u >&2 || true
+    grep -hs '^warning: ' "${stats}/log/$1".*.log | sort -u >&2 || true
     "${python}" -m featnorm_se.bin.collect_stats --merge "${files[@]}" --output "${stats}/$1.npz"
 }
 

@@ -20,6 +20,9 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument("--config", type=Path, required=True, help="training YAML")
     parser.add_argument("--set", dest="overrides", action="append", default=[], help="over it")
     parser.add_argument("--num_spk", type=int, help="talkers that the data has; else not looked at")
+    parser.add_argument("--upstream", help="its sites are held against the head's feature")
+    parser.add_argument("--norm", default="none", help="kind of normalization")
+    parser.add_argument("--norm_site", default="auto", help="where it acts")
     parser.add_argument("--inference_config", help="decoding YAML, to be looked at too")
     return parser
 
@@ -45,7 +48,20 @@ def main(argv: Sequence[str]) -> None:
     for group, kind in (("separator_conf", FeatNormSeparator), ("optim_conf", optimizer)):
         if unknown := config.get(group, {}).keys() - signature(kind).parameters.keys():
             raise FeatnormError(f"{args.config} or --set: there is no {group}.{min(unknown)}")
+    if args.upstream:
+        check_sites(args, config.get("separator_conf", {}).get("feature", "last"))
     build_tiny(config, f"{args.config} or --set", args.num_spk is None)
+
+
+def check_sites(args: argparse.Namespace, feature: str) -> None:
+    """Hold the head's feature and the normalized sites against the upstream's card."""
+    from featnorm_se.names import highest_site, resolve_sites, site_names
+    from featnorm_se.upstream import upstream_card
+
+    card = upstream_card(args.upstream, Path("conf/upstream"))
+    sites = site_names(int(card["layers"]))
+    normed = resolve_sites(args.norm_site, sites, card.get("lowest_site", sites[0]))
+    highest_site(feature, sites, () if args.norm in ("none", "level") else normed)
 
 
 def build_tiny(config: dict[str, Any], source: str, is_init: bool) -> None:
@@ -72,6 +88,8 @@ def build_tiny(config: dict[str, Any], source: str, is_init: bool) -> None:
     add_figure(config, parts.get("num_spk", 1))
     parts |= {key: value for key, value in encoder.items() if key in STFT}
     parts |= {"upstream": "tera_tiny", "norm": "none", "norm_site": "auto"}
+    if parts.get("feature") != "weighted_sum":  # a layer that the tiny one may not have
+        parts["feature"] = "last"
     if parts.get("head") in HEADS:  # one's own may not fit the tiny width
         parts["head"] = "blstm"
     config |= {"encoder_conf": encoder, "decoder_conf": decoder, "separator_conf": parts}
