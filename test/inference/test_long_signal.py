@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from tiny_models import save_tiny
 
 from featnorm_se import Enhancer
+from featnorm_se.inference import together
 from featnorm_se.inference.long_signal import TURN, Signal, enhance_windows
 from featnorm_se.inference.windows import (
     FADE_SECONDS,
@@ -174,6 +175,19 @@ def test_channels_are_enhanced_by_themselves_and_batches_change_rounding_only(tm
     enhancer.separator.register_forward_pre_hook(lambda *_: turns.append(TURN._is_owned()))
     enhancer.enhance([torch.from_numpy(x[:16000, 0])])
     assert turns == [True]
+
+
+def test_signals_together_are_as_each_alone(tmp_path, monkeypatch):
+    # As on a GPU. Each channel has its own limit of silence there, too.
+    monkeypatch.setattr(together, "like_lengths", lambda sizes, _: [list(range(len(sizes)))])
+    enhancer = Enhancer.from_pretrained(save_tiny(tmp_path / "exp", "wavlm_tiny"))
+    signals = [speechlike(2, channels=2) * np.float32([1, 1e-4]), 1e-3 * speechlike(1)]
+    done = together.enhance_signals(enhancer, [*map(Signal.of, signals)], Windowing())
+    for number, pieces in done:
+        assert isinstance(pieces, list), "one by one"
+        for found, x in zip(np.concatenate(pieces).T, signals[number].T, strict=True):
+            alone = enhancer(x, 16000)
+            assert decibels(found - alone, alone) < -60
 
 
 @pytest.mark.parametrize("upstream", ["wavlm_tiny", "tera_tiny", "fbank"])
