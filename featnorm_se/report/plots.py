@@ -189,7 +189,8 @@ def plot_distance(look: FeatureLook, path: PathLike, title: str) -> None:
             _layer_axis(axis, sites, label)
             axis.set_ylim(bottom=0)
         axes[0].legend()
-        figure.suptitle(f"{title}: noisy against clean features before fine-tuning")
+        told = f"{title}: noisy against clean features before fine-tuning"
+        figure.suptitle(folded(told, 80))
         to_png(figure, path)
 
 
@@ -223,5 +224,5 @@ def plot_frames(look: FeatureLook, path: PathLike, title: str, sites: Sequence[s
             channels.set(xlabel="channel, sorted by its gap")
             channels.set(ylabel="gap in mean (clean deviations)", title=f"{site}: channels")
             channels.legend()
-        figure.suptitle(title)
+        figure.suptitle(folded(title, 80))
         to_png(figure, path)

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from made_experiments import run_record
 
 from featnorm_se.data.scp import enhanced_by, write_scp
 from featnorm_se.errors import FeatnormError
@@ -147,6 +148,8 @@ def test_a_row_an_experiment(expdir: Path) -> None:
 
 
 def test_markdown_says_what_the_rows_stand_on(expdir: Path) -> None:
+    conf = {"config": {"separator_conf": {"feature": "layer.1"}}}
+    (expdir / "tera_none" / "run.json").write_text(json.dumps(run_record("none", **conf)))
     text = results_markdown(read_experiments(expdir), "Results of mini")
     assert text.startswith("# Results of mini\n")
     table = [line for line in text.splitlines() if line.startswith("|")]
@@ -158,6 +161,7 @@ def test_markdown_says_what_the_rows_stand_on(expdir: Path) -> None:
         "- seed: 0",
         "- upstream identity: sha256 feed",
         "- data: resampler soxr VHQ",
+        "- feature: layer.1",
         "torch 2.13.0",
         "- machine: cpu some \\| cpu, cores 2",
         "utterances 12, pesq 0.0.4, pystoi 0.4.1",
