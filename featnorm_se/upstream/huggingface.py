@@ -99,7 +99,8 @@ def read_folder(
     kind = config.get("model_type") if isinstance(config, dict) else None
     if kind != family or family not in FAMILIES:
         told = f"{folder / CONFIG} is of the type {kind!r}, --upstream of the family {family}"
-        mend = f"those of {', '.join(FAMILIES)} are read, each by an --upstream of its own family"
+        read = f"types that are read are {', '.join(FAMILIES)}"
+        mend = f"take an --upstream of the family {kind}" if kind in FAMILIES else read
         raise FeatnormError(f"{told}: {mend}")
     for key, followed in _FOLLOWED.items():
         if config.get(key, followed) != followed:

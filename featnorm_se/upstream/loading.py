@@ -118,7 +118,8 @@ def _read(
             layers = {key.split(".")[2] for key in weights if key.startswith("encoder.layers.")}
             if len(layers) != card["layers"]:
                 size = f"{len(layers)} layers; {name} has {card['layers']}"
-                raise FeatnormError(f"it holds weights alone, of {size}: name its own --upstream")
+                mend = "name its own --upstream, or put its config.json beside it"
+                raise FeatnormError(f"it holds weights alone, of {size}: {mend}")
             return card["architecture"], weights
         architecture, weights = _module(family).read(states)
         if (found := architecture.get("family", family)) != family:
