@@ -221,9 +221,9 @@ class Upstream(nn.Module):
         self.model.requires_grad_()
         self.eval()
         device = next(self.model.parameters(), torch.empty(0)).device
-        wav = torch.zeros(1, self.shortest + self.hop + 3200, device=device)
-        samples = torch.tensor([wav.shape[1]])
         with torch.inference_mode(False), torch.enable_grad(), torch.random.fork_rng(devices=[]):
+            wav = torch.zeros(1, self.shortest + self.hop + 3200, device=device)
+            samples = torch.tensor([wav.shape[1]])
             found, _ = self.extract(wav, samples, [feature], apply_norms=False)
         nodes = {x.grad_fn for x in found.values() if x.grad_fn is not None}
         waiting = list(nodes)

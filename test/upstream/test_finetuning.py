@@ -5,6 +5,7 @@ import torch
 from signals import FAMILIES, LARGE, WAVEFORM, batch, noise
 from torch import nn
 
+from featnorm_se.errors import FeatnormError
 from featnorm_se.upstream import load_upstream
 from featnorm_se.upstream.precision import computing
 
@@ -38,6 +39,21 @@ def test_every_trainable_parameter_gets_a_gradient(make, family, changes, freeze
     if family in WAVEFORM and freeze == "none":  # s3prl's expert leaves them without any
         first = upstream.model.feature_extractor.conv_layers[0][0].weight
         assert first.grad.abs().max() > 0
+
+
+def test_what_is_used_is_found_in_any_mode_and_draws_nothing(make, tmp_path):
+    state = torch.get_rng_state()
+    with torch.inference_mode():
+        upstream = make("wavlm")
+        upstream.configure(feature="layer.2")
+    used = {name: p.requires_grad for name, p in upstream.model.named_parameters()}
+    assert used["encoder.layers.1.fc1.weight"] and not used["encoder.layers.2.fc1.weight"]
+    assert torch.equal(torch.get_rng_state(), state)
+    weights = torch.load(upstream.source, weights_only=True)
+    del weights["model"]["encoder.layers.0.fc1.weight"]
+    torch.save(weights, tmp_path / "lacks.pt")
+    with torch.inference_mode(), pytest.raises(FeatnormError, match="1 missing"):
+        load_upstream("wavlm_tiny", tmp_path / "lacks.pt")
 
 
 class Shift(nn.Module):
