@@ -166,10 +166,14 @@ def replaced_folder(folder: PathLike) -> Iterator[Path]:
     """
     target = Path(folder).absolute()
     fresh, stale = (target.with_name(f".{target.name}.{kind}") for kind in ("new", "old"))
-    if stale.exists() and not target.exists():  # it was killed in between
-        stale.rename(target)
-    for leftover in (fresh, stale):
-        shutil.rmtree(leftover, ignore_errors=True)
+
+    def clear() -> None:
+        if stale.exists() and not target.exists():  # the second rename failed, or was never reached
+            stale.rename(target)
+        for leftover in (fresh, stale):
+            shutil.rmtree(leftover, ignore_errors=True)
+
+    clear()
     fresh.mkdir(parents=True)
     try:
         yield fresh
@@ -177,10 +181,7 @@ def replaced_folder(folder: PathLike) -> Iterator[Path]:
             target.rename(stale)
         fresh.rename(target)
     finally:
-        if stale.exists() and not target.exists():
-            stale.rename(target)
-        for leftover in (fresh, stale):
-            shutil.rmtree(leftover, ignore_errors=True)
+        clear()
 
 
 def is_done(output: Path, request: Mapping[str, Any]) -> bool:

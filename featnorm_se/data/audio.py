@@ -29,6 +29,7 @@ _CUT = re.compile(r"(?m)^ *(?:data|SSND|Riff size|riff|Data Size) *: (\d+) \(sho
 LENGTH_SLACK = 160
 _BLOCK_ALIGN = re.compile(r"^\s*Block Align\s*:\s*(\d+)", re.MULTILINE)
 _PIPED = 0x7FFFF000
+_STEPS = {"PCM_U8": 128, "PCM_S8": 128, "PCM_16": 32768}  # from 0 to full scale
 _BLOCK = 1 << 16  # samples a channel read at a time
 _UNKNOWN = 1 << 62  # what libsndfile says, or more, of a FLAC that was written to a pipe
 
@@ -192,9 +193,10 @@ def check_samples(samples: FloatArray, name: str) -> None:
         raise FeatnormError(f"{told}: divide those of int16 by 32768")
 
 
-def to_int16(samples: FloatArray) -> NDArray[np.int16]:
-    """Round to the nearest, while libsndfile rounds down; what lies outside is clipped."""
-    return np.rint(samples * 32768.0).clip(-32768, 32767).astype(np.int16)
+def rounded(samples: FloatArray, subtype: str) -> FloatArray:
+    """Round to a sample format's nearest step, since libsndfile rounds down."""
+    steps = np.float32(_STEPS.get(subtype, 0))
+    return np.rint(samples * steps) / steps if steps else samples
 
 
 def write_audio(path: PathLike, samples: FloatArray, sample_rate: int = 16000) -> None:
@@ -211,7 +213,8 @@ def write_audio(path: PathLike, samples: FloatArray, sample_rate: int = 16000) -
     import soundfile
 
     with atomic_path(path) as temporary, naming(f"cannot write {path} (disk full?)"):
-        soundfile.write(os.fsencode(temporary), to_int16(samples), sample_rate, subtype="PCM_16")
+        nearest = rounded(np.clip(samples, -1.0, 1.0), "PCM_16")
+        soundfile.write(os.fsencode(temporary), nearest, sample_rate, subtype="PCM_16")
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from featnorm_se.data.audio import FloatArray, naming, open_audio, read_blocks
+from featnorm_se.data.audio import FloatArray, naming, open_audio, read_blocks, rounded
 from featnorm_se.data.decoding import AUDIO_SUFFIXES
 from featnorm_se.errors import FeatnormError
 from featnorm_se.files import atomic_path
@@ -17,7 +17,6 @@ from featnorm_se.files import atomic_path
 _FORMATS = {"OGA": "OGG", "OPUS": "OGG", "AIF": "AIFF", "AIFC": "AIFF", "SND": "AU", "SPH": "NIST"}
 # Containers that go by another one's ending.
 _ALIKE = {"WAVEX": "WAV", "RF64": "WAV", "W64": "WAV", "NIST": "WAV"}
-_STEPS = {"PCM_U8": 128, "PCM_S8": 128, "PCM_16": 32768}  # libsndfile rounds down
 _UNBOUNDED = ("FLOAT", "DOUBLE")  # sample formats that hold values beyond full scale
 _FINE = (*_UNBOUNDED, "PCM_32", "ALAC_20", "ALAC_24", "ALAC_32")  # more than 16 bits
 AUDIO_ENDINGS = " ".join(sorted(AUDIO_SUFFIXES))
@@ -73,13 +72,12 @@ def audio_output(path: Path, like: AudioInput) -> Iterator[Callable[[FloatArray]
     container, subtype = _choose_format(path, header)
     endian = header.endian if container == header.format else None
     rate, channels = header.samplerate, header.channels
-    steps = np.float32(_STEPS.get(subtype, 0))
 
     def write(block: FloatArray) -> int:
         beyond = 0 if subtype in _UNBOUNDED else int((np.abs(block) > 1.0).sum())
         block = block.clip(-1.0, 1.0) if beyond else block
         with naming(f"cannot write {path} (disk full?)"):
-            handle.write(np.rint(block * steps) / steps if steps else block)
+            handle.write(rounded(block, subtype))
         return beyond
 
     with atomic_path(path) as temporary:

@@ -20,7 +20,7 @@ from featnorm_se.inference.high_band import to_own_rate
 from featnorm_se.inference.long_signal import TURN, Signal, enhance_signal
 from featnorm_se.inference.windows import Windowing
 from featnorm_se.model.separator import FeatNormSeparator
-from featnorm_se.names import SAMPLE_RATE, check_decoding
+from featnorm_se.names import FEATURE_NORMS, SAMPLE_RATE, check_decoding
 from featnorm_se.training.checks import check_one_stft
 from featnorm_se.upstream.precision import computing
 
@@ -115,7 +115,7 @@ class Enhancer:
 
     def __repr__(self) -> str:
         model = self.separator
-        sites = "" if model.norm in ("none", "level") else f" at {', '.join(model.norm_sites)}"
+        sites = f" at {', '.join(model.norm_sites)}" if model.norm in FEATURE_NORMS else ""
         return f"Enhancer({model.upstream.name}, norm {model.norm}{sites}, on {self.device})"
 
     @torch.inference_mode()

@@ -189,8 +189,7 @@ def plot_distance(look: FeatureLook, path: PathLike, title: str) -> None:
             _layer_axis(axis, sites, label)
             axis.set_ylim(bottom=0)
         axes[0].legend()
-        told = f"{title}: noisy against clean features before fine-tuning"
-        figure.suptitle(folded(told, 80))
+        figure.suptitle(folded(f"{title}: noisy against clean features before fine-tuning", 80))
         to_png(figure, path)
 
 

@@ -15,7 +15,7 @@ from featnorm_se.data.datadir import validate_data_dir
 from featnorm_se.data.scp import read_scp, write_scp
 from featnorm_se.errors import FeatnormError, say
 from featnorm_se.files import read_json, remove_temporary, sha256_file
-from featnorm_se.names import check_norm
+from featnorm_se.names import FEATURE_NORMS, check_norm
 from featnorm_se.training import record
 from featnorm_se.training.checks import STFT, check_settings
 from featnorm_se.training.initial import InitialModel, load_start
@@ -97,8 +97,8 @@ def train(experiment: Experiment) -> None:
     }
     if is_first:
         write_shapes(experiment.valid_dir / "wav.scp", expdir / "valid_shape")
-    if is_first and args.train_shape_file:
-        write_shapes(experiment.train_dir / "wav.scp", expdir / "train_shape")
+        if args.train_shape_file:
+            write_shapes(experiment.train_dir / "wav.scp", expdir / "train_shape")
     FeatNormTask.built = model
     try:
         with record.recorded(expdir, about) if is_first else nullcontext():
@@ -208,7 +208,7 @@ def describe(
     prepared = experiment.train_dir.parent / "prepare.json"
     data = read_json(prepared) if prepared.is_file() else {}
     model = config["separator_conf"]
-    acts = model["norm"] not in ("none", "level")
+    acts = model["norm"] in FEATURE_NORMS
     init = experiment.init
     return {
         "name": experiment.expdir.name,

@@ -129,15 +129,15 @@ check_places expdir dumpdir tag test_set
 [[ "${test_set}" =~ ^[A-Za-z0-9][A-Za-z0-9._-]*$ ]] || die "--test_set '${test_set}': the name of a folder in --datadir is wanted"
 [[ "${datadir}" != -* ]] || die "--datadir '${datadir}': ./${datadir} is wanted, it begins like an option"
 check=("${python}" -m featnorm_se.bin.info --check --metrics "${metrics}")
-[ -n "${init}" ] || check+=(--upstream "${upstream}" --upstream_ckpt "${upstream_ckpt}"
+named=() # of --init, the model says it
+[ -n "${init}" ] || named=(--upstream "${upstream}" --upstream_ckpt "${upstream_ckpt}"
     --upstream_conf_dir conf/upstream --norm "${norm}" --norm_site "${norm_site}")
-"${check[@]}"
+"${check[@]}" "${named[@]}"
 if [ "${stage}" -lt 3 ] && [ "${stop_stage}" -ge 3 ]; then # hours of other stages come first
     check=("${python}" "${MAIN_ROOT}/egs/TEMPLATE/enh1/local/check_config.py" --config "${config}")
     [ "${stop_stage}" -lt 4 ] || check+=(--inference_config "${inference_config}")
-    # Of --init, the model says it.
-    [ -n "${init}" ] || check+=(--num_spk "${num_spk}" --upstream "${upstream}" --norm "${norm}" --norm_site "${norm_site}")
-    "${check[@]}" "${train_options[@]}"
+    [ -n "${init}" ] || check+=(--num_spk "${num_spk}")
+    "${check[@]}" "${named[@]}" "${train_options[@]}"
 fi
 exp="${expdir}/${tag}"
 # Only random weights are others with another seed.

@@ -10,7 +10,7 @@ from inspect import signature
 from pathlib import Path
 from typing import Any
 
-from featnorm_se.bin import Parser, run
+from featnorm_se.bin import Parser, add_upstream_options, run
 from featnorm_se.errors import FeatnormError
 
 
@@ -20,9 +20,8 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument("--config", type=Path, required=True, help="training YAML")
     parser.add_argument("--set", dest="overrides", action="append", default=[], help="over it")
     parser.add_argument("--num_spk", type=int, help="talkers that the data has; else not looked at")
-    parser.add_argument("--upstream", help="its sites are held against the head's feature")
     parser.add_argument("--norm", default="none", help="kind of normalization")
-    parser.add_argument("--norm_site", default="auto", help="where it acts")
+    add_upstream_options(parser)
     parser.add_argument("--inference_config", help="decoding YAML, to be looked at too")
     return parser
 
@@ -48,20 +47,21 @@ def main(argv: Sequence[str]) -> None:
     for group, kind in (("separator_conf", FeatNormSeparator), ("optim_conf", optimizer)):
         if unknown := config.get(group, {}).keys() - signature(kind).parameters.keys():
             raise FeatnormError(f"{args.config} or --set: there is no {group}.{min(unknown)}")
-    if args.upstream:
+    is_init = args.num_spk is None
+    if not is_init:
         check_sites(args, config.get("separator_conf", {}).get("feature", "last"))
-    build_tiny(config, f"{args.config} or --set", args.num_spk is None)
+    build_tiny(config, f"{args.config} or --set", is_init)
 
 
 def check_sites(args: argparse.Namespace, feature: str) -> None:
     """Hold the head's feature and the normalized sites against the upstream's card."""
-    from featnorm_se.names import highest_site, resolve_sites, site_names
+    from featnorm_se.names import FEATURE_NORMS, highest_site, resolve_sites, site_names
     from featnorm_se.upstream import upstream_card
 
-    card = upstream_card(args.upstream, Path("conf/upstream"))
+    card = upstream_card(args.upstream, args.upstream_conf_dir)
     sites = site_names(int(card["layers"]))
     normed = resolve_sites(args.norm_site, sites, card.get("lowest_site", sites[0]))
-    highest_site(feature, sites, () if args.norm in ("none", "level") else normed)
+    highest_site(feature, sites, normed if args.norm in FEATURE_NORMS else ())
 
 
 def build_tiny(config: dict[str, Any], source: str, is_init: bool) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 from featnorm_se.config import flat, merge_configs, read_config
 from featnorm_se.errors import FeatnormError, say
-from featnorm_se.names import check_norm, resolve_sites, site_names
+from featnorm_se.names import FEATURE_NORMS, check_norm, resolve_sites, site_names
 from featnorm_se.report.experiments import NOISY, SCORES_PREFIX, drift_file, read_experiment
 from featnorm_se.training.experiment import read_training_config
 from featnorm_se.upstream import upstream_card
@@ -118,7 +118,7 @@ def _make_row(name: str, entry: Any, setting: Setting) -> Row:
         raise FeatnormError(f"weights is {weights!r}: pretrained or scratch is wanted")
     norm = check_norm(str(entry.get("norm")))
     site = acting = ""
-    if norm not in ("none", "level"):
+    if norm in FEATURE_NORMS:
         layers = int(card["layers"])
         site = str(entry.get("norm_site", "auto"))
         site = f"layer.{(layers + 1) // 2}" if site == "middle" else site
