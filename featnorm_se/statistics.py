@@ -6,7 +6,7 @@ import json
 import os
 import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -77,29 +77,24 @@ class _NoSite(FeatnormError, KeyError):
     __str__ = Exception.__str__
 
 
+@dataclass(eq=False, repr=False)
 class FeatureStats(Mapping[str, SiteStats]):
     """Statistics by site, with what they were made from.
 
     ``stats["frontend"].mean`` and ``.std`` are (D,) float64, ``.frames`` is their number.
 
-    Args:
+    Attributes:
         sites: the statistics by site.
-        spread: by site, statistics over utterances of each utterance's own mean and deviation,
-            (2 D,): they tell whether feature normalization can do anything there.
         meta: what they were made from: ``kind`` (clean or noisy), ``upstream``, ``identity``
             (of its weights), ``sample_rate`` in Hz, ``corpus`` (a sum of utterance hashes),
             ``utterances``, ``samples``, ``versions``.
+        spread: by site, statistics over utterances of each utterance's own mean and deviation,
+            (2 D,): they tell whether feature normalization can do anything there.
     """
 
-    def __init__(
-        self,
-        sites: Mapping[str, SiteStats],
-        meta: Mapping[str, Any],
-        spread: Mapping[str, SiteStats] | None = None,
-    ) -> None:
-        self.sites = dict(sites)
-        self.spread = dict(spread or {})
-        self.meta = dict(meta)
+    sites: Mapping[str, SiteStats]
+    meta: dict[str, Any]
+    spread: Mapping[str, SiteStats] = field(default_factory=dict)
 
     def __getitem__(self, site: str) -> SiteStats:
         if site not in self.sites:

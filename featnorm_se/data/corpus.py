@@ -43,42 +43,47 @@ def find_pairs(noisy: Path, clean: Path) -> list[Utterance]:
         FeatnormError: a folder is missing, empty or has files beside sub-folders, a name comes
             twice or cannot stand in Kaldi's files, or no name is in both (see ``match_names``).
     """
-    sides: list[dict[str, str]] = []
-    speakers: dict[str, str] = {}
-    odd: dict[str, str] = {}
-    for folder in (noisy, clean):
-        sides.append({})
-        files = list_audio(folder)
-        nested = [name for name in files if "/" in name]
-        if 0 < len(nested) < len(files):
-            raise FeatnormError(f"{folder} has files beside sub-folders ({nested[0]}): move either")
-        for place, file in files.items():
-            *folders, stem = place.split("/")
-            own = not folders or stem.startswith((f"{folders[0]}_", f"{folders[0]}-"))
-            name = stem if own else place.replace("/", "_")
-            try:
-                check_key(name, file)
-            except FeatnormError as error:
-                odd[name] = str(error)
-            if name in sides[-1]:
-                raise FeatnormError(f"the name {name} comes twice below {folder}: rename {file}")
-            sides[-1][name] = os.path.abspath(file)
-            reader = _READER.search(stem)
-            speakers[name] = (*folders, reader[0] if reader else stem.split("_")[0])[0]
-    if odd:
-        first, *more = sorted(odd.values())
-        for fault in more[:9]:
-            say(fault)
-        raise FeatnormError(f"{first} ({len(odd)} such names, up to ten are told)")
+    noisy_files, speakers = _name_files(noisy)
+    clean_files, _ = _name_files(clean)
     # A Mac parts letters and their accents: the noisy file's spelling is the pair's.
-    spelled = {normalize("NFC", name): name for name in sides[0]}
-    sides[1] = {spelled.get(normalize("NFC", name), name): f for name, f in sides[1].items()}
-    twins, _ = match_names(sides[1], sides[0])
-    if not sides[0].keys() & {*twins.values()}:  # x_noisy and x, or x_noisy and x_clean
-        bare = _without_ending(sides[0])
-        twins = {name: bare.get(short, name) for short, name in _without_ending(sides[1]).items()}
-    pairs = _pair_up(sides[0], {twins[name]: file for name, file in sides[1].items()}, noisy, clean)
+    spelled = {normalize("NFC", name): name for name in noisy_files}
+    clean_files = {spelled.get(normalize("NFC", name), name): f for name, f in clean_files.items()}
+    twins, _ = match_names(clean_files, noisy_files)
+    if not noisy_files.keys() & {*twins.values()}:  # x_noisy and x, or x_noisy and x_clean
+        bare = _without_ending(noisy_files)
+        twins = {
+            name: bare.get(short, name) for short, name in _without_ending(clean_files).items()
+        }
+    pairs = _pair_up(noisy_files, {twins[n]: f for n, f in clean_files.items()}, noisy, clean)
     return [replace(pair, speaker=speakers.get(pair.name, pair.speaker)) for pair in pairs]
+
+
+def _name_files(folder: Path) -> tuple[dict[str, str], dict[str, str]]:
+    """Return a folder's audio files and their speakers, both by utterance name."""
+    files = list_audio(folder)
+    nested = [place for place in files if "/" in place]
+    if 0 < len(nested) < len(files):
+        raise FeatnormError(f"{folder} has files beside sub-folders ({nested[0]}): move either")
+    named, speakers = dict[str, str](), dict[str, str]()
+    odd: list[str] = []
+    for place, file in files.items():
+        *folders, stem = place.split("/")
+        own = not folders or stem.startswith((f"{folders[0]}_", f"{folders[0]}-"))
+        name = stem if own else place.replace("/", "_")
+        try:
+            check_key(name, file)
+        except FeatnormError as error:
+            odd.append(str(error))
+        if name in named:
+            raise FeatnormError(f"the name {name} comes twice below {folder}: rename {file}")
+        reader = _READER.search(stem)
+        speakers[name] = (*folders, reader[0] if reader else stem.split("_")[0])[0]
+        named[name] = os.path.abspath(file)
+    if odd:
+        for fault in sorted(odd)[1:10]:
+            say(fault)
+        raise FeatnormError(f"{min(odd)} ({len(odd)} such names, up to ten are told)")
+    return named, speakers
 
 
 def _without_ending(names: Collection[str]) -> dict[str, str]:
@@ -112,8 +117,7 @@ def list_audio(folder: Path) -> dict[str, str]:
     for path in walk_audio(folder):
         name = path.relative_to(folder).with_suffix("").as_posix()
         if name in found:
-            told = f"the name {name} comes twice, as {found[name]} and {path}: remove one"
-            raise FeatnormError(told)
+            raise FeatnormError(f"the name {name} comes twice: {found[name]}, {path}: remove one")
         found[name] = str(path)
     if not found:
         raise FeatnormError(f"{folder} holds no audio file ({', '.join(AUDIO_SUFFIXES)})")

@@ -80,10 +80,12 @@ def playable(source: Any) -> Iterator[Any]:
     Raises:
         FeatnormError: the file cannot be decoded, or there is nothing to decode it.
     """
-    known = isinstance(source, str) and source.lower().endswith(DECODED_SUFFIXES)
-    if not known and (not isinstance(source, str) or _tells_length(source)):
-        # By its bytes: soundfile would write a name of Latin-1 letters as UTF-8.
-        yield os.fsencode(source) if isinstance(source, str) else source
+    if not isinstance(source, str):
+        yield source
+        return
+    known = source.lower().endswith(DECODED_SUFFIXES)
+    if not known and _tells_length(source):
+        yield os.fsencode(source)  # soundfile would write a name of Latin-1 letters as UTF-8
         return
     if not (ffmpeg := shutil.which("ffmpeg")):
         told = "is no audio that libsndfile reads: install ffmpeg" if known else NO_LENGTH

@@ -164,21 +164,30 @@ def prepare_pair(pair: Utterance, wav_dir: Path, made_by: str = "") -> tuple[Utt
         samples, rate = loaded[kind]
         if length > frames or rate != SAMPLE_RATE or not _is_plain(path, frames):
             target = wav_dir / kind / f"{pair.name}.wav"
-            known = (pair.span, length) == (Utterance.span, frames) and os.path.isfile(path)
-            # The copy's time tells a later call of which source, and by what, it was made.
-            made_of = int(stamp([path, made_by])[:13], 16)
-            if known and target.is_file() and target.stat().st_mtime_ns == made_of:
-                samples = read_audio(target)
-            else:
-                samples = resample(samples, rate, SAMPLE_RATE)[:frames]
-                write_audio(target, samples)
-                if known:
-                    os.utime(target, ns=(made_of, made_of))
+            whole = pair.span == Utterance.span and length == frames
+            source = stamp([path, made_by]) if whole and os.path.isfile(path) else ""
+            samples = _convert(samples, rate, frames, target, source)
             sides[kind] = str(target)
         signals.append(samples)
     shifts = tuple(find_shift(signals[0], clean) for clean in signals[1:])
     cut = max(lengths) - frames
     return replace(pair, **sides, seconds=frames / SAMPLE_RATE, cut=cut, shifts=shifts), ""
+
+
+def _convert(samples: FloatArray, rate: int, frames: int, target: Path, source: str) -> FloatArray:
+    """Write ``target`` at 16 kHz, so many samples of it, and return them.
+
+    What an earlier call wrote of the same source is only read: the file's time, in nanoseconds,
+    is set to a hash of the source. A source without a stamp is converted each time.
+    """
+    made_of = int(source[:13] or "0", 16)
+    if made_of and target.is_file() and target.stat().st_mtime_ns == made_of:
+        return read_audio(target)
+    samples = resample(samples, rate, SAMPLE_RATE)[:frames]
+    write_audio(target, samples)
+    if made_of:
+        os.utime(target, ns=(made_of, made_of))
+    return samples
 
 
 def _read_side(pair: Utterance, kind: str) -> tuple[FloatArray, int]:

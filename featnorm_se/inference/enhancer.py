@@ -132,15 +132,15 @@ class Enhancer:
         frames = torch.tensor([len(spectrum) for spectrum in spectra])
         with TURN, computing(self.device, self.precision):
             enhanced, _, _ = self.separator(pad_sequence(spectra, batch_first=True), frames)
-        found, talkers = [], zip(*enhanced, strict=True)
-        for each, n, wav, samples in zip(talkers, frames.tolist(), padded, lengths, strict=True):
-            for x in each:
-                y = self.decoder(x[None, :n], samples)[0]
-                found.append((torch.lerp(y, wav, self.left_in) if self.left_in else y)[0])
-        parts = torch.cat(found).cpu().split([len(y) for y in found])
-        if self.talkers > 1:
-            parts = [*map(torch.stack, zip(*[iter(parts)] * self.talkers, strict=True))]
-        return [y[..., : len(wav)] for y, wav in zip(parts, waves, strict=True)]
+        found = []
+        for row, n in enumerate(frames.tolist()):
+            decoded = [self.decoder(x[row, None, :n], lengths[row])[0] for x in enhanced]
+            y = torch.cat(decoded)  # (talkers, N)
+            found.append(torch.lerp(y, padded[row], self.left_in) if self.left_in else y)
+        # They leave the device in one copy.
+        parts = torch.cat(found, dim=1).cpu().split([y.shape[1] for y in found], dim=1)
+        cut = [y[:, : len(wav)] for y, wav in zip(parts, waves, strict=True)]
+        return cut if self.talkers > 1 else [y[0] for y in cut]
 
     def __call__(
         self, x: NDArray[Any], sample_rate: float = SAMPLE_RATE, windowing: Windowing | None = None

@@ -158,7 +158,7 @@ def _score_all(
     known = _read_cache(cache)
     made_by = _hash([metrics, package_versions(metrics)])
     refs, infs, mixes = sides
-    pairs = [*zip(refs, infs, strict=True), *zip(refs, mixes, strict=False)]
+    pairs = [*zip(refs, infs, strict=True), *((refs[0], mix) for mix in mixes)]
     for name in sorted(set().union(*refs, *infs)):
         if fault := next(filter(None, (_find_fault(name, *pair) for pair in pairs)), ""):
             rows[name] = Row(name, fault=fault)
@@ -168,7 +168,7 @@ def _score_all(
         if key in known:
             rows[name] = known[key]
         else:
-            tasks.append(Task(name, ref, inf, metrics, key, *mix))
+            tasks.append(Task(name, ref, inf, metrics, key, mix[0] if mix else ""))
     tasks.sort(key=lambda task: os.path.getsize(task.inf[0]), reverse=True)
     done = progress(score_tasks(tasks, nj), "scoring", len(tasks), "utterance") if tasks else ()
     for task, row in done:

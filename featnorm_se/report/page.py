@@ -36,11 +36,9 @@ def build_page(experiments: Sequence[Experiment], datadir: str, title: str) -> s
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     models = [experiment for experiment in experiments if not experiment.is_noisy]
-    environment = Environment(
-        loader=PackageLoader("featnorm_se.report"),
-        autoescape=True,  # names and commands come from outside
-        undefined=StrictUndefined,
-    )
+    loader = PackageLoader("featnorm_se.report")
+    # Names and commands come from outside.
+    environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined)
     return environment.get_template("page.html").render(
         title=title,
         experiments=experiments,
@@ -51,7 +49,7 @@ def build_page(experiments: Sequence[Experiment], datadir: str, title: str) -> s
         most_models=MOST_MODELS,
         curves=_by_upstream(experiments, read_curves),
         drifts=_by_upstream(experiments, read_drift),
-        png=_png,
+        png=lambda p: base64.b64encode(p.read_bytes()).decode() if p.is_file() else "",
         plots=plots,
         comparison_table=comparison_table,
         scale=scale,
@@ -69,11 +67,6 @@ def _by_upstream(
             upstream = str(experiment.run.get("upstream") or "")
             groups.setdefault(upstream, {})[experiment.label] = found
     return groups
-
-
-def _png(path: Path) -> str:
-    """Return a picture as base64; nothing when there is none."""
-    return base64.b64encode(path.read_bytes()).decode() if path.is_file() else ""
 
 
 class TestSet:
@@ -181,8 +174,6 @@ class TestSet:
 
     def values(self, metric: str) -> dict[str, list[float]]:
         """Return all utterances' values of a metric by label."""
-        found = {
-            label: [row[metric] for row in rows.values() if metric in row]
-            for label, rows in self.scores.items()
-        }
+        every = {label: list(rows.values()) for label, rows in self.scores.items()}
+        found = {k: [row[metric] for row in rows if metric in row] for k, rows in every.items()}
         return {label: values for label, values in found.items() if values}

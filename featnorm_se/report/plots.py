@@ -6,7 +6,7 @@ the same in all plots; what has none, the noisy input, is grey.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -43,8 +43,9 @@ _LABELS = {"clean": "clean", "noisy": "noisy", "normalized": "noisy, after FN"}
 
 def training_curves(curves: Mapping[str, Curves], numbers: Numbers, title: str) -> str:
     """Draw the loss by epoch of several experiments by label: valid a line, train dashed."""
-    lines = 2 * sum(folded(f"{label}, valid", _LEGEND).count("\n") + 1 for label in curves)
-    with new_figure(WIDTH, 2.8 + 0.2 * lines) as figure:
+    with new_figure(
+        WIDTH, 2.8 + 2 * _legend_height(f"{label}, valid" for label in curves)
+    ) as figure:
         axes = figure.subplots()
         for label, phases in curves.items():
             for phase, points in phases.items():
@@ -57,6 +58,11 @@ def training_curves(curves: Mapping[str, Curves], numbers: Numbers, title: str) 
         axes.grid(True)
         figure.legend(loc="outside lower center", ncols=1)
         return to_svg(figure, title)
+
+
+def _legend_height(labels: Iterable[str]) -> float:
+    """Return the inches that a legend below a plot needs."""
+    return 0.2 * sum(folded(label, _LEGEND).count("\n") + 1 for label in labels)
 
 
 def distributions(
@@ -116,8 +122,7 @@ def by_snr(
     means: Mapping[str, Mapping[float, float]], numbers: Numbers, metric: str, title: str
 ) -> str:
     """Draw the mean score by label and SNR (dB), a line a label."""
-    lines = sum(folded(label, _LEGEND).count("\n") + 1 for label in means)
-    with new_figure(WIDTH, 2.8 + 0.2 * lines) as figure:
+    with new_figure(WIDTH, 2.8 + _legend_height(means)) as figure:
         axes = figure.subplots()
         for label, values in means.items():
             style: dict[str, Any] = {"color": GREY, "marker": "x", "linestyle": ":"}
@@ -134,13 +139,13 @@ def by_snr(
 
 def drifts(members: Mapping[str, Scores], numbers: Numbers, title: str) -> str:
     """Draw alignment by layer, a line an experiment of one upstream."""
-    with new_figure(7, 3.4) as figure:
+    with new_figure(WIDTH, 2.8 + _legend_height(members)) as figure:
         axes = figure.subplots()
         for label, rows in members.items():
-            style = series(numbers.get(label, 0))
-            axes.plot([row["cka"] for row in rows.values()], label=label, **style)
+            style = {**series(numbers.get(label, 0)), "label": folded(label, _LEGEND)}
+            axes.plot([row["cka"] for row in rows.values()], **style)
         _layer_axis(axes, list(next(iter(members.values()))), "alignment with the start")
-        axes.legend()
+        figure.legend(loc="outside lower center", ncols=1)
         return to_svg(figure, title)
 
 

@@ -45,18 +45,19 @@ def scale(experiments: Sequence[Experiment], testset: str) -> str:
     metrics = shown_metrics(experiments, testset)
     units = ", ".join(f"{name} ({METRICS[name].unit})" for name in metrics)
     told = f"Means over {' or '.join(map(str, counts))} utterances: {units}. Higher is better."
-    # It gives less than the corrected one (M. Torcoli et al., arXiv 2505.19760).
-    pesq = " PESQ, in CSIG, CBAK and COVL too, is P.862 without Corrigendum 2 (package pesq)."
-    told += pesq * any(METRICS[name].package == "pesq" for name in metrics)
+    if any(METRICS[name].package == "pesq" for name in metrics):
+        # It gives less than the corrected one (M. Torcoli et al., arXiv 2505.19760).
+        told += " PESQ, in CSIG, CBAK and COVL too, is P.862 without Corrigendum 2 (package pesq)."
     # As where two --datadir share one --expdir, or a model muted what it found hard.
     named = [{m: frozenset(u for u in t if m in t[u]) for m in metrics} for t in tables]
     both = [*zip(named, tables, strict=True)]
     if few := [m for m in metrics if any(0 < len(one[m]) < len(table) for one, table in both)]:
         told += f" **{', '.join(few)}: over fewer utterances, since some have no such score.**"
     if any(len({one[m] for one in named if one[m]}) > 1 for m in metrics):
-        return told + " **Not all rows are of the same utterances: do not compare those.**"
-    moved = not same_input(scored, testset)
-    return told + moved * " **Not all rows go back to the same noisy files: stage 4 mends that.**"
+        told += " **Not all rows are of the same utterances: do not compare those.**"
+    elif not same_input(scored, testset):
+        told += " **Not all rows go back to the same noisy files: stage 4 mends that.**"
+    return told
 
 
 def _escape(text: str) -> str:

@@ -46,18 +46,19 @@ class InitialModel:
             FeatnormError: something contradicts the weights; the message lists all of it.
         """
         known = signature(type(self.separator)).parameters
-        fixed: dict[str, dict[str, Any]] = {group: dict(self.config[group]) for group in _GROUPS}
-        own = {**fixed["separator_conf"], "norm_site": self.separator.norm_sites}
-        fixed["separator_conf"] = {key: own.get(key, known[key].default) for key in _SEPARATOR}
-        fixed["separator_conf"] |= {"num_spk": own["num_spk"]} if "num_spk" in own else {}
+        own = {**self.config["separator_conf"], "norm_site": self.separator.norm_sites}
+        taken = [*_SEPARATOR, *(["num_spk"] if "num_spk" in own else [])]
+        fixed = {group: dict(self.config[group]) for group in _GROUPS}
+        fixed["separator_conf"] = {key: own.get(key, known[key].default) for key in taken}
         given = {group: dict(config.get(group) or {}) for group in _GROUPS}
-        wrong = [
-            f"{group}.{key} {value!r} (there {fixed[group].get(key)!r})"
-            for group, values in given.items()
-            for key, value in values.items()
-            if (key in (*_SEPARATOR, "num_spk") or group != "separator_conf")
-            and value != fixed[group].get(key, 1 if key == "num_spk" else None)
-        ]
+        wrong = []
+        for group, there in fixed.items():
+            for key, value in given[group].items():
+                if group == "separator_conf" and key not in (*_SEPARATOR, "num_spk"):
+                    continue  # how it is trained
+                was = there.get(key, 1 if key == "num_spk" else None)
+                if value != was:
+                    wrong.append(f"{group}.{key} {value!r} (there {was!r})")
         if wrong:
             told = f"--init {self.source} does not fit {', '.join(wrong)}"
             raise FeatnormError(f"{told}: leave these out, they come from there")

@@ -39,6 +39,20 @@ def _trained(value: Any) -> Any:
     return {**value, "test": None} if isinstance(value, Mapping) else value
 
 
+def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """Return both values of what two runs differ in, by the words that tell it."""
+    known = [key for key in _IDENTITY if key in before]
+    pairs = {key: (_trained(before[key]), _trained(now.get(key))) for key in known}
+    wrong = {key: pair for key, pair in pairs.items() if pair[0] != pair[1]}
+    if "data_sources" in wrong:
+        return {"data": ("of other recordings", "those that are prepared now")}
+    if "upstream_identity" in wrong and now.get("init"):
+        return {"--init": ("as it was then", "other weights there, trained further perhaps")}
+    if wrong or "config" not in before:
+        return wrong
+    return differences(before["config"], now["config"])
+
+
 def is_finished(expdir: Path, fields: Mapping[str, Any]) -> bool:
     """Whether ``expdir`` holds this very run, trained for so many epochs to its end.
 
@@ -56,16 +70,7 @@ def is_finished(expdir: Path, fields: Mapping[str, Any]) -> bool:
     trained = (expdir / CHECKPOINT).is_file() or (expdir / _LAST).is_file()
     if not (trained or before.get("finished") or any(expdir.glob("*epoch.pth"))):
         return False  # what trained nothing claims nothing
-    known = [key for key in _IDENTITY if key in before]
-    found = {key: (_trained(before[key]), _trained(fields.get(key))) for key in known}
-    wrong = {key: pair for key, pair in found.items() if pair[0] != pair[1]}
-    if not wrong and "config" in before:
-        wrong = differences(before["config"], fields["config"])
-    if wrong:
-        if "data_sources" in wrong:
-            wrong = {"data": ("of other recordings", "those that are prepared now")}
-        elif "upstream_identity" in wrong and fields.get("init"):
-            wrong = {"--init": ("as it was then", "other weights there, trained further perhaps")}
+    if wrong := _differences(before, fields):
         reasons = "; ".join(
             f"{key} {'none' if old == '' else old}, this run has {'none' if new == '' else new}"
             for key, (old, new) in wrong.items()

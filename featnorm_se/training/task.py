@@ -235,15 +235,10 @@ def build_parts(
             if slow and not math.isclose(slow[0], head * args.upstream_lr_scale):
                 told = "sets one rate for the whole model: upstream_lr_scale has to be 1 with it"
                 raise FeatnormError(f"{source}: scheduler {args.scheduler} {told}")
-    except (
-        ArithmeticError,
-        AssertionError,
-        AttributeError,
-        LookupError,
-        TypeError,
-        ValueError,
-    ) as e:
-        told = f"{source}: the {part} cannot be built"  # by a key or value of *_conf
+    except FeatnormError:
+        raise
+    except Exception as e:  # whatever a key or value of *_conf leads to
+        told = f"{source}: the {part} cannot be built"
         raise FeatnormError(f"{told}: {type(e).__name__} {e}") from e
     return model
 

@@ -1,6 +1,5 @@
 """Padded batches: checks, masks and zeros; silence cut out; long utterances in equal pieces."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -204,14 +203,6 @@ class Pieces:
         pieces = iter(x)
         joined = [torch.cat([p[:n] for n, p in zip(s, pieces, strict=False)]) for s in self.sizes]
         return pad_sequence(joined, batch_first=True)
-
-
-def piece_frames(frames: int, longest: int) -> int:
-    """Return the frames of the fewest equal pieces of an utterance; the last may have fewer.
-
-    So ``torch.chunk`` cuts. ``longest`` are the frames of the longest piece; 0 for no limit.
-    """
-    return frames if longest <= 0 else math.ceil(frames / math.ceil(frames / longest))
 
 
 def piece_sizes(frames: int, size: int, start: int = 0) -> list[int]:

@@ -4,6 +4,7 @@ The two share one architecture: log-mels on the fly, then a transformer; they di
 were pre-trained.
 """
 
+import math
 from typing import Any
 
 import torch
@@ -12,13 +13,7 @@ from torch import Tensor, nn
 from featnorm_se.errors import FeatnormError
 from featnorm_se.names import site_names
 from featnorm_se.upstream.base import Steps, Upstream
-from featnorm_se.upstream.batching import (
-    Pieces,
-    check_batch,
-    padding_mask,
-    piece_frames,
-    piece_sizes,
-)
+from featnorm_se.upstream.batching import Pieces, check_batch, padding_mask, piece_sizes
 from featnorm_se.upstream.mel import LogMel
 
 
@@ -60,8 +55,12 @@ class MelUpstream(Upstream):
     def piece(self, samples: int) -> int:
         """Samples of the pieces that an utterance goes through in; 0: it goes as a whole."""
         frames = self.frames(samples)
-        size = piece_frames(frames, self.longest)
+        size = self._piece_frames(frames)
         return 0 if size == frames else size * self.hop
+
+    def _piece_frames(self, frames: int) -> int:
+        """Frames of the fewest equal pieces of an utterance; so ``torch.chunk`` cuts."""
+        return frames if self.longest <= 0 else math.ceil(frames / math.ceil(frames / self.longest))
 
     def walk(self, wav: Tensor, wav_lengths: Tensor) -> Steps:
         """Yield the sites; see ``Upstream.walk``."""
@@ -74,7 +73,8 @@ class MelUpstream(Upstream):
         x = pieces.split(x)
         inputs = model.input_representations
         x = inputs.LayerNorm(inputs.spec_transform(x) + sinusoids(x.size(1), self.width, x.device))
-        x = pieces.split((yield "projection", pieces.join(x), lengths))
+        x = yield "projection", pieces.join(x), lengths
+        x = pieces.split(x)
         x = inputs.dropout(x)
         # Added to the scores of the attention; as large as s3prl's own.
         mask = padding_mask(pieces.valid, x.size(1), x.device)[:, None, None] * -10000.0
@@ -82,13 +82,14 @@ class MelUpstream(Upstream):
             x = self.run_part(layer, x, mask)
             if number == self.num_layers and model.config.pre_layer_norm:
                 x = model.encoder.LayerNorm[-1](x)
-            x = pieces.split((yield f"layer.{number}", pieces.join(x), lengths))
+            x = yield f"layer.{number}", pieces.join(x), lengths
+            x = pieces.split(x)
 
     def _pieces(self, lengths: list[int]) -> Pieces:
         """Cut each utterance by its own length, and the parts of a file where the file is cut."""
         if self.part is None:
-            return Pieces([piece_sizes(n, piece_frames(n, self.longest)) for n in lengths])
-        size = piece_frames(self.frames(self.part.samples), self.longest)
+            return Pieces([piece_sizes(n, self._piece_frames(n)) for n in lengths])
+        size = self._piece_frames(self.frames(self.part.samples))
         rows = zip(lengths, [start // self.hop for start in self.part.starts], strict=True)
         return Pieces([piece_sizes(n, size, start) for n, start in rows])
 
