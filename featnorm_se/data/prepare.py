@@ -48,9 +48,8 @@ def prepare_sets(
 ) -> dict[str, Any]:
     """Check, resample and list the sets of any corpus.
 
-    Files of 16 kHz and one channel are named where they are; all else (entries of archives,
-    commands, channels that are alike, twins that differ by a few samples) is written to ``wav_dir``
-    as int16 wav. A second call with nothing changed does nothing; one after a break goes on.
+    Files of 16 kHz and one channel are named where they are; all else (entries of archives, twins
+    of other lengths) becomes int16 wav in ``wav_dir``. A second call does what is left.
 
     Args:
         sets: what to prepare, by name. Whoever puts a command in a pair has been allowed to run it.
@@ -61,8 +60,7 @@ def prepare_sets(
         skip_bad: leave bad pairs out.
 
     Returns:
-        The record: the request, counts of each set, the SHA-256 of its lists, and why pairs were
-        left out.
+        The record: the request, each set's counts and SHA-256 of its lists, and what was left out.
 
     Raises:
         FeatnormError: pairs are bad (see ``prepare_pair``; all are read, ten are named), a set has
@@ -90,6 +88,8 @@ def prepare_sets(
             tried = parallel_map(work, corpus.pairs, nj, f"prepare: {name}")
             good[name] = [replace(x, condition=known.get(x.name)) for x, why in tried if not why]
             bad[name] = {x.name: why for x, why in tried if why}
+            if known and not known.keys() & {pair.name for pair in corpus.pairs}:
+                say(f"warning: {corpus.log} names no utterance, such as {corpus.pairs[0].name}")
         _tell_bad(bad, good, skip_bad)
         _check_apart((_trained_on(output.parent) if alone else {}) | good)
         tell_doubts(good)

@@ -102,18 +102,14 @@ def align(cells: Sequence[Sequence[str]]) -> str:
     return "\n".join(lines)
 
 
-def format_interval(name: str, ends: Sequence[float] | None) -> str:
-    """Write a metric's interval; too few utterances give none."""
-    return " .. ".join(format_value(name, end) for end in ends or ()) or "too few utterances"
-
-
 def format_summary(summary: Mapping[str, Any]) -> str:
     """Write a summary as the tables that the command prints."""
     cells = [["metric", "unit", "mean", "std", "95 % interval", "count"]]
     for name, row in summary["metrics"].items():
         numbers = [format_value(name, row["mean"]), format_value(name, row["std"])]
-        interval = format_interval(name, row["ci95"])
-        cells.append([name, row["unit"], *numbers, interval, str(row["count"])])
+        interval = " .. ".join(format_value(name, end) for end in row["ci95"] or ())
+        numbers += [interval or "too few utterances", str(row["count"])]
+        cells.append([name, row["unit"], *numbers])
     parts = [align(cells)]
     metrics = list(summary["metrics"])
     for kind, title in (("snr", "SNR (dB)"), ("noise", "noise")):

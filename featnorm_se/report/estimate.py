@@ -40,13 +40,10 @@ def format_difference(estimate: Estimate | None, decimals: int) -> str:
     """Write a difference and its interval, if it has one, with a decimal more than its metric."""
     if estimate is None:
         return ""
-    mean = _signed(estimate.mean, decimals + 1)
+    decimals += 1
+    mean = f"{estimate.mean:+.{decimals}f}"
+    mean = mean if mean.strip("+-0.") else mean[1:]  # a zero has no sign
     if estimate.low is None or estimate.high is None:
         return mean
-    return f"{mean} [{_signed(estimate.low, decimals + 1)}, {_signed(estimate.high, decimals + 1)}]"
-
-
-def _signed(value: float, decimals: int) -> str:
-    """Write a difference with its sign; a zero has none, whichever side it was rounded from."""
-    text = f"{value:+.{decimals}f}"
-    return text if text.strip("+-0.") else text[1:]
+    # But an end has: it says on which side of zero it was rounded from.
+    return f"{mean} [{estimate.low:+.{decimals}f}, {estimate.high:+.{decimals}f}]"

@@ -62,8 +62,8 @@ def look_at_features(
     before.eval()
     noisy_scp, clean_scp = read_scp(datadir / "wav.scp"), read_scp(datadir / "spk1.scp")
     keys = sorted(noisy_scp)[:utterances]
-    clean_wavs = [read_audio(clean_scp[key], SAMPLE_RATE) for key in keys]
-    noisy_wavs = [read_audio(noisy_scp[key], SAMPLE_RATE) for key in keys]
+    both = [[read_audio(scp[k], SAMPLE_RATE) for k in keys] for scp in (clean_scp, noisy_scp)]
+    clean_wavs, noisy_wavs = both
     clean, noisy = features(before, clean_wavs), features(before, noisy_wavs)
     after = features(tuned, clean_wavs)
     before.norms.update(dict(tuned.norms.items()))
@@ -124,9 +124,8 @@ def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     text = io.StringIO()
     writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
     writer.writeheader()
-    writer.writerows(
-        {k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()} for row in rows
-    )
+    for row in rows:
+        writer.writerow({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()})
     write_text(path, text.getvalue())
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from featnorm_se.errors import FeatnormError, say
 from featnorm_se.files import PathLike
 from featnorm_se.metrics.names import METRICS
-from featnorm_se.metrics.summary import FEWEST, format_interval, student_t
+from featnorm_se.metrics.summary import FEWEST, student_t
 from featnorm_se.report.estimate import Estimate
 from featnorm_se.report.experiments import SCORES_PREFIX, Scores, read_experiment, same_input
 
@@ -158,8 +158,9 @@ def comparison_table(comparisons: Mapping[str, Contrast], metric: str) -> list[l
     """Return the comparisons as rows of text, with a heading."""
     rows = [["comparison", "utterances", "mean", "95 % interval", "wins", "ties", "losses"]]
     for label, found in comparisons.items():
-        mean = f"{found.mean:+.{METRICS[metric].decimals}f}"
-        numbers = [mean, format_interval(metric, found.interval())]
+        finer = METRICS[metric].decimals + 1
+        ends = " .. ".join(f"{end:+.{finer}f}" for end in found.interval() or ())
+        numbers = [f"{found.mean:+.{finer}f}", ends or "too few utterances"]
         numbers += [str(count) for count in found.wins_ties_losses]
         rows.append([" ".join(label.split()), str(len(found.utterances)), *numbers])
     return rows

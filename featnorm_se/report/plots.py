@@ -38,7 +38,7 @@ WIDTH = 6.4
 MOST_DOTS = 1500
 _ROW, _LEGEND = 28, 60  # characters in a line of a row's name and of a legend
 _COLOURS = {"clean": PALETTE[2], "noisy": PALETTE[1], "normalized": PALETTE[0]}
-_LABELS = {"clean": "clean", "noisy": "noisy", "normalized": "noisy, after FN"}
+_LABELS = {"clean": "clean", "noisy": "noisy", "normalized": "noisy, after the norm"}
 
 
 def training_curves(curves: Mapping[str, Curves], numbers: Numbers, title: str) -> str:
@@ -114,6 +114,7 @@ def differences(comparisons: Mapping[str, Contrast], metric: str, title: str) ->
             if interval := comparison.interval():
                 axes.plot(interval, [i, i], color=INK, linewidth=4, zorder=3)
         axes.axvline(0.0, color=INK, linewidth=1.0, linestyle=":")
+        axes.locator_params(axis="x", nbins=5)
         axes.set(xlabel=f"difference in {axis_label(metric)}")
         return to_svg(figure, title)
 
@@ -180,13 +181,14 @@ def plot_distance(look: FeatureLook, path: PathLike, title: str) -> None:
     """Draw the gap in mean and in deviation of every site."""
     sites = list(look.frames)
     figures = {
-        "mean_gap": "gap in mean (clean deviations)",
+        "mean_gap": "|gap in mean| (clean deviations)",
         "std_log2_ratio": "|log2 ratio| of deviations",
     }
     with new_figure(9, 3.8) as figure:
         axes = figure.subplots(1, 2)
         for axis, (key, label) in zip(axes, figures.items(), strict=True):
-            for name, sign in (("noisy", "o"), ("normalized", "s")):
+            names = dict.fromkeys(row["features"] for row in look.distance)
+            for name, sign in zip(names, "os", strict=False):
                 rows = {r["site"]: r[key] for r in look.distance if r["features"] == name}
                 at = [sites.index(site) for site in rows]
                 style: dict[str, Any] = {"marker": sign, "color": _COLOURS[name]}

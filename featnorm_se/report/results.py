@@ -133,8 +133,10 @@ def format_duration(seconds: Any) -> str:
 def details(experiment: Experiment) -> list[tuple[str, str]]:
     """Return what an experiment's numbers stand on, as far as it is known: headings and texts."""
     found = {key: _text(experiment.run.get(key)) for key in _PROVENANCE}
-    conf = (experiment.run.get("config") or {}).get("separator_conf") or {}
-    found["feature"] = _text(conf.get("feature"))  # as it was set; unset, it is the last layer
+    config = experiment.run.get("config") or {}
+    found["loss"] = _text([one.get("name") for one in config.get("criterions") or ()])
+    conf = config.get("separator_conf") or {}  # as it was set; unset, the last layer and none
+    found |= {key: _text(conf.get(key)) for key in ("feature", "freeze")}
     # Of the data no folders of one machine, and of all files' hashes the hash.
     data = experiment.run.get("data") or {}
     sources, counts = data.get("sources", {}), data.get("counts", {}).items()

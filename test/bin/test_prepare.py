@@ -329,7 +329,10 @@ def test_names_that_a_mac_has_written_find_their_twins(tmp_path, capsys) -> None
         put_pairs(tmp_path / "own" / name, f"p{seed}_u\u0308.wav", f"p{seed}_\u00fc.wav")
         put_pairs(tmp_path / "own" / name, f"p{seed}_b.wav", f"p{seed}_b.wav")
     (tmp_path / "own" / "test" / "utt2cond").write_text("p2_u\u0308 bus 5\n")
-    assert run(main, options) == 0, capsys.readouterr().err
+    (tmp_path / "own" / "train" / "utt2cond").write_text("p0 bus 5\n")
+    status, told = run(main, options), capsys.readouterr().err
+    assert status == 0, told
+    assert told.count(" names no utterance") == told.count("train/utt2cond names") == 1
     # The noisy file's spelling, which the other lists beside it have too.
     assert list(read_scp(tmp_path / "data" / "test" / "spk1.scp")) == ["p2_b", "p2_u\u0308"]
     assert (tmp_path / "data" / "test" / "utt2cond").read_text().endswith("bus\t5\n")

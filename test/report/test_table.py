@@ -22,7 +22,7 @@ from tables import main
 
 from featnorm_se.bin import run
 from featnorm_se.report import paired
-from featnorm_se.report.estimate import one_more
+from featnorm_se.report.estimate import Estimate, format_difference, one_more
 from featnorm_se.report.experiments import drift_file, read_scores
 from featnorm_se.report.paired import compare, contrast, crossed_interval
 
@@ -325,3 +325,7 @@ def test_a_plan_is_printed_and_its_runs_become_run_sh(rows: Path, tmp_path: Path
     assert "<--norm><utterance>" in line and "<--upstream_ckpt><scratch>" in line
     assert "<--tag><tera_tiny_scratch_utterance_auto_train_seed3>" in line
     assert "row 4 of 4: tera_tiny_scratch" in (tmp_path / "progress").read_text()
+
+
+def test_an_end_that_rounds_to_zero_says_on_which_side_it_is():
+    assert format_difference(Estimate(0.0, -0.00001, 0.002), 3) == "0.0000 [-0.0000, +0.0020]"

@@ -109,14 +109,16 @@ def to_markdown(lines: Sequence[Line], title: str, drift: bool = False) -> str:
 
 
 def to_latex(lines: Sequence[Line], title: str, drift: bool = False) -> str:
-    """Return the table as a LaTeX ``tabular`` for the package booktabs."""
-    heading, *body = cells(lines, drift)
+    """Return the table as a LaTeX ``tabular`` for the package booktabs, without empty columns."""
+    table = cells(lines, drift)
+    filled = [i for i, column in enumerate(zip(*table, strict=True)) if any(column[1:])]
+    heading, *body = [[row[i] for i in filled] for row in table]
 
     def row(values: Sequence[str]) -> str:
         escaped = ("".join(_LATEX.get(c, c) for c in value) for value in values)
         return " & ".join(_MINUS.sub("$-$", value) for value in escaped) + r" \\"
 
-    columns = "l" * _WORDS + "r" * (len(heading) - _WORDS)
+    columns = "".join("l" if i < _WORDS else "r" for i in filled)
     parts = [
         f"% {title}. {NOTE}{DRIFT_NOTE if drift else ''}",
         f"\\begin{{tabular}}{{{columns}}}",

@@ -111,6 +111,8 @@ def learnt() -> str:
 
 def main(argv: Sequence[str]) -> None:
     """Run all rows, write the page, and say what was learnt."""
+    if {"-h", "--help"} & {*argv}:
+        raise FeatnormError("options of run.sh are wanted, see ./run.sh --help")
     clock = Clock()
     for _ in stage("data", 1, 1, argv):
         pass
