@@ -118,12 +118,14 @@ class FeatureNorm(nn.Module):
         if self.given is not None:
             mean, deviation = self.given
             return h - mean.to(h.dtype), deviation.to(h.dtype).clamp_min(self.eps)
+        # Twice, since a mean of float32 is off by as much as a large one is coarse.
         if mask is None or count is None:
             centred = h - h.mean(dim=1, keepdim=True)
+            centred = centred - centred.mean(dim=1, keepdim=True)
             variance = centred.square().mean(dim=1, keepdim=True)
         else:
-            mean = h.sum(dim=1, keepdim=True) / count
-            centred = (h - mean) * mask
+            centred = (h - h.sum(dim=1, keepdim=True) / count) * mask
+            centred = (centred - centred.sum(dim=1, keepdim=True) / count) * mask
             variance = centred.square().sum(dim=1, keepdim=True) / count
         # Clamping before the root keeps the gradient finite where a channel does not vary.
         return centred, variance.clamp_min(self.eps**2).sqrt()

@@ -65,6 +65,19 @@ def test_another_layout_is_refused_and_never_guessed() -> None:
             FeatureNorm(CLEAN)(*bad)
 
 
+@pytest.mark.parametrize("padded", [False, True])
+def test_large_means_and_constant_channels_are_exact(padded):
+    x = torch.randn(2, 300, 3, dtype=torch.float64)
+    x = torch.stack([x[..., 0], 1e6 + x[..., 1], 100.1 + 0 * x[..., 2]], dim=2).float()
+    clean = SiteStats.of(np.random.default_rng(0).normal(size=(50, 3)))
+    lengths = torch.tensor([300, 200]) if padded else None
+    y = FeatureNorm(clean)(x, lengths).double().numpy()
+    for row, out, n in zip(x.double().numpy(), y, lengths if padded else (300, 300), strict=True):
+        h = row[:n]
+        wanted = clean.std * (h - h.mean(0)) / np.maximum(h.std(0), 1e-5) + clean.mean
+        np.testing.assert_allclose(out[:n], wanted, atol=1e-5)
+
+
 @pytest.mark.parametrize("norm", FEATURE_NORMS)
 def test_equation_against_numpy(norm):
     x, lengths = batch()

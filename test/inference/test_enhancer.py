@@ -106,3 +106,11 @@ def test_the_shipped_model_makes_real_recordings_better():
     assert len(gains) >= 8
     pesq, si_sdr = np.mean(gains, axis=0)
     assert pesq > 0.2 and si_sdr > 2, f"PESQ_WB {pesq:+.3f}, SI_SDR {si_sdr:+.2f} dB"
+
+
+def test_an_outer_autocast_changes_nothing(tiny_experiment):
+    enhance = Enhancer.from_pretrained(tiny_experiment)
+    x = np.random.default_rng(0).normal(size=8000).astype(np.float32) * 0.1
+    with torch.autocast("cpu", torch.bfloat16):
+        y = enhance(x)
+    np.testing.assert_array_equal(y, enhance(x))
