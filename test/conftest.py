@@ -18,12 +18,9 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "egs" / "TEMPLATE" / "enh1" /
 
 
 class Server(ThreadingHTTPServer):
-    """Serves ``files`` as the Hugging Face hub does, or any plain server; ``behave``: how badly.
+    """Serves ``files`` by path, as the Hugging Face hub does, or any plain server.
 
-    Attributes:
-        files: contents by path.
-        behave: status, cut (so many bytes come over a connection), damage.
-        requests: method, path and range of each request.
+    ``behave`` is how badly: status, cut (so many bytes come over a connection), damage.
     """
 
     daemon_threads = True
@@ -33,7 +30,7 @@ class Server(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.files: dict[str, bytes] = {}
         self.behave: dict[str, Any] = {}
-        self.requests: list[tuple[str, str, str | None]] = []
+        self.requests: list[tuple[str, str, str | None]] = []  # method, path, range
         self.address = f"http://127.0.0.1:{self.server_port}"
 
     def add_repository(self, name: str, files: dict[str, bytes]) -> None:

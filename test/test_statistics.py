@@ -57,10 +57,7 @@ def test_save_and_load(tmp_path):
     assert [p.name for p in path.parent.iterdir()] == ["clean.npz"]
 
 
-def test_merged_meta_counts_both_parts():
-    merged = stats().merge(stats(corpus=f"{2:064x}")).merge(stats())
-    assert merged.meta["utterances"] == 6 and merged["frontend"].frames == 12000
-    assert merged.meta["corpus"] == f"{12:064x}"
+def test_statistics_of_other_weights_are_not_merged():
     with pytest.raises(FeatnormError, match="identity 'scratch:0' and 'scratch:1'"):
         stats().merge(stats(identity="scratch:1"))
 

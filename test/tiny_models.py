@@ -28,17 +28,7 @@ def layout(upstream: Any) -> dict[str, Any]:
 
 
 def make(folder: Path, name: str, seed: int = 3, **changes: Any) -> Path:
-    """Write ``folder/<name>.pt``, a checkpoint of the registered upstream ``name``.
-
-    Args:
-        folder: where to.
-        name: for example ``wavlm_tiny``.
-        seed: draws the weights.
-        changes: values of the architecture to set, whichever of its parts has them, or parts.
-
-    Returns:
-        The file.
-    """
+    """Write ``folder/<name>.pt`` of a registered upstream, with values of its parts changed."""
     architecture = upstream_card(name)["architecture"]
     parts = [part for part in architecture.values() if isinstance(part, dict)]
     parts += [part["input"] for part in parts if "input" in part]
@@ -74,10 +64,7 @@ def tiny_config(upstream: str, norm: str = "utterance", **separator: Any) -> dic
 
 
 def training_config(**separator: Any) -> dict[str, Any]:
-    """Return a training YAML of a tiny model: chunks in batches of two, read in the process itself.
-
-    The upstream and the norm are left for the experiment to name.
-    """
+    """Return a training YAML of a tiny model, without the upstream and the norm."""
     config = tiny_config("", "")
     for key in ("upstream", "norm"):
         del config["separator_conf"][key]

@@ -20,7 +20,19 @@ def test_it_prints_the_differences(tmp_path, capsys):
     assert run(compare.main, command) == 0
     told, _, line = capsys.readouterr().out.splitlines()[:3]
     assert told == "differences in PESQ_WB (MOS-LQO)"
-    assert line.split() == ["b", "less", "a", "6", "+0.250", "0.250", "..", "0.250", "6", "0", "0"]
+    assert line.split() == [
+        "b",
+        "less",
+        "a",
+        "6",
+        "+0.2500",
+        "+0.2500",
+        "..",
+        "+0.2500",
+        "6",
+        "0",
+        "0",
+    ]
 
 
 # ---- score

@@ -55,6 +55,10 @@ def prepare(root: Path, *more: str) -> int:
     return run(main, ["--db_root", str(root), "--output", output, "--nj", "1", *more])
 
 
+def prepare_folders(root: Path, *more: str) -> int:
+    return prepare(root, "--corpus", "folders", *more)
+
+
 def test_lists_hold_every_pair_sorted_and_in_its_set(root: Path, capsys) -> None:
     assert prepare(root) == 0
     data = root.parent / "data"
@@ -140,7 +144,7 @@ def test_test_root_takes_the_place_of_the_test_set(root: Path, capsys) -> None:
     for name in ("train/{}/a_1.wav", "valid/{}/b_1.wav"):
         for kind in ("noisy", "clean"):
             write(corpus / name.format(kind), 0.1 * np.sin(np.arange(800)))
-    assert prepare(corpus, "--corpus", "folders", "--test_root", str(other)) == 0
+    assert prepare_folders(corpus, "--test_root", str(other)) == 0
     assert set(read_scp(test / "wav.scp")) == {"p257_009"}
     assert prepare(corpus, "--corpus", "kaldi", "--test_root", str(other)) == 1
     assert "--test_root is not for kaldi" in capsys.readouterr().err
@@ -252,31 +256,21 @@ def test_the_real_corpus_in_its_mixed_rates(tmp_path: Path) -> None:
         assert np.abs(ours - theirs).max() < 1.5 / 32768
 
 
-def zipped(root: Path) -> Path:
-    """The same corpus as four zip files and one of logs."""
-    packed = root.parent / "packed"
-    packed.mkdir()
-    for folder in [path for path in root.iterdir() if path.is_dir()]:
-        with zipfile.ZipFile(packed / f"{folder.name}.zip", "w") as file:
-            for path in folder.iterdir():
-                file.write(path, f"{folder.name}/{path.name}")
-    with zipfile.ZipFile(packed / "logfiles.zip", "w") as file:
-        for path in root.glob("log_*.txt"):
-            file.write(path, f"logfiles/{path.name}")
-    return packed
-
-
 def test_zip_files_give_the_same_as_folders(root: Path, capsys) -> None:
+    """The same corpus as four zip files and one of logs."""
     assert prepare(root) == 0
     conditions = (root.parent / "data" / "test" / "utt2cond").read_text()
-    packed = zipped(root)
+    packed = root.parent / "packed"
+    packed.mkdir()
+    for path in [*root.glob("*_wav/*.wav"), *root.glob("log_*.txt")]:
+        folder = "logfiles" if path.suffix == ".txt" else path.parent.name
+        with zipfile.ZipFile(packed / f"{folder}.zip", "a") as file:
+            file.write(path, f"{folder}/{path.name}")
     assert prepare(packed) == 0
     test = validate_data_dir(root.parent / "data" / "test")
     assert test["wav.scp"]["p232_001"].startswith(str(root.parent / "dump" / "unpacked"))
-    assert (
-        Path(test["wav.scp"]["p232_001"]).read_bytes()
-        == (root / "noisy_testset_wav" / "p232_001.wav").read_bytes()
-    )
+    original = root / "noisy_testset_wav" / "p232_001.wav"
+    assert Path(test["wav.scp"]["p232_001"]).read_bytes() == original.read_bytes()
     assert (root.parent / "data" / "test" / "utt2cond").read_text() == conditions
     assert "6 of 11,572 training pairs, 2 of 824 test pairs" in capsys.readouterr().out
     shutil.copytree(packed, root.parent / "other", copy_function=shutil.copy)
@@ -300,8 +294,7 @@ def test_pairs_in_folders_of_sets_speakers_and_dns_names(root: Path, capsys) -> 
         name = f"book_1_reader_0{number}_0_snr5_fileid_{number}.wav"
         put_pairs(corpus / "test", name, f"clean_fileid_{number}.wav")
     (corpus / "train" / "utt2cond").write_text("p2_001 bus 5\n")
-    options = ("--corpus", "folders")
-    assert prepare(corpus, *options, "--valid_speakers", "p2") == 0
+    assert prepare_folders(corpus, "--valid_speakers", "p2") == 0
     data = root.parent / "data"
     assert validate_data_dir(data / "train")["utt2spk"] == {
         "p1_001": "p1", "p1_2": "p1", "p3_001": "p3", "p3_2": "p3",
@@ -313,24 +306,22 @@ def test_pairs_in_folders_of_sets_speakers_and_dns_names(root: Path, capsys) -> 
     for name, path in test["spk1.scp"].items():
         assert path == f"{corpus}/test/clean/clean_{name[name.index('fileid') :]}.wav"
     put_pairs(corpus / "valid", "q_1.wav", "q_1.wav")
-    assert prepare(corpus, *options) == 0
+    assert prepare_folders(corpus) == 0
     assert list(validate_data_dir(data / "valid")["wav.scp"]) == ["q_1"]
     shutil.rmtree(corpus / "valid")
     for name in ("p1/p1_1.wav", "p1/1.wav"):
         put_pairs(corpus / "train", name, name)
-    assert prepare(corpus, *options) == 1
+    assert prepare_folders(corpus) == 1
     assert "the name p1_1 comes twice" in capsys.readouterr().err
 
 
 def test_names_that_a_mac_has_written_find_their_twins(tmp_path, capsys) -> None:
-    options = ["--corpus", "folders", "--db_root", str(tmp_path / "own"), "--nj", "1"]
-    options += ["--output", str(tmp_path / "data")]
     for seed, name in enumerate(("train", "valid", "test")):
         put_pairs(tmp_path / "own" / name, f"p{seed}_u\u0308.wav", f"p{seed}_\u00fc.wav")
         put_pairs(tmp_path / "own" / name, f"p{seed}_b.wav", f"p{seed}_b.wav")
     (tmp_path / "own" / "test" / "utt2cond").write_text("p2_u\u0308 bus 5\n")
     (tmp_path / "own" / "train" / "utt2cond").write_text("p0 bus 5\n")
-    status, told = run(main, options), capsys.readouterr().err
+    status, told = prepare_folders(tmp_path / "own"), capsys.readouterr().err
     assert status == 0, told
     assert told.count(" names no utterance") == told.count("train/utt2cond names") == 1
     # The noisy file's spelling, which the other lists beside it have too.
@@ -339,86 +330,74 @@ def test_names_that_a_mac_has_written_find_their_twins(tmp_path, capsys) -> None
 
 
 def test_a_name_may_be_in_two_sets_and_a_recording_in_one(tmp_path: Path, capsys) -> None:
-    options = ["--corpus", "folders", "--db_root", str(tmp_path / "own"), "--nj", "1"]
-    options += ["--output", str(tmp_path / "data")]
+    own = tmp_path / "own"
     for seed, name in enumerate(("train", "valid", "test")):
-        put_pairs(tmp_path / "own" / name, "001.wav", "001.wav")
+        put_pairs(own / name, "001.wav", "001.wav")
         samples = 0.1 * np.random.default_rng(seed).standard_normal(800)
-        write(tmp_path / "own" / name / "clean" / "001.wav", samples)
-    assert run(main, options) == 0
+        write(own / name / "clean" / "001.wav", samples)
+    assert prepare_folders(own) == 0
     told = capsys.readouterr().err
     assert "the noisy and the clean files of train are the same" in told
     assert "same speaker: 001" in told
-    copy = tmp_path / "own" / "test" / "clean" / "001.wav"
-    shutil.copy(tmp_path / "own" / "train" / "clean" / "001.wav", copy)
+    copy = own / "test" / "clean" / "001.wav"
+    shutil.copy(own / "train" / "clean" / "001.wav", copy)
     for _ in range(2):
-        assert run(main, options) == 1
+        assert prepare_folders(own) == 1
         assert "001 is both in train and in test, of the same clean" in capsys.readouterr().err
         if copy.exists():
             soundfile.write(copy.with_suffix(".flac"), *soundfile.read(copy, dtype="int16"))
             copy.unlink()
 
 
-def kaldi(root: Path, spoil: str = "") -> Path:
-    """The corpus as data directories of archives and one command."""
-    source = root.parent / "data"
-    made = root.parent / "kaldi"
+def test_kaldi_archives_become_files_and_a_command_runs_only_when_allowed(root, capsys) -> None:
+    source, made = root.parent / "data", root.parent / "kaldi"
     assert prepare(root) == 0
+    before = {}
     for name in ("train", "valid", "test"):
         (made / name).mkdir(parents=True)
         for scp in ("wav.scp", "spk1.scp"):
-            listed = read_scp(source / name / scp)
-            sounds = {
-                utt: soundfile.read(path, dtype="int16")[::-1] for utt, path in listed.items()
-            }
+            files = read_scp(source / name / scp)
+            before |= {(name, scp, utt): read_audio(path) for utt, path in files.items()}
+            sounds = {utt: soundfile.read(path, dtype="int16")[::-1] for utt, path in files.items()}
             where = made / name / f"{scp}.ark"
             kaldiio.save_ark(str(where), sounds, scp=str(made / name / scp))
-        (made / name / "utt2spk").write_text((source / name / "utt2spk").read_text())
-    if spoil:
-        path = made / "train" / "wav.scp"
-        lines = path.read_text().splitlines()
-        path.write_text("\n".join([f"{lines[0].split()[0]} {spoil}", *lines[1:]]) + "\n")
-    return made
-
-
-def test_kaldi_archives_become_files(root: Path) -> None:
-    made = kaldi(root)
-    before = {name: read_audio(path) for name, path in
-              read_scp(root.parent / "data" / "test" / "wav.scp").items()}  # fmt: skip
-    assert prepare(made, "--corpus", "kaldi") == 0
-    test = validate_data_dir(root.parent / "data" / "test")
+        shutil.copy(source / name / "utt2spk", made / name)
+    path = made / "train" / "wav.scp"
+    sound = root / "noisy_trainset_28spk_wav" / "p227_001.wav"
+    lines = path.read_text().splitlines()
+    lines[0] = f"p227_001 touch {root}/ran; cat {sound} |"
+    path.write_text("\n".join(lines) + "\n")
+    assert prepare(made, "--corpus", "kaldi") == 1
+    assert "only with --allow_pipes true" in capsys.readouterr().err
+    assert not (root / "ran").exists()
+    assert prepare(made, "--corpus", "kaldi", "--allow_pipes", "true") == 0
+    assert (root / "ran").exists()
+    test = validate_data_dir(source / "test")
     assert test["wav.scp"]["p232_001"].startswith(str(root.parent / "dump" / "wav16k"))
-    for name, samples in before.items():
-        assert np.array_equal(read_audio(test["wav.scp"][name]), samples)
-    speakers = read_scp(root.parent / "data" / "train" / "utt2spk")
+    for (name, scp, utt), samples in before.items():
+        assert np.array_equal(read_audio(read_scp(source / name / scp)[utt]), samples)
+    speakers = read_scp(source / "train" / "utt2spk")
     assert speakers == {"p227_001": "p227", "p227_002": "p227", "p228_001": "p228"}
 
 
-def recordings(root: Path) -> Path:
-    """The set's utterances one after the other in one recording a set, with their segments."""
-    made = root.parent / "recordings"
+def test_kaldi_segments_are_cut(root: Path, capsys) -> None:
+    """Of recordings that hold a set's utterances one after the other."""
+    data, made = root.parent / "data", root.parent / "recordings"
     assert prepare(root) == 0
-    for name in ("train", "valid", "test"):
+    before = {name: validate_data_dir(data / name) for name in ("train", "valid", "test")}
+    sounds = {}
+    for name, lists in before.items():
         folder = made / name
         folder.mkdir(parents=True)
-        lists = validate_data_dir(root.parent / "data" / name)
         for scp in ("wav.scp", "spk1.scp"):
-            whole = [read_audio(path) for path in lists[scp].values()]
+            sounds |= {(scp, utt): read_audio(path) for utt, path in lists[scp].items()}
+            whole = [sounds[scp, utt] for utt in lists[scp]]
             write(folder / f"{scp}.wav", np.concatenate(whole))
             (folder / scp).write_text(f"call {folder}/{scp}.wav\n")
         segments = [f"{utt} call {0.2 * i:.2f} {0.2 * i + 0.2:.2f}\n"
                     for i, utt in enumerate(lists["wav.scp"])]  # fmt: skip
         (folder / "segments").write_text("".join(segments))
         (folder / "utt2spk").write_text("".join(f"{u} {s}\n" for u, s in lists["utt2spk"].items()))
-    return made
-
-
-def test_kaldi_segments_are_cut(root: Path, capsys) -> None:
-    made = recordings(root)
-    data = root.parent / "data"
-    before = {name: validate_data_dir(data / name) for name in ("train", "valid", "test")}
-    sounds = {path: read_audio(path) for lists in before.values() for scp in ("wav.scp", "spk1.scp")
-              for path in lists[scp].values()}  # fmt: skip
     assert prepare(made, "--corpus", "kaldi") == 0
     for name, lists in before.items():
         after = validate_data_dir(data / name)
@@ -426,8 +405,7 @@ def test_kaldi_segments_are_cut(root: Path, capsys) -> None:
         for scp in ("wav.scp", "spk1.scp"):
             assert list(after[scp]) == list(lists[scp])
             for utt, path in after[scp].items():
-                heard, expected = read_audio(path), sounds[lists[scp][utt]]
-                assert np.abs(heard - expected).max() <= 1 / 32768, (scp, utt)
+                assert np.abs(read_audio(path) - sounds[scp, utt]).max() <= 1 / 32768, (scp, utt)
     (made / "test" / "segments").write_text("p232_001 call 0.3 1.0\n")
     assert prepare(made, "--corpus", "kaldi") == 1
     assert "wav.scp.wav ends at 0.4 s, before 1.0 s" in capsys.readouterr().err
@@ -441,18 +419,6 @@ def test_kaldi_segments_are_cut(root: Path, capsys) -> None:
         assert prepare(made, "--corpus", "kaldi") == 0
         listed = validate_data_dir(data / "test")["wav.scp"]["p232_001"]
         assert listed == str(made / "test" / "wav.scp.wav")
-
-
-def test_a_command_runs_only_when_allowed(root: Path, capsys) -> None:
-    sound = root / "noisy_trainset_28spk_wav" / "p227_001.wav"
-    made = kaldi(root, f"touch {root}/ran; cat {sound} |")
-    assert prepare(made, "--corpus", "kaldi") == 1
-    assert "only with --allow_pipes true" in capsys.readouterr().err
-    assert not (root / "ran").exists()
-    assert prepare(made, "--corpus", "kaldi", "--allow_pipes", "true") == 0
-    assert (root / "ran").exists()
-    path = read_scp(root.parent / "data" / "train" / "wav.scp")["p227_001"]
-    assert np.array_equal(read_audio(path), read_audio(sound))
 
 
 def test_one_talkers_pairs_have_the_fingerprint_that_they_had(tmp_path: Path) -> None:

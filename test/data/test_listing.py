@@ -40,8 +40,6 @@ def test_a_folders_files_and_what_is_passed_over_in_one_line(tmp_path: Path, cap
     [
         (["a", "b_x"], ["a", "b"], {"a": "a", "b_x": "b_x"}, ""),
         (["a_x", "b_x", "c"], ["a", "b", "c_"], {"a_x": "a", "b_x": "b", "c": "c"}, "_x"),
-        (["n_fileid_1", "m_fileid_12"], ["clean_fileid_12", "clean_fileid_1"],
-         {"n_fileid_1": "clean_fileid_1", "m_fileid_12": "clean_fileid_12"}, "fileid"),
         # Not one for one: nothing is guessed.
         (["n_fileid_1", "m_fileid_1"], ["clean_fileid_1"],
          {"n_fileid_1": "n_fileid_1", "m_fileid_1": "m_fileid_1"}, ""),

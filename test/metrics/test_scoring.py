@@ -268,22 +268,14 @@ ROWS = [
 ]
 
 
-def test_summary_counts() -> None:
-    summary = summarize(ROWS, ["STOI", "SSNR"])
-    assert summary["utterances"] == 4
-    assert summary["failures"] == [
-        {"utt_id": "c", "reason": "STOI: too short"},
-        {"utt_id": "d", "reason": "no reference"},
-    ]
-    assert summary["cut_to_shorter"] == {"b": 5}
+def test_summary_counts_and_means_by_condition() -> None:
+    conditions = {"a": ("cafe", 10.0), "b": ("bus", 2.5), "c": ("cafe", 2.5)}
+    summary = summarize(ROWS, ["STOI", "SSNR"], conditions)
+    reasons = [failure["reason"] for failure in summary["failures"]]
+    assert (summary["utterances"], reasons) == (4, ["STOI: too short", "no reference"])
     assert summary["metrics"]["STOI"]["mean"] == pytest.approx(0.6)
     assert summary["metrics"]["SSNR"]["count"] == 3
-    assert "conditions" not in summary
-
-
-def test_by_condition() -> None:
-    conditions = {"a": ("cafe", 10.0), "b": ("bus", 2.5), "c": ("cafe", 2.5)}
-    found = summarize(ROWS, ["STOI", "SSNR"], conditions)["conditions"]
+    found = summary["conditions"]
     assert list(found["snr"]) == ["2.5", "10", "unknown"]
     assert found["snr"]["2.5"] == {"utterances": 2, "STOI": 0.7, "SSNR": 5.5}
     assert found["noise"]["cafe"] == {"utterances": 2, "STOI": 0.5, "SSNR": 4.5}

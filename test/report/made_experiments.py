@@ -56,6 +56,11 @@ def run_record(norm: str, **more: Any) -> dict[str, Any]:
     }
 
 
+def update(path: Path, **changes: Any) -> None:
+    """Change values of a JSON file."""
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
 def make_experiments(exp: Path) -> Path:
     """Write two experiments of one upstream, the noisy input, and a folder that is none."""
     write_scores(exp / "noisy/scores_test", 0.0)

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from made_experiments import run_record
+from made_experiments import update
 
 from featnorm_se.data.scp import enhanced_by, write_scp
 from featnorm_se.errors import FeatnormError
@@ -15,7 +15,6 @@ from featnorm_se.report.experiments import (
     names_of_testsets,
     read_curves,
     read_experiments,
-    read_scores,
     short_labels,
 )
 from featnorm_se.report.page import TestSet, build_page
@@ -83,12 +82,6 @@ def test_rows_name_their_weights_and_what_is_outdated_is_left_out(expdir, capsys
         assert read_experiments(expdir)[1].summaries
 
 
-def test_scores_leave_empty_cells_out(tmp_path: Path) -> None:
-    path = tmp_path / "scores.csv"
-    path.write_text("utt_id,PESQ_WB,STOI,reason\na,1.5,,too short\nb,,,gone\n")
-    assert read_scores(path) == {"a": {"PESQ_WB": 1.5}, "b": {}}
-
-
 def test_curves_take_an_epoch_as_it_was_done_last(tmp_path: Path) -> None:
     assert read_curves(tmp_path) == {}
     old, new = tmp_path / "train.1.log", tmp_path / "train.log"
@@ -148,8 +141,8 @@ def test_a_row_an_experiment(expdir: Path) -> None:
 
 
 def test_markdown_says_what_the_rows_stand_on(expdir: Path) -> None:
-    conf = {"config": {"separator_conf": {"feature": "layer.1"}}}
-    (expdir / "tera_none" / "run.json").write_text(json.dumps(run_record("none", **conf)))
+    config = {"separator_conf": {"feature": "layer.1"}}
+    update(expdir / "tera_none" / "run.json", config=config)
     text = results_markdown(read_experiments(expdir), "Results of mini")
     assert text.startswith("# Results of mini\n")
     table = [line for line in text.splitlines() if line.startswith("|")]
@@ -174,10 +167,8 @@ def test_markdown_says_what_the_rows_stand_on(expdir: Path) -> None:
 
 def test_rows_of_other_recordings_of_the_same_names_are_told(expdir: Path, capsys) -> None:
     for name, heard in (("noisy", "new"), ("tera_utterance", "new"), ("tera_none", "old")):
-        path = expdir / name / "scores_test/summary.json"
         made = [{"model": "m"}] if name != "noisy" else []
-        summary = {**json.loads(path.read_text()), "input": heard, "enhanced_with": made}
-        path.write_text(json.dumps(summary))
+        update(expdir / name / "scores_test/summary.json", input=heard, enhanced_with=made)
     assert "Not all rows" in results_text(read_experiments(expdir))
     differences = TestSet("test", read_experiments(expdir)).differences("STOI")
     assert [*differences] == ["tera utterance\n less noisy"]
@@ -189,7 +180,7 @@ def test_rows_of_other_recordings_of_the_same_names_are_told(expdir: Path, capsy
     shutil.copytree(old, expdir / "b" / new.name)  # another place's, of the same name
     (label,) = compare_folders(new, [expdir / "b" / new.name], "STOI")
     assert label == f"{expdir / 'b' / new.name}\nless {new}"
-    path.write_text(json.dumps({**summary, "enhanced_with": []}))  # of what another program made
+    update(old / "scores_test/summary.json", enhanced_with=[])  # of what another program made
     assert "Not all rows" not in results_text(read_experiments(expdir))
 
 
@@ -208,14 +199,10 @@ def test_rows_of_other_utterances_are_told(expdir: Path, change: tuple[str, str]
 
 
 def test_a_dirty_tree_and_failures_are_named(expdir: Path) -> None:
-    path = expdir / "tera_none/run.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), "dirty": True}))
-    path = expdir / "tera_none/scores_test/summary.json"
     counts = {"train": {"pairs": 4, "left_out": 2}, "test": {"pairs": 6, "left_out": 0}}
-    run = json.loads((expdir / "tera_none/run.json").read_text()) | {"data": {"counts": counts}}
-    (expdir / "tera_none/run.json").write_text(json.dumps(run))
+    update(expdir / "tera_none/run.json", dirty=True, data={"counts": counts})
     failures = [{"utt_id": "test_03", "reason": "silent"}]
-    path.write_text(json.dumps({**json.loads(path.read_text()), "failures": failures}))
+    update(expdir / "tera_none/scores_test/summary.json", failures=failures)
     found = dict(details(read_experiments(expdir)[1]))
     assert found["commit"] == "0123abc (dirty: the tree had changes)"
     assert "1 without a full score (test_03)" in found["scored on test"]

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from made_experiments import add_audio, make_experiments
+from made_experiments import add_audio, make_experiments, update
 
 from featnorm_se.metrics.summary import format_summary, summarize
 from featnorm_se.metrics.worker import Row
@@ -92,9 +92,7 @@ def test_it_is_whole_and_self_contained_and_a_browser_takes_it(tmp_path: Path) -
 
 
 def test_names_are_escaped_and_what_is_missing_is_left_out(expdir: Path, tmp_path: Path) -> None:
-    path = expdir / "tera_none/run.json"
-    record = {**json.loads(path.read_text()), "upstream": "<b>&", "command": "<script>x</script>"}
-    path.write_text(json.dumps(record))
+    update(expdir / "tera_none/run.json", upstream="<b>&", command="<script>x</script>")
     shutil.rmtree(expdir / "tera_none/scores_test")
     summary = expdir / "noisy/scores_test/summary.json"
     record = json.loads(summary.read_text())
@@ -116,10 +114,8 @@ def test_a_model_is_compared_with_the_row_trained_as_it_was(expdir: Path) -> Non
     folder = expdir / "tera_none"
     shutil.copytree(folder, expdir / "tera_none_frozen")
     for name, freeze in (("tera_none_frozen", "all"), ("tera_none", ""), ("tera_utterance", "")):
-        path = expdir / name / "run.json"
-        record = json.loads(path.read_text())
-        record["config"] = {"separator_conf": {"freeze": freeze, "norm": record["norm"]}}
-        path.write_text(json.dumps(record))
+        config = {"separator_conf": {"freeze": freeze, "norm": name.split("_")[1]}}
+        update(expdir / name / "run.json", config=config)
 
     def compared() -> list[str]:
         found = TestSet("test", read_experiments(expdir)).differences("STOI")
@@ -127,8 +123,7 @@ def test_a_model_is_compared_with_the_row_trained_as_it_was(expdir: Path) -> Non
 
     both = ["tera_utterance\n less noisy", "tera_utterance\n less tera_none"]
     assert compared() == both
-    path = folder / "run.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), "max_epoch": 1}))
+    update(folder / "run.json", max_epoch=1)
     assert compared() == both[:1]
     shutil.rmtree(folder)
     assert compared() == ["tera utterance\n less noisy"]

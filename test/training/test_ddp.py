@@ -51,9 +51,7 @@ def batches(share: slice) -> list[tuple[list[str], dict[str, Any]]]:
 def run_epoch(config: dict[str, Any], folder: Path, rank: int | None = None) -> Any:
     """Train with ESPnet's loop, alone on all or as one of two on a half, and validate.
 
-    Returns:
-        The gradients of each trained weight, (STEPS, its size), and the losses that the epoch
-        reports.
+    Return the gradients of each trained weight, (STEPS, its size), and the reported losses.
     """
     model = build(config)
     from espnet2.train.distributed_utils import DistributedOption

@@ -2,7 +2,6 @@
 
 import argparse
 import functools
-import hashlib
 import pickle
 from pathlib import Path
 
@@ -31,15 +30,6 @@ def states(make_checkpoint):
     return read
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-def test_identity_is_the_files_hash(make_checkpoint, family):
-    path = make_checkpoint(family)
-    upstream = load(family, path)
-    assert upstream.identity == "sha256:" + hashlib.sha256(path.read_bytes()).hexdigest()
-    other = load_upstream(f"{family}_tiny", str(path))
-    assert torch.equal(upstream(*batch(noise(8000)))[0], other(*batch(noise(8000)))[0])
-
-
 @pytest.mark.parametrize("legacy", [False, True])
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_live_payload_is_refused(states, tmp_path, family, legacy):
@@ -54,16 +44,6 @@ def test_a_live_payload_is_refused(states, tmp_path, family, legacy):
     assert mark.exists()
 
 
-@pytest.mark.parametrize(
-    "value", [functools.partial(print, "x"), torch.nn.Linear(2, 2), np.dtype("O").type]
-)
-def test_other_objects_are_refused(states, tmp_path, value):
-    path = tmp_path / "odd.pt"
-    torch.save({**states("tera"), "Args": value}, path)
-    with pytest.raises(FeatnormError, match="execute code|cannot be read"):
-        load("tera", path)
-
-
 class ObjectScalar:
     """A NumPy scalar of objects: NumPy would unpickle its bytes."""
 
@@ -74,12 +54,14 @@ class ObjectScalar:
         return np._core.multiarray.scalar, (np.dtype("O"), self.payload)
 
 
-def test_an_object_scalar_is_refused(states, tmp_path):
+def test_other_objects_are_refused(states, tmp_path):
     mark, path = tmp_path / "ran", tmp_path / "hostile.pt"
     hostile = ObjectScalar(pickle.dumps(Payload(mark)))
-    torch.save({**states("tera"), "Args": hostile}, path)
-    with pytest.raises(FeatnormError):
-        load("tera", path)
+    plain = (functools.partial(print, "x"), torch.nn.Linear(2, 2), np.dtype("O").type)
+    for value in (hostile, *plain):
+        torch.save({**states("tera"), "Args": value}, path)
+        with pytest.raises(FeatnormError, match="execute code|cannot be read"):
+            load("tera", path)
     assert not mark.exists()
 
 
