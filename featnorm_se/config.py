@@ -72,7 +72,7 @@ def override_config(config: Mapping[str, Any], overrides: Sequence[str]) -> dict
     """Return a configuration with ``a.b.c=value`` words laid over it, each value YAML.
 
     Raises:
-        FeatnormError: one is not of that form.
+        FeatnormError: one is not of that form, or a ``*_conf`` is no group.
     """
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
@@ -84,10 +84,14 @@ def override_config(config: Mapping[str, Any], overrides: Sequence[str]) -> dict
             raise FeatnormError(f"--set {override!r}: key=value is wanted, such as optim_conf.lr=1")
     try:
         over = OmegaConf.to_container(OmegaConf.from_dotlist(list(overrides)), resolve=False)
-        return merge_configs(config, dict(over))  # type: ignore[arg-type]
+        merged = merge_configs(config, dict(over))  # type: ignore[arg-type]
     except (OmegaConfBaseException, YAMLError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise FeatnormError(f"--set {' '.join(overrides)}: {reason}") from error
+    for key, value in merged.items():
+        if key.endswith("_conf") and not isinstance(value, dict):
+            raise FeatnormError(f"the YAML or --set: {key} {value!r} is no group of keys")
+    return merged
 
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:

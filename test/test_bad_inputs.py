@@ -214,10 +214,17 @@ def test_a_recipes_bad_option_ends_it_in_one_line(tmp_path: Path, line: str, tol
         ("scheduler_conf.warmup_steps=0", "the scheduler cannot be built: ZeroDivisionError"),
         ("chunk_length=4s", "chunk_length '4s': samples are wanted"),
         ("best_model_criterion=[[valid,pesq,max]]", "valid pesq max is never reported"),
+        ("separator_conf=3", "separator_conf 3 is no group of keys"),
+        ("chunk_length=null", "chunk_length None: samples are wanted"),
+        ("keep_nbest_models=0", "keep_nbest_models 0: 1 or more is wanted"),
+        ("keep_nbest_models=[]", "keep_nbest_models []: 1 or more is wanted"),
+        ("patience=-1", "patience -1: 1 or more is wanted"),
+        ("log_interval=0", "log_interval 0: 1 or more is wanted"),
+        ("freeze_param=[separator.hed]", "freeze_param 'separator.hed': no weight"),
         # A step up the loss, or none at all.
-        ("grad_clip=-1", "grad_clip -1: a number above 0 is wanted"),
-        ("grad_clip=0", "grad_clip 0: a number above 0 is wanted"),
-        ("upstream_lr_scale=-1", "upstream_lr_scale -1: a number from 0 on"),
+        ("grad_clip=-1", "grad_clip -1: above 0 is wanted"),
+        ("grad_clip=0", "grad_clip 0: above 0 is wanted"),
+        ("upstream_lr_scale=-1", "upstream_lr_scale -1: 0 or more"),
     ],
 )
 def test_a_wrong_setting_is_told_before_any_stage(setting: str, told: str, capsys) -> None:
@@ -241,7 +248,7 @@ def test_a_feature_is_held_against_the_upstream_and_the_norm(feature, site, told
     assert run(import_module("check_config").main, [*options, "none"]) == (feature == "layer.13")
 
 
-@pytest.mark.parametrize("line", ["precision: fp8", "atten_lim: -3", "high_band: mirror", "x: 1"])
+@pytest.mark.parametrize("line", ["precision: fp8", "atten_lim: -3", "overlap: .nan", "x: 1"])
 def test_a_wrong_way_to_enhance_is_told_before_any_stage(line: str, tmp_path: Path, capsys) -> None:
     config = EGS / "voicebank_demand" / "enh1" / "conf" / "train.yaml"
     (tmp_path / "decode.yaml").write_text(line)

@@ -51,9 +51,7 @@ def find_pairs(noisy: Path, clean: Path) -> list[Utterance]:
     twins, _ = match_names(clean_files, noisy_files)
     if not noisy_files.keys() & {*twins.values()}:  # x_noisy and x, or x_noisy and x_clean
         bare = _without_ending(noisy_files)
-        twins = {
-            name: bare.get(short, name) for short, name in _without_ending(clean_files).items()
-        }
+        twins = {name: bare.get(s, name) for s, name in _without_ending(clean_files).items()}
     pairs = _pair_up(noisy_files, {twins[n]: f for n, f in clean_files.items()}, noisy, clean)
     return [replace(pair, speaker=speakers.get(pair.name, pair.speaker)) for pair in pairs]
 

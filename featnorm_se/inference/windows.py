@@ -46,8 +46,8 @@ class Windowing:
             raise FeatnormError(f"--batch {self.batch}: at least 1 is needed")
         if not 0 < self.window < 1e6:
             raise FeatnormError(f"--window {self.window}: a number of seconds, such as 20")
-        size, shared = _on_grid(self.window), 2 * _context(self.overlap)
-        if not self.overlap > FADE_SECONDS or size < 2 * shared:
+        fits = FADE_SECONDS < self.overlap < self.window
+        if not fits or _on_grid(self.window) < 4 * _context(self.overlap):
             told = f"windows of {self.window} s with {self.overlap} s of overlap"
             wanted = f"longer than {FADE_SECONDS} s and the windows at least twice as long as it"
             raise FeatnormError(f"{told}: the overlap must be {wanted}")

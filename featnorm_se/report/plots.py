@@ -43,9 +43,8 @@ _LABELS = {"clean": "clean", "noisy": "noisy", "normalized": "noisy, after the n
 
 def training_curves(curves: Mapping[str, Curves], numbers: Numbers, title: str) -> str:
     """Draw the loss by epoch of several experiments by label: valid a line, train dashed."""
-    with new_figure(
-        WIDTH, 2.8 + 2 * _legend_height(f"{label}, valid" for label in curves)
-    ) as figure:
+    names = [f"{label}, {phase}" for label in curves for phase in ("train", "valid")]
+    with new_figure(WIDTH, 2.8 + _legend_height(names)) as figure:
         axes = figure.subplots()
         for label, phases in curves.items():
             for phase, points in phases.items():

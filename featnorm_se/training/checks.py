@@ -27,10 +27,10 @@ _WRAPPED = {"name", "wrapper", "wrapper_conf"}
 _GROUPS = "a list of groups, each with name, wrapper and wrapper_conf, is wanted"
 # The recipes' task takes null for some of them.
 _SIZE = (lambda x: x is None or isinstance(x, str) or _COUNT[0](x), _COUNT[1])
-_SIZES = ("batch_size", "valid_batch_size", "num_iters_per_epoch")
+_SIZES = ("batch_size", "valid_batch_size", "num_iters_per_epoch", "log_interval", "patience")
 _RANGE = r" *[1-9]\d*( *- *[1-9]\d*)? *"
 _CHUNKS = (
-    lambda x: x is None or re.fullmatch(f"{_RANGE}(,{_RANGE})*", str(x)),
+    lambda x: re.fullmatch(f"{_RANGE}(,{_RANGE})*", str(x)),
     "samples are wanted, such as 20480, or of several lengths 20480,32000-48000",
 )
 _STFT_ONLY = (lambda x: x == "stft", "here it is stft")
@@ -39,14 +39,9 @@ _FEATNORM_ONLY = (lambda x: x == "featnorm", "here it is featnorm, with separato
 _SETTINGS = {
     "best_model_criterion": (lambda x: _holds(x, list) and {*map(len, x)} == {3}, _FIGURES),
     "criterions": (lambda x: _holds(x, dict) and all({*c} >= _WRAPPED for c in x), _GROUPS),
-    "grad_clip": (
-        lambda x: isinstance(x, _REAL) and x > 0,
-        "a number above 0 is wanted (.inf: off)",
-    ),
-    "upstream_lr_scale": (
-        lambda x: isinstance(x, _REAL) and x >= 0,
-        "a number from 0 on is wanted",
-    ),
+    "grad_clip": (lambda x: isinstance(x, _REAL) and x > 0, "above 0 is wanted (.inf: off)"),
+    "upstream_lr_scale": (lambda x: isinstance(x, _REAL) and x >= 0, "0 or more is wanted"),
+    "keep_nbest_models": (lambda x: all(map(_COUNT[0], x if _holds(x, int) else [x])), _COUNT[1]),
     "num_workers": (lambda x: isinstance(x, int) and x >= 0, "a number from 0 on is wanted"),
     "iterator_type": (lambda x: x not in (None, "none"), "chunk or sequence is wanted"),
     "optim": (lambda x: x != "lbfgs", "it wants several passes a step, which nothing here makes"),
@@ -86,8 +81,11 @@ def check_criteria(args: argparse.Namespace, model: Any) -> None:
     """Check that training will report the figures that choose the best epoch or end it.
 
     Raises:
-        FeatnormError: one is not; the message lists those that are.
+        FeatnormError: one is not (the message lists those that are), or ``freeze_param`` is none.
     """
+    for name in args.freeze_param:
+        if not any(f"{key}.".startswith(f"{name}.") for key, _ in model.named_parameters()):
+            raise FeatnormError(f"freeze_param {name!r}: no weight has a name that begins so")
     criterions = [wrapper.criterion for wrapper in model.loss_wrappers]
     trained = [one.name for one in criterions if not getattr(one, "only_for_test", False)]
     known = {f"train {name}" for name in ("loss", *trained)}

@@ -116,8 +116,8 @@ def resolve_config(
     """
     config = override_config(read_training_config(experiment.config), experiment.overrides)
     conf = dict(config.get("separator_conf", {}))
-    named = {key: getattr(experiment, key) for key in ("upstream", "norm", "norm_site")}
-    named = {key: value for key, value in named.items() if value}
+    words = ("upstream", "norm", "norm_site")
+    named = {key: value for key in words if (value := getattr(experiment, key))}
     for held in (conf, named):
         if "norm_site" in held:
             held["norm_site"] = upstream.resolve_sites(held["norm_site"])
