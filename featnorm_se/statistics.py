@@ -67,7 +67,7 @@ class SiteStats:
             return self
         delta = other.mean - self.mean
         mean = self.mean + delta * (other.frames / frames)
-        m2 = self.m2 + other.m2 + delta**2 * (self.frames * (other.frames / frames))
+        m2 = self.m2 + other.m2 + delta**2 * (self.frames * other.frames / frames)
         return SiteStats(frames, mean, m2)
 
 

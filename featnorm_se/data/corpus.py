@@ -43,8 +43,8 @@ def find_pairs(noisy: Path, clean: Path) -> list[Utterance]:
         FeatnormError: a folder is missing, empty or has files beside sub-folders, a name comes
             twice or cannot stand in Kaldi's files, or no name is in both (see ``match_names``).
     """
-    noisy_files, speakers = _name_files(noisy)
-    clean_files, _ = _name_files(clean)
+    (noisy_files, speakers), (clean_files, of_clean) = _name_files(noisy), _name_files(clean)
+    speakers |= of_clean
     # A Mac parts letters and their accents: the noisy file's spelling is the pair's.
     spelled = {normalize("NFC", name): name for name in noisy_files}
     clean_files = {spelled.get(normalize("NFC", name), name): f for name, f in clean_files.items()}

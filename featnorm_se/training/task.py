@@ -235,7 +235,7 @@ def build_parts(
             if slow and not math.isclose(slow[0], head * args.upstream_lr_scale):
                 told = "sets one rate for the whole model: upstream_lr_scale has to be 1 with it"
                 raise FeatnormError(f"{source}: scheduler {args.scheduler} {told}")
-    except FeatnormError:
+    except (FeatnormError, ImportError, MemoryError, OSError):  # no fault of the settings
         raise
     except Exception as e:  # whatever a key or value of *_conf leads to
         told = f"{source}: the {part} cannot be built"

@@ -188,3 +188,11 @@ def test_what_is_started_leaves_stdin_to_the_shells_loop(tmp_path: Path, monkeyp
         left = os.read(0, 99)
         os.dup2(kept, 0)
     assert left == b"one\ntwo\n"
+
+
+def test_a_folder_of_either_side_names_the_speaker(tmp_path):
+    for place in ("noisy/84-121-0.wav", "clean/84/121/84-121-0.wav"):
+        (tmp_path / place).parent.mkdir(parents=True)
+        (tmp_path / place).touch()
+    (pair,) = find_pairs(tmp_path / "noisy", tmp_path / "clean")
+    assert (pair.name, pair.speaker) == ("84-121-0", "84")
