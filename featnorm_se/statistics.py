@@ -77,7 +77,7 @@ class _NoSite(FeatnormError, KeyError):
     __str__ = Exception.__str__
 
 
-@dataclass(eq=False, repr=False)
+@dataclass(eq=False)
 class FeatureStats(Mapping[str, SiteStats]):
     """Statistics by site, with what they were made from.
 
@@ -95,6 +95,9 @@ class FeatureStats(Mapping[str, SiteStats]):
     sites: Mapping[str, SiteStats]
     meta: dict[str, Any]
     spread: Mapping[str, SiteStats] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.sites, self.meta, self.spread = map(dict, (self.sites, self.meta, self.spread or {}))
 
     def __getitem__(self, site: str) -> SiteStats:
         if site not in self.sites:

@@ -95,3 +95,11 @@ def test_damaged_files_are_refused(tmp_path, name, value, message):
     np.savez(path, **{**arrays, name: value})
     with pytest.raises(FeatnormError, match=message):
         FeatureStats.load(path)
+
+
+def test_statistics_are_of_their_own_and_spread_may_be_left_out():
+    sites, meta = {"frontend": SiteStats.of(np.ones((2, 3)))}, {"kind": "clean"}
+    stats = FeatureStats(sites, meta, None)
+    sites.clear()
+    meta["kind"] = "noisy"
+    assert list(stats) == ["frontend"] and stats.meta["kind"] == "clean" and stats.acts("frontend")

@@ -60,8 +60,7 @@ def main(argv: Sequence[str]) -> None:
     pipes = args.allow_pipes == "true"
     if root is None or not root.is_dir():
         raise FeatnormError(f"--{option}_root {root or '(not given)'}: there is no such folder")
-    is_taken = args.test_set or corpus in ("voicebank_demand", "mini", "folders")
-    if args.test_root and not is_taken:
+    if args.test_root and not (args.test_set or corpus in ("voicebank_demand", "mini", "folders")):
         raise FeatnormError(f"--test_root is not for {corpus}: {root} has its test pairs")
     if args.test_set:
         sets, output = find_test_set(args.test_set, root, pipes), output / args.test_set

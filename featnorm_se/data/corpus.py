@@ -45,6 +45,16 @@ def find_pairs(noisy: Path, clean: Path) -> list[Utterance]:
     """
     (noisy_files, speakers), (clean_files, of_clean) = _name_files(noisy), _name_files(clean)
     speakers |= of_clean
+    odd: list[str] = []
+    for name, file in {**noisy_files, **clean_files}.items():
+        try:
+            check_key(name, file)
+        except FeatnormError as error:
+            odd.append(str(error))
+    if odd:
+        for fault in sorted(odd)[1:10]:
+            say(fault)
+        raise FeatnormError(f"{min(odd)} ({len(odd)} such names, up to ten are told)")
     # A Mac parts letters and their accents: the noisy file's spelling is the pair's.
     spelled = {normalize("NFC", name): name for name in noisy_files}
     clean_files = {spelled.get(normalize("NFC", name), name): f for name, f in clean_files.items()}
@@ -63,24 +73,15 @@ def _name_files(folder: Path) -> tuple[dict[str, str], dict[str, str]]:
     if 0 < len(nested) < len(files):
         raise FeatnormError(f"{folder} has files beside sub-folders ({nested[0]}): move either")
     named, speakers = dict[str, str](), dict[str, str]()
-    odd: list[str] = []
     for place, file in files.items():
         *folders, stem = place.split("/")
         own = not folders or stem.startswith((f"{folders[0]}_", f"{folders[0]}-"))
         name = stem if own else place.replace("/", "_")
-        try:
-            check_key(name, file)
-        except FeatnormError as error:
-            odd.append(str(error))
         if name in named:
             raise FeatnormError(f"the name {name} comes twice below {folder}: rename {file}")
         reader = _READER.search(stem)
         speakers[name] = (*folders, reader[0] if reader else stem.split("_")[0])[0]
         named[name] = os.path.abspath(file)
-    if odd:
-        for fault in sorted(odd)[1:10]:
-            say(fault)
-        raise FeatnormError(f"{min(odd)} ({len(odd)} such names, up to ten are told)")
     return named, speakers
 
 

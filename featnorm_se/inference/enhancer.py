@@ -134,8 +134,7 @@ class Enhancer:
             enhanced, _, _ = self.separator(pad_sequence(spectra, batch_first=True), frames)
         found = []
         for row, n in enumerate(frames.tolist()):
-            decoded = [self.decoder(x[row, None, :n], lengths[row])[0] for x in enhanced]
-            y = torch.cat(decoded)  # (talkers, N)
+            y = torch.cat([self.decoder(x[row, None, :n], lengths[row])[0] for x in enhanced])
             found.append(torch.lerp(y, padded[row], self.left_in) if self.left_in else y)
         # They leave the device in one copy.
         parts = torch.cat(found, dim=1).cpu().split([y.shape[1] for y in found], dim=1)

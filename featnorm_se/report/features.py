@@ -30,7 +30,7 @@ class FeatureLook:
     """What was found of one experiment.
 
     Attributes:
-        distance: a row a site: noisy against clean, before and after FN.
+        distance: a row a site: noisy against clean, before and after the norm.
         drift: a row a layer: fine-tuned against pre-trained, on clean speech.
         frames: clean, noisy and normalized frames (T, D) by site.
     """
@@ -62,8 +62,8 @@ def look_at_features(
     before.eval()
     noisy_scp, clean_scp = read_scp(datadir / "wav.scp"), read_scp(datadir / "spk1.scp")
     keys = sorted(noisy_scp)[:utterances]
-    both = [[read_audio(scp[k], SAMPLE_RATE) for k in keys] for scp in (clean_scp, noisy_scp)]
-    clean_wavs, noisy_wavs = both
+    clean_wavs = [read_audio(clean_scp[key], SAMPLE_RATE) for key in keys]
+    noisy_wavs = [read_audio(noisy_scp[key], SAMPLE_RATE) for key in keys]
     clean, noisy = features(before, clean_wavs), features(before, noisy_wavs)
     after = features(tuned, clean_wavs)
     before.norms.update(dict(tuned.norms.items()))

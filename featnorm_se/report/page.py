@@ -174,6 +174,5 @@ class TestSet:
 
     def values(self, metric: str) -> dict[str, list[float]]:
         """Return all utterances' values of a metric by label."""
-        every = {label: list(rows.values()) for label, rows in self.scores.items()}
-        found = {k: [row[metric] for row in rows if metric in row] for k, rows in every.items()}
+        found = {k: [r[metric] for r in t.values() if metric in r] for k, t in self.scores.items()}
         return {label: values for label, values in found.items() if values}

@@ -38,6 +38,7 @@ WIDTH = 6.4
 MOST_DOTS = 1500
 _ROW, _LEGEND = 28, 60  # characters in a line of a row's name and of a legend
 _COLOURS = {"clean": PALETTE[2], "noisy": PALETTE[1], "normalized": PALETTE[0]}
+_SIGNS = {"noisy": "o", "normalized": "s"}
 _LABELS = {"clean": "clean", "noisy": "noisy", "normalized": "noisy, after the norm"}
 
 
@@ -186,11 +187,10 @@ def plot_distance(look: FeatureLook, path: PathLike, title: str) -> None:
     with new_figure(9, 3.8) as figure:
         axes = figure.subplots(1, 2)
         for axis, (key, label) in zip(axes, figures.items(), strict=True):
-            names = dict.fromkeys(row["features"] for row in look.distance)
-            for name, sign in zip(names, "os", strict=False):
+            for name in dict.fromkeys(row["features"] for row in look.distance):
                 rows = {r["site"]: r[key] for r in look.distance if r["features"] == name}
                 at = [sites.index(site) for site in rows]
-                style: dict[str, Any] = {"marker": sign, "color": _COLOURS[name]}
+                style: dict[str, Any] = {"marker": _SIGNS[name], "color": _COLOURS[name]}
                 axis.plot(at, list(rows.values()), label=_LABELS[name], **style)
             _layer_axis(axis, sites, label)
             axis.set_ylim(bottom=0)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 # What the weights fix of the separator; the rest of separator_conf says how it is trained.
 _SEPARATOR = (
     *("upstream", "norm", "norm_site", "feature", "feature_layer_norm", "use_spectrum"),
-    *("n_fft", "hop_length", "win_length", "head", "layers", "units"),
+    *("n_fft", "hop_length", "win_length", "head", "layers", "units", "num_spk"),
 )
 _GROUPS = ("encoder_conf", "separator_conf", "decoder_conf")
 
@@ -47,14 +47,14 @@ class InitialModel:
         """
         known = signature(type(self.separator)).parameters
         own = {**self.config["separator_conf"], "norm_site": self.separator.norm_sites}
-        taken = [*_SEPARATOR, *(["num_spk"] if "num_spk" in own else [])]
+        taken = [key for key in _SEPARATOR if key in own or key != "num_spk"]  # 1 is left unsaid
         fixed = {group: dict(self.config[group]) for group in _GROUPS}
         fixed["separator_conf"] = {key: own.get(key, known[key].default) for key in taken}
         given = {group: dict(config.get(group) or {}) for group in _GROUPS}
         wrong = []
         for group, there in fixed.items():
             for key, value in given[group].items():
-                if group == "separator_conf" and key not in (*_SEPARATOR, "num_spk"):
+                if group == "separator_conf" and key not in _SEPARATOR:
                     continue  # how it is trained
                 was = there.get(key, 1 if key == "num_spk" else None)
                 if value != was:

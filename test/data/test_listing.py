@@ -196,3 +196,12 @@ def test_a_folder_of_either_side_names_the_speaker(tmp_path):
         (tmp_path / place).touch()
     (pair,) = find_pairs(tmp_path / "noisy", tmp_path / "clean")
     assert (pair.name, pair.speaker) == ("84-121-0", "84")
+
+
+def test_odd_names_of_both_folders_are_told_at_once(tmp_path, capsys):
+    for place in ("noisy/a b.wav", "clean/c d.wav", "clean/e f.wav"):
+        (tmp_path / place).parent.mkdir(exist_ok=True)
+        (tmp_path / place).touch()
+    with pytest.raises(FeatnormError, match="3 such names"):
+        find_pairs(tmp_path / "noisy", tmp_path / "clean")
+    assert len(capsys.readouterr().err.splitlines()) == 2

@@ -141,7 +141,8 @@ def test_a_row_an_experiment(expdir: Path) -> None:
 
 
 def test_markdown_says_what_the_rows_stand_on(expdir: Path) -> None:
-    config = {"separator_conf": {"feature": "layer.1"}}
+    config = {"separator_conf": {"feature": "layer.1", "freeze": "cnn"}}
+    config["criterions"] = [{"name": "si_snr"}]
     update(expdir / "tera_none" / "run.json", config=config)
     text = results_markdown(read_experiments(expdir), "Results of mini")
     assert text.startswith("# Results of mini\n")
@@ -154,7 +155,7 @@ def test_markdown_says_what_the_rows_stand_on(expdir: Path) -> None:
         "- seed: 0",
         "- upstream identity: sha256 feed",
         "- data: resampler soxr VHQ",
-        "- feature: layer.1",
+        *("- feature: layer.1", "- freeze: cnn", "- loss: si_snr"),
         "torch 2.13.0",
         "- machine: cpu some \\| cpu, cores 2",
         "utterances 12, pesq 0.0.4, pystoi 0.4.1",

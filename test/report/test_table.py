@@ -207,6 +207,10 @@ def test_cells_that_were_not_run_stay_empty(rows_file, exp) -> None:
     latex = to_latex(lines, "T")
     assert "±" in body[1][6] and body[1][6] in to_markdown(lines, "T")
     assert body[1][6].replace("±", "$\\pm$") in latex and "PESQ\\_WB" in latex
+    (_, noisy), latex = cells(lines[:1]), to_latex(lines[:1], "T")
+    shown = latex.split("toprule\n")[1].splitlines()[0].count(" & ") + 1
+    assert shown == sum(map(bool, noisy)) < len(noisy)
+    assert "row & upstream & " in to_latex([], "T")
 
 
 def test_drift_is_read_when_every_run_has_it(rows_file, exp) -> None:

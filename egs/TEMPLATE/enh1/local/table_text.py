@@ -111,7 +111,9 @@ def to_markdown(lines: Sequence[Line], title: str, drift: bool = False) -> str:
 def to_latex(lines: Sequence[Line], title: str, drift: bool = False) -> str:
     """Return the table as a LaTeX ``tabular`` for the package booktabs, without empty columns."""
     table = cells(lines, drift)
-    filled = [i for i, column in enumerate(zip(*table, strict=True)) if any(column[1:])]
+    filled = [
+        i for i, column in enumerate(zip(*table, strict=True)) if not lines or any(column[1:])
+    ]
     heading, *body = [[row[i] for i in filled] for row in table]
 
     def row(values: Sequence[str]) -> str:
