@@ -19,7 +19,7 @@ import pytest
 from bad_inputs_world import arrays, both, cut, meta, noise, nothing, put, repacked, wav
 from recipe_runs import EGS, run_script
 
-from featnorm_se.bin import run
+from featnorm_se.bin import info, run
 
 COMMANDS = {
     "prepare": "--db_root corpus --output out/data --nj 1",
@@ -246,6 +246,32 @@ def test_a_feature_is_held_against_the_upstream_and_the_norm(feature, site, told
     assert run(import_module("check_config").main, [*options, "utterance"]) == 1
     assert told in capsys.readouterr().err
     assert run(import_module("check_config").main, [*options, "none"]) == (feature == "layer.13")
+
+
+FOLDER = Path(__file__).parent / "upstream" / "huggingface" / "hubert_base"  # of two layers
+
+
+@pytest.mark.parametrize(
+    ("name", "checkpoint", "feature", "site", "told"),
+    [
+        ("hubert", FOLDER, "layer.2", "last", ""),
+        ("hubert", FOLDER, "layer.1", "last", "norm_site layer.2 lies above"),
+        ("hubert", FOLDER, "layer.3", "auto", "no such feature: 'layer.3'"),
+        ("hubert", FOLDER / "pytorch_model.bin", "last", "layer.3", "no such site: 'layer.3'"),
+        ("wavlm", FOLDER, "last", "auto", "take an --upstream of the family hubert"),
+        ("hubert_tiny", "any.pt", "layer.4", "last", ""),  # the file says how many, not the card
+        ("hubert_tiny", "any.pt", "layer.4", "frontent", "no such site: 'frontent'"),
+    ],
+)
+def test_sites_are_those_of_the_checkpoint(name, checkpoint, feature, site, told, capsys) -> None:
+    options = ["--upstream", name, "--upstream_ckpt", str(checkpoint), "--norm_site", site]
+    config = EGS / "voicebank_demand" / "enh1" / "conf" / "train.yaml"
+    more = ["--config", str(config), "--num_spk", "1", "--norm", "utterance"]
+    more += ["--set", f"separator_conf.feature={feature}"]
+    assert run(import_module("check_config").main, [*options, *more]) == bool(told)
+    assert told in capsys.readouterr().err
+    if "feature" not in told and "above" not in told and checkpoint != "any.pt":
+        assert run(info.main, ["--check", *options]) == bool(told)
 
 
 @pytest.mark.parametrize("line", ["precision: fp8", "atten_lim: -3", "overlap: .nan", "x: 1"])

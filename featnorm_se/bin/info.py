@@ -31,14 +31,15 @@ def get_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str]) -> None:
     """Print the contract of one upstream, or only check a run's options."""
     args = get_parser().parse_args(argv)
-    from featnorm_se.upstream import load_upstream, upstream_card
+    from featnorm_se.upstream import known_sites, load_upstream, upstream_card
 
     card = upstream_card(args.upstream, args.upstream_conf_dir)
     described = bool(card["architecture"])  # else only a checkpoint says what it is
     checkpoint = args.upstream_ckpt or ("" if described else card.get("source")) or "scratch"
     if args.check:
         check_norm(args.norm)
-        resolve_sites(args.norm_site, site_names(int(card["layers"])))
+        sites = known_sites(card, args.upstream_ckpt)
+        resolve_sites(args.norm_site, sites or site_names(99))
         if args.metrics:
             check_packages(resolve(args.metrics.split()))
         elsewhere = checkpoint == "scratch" or "://" in checkpoint or is_hub_name(checkpoint)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from featnorm_se.config import read_config
 from featnorm_se.errors import FeatnormError
+from featnorm_se.names import site_names
 
 if TYPE_CHECKING:
     from featnorm_se.upstream.base import Upstream
@@ -44,6 +45,24 @@ def upstream_card(name: str, conf_dir: Path | None = None) -> dict[str, Any]:
     if (beside := card.parent / str(content.get("source"))).is_file():
         content["source"] = str(beside)
     return content
+
+
+def known_sites(card: Mapping[str, Any], checkpoint: str | None) -> list[str] | None:
+    """Return a model's sites without loading it; ``None``: its weights alone tell the layers.
+
+    Raises:
+        FeatnormError: a folder's ``config.json`` is of another family, or cannot be read.
+    """
+    if checkpoint in (None, "scratch"):
+        return site_names(int(card["layers"]))
+    path = Path(str(checkpoint)).expanduser()
+    if path.is_dir() or path.suffix in (".safetensors", ".bin"):
+        from featnorm_se.upstream import huggingface
+
+        if path.is_dir() or huggingface.is_described(path):
+            config = huggingface.read_description(path, card["family"])
+            return site_names(int(config["num_hidden_layers"]))
+    return None
 
 
 def load_upstream(

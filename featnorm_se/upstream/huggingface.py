@@ -89,9 +89,26 @@ def read_folder(
     Raises:
         FeatnormError: it is another model than of this family, or one that cannot be read.
     """
+    config = read_description(folder, family)
     names: tuple[str, ...] = WEIGHTS
     if not folder.is_dir():
         folder, names = folder.parent, (folder.name,)
+    found = [folder / name for name in names if (folder / name).is_file()]
+    if not found:
+        parted = "in parts: save them in one (save_pretrained's max_shard_size)"
+        parts = parted if list(folder.glob("*.index.json")) else "not there"
+        raise FeatnormError(f"{folder}: the weights ({' or '.join(WEIGHTS)}) are {parts}")
+    weights = rename(read_checkpoint(found[0]))
+    return _architecture(config, folder, architecture), weights, [folder / CONFIG, found[0]]
+
+
+def read_description(folder: Path, family: str) -> dict[str, Any]:
+    """Return what ``config.json`` says of a folder, or of a file of weights in it.
+
+    Raises:
+        FeatnormError: it is another model than of this family, or one that cannot be read.
+    """
+    folder = folder if folder.is_dir() else folder.parent
     if all((folder / name).is_file() for name in ("run.json", "config.yaml")):
         mend = "go on from it with --init, or featnorm-se export-upstream gives its upstream"
         raise FeatnormError(f"{folder} is an experiment: {mend}")
@@ -105,13 +122,8 @@ def read_folder(
     for key, followed in _FOLLOWED.items():
         if config.get(key, followed) != followed:
             raise FeatnormError(f"{folder / CONFIG}: {key} {config[key]!r:.60} is not supported")
-    found = [folder / name for name in names if (folder / name).is_file()]
-    if not found:
-        parted = "in parts: save them in one (save_pretrained's max_shard_size)"
-        parts = parted if list(folder.glob("*.index.json")) else "not there"
-        raise FeatnormError(f"{folder}: the weights ({' or '.join(WEIGHTS)}) are {parts}")
-    weights = rename(read_checkpoint(found[0]))
-    return _architecture(config, folder, architecture), weights, [folder / CONFIG, found[0]]
+    described: dict[str, Any] = config
+    return described
 
 
 def _architecture(
@@ -130,6 +142,8 @@ def _architecture(
                 raise ValueError(f"{theirs} is {value!r:.40}")
             network[ours] = value
         network["conv_feature_layers"] = repr(rows)
+        if rows[-1][0] == network["encoder_embed_dim"]:  # s3prl would have none
+            network["post_extract_proj"] = True
         network["extractor_mode"] = _MODES[config["feat_extract_norm"]]
         if config["model_type"] == "hubert":
             network["feat_proj_layer_norm"] = config.get("feat_proj_layer_norm", True)

@@ -94,6 +94,8 @@ def build(architecture: dict[str, Any]) -> WaveformUpstream:
     if architecture["model_cfg"].get("feat_proj_layer_norm") is False:  # DistilHuBERT
         network.layer_norm = nn.Identity()
         model["feat_proj_layer_norm"] = False
+    if architecture["model_cfg"].get("post_extract_proj"):
+        model["post_extract_proj"] = True
     if (activation := model["activation_fn"]) not in _ACTIVATIONS:
         raise FeatnormError(f"upstreams with activation_fn: {activation} are not supported")
     for layer in network.encoder.layers:

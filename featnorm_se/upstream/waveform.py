@@ -32,6 +32,9 @@ class WaveformUpstream(Upstream):
     ) -> None:
         super().__init__(model, config)
         self.conv_layers = conv_layers
+        network = config.get("model_cfg") or config["cfg"]
+        if network.get("post_extract_proj"):  # Hugging Face's models always have one
+            model.post_extract_proj = nn.Linear(conv_layers[-1][0], model.encoder.embedding_dim)
         self.normalize = normalize
         self.hop = 1
         for _, kernel, stride in reversed(conv_layers):

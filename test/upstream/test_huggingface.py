@@ -15,6 +15,7 @@ from signals import batch, noise
 
 from featnorm_se.errors import FeatnormError
 from featnorm_se.upstream import huggingface, load_upstream
+from featnorm_se.upstream.checkpoint import read_checkpoint
 
 FOLDERS = Path(__file__).parent / "huggingface"
 NAMES = sorted(folder.parent.name for folder in FOLDERS.glob("*/config.json"))
@@ -105,6 +106,39 @@ def test_what_is_no_such_model_is_one_line(copied, changes, family, said):
     with pytest.raises(FeatnormError) as caught:
         load(copied("wavlm_base", **changes), family)
     assert said in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("family", huggingface.FAMILIES)
+def test_a_projection_to_as_many_channels_which_s3prl_has_not(copied, family):
+    """A diagonal one does what the layer norm before it can do by itself."""
+    folder = copied(f"{family}_base", conv_dim=[16, 16, 16, 24])
+    model = {"wavlm": ""}.get(family, f"{family}.")
+    (path,) = (folder / name for name in huggingface.WEIGHTS if (folder / name).is_file())
+    weights = read_checkpoint(path)
+    torch.manual_seed(0)
+    scale, shift, conv = 1 + torch.rand(24), torch.randn(24), torch.randn(24, 16, 2)
+    norm = {"weight": 1 + torch.rand(24), "bias": torch.randn(24)}
+    weights[f"{model}feature_extractor.conv_layers.3.conv.weight"] = conv
+    weights |= {f"{model}feature_projection.layer_norm.{key}": norm[key] for key in norm}
+    weights[f"{model}feature_projection.projection.weight"] = scale.diag()
+    weights[f"{model}feature_projection.projection.bias"] = shift
+    path.unlink()
+    torch.save(weights, folder / "pytorch_model.bin")
+    upstream = load(folder, family)
+    config = json.loads(json.dumps({"family": family, **upstream.config}))
+    twin = load_upstream("x", config=config)
+    twin.load_state_dict(upstream.state_dict())
+    del config[huggingface.FAMILIES[family][0]]["post_extract_proj"]
+    without = load_upstream("x", config=config)
+    states = {key: v for key, v in upstream.state_dict().items() if "post_extract" not in key}
+    states["model.layer_norm.weight"] = norm["weight"] * scale
+    states["model.layer_norm.bias"] = norm["bias"] * scale + shift
+    without.load_state_dict(states)
+    wanted = without(*batch(noise(4000)))[0]
+    for one in (upstream, twin):
+        torch.testing.assert_close(one(*batch(noise(4000)))[0], wanted, atol=1e-5, rtol=1e-5)
+    with pytest.raises(FeatnormError, match="no layout"):
+        upstream.s3prl_states()
 
 
 def test_no_layer_norm_before_the_projection_as_in_distilhubert(copied):
