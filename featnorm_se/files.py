@@ -187,12 +187,9 @@ def replaced_folder(folder: PathLike) -> Iterator[Path]:
 def is_done(output: Path, request: Mapping[str, Any]) -> bool:
     """Whether ``output`` is there, whole, and was made by a request that says the same.
 
-    This is the one answer for all stages.
-
-    Args:
-        output: the file or the folder.
-        request: what it is to be made of, in plain values that JSON holds: its options, and the
-            ``stamp`` of its inputs. What the record says beside them does not count.
+    This is the one answer for all stages. The request is what a file or folder is to be made of, in
+    plain values that JSON holds: its options, and the ``stamp`` of its inputs. What the record says
+    beside them does not count.
     """
     made = read_record(output)
     whole = output.exists() and made.get("bytes") in (None, _size(output))

@@ -98,20 +98,18 @@ class FeatureNorm(nn.Module):
             raise FeatnormError(f"{told}: collect them from this upstream and site")
         dtype = x.dtype
         h = x.float() if dtype in (torch.float16, torch.bfloat16) else x
-        mask = count = None
-        if lengths is not None:
-            valid, count = valid_frames(lengths, h.shape[1], h.device)
-            h = h.masked_fill(~valid, 0.0)
-            mask = valid.to(h.dtype)
+        if lengths is None:
+            lengths = torch.full(h.shape[:1], h.shape[1])
+        valid, count = valid_frames(lengths, h.shape[1], h.device)
+        h = h.masked_fill(~valid, 0.0)
+        mask = valid.to(h.dtype)
         centred, deviation = self._centre(h, mask, count)
         y = centred * (self.std.to(h.dtype) / deviation) + self.mean.to(h.dtype)
         if self.weight is not None:
             y = h + self.weight.to(h.dtype) * (y - h)
-        return (y if mask is None else y * mask).to(dtype)
+        return (y * mask).to(dtype)
 
-    def _centre(
-        self, h: Tensor, mask: Tensor | None, count: Tensor | None
-    ) -> tuple[Tensor, Tensor]:
+    def _centre(self, h: Tensor, mask: Tensor, count: Tensor) -> tuple[Tensor, Tensor]:
         """Return h - m (B, T, D) and max(s, eps), which broadcasts to it."""
         if self.norm == "corpus":
             return h - self.noisy_mean.to(h.dtype), self.noisy_std.to(h.dtype).clamp_min(self.eps)
@@ -119,14 +117,9 @@ class FeatureNorm(nn.Module):
             mean, deviation = self.given
             return h - mean.to(h.dtype), deviation.to(h.dtype).clamp_min(self.eps)
         # Twice, since a mean of float32 is off by as much as a large one is coarse.
-        if mask is None or count is None:
-            centred = h - h.mean(dim=1, keepdim=True)
-            centred = centred - centred.mean(dim=1, keepdim=True)
-            variance = centred.square().mean(dim=1, keepdim=True)
-        else:
-            centred = (h - h.sum(dim=1, keepdim=True) / count) * mask
-            centred = (centred - centred.sum(dim=1, keepdim=True) / count) * mask
-            variance = centred.square().sum(dim=1, keepdim=True) / count
+        centred = (h - h.sum(dim=1, keepdim=True) / count) * mask
+        centred = (centred - centred.sum(dim=1, keepdim=True) / count) * mask
+        variance = centred.square().sum(dim=1, keepdim=True) / count
         # Clamping before the root keeps the gradient finite where a channel does not vary.
         return centred, variance.clamp_min(self.eps**2).sqrt()
 

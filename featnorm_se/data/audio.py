@@ -90,14 +90,9 @@ def _check_whole(name: PathLike, log: str) -> None:
 
 
 def read_audio(path: PathLike, sample_rate: int | None = 16000) -> FloatArray:
-    """Read one mono file as float32 in [-1, 1].
+    """Read one mono file, or a place in a Kaldi archive, as float32 in [-1, 1], (N,), N > 0.
 
-    Args:
-        path: the file, or a place in a Kaldi archive, ``file.ark:123``.
-        sample_rate: the rate in Hz that it must have; ``None`` takes any.
-
-    Returns:
-        The samples, shape (N,), N > 0.
+    ``sample_rate`` is the rate in Hz that it must have; ``None`` takes any.
 
     Raises:
         FeatnormError: see ``read_any_audio``; or it has several channels or another rate.
@@ -200,15 +195,10 @@ def rounded(samples: FloatArray, subtype: str) -> FloatArray:
 
 
 def write_audio(path: PathLike, samples: FloatArray, sample_rate: int = 16000) -> None:
-    """Write int16, mono or multi-channel, whole or not at all; the name's ending is the format.
+    """Write int16, whole or not at all; the name's ending (.wav, .flac, ...) is the format.
 
-    Args:
-        path: the file, ``.wav``, ``.flac``, ...
-        samples: shape (N,) or (N, channels), in [-1, 1]; what lies outside is clipped.
-        sample_rate: in Hz.
-
-    Raises:
-        FeatnormError: the file cannot be written, as when the disk is full.
+    Samples are (N,) or (N, channels), in [-1, 1]; what lies outside is clipped. FeatnormError: the
+    file cannot be written, as when the disk is full.
     """
     import soundfile
 

@@ -72,7 +72,8 @@ def validate_data_dir(folder: Path) -> dict[str, dict[str, str]]:
     """Check a data directory from its lists and the files' headers.
 
     Returns:
-        What wav.scp, spk1.scp and, where they are, spk2.scp and utt2spk hold, by their names.
+        What wav.scp, spk1.scp and, where they are, spk2.scp and utt2spk hold, by their names, and
+        as ``samples`` how many each utterance has.
 
     Raises:
         FeatnormError: a list is missing or has other keys than the next; a file is missing, no
@@ -87,6 +88,7 @@ def validate_data_dir(folder: Path) -> dict[str, dict[str, str]]:
             there, other = (name, "wav.scp") if odd[0] in entries else ("wav.scp", name)
             told = f"the utterance {odd[0]} is in {folder}/{there} only ({len(odd)} such)"
             raise FeatnormError(f"{told}: add its twin to {folder}/{other} or remove it")
+    samples: dict[str, str] = {}
     for name in lists["wav.scp"]:
         files = [entries[name] for key, entries in lists.items() if key != "utt2spk"]
         infos = [(file, audio_info(file)) for file in files]
@@ -98,7 +100,8 @@ def validate_data_dir(folder: Path) -> dict[str, dict[str, str]]:
         if len({h for _, h in infos}) > 1:
             twins = ", ".join(f"{path} ({h.frames} samples)" for path, h in infos)
             raise FeatnormError(f"{name}: noisy file and clean twin differ: {twins}")
-    return lists
+        samples[name] = str(infos[0][1].frames)
+    return lists | {"samples": samples}
 
 
 def read_log(path: Path) -> dict[str, tuple[str, float]]:

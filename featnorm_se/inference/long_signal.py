@@ -205,7 +205,7 @@ def _features_before_norm(
     found: list[Tensor] = []
     norm = _normalized(upstream)[site]
     with norm.register_forward_pre_hook(lambda _, inputs: found.append(inputs[0])):
-        _, frames = upstream.extract(wav, lengths.to(wav.device), [site])
+        _, frames = upstream.extract(wav, lengths, [site])
     return [x[:n].float().cpu() for x, n in zip(found[0], frames.tolist(), strict=True)]
 
 
@@ -231,7 +231,8 @@ def _given(enhancer: Enhancer, signal: Signal, rows: list[Row], known: Known) ->
     with TURN:
         try:
             upstream.silence = _limits(signal, rows).to(enhancer.device)
-            upstream.part = Part(signal.samples, [row.window.start for row in rows])
+            if len(rows[0].samples) < signal.samples:  # else it is as in training
+                upstream.part = Part(signal.samples, [row.window.start for row in rows])
             for site, totals in known.items():
                 rows_stats = [totals[row.channel] for row in rows]
                 like = norms[site].mean

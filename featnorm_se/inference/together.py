@@ -13,8 +13,7 @@ from featnorm_se.data.audio import FloatArray
 from featnorm_se.data.parallel import Beside
 from featnorm_se.errors import FeatnormError
 from featnorm_se.inference.long_signal import TURN, Signal, enhance_signal, without_offset
-from featnorm_se.inference.windows import Windowing, follow_talkers
-from featnorm_se.names import SAMPLE_RATE
+from featnorm_se.inference.windows import Windowing, follow_talkers, plan_windows
 from featnorm_se.upstream.batching import SILENCE, like_lengths
 
 if TYPE_CHECKING:
@@ -44,7 +43,7 @@ def enhance_signals(
         pieces: list[Iterable[FloatArray]] = [
             enhance_signal(enhancer, signal, windowing, label) for signal in several
         ]
-        if len(batch) > 1 and max(s.samples for s in several) <= windowing.window * SAMPLE_RATE:
+        if len(batch) > 1 and len(plan_windows(max(s.samples for s in several), windowing)) == 1:
             with suppress(FeatnormError):  # one by one they say which of them is bad
                 pieces = [[y] for y in _enhance_together(enhancer, list(run(_loaded, several)))]
         yield from zip(batch, pieces, strict=True)

@@ -124,14 +124,9 @@ class BlockReader:
 
 
 def cut_windows(blocks: Iterable[FloatArray], plan: list[Window]) -> Iterator[FloatArray]:
-    """Cut a signal that comes in blocks into the windows of a plan, in order.
+    """Cut a signal that comes in blocks (n, channels) into the windows of a plan, in order.
 
-    Args:
-        blocks: (n, channels) each, together at least as long as the plan.
-        plan: from ``plan_windows``.
-
-    Yields:
-        (samples, channels) of each window; no more than a window and a block is held.
+    Yields (samples, channels) of each; no more than a window and a block is held.
     """
     source = BlockReader(blocks)
     for window, following in pairwise([*plan, plan[-1]]):

@@ -91,8 +91,6 @@ class FeatNormSeparator(AbsSeparator):
         num_spk: int = 1,
     ) -> None:
         super().__init__()
-        if num_spk < 1:
-            raise FeatnormError(f"num_spk is {num_spk}: at least one talker is wanted")
         self._num_spk = num_spk
         if head not in HEADS:
             raise FeatnormError(f"no such head: {head!r}; there are {', '.join(HEADS)}")
@@ -137,11 +135,9 @@ class FeatNormSeparator(AbsSeparator):
             clean: clean statistics at every site of ``norm_sites``; ``level`` reads its own.
             noisy: noisy ones; the norm ``corpus`` needs them.
         """
-        own = {key for key in self.upstream.state_dict() if not key.startswith("norms.")}
-        if own != set(weights):
-            odd = sorted(own ^ set(weights))
-            raise FeatnormError(f"the upstream's weights do not fit: {', '.join(odd[:5])}")
-        self.upstream.load_state_dict(weights, strict=False)
+        own = self.upstream.state_dict()
+        norms = {key: value for key, value in own.items() if key.startswith("norms.")}
+        self.upstream.load_state_dict({**weights, **norms})
         if self.norm == "none":
             return
         if clean is None:
@@ -176,7 +172,7 @@ class FeatNormSeparator(AbsSeparator):
         else:
             mask = compute(spectrum)
         mask = mask.to(input.real.dtype)
-        masks = mask.chunk(self.num_spk, dim=-1) if self.num_spk > 1 else (mask,)
+        masks = mask.chunk(self.num_spk, dim=-1)
         named = OrderedDict((f"mask_spk{n}", one) for n, one in enumerate(masks, start=1))
         return [input * one for one in masks], ilens, named
 
@@ -224,18 +220,15 @@ class FeatNormSeparator(AbsSeparator):
         return None if torch.equal(frames, valid) else frames
 
     def _mask(self, spectrum: Tensor, lengths: Tensor, wav: Tensor, samples: Tensor) -> Tensor:
-        features = self._features(wav, samples, spectrum.shape[1])
-        return self.head(features, spectrum.abs(), lengths).float()
-
-    def _features(self, wav: Tensor, samples: Tensor, frames: int) -> Tensor:
-        """Return the upstream's features of wav (B, N) at the STFT's rate, (B, ``frames``, D)."""
+        """Return the masks of spectra (B, T, F), which are those of wav (B, N)."""
         if self.level_norm is not None:
             wav = self.level_norm(wav, samples)
         kept, counts = self.upstream.extract(wav, samples, self.feature_sites)
         found = [kept[site] for site in self.feature_sites]
         features = found[0] if self.weighted_sum is None else self.weighted_sum(found)
-        upstream = self.upstream
-        return to_stft_rate(features, counts, upstream.hop, upstream.offset, self.stft[1], frames)
+        rates = (self.upstream.hop, self.upstream.offset, self.stft[1])
+        features = to_stft_rate(features, counts, *rates, spectrum.shape[1])
+        return self.head(features, spectrum.abs(), lengths).float()
 
 
 def _drop_steps(_: Any, state: dict[str, Tensor], prefix: str, *__: Any) -> None:

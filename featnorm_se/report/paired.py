@@ -12,7 +12,6 @@ from featnorm_se.errors import FeatnormError, say
 from featnorm_se.files import PathLike
 from featnorm_se.metrics.names import METRICS
 from featnorm_se.metrics.summary import FEWEST, student_t
-from featnorm_se.report.estimate import Estimate
 from featnorm_se.report.experiments import SCORES_PREFIX, Scores, read_experiment, same_input
 
 RESAMPLES = 2000
@@ -48,10 +47,6 @@ class Contrast:
     def interval(self) -> tuple[float, float] | None:
         """Return the mean's 95 % interval, see ``crossed_interval``."""
         return crossed_interval(self.values)
-
-    def estimate(self) -> Estimate:
-        """Return the mean with its interval."""
-        return Estimate(self.mean, *(self.interval() or ()))
 
 
 def contrast(terms: Sequence[tuple[float, Mapping[int, Scores]]], metric: str) -> Contrast:

@@ -1,4 +1,4 @@
-"""The page's plots as SVG; those of features as PNG files.
+"""The page's plots as SVG.
 
 ``title`` is what a screen reader says instead. ``numbers`` gives each label its colour and marker,
 the same in all plots; what has none, the noisy input, is grey.
@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from featnorm_se.files import PathLike
 from featnorm_se.report.experiments import Curves, Scores
 from featnorm_se.report.figure import (
     GREY,
@@ -22,7 +21,6 @@ from featnorm_se.report.figure import (
     folded,
     new_figure,
     series,
-    to_png,
     to_svg,
 )
 from featnorm_se.report.paired import Contrast
@@ -30,16 +28,10 @@ from featnorm_se.report.paired import Contrast
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from featnorm_se.report.features import FeatureLook
-
 Numbers = Mapping[str, int]
 
 WIDTH = 6.4
-MOST_DOTS = 1500
 _ROW, _LEGEND = 28, 60  # characters in a line of a row's name and of a legend
-_COLOURS = {"clean": PALETTE[2], "noisy": PALETTE[1], "normalized": PALETTE[0]}
-_SIGNS = {"noisy": "o", "normalized": "s"}
-_LABELS = {"clean": "clean", "noisy": "noisy", "normalized": "noisy, after the norm"}
 
 
 def training_curves(curves: Mapping[str, Curves], numbers: Numbers, title: str) -> str:
@@ -145,7 +137,7 @@ def drifts(members: Mapping[str, Scores], numbers: Numbers, title: str) -> str:
         for label, rows in members.items():
             style = {**series(numbers.get(label, 0)), "label": folded(label, _LEGEND)}
             axes.plot([row["cka"] for row in rows.values()], **style)
-        _layer_axis(axes, list(next(iter(members.values()))), "alignment with the start")
+        layer_axis(axes, list(next(iter(members.values()))), "alignment with the start")
         figure.legend(loc="outside lower center", ncols=1)
         return to_svg(figure, title)
 
@@ -177,57 +169,8 @@ def magnitudes(signal: NDArray[np.float32], sample_rate: int) -> NDArray[np.floa
     return np.asarray(np.abs(np.fft.rfft(view * np.hanning(size), axis=1)))
 
 
-def plot_distance(look: FeatureLook, path: PathLike, title: str) -> None:
-    """Draw the gap in mean and in deviation of every site."""
-    sites = list(look.frames)
-    figures = {
-        "mean_gap": "|gap in mean| (clean deviations)",
-        "std_log2_ratio": "|log2 ratio| of deviations",
-    }
-    with new_figure(9, 3.8) as figure:
-        axes = figure.subplots(1, 2)
-        for axis, (key, label) in zip(axes, figures.items(), strict=True):
-            for name in dict.fromkeys(row["features"] for row in look.distance):
-                rows = {r["site"]: r[key] for r in look.distance if r["features"] == name}
-                at = [sites.index(site) for site in rows]
-                style: dict[str, Any] = {"marker": _SIGNS[name], "color": _COLOURS[name]}
-                axis.plot(at, list(rows.values()), label=_LABELS[name], **style)
-            _layer_axis(axis, sites, label)
-            axis.set_ylim(bottom=0)
-        axes[0].legend()
-        figure.suptitle(folded(f"{title}: noisy against clean features before fine-tuning", 80))
-        to_png(figure, path)
-
-
-def _layer_axis(axis: Axes, names: Sequence[str], label: str) -> None:
+def layer_axis(axis: Axes, names: Sequence[str], label: str) -> None:
+    """Name the places of an axis by layer."""
     axis.set_xticks(range(len(names)), names, rotation=60, ha="right")
     axis.set_ylabel(label)
     axis.grid(axis="y")
-
-
-def plot_frames(look: FeatureLook, path: PathLike, title: str, sites: Sequence[str]) -> None:
-    """Draw, a row a site, frames on the clean ones' main plane and each channel's gaps."""
-    # It loads torch, which the page does without.
-    from featnorm_se.report.features import channel_gaps, principal_plane
-
-    with new_figure(11, 3.8 * len(sites)) as figure:
-        axes = figure.subplots(len(sites), 2, squeeze=False)
-        for (dots, channels), site in zip(axes, sites, strict=True):
-            sets = look.frames[site]
-            planes = principal_plane(*(x[:: -(-len(x) // MOST_DOTS)] for x in sets.values()))
-            for name, plane in zip(sets, planes, strict=True):
-                style: dict[str, Any] = {"color": _COLOURS[name], "label": _LABELS[name]}
-                dots.scatter(plane[:, 0], plane[:, 1], s=5, alpha=0.35, **style)
-                if name != "clean":
-                    gap, _ = channel_gaps(sets["clean"], sets[name])
-                    channels.plot(np.sort(gap), **style)
-            dots.set(xlabel="first principal direction of clean frames", ylabel="second")
-            dots.set_title(f"{site}: frames")
-            for handle in dots.legend(markerscale=3).legend_handles:
-                handle.set_alpha(1)
-            channels.axhline(0, color=_COLOURS["clean"], lw=1)
-            channels.set(xlabel="channel, sorted by its gap")
-            channels.set(ylabel="gap in mean (clean deviations)", title=f"{site}: channels")
-            channels.legend()
-        figure.suptitle(folded(title, 80))
-        to_png(figure, path)

@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from featnorm_se.config import merge_configs, override_config, read_config
-from featnorm_se.data.audio import audio_info
 from featnorm_se.data.datadir import validate_data_dir
-from featnorm_se.data.scp import read_scp, write_scp
+from featnorm_se.data.scp import write_scp
 from featnorm_se.errors import FeatnormError, say
 from featnorm_se.files import read_json, remove_temporary, sha256_file
 from featnorm_se.names import FEATURE_NORMS, check_norm
@@ -61,8 +60,7 @@ def train(experiment: Experiment) -> None:
         FeatnormError: bad input: data directories, upstream, norm, site, statistics, YAML.
     """
     expdir = experiment.expdir
-    for folder in (experiment.train_dir, experiment.valid_dir):
-        validate_data_dir(folder)
+    train_lists, valid_lists = map(validate_data_dir, (experiment.train_dir, experiment.valid_dir))
     if experiment.init is None:
         check_norm(experiment.norm)
     elif experiment.init.resolve() == expdir.resolve():
@@ -96,9 +94,9 @@ def train(experiment: Experiment) -> None:
         "trainable": sum(weight.numel() for weight in weights if weight.requires_grad),
     }
     if is_first:
-        write_shapes(experiment.valid_dir / "wav.scp", expdir / "valid_shape")
+        write_scp(expdir / "valid_shape", valid_lists["samples"])
         if args.train_shape_file:
-            write_shapes(experiment.train_dir / "wav.scp", expdir / "train_shape")
+            write_scp(expdir / "train_shape", train_lists["samples"])
     FeatNormTask.built = model
     try:
         with record.recorded(expdir, about) if is_first else nullcontext():
@@ -194,11 +192,6 @@ def read_training_config(path: Path, readers: tuple[Path, ...] = ()) -> dict[str
         return config
     above = read_training_config(path.parent / str(name), (*readers, path.resolve()))
     return merge_configs(above, config)
-
-
-def write_shapes(scp: Path, output: Path) -> None:
-    """Write ``<utterance> <samples>`` for every line of an scp, from the files' headers."""
-    write_scp(output, {key: str(audio_info(p).frames) for key, p in read_scp(scp).items()})
 
 
 def describe(

@@ -94,11 +94,7 @@ def recorded(expdir: Path, fields: Mapping[str, Any]) -> Iterator[None]:
     """Keep the record of a run that starts, or goes on, now, to its end or its error.
 
     The time is the sum that ESPnet kept over all epochs, so what was done before a cut counts and
-    what a cut threw away does not.
-
-    Args:
-        expdir: the experiment's folder.
-        fields: what the run is about.
+    what a cut threw away does not. ``fields`` say what the run is about.
     """
     path = expdir / _NAME
     before = read_record(expdir) if path.is_file() else {}

@@ -111,15 +111,8 @@ class Upstream(nn.Module):
     def walk(self, wav: Tensor, wav_lengths: Tensor) -> Steps:
         """Yield ``(site, x, lengths)`` from the signal upwards and take back what to go on with.
 
-        The caller sends the (normalized) features of the site back; a walk that is not gone on
-        with computes nothing deeper.
-
-        Args:
-            wav: (B, N) samples; lengths (B,) say how many are valid.
-            wav_lengths: (B,) valid samples.
-
-        Yields:
-            The site's name, its features (B, T, D) and the valid frames (B,).
+        That is the site's name, its features (B, T, D) and the valid frames (B,). The caller sends
+        the (normalized) features back; a walk that is not gone on with computes nothing deeper.
         """
         raise NotImplementedError
 

@@ -50,10 +50,7 @@ BATCH_SAMPLES = 120 * 16000  # that a GPU gets at once; 4 GB with a Base model
 def silence_limit(loudest: float) -> float:
     """Return what the blocks of a recording must vary by to hold a signal.
 
-    In a quiet recording that is 60 dB below its loudest block, but a step of 24 bits at least.
-
-    Args:
-        loudest: the deviation of the block that varies most.
+    In a quiet recording that is 60 dB below its ``loudest`` block, but a step of 24 bits at least.
     """
     return min(SILENCE, max(2.0**-23, 1e-3 * loudest))
 

@@ -148,7 +148,8 @@ def find(checkpoint: str | Path | None, card: Mapping[str, Any]) -> Path:
     """
     source = str(card["source"] if checkpoint is None else checkpoint)
     path = Path(source).expanduser()
-    for here in (path, cache_path(source)):
+    fetched = f"{hashlib.sha256(source.encode()).hexdigest()}.{path.name}"
+    for here in (path, Path.home() / ".cache" / "s3prl" / "download" / fetched):
         if here.exists():
             return here
     if hub := split_hub_address(source) or (is_hub_name(source) and (source, "")):
@@ -162,9 +163,3 @@ def find(checkpoint: str | Path | None, card: Mapping[str, Any]) -> Path:
         raise FeatnormError(f"{source} is not on the Hugging Face hub, so not fetched: {mend}")
     told = f"there is no checkpoint {path}: give a file, Hugging Face's folder or name, or scratch"
     raise FeatnormError(told)
-
-
-def cache_path(url: str) -> Path:
-    """Where s3prl keeps the file of a URL."""
-    name = f"{hashlib.sha256(url.encode()).hexdigest()}.{Path(url).name}"
-    return Path.home() / ".cache" / "s3prl" / "download" / name

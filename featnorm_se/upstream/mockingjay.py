@@ -53,7 +53,7 @@ class MelUpstream(Upstream):
         self.lowest_site = "projection" if mel.cmvn else "frontend"
 
     def piece(self, samples: int) -> int:
-        """Samples of the pieces that an utterance goes through in; 0: it goes as a whole."""
+        """See ``Upstream.piece``."""
         frames = self.frames(samples)
         size = self._piece_frames(frames)
         return 0 if size == frames else size * self.hop

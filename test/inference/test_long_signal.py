@@ -177,17 +177,31 @@ def test_channels_are_enhanced_by_themselves_and_batches_change_rounding_only(tm
     assert turns == [True]
 
 
-def test_signals_together_are_as_each_alone(tmp_path, monkeypatch):
+# Mockingjay goes in pieces of 5 s of what is no silence.
+@pytest.mark.parametrize("upstream", ["wavlm_tiny", "mockingjay_tiny"])
+def test_signals_together_are_as_each_alone(upstream, tmp_path, monkeypatch):
     # As on a GPU. Each channel has its own limit of silence there, too.
     monkeypatch.setattr(together, "like_lengths", lambda sizes, _: [list(range(len(sizes)))])
-    enhancer = Enhancer.from_pretrained(save_tiny(tmp_path / "exp", "wavlm_tiny"))
+    enhancer = Enhancer.from_pretrained(save_tiny(tmp_path / "exp", upstream))
     signals = [speechlike(2, channels=2) * np.float32([1, 1e-4]), 1e-3 * speechlike(1)]
+    signals.append(speechlike(8))
+    signals[-1][32000:80000] = 0
     done = together.enhance_signals(enhancer, [*map(Signal.of, signals)], Windowing())
     for number, pieces in done:
         assert isinstance(pieces, list), "one by one"
         for found, x in zip(np.concatenate(pieces).T, signals[number].T, strict=True):
             alone = enhancer(x, 16000)
             assert decibels(found - alone, alone) < -60
+
+
+def test_what_takes_two_windows_alone_takes_two_together(tmp_path, monkeypatch):
+    """A window is a multiple of 20 ms, whatever is asked for."""
+    monkeypatch.setattr(together, "like_lengths", lambda sizes, _: [list(range(len(sizes)))])
+    enhancer = Enhancer.from_pretrained(save_tiny(tmp_path / "exp", "fbank"))
+    signals, how = [Signal.of(speechlike(6.009))] * 2, Windowing(6.01, 1.0)
+    assert len(plan_windows(signals[0].samples, how)) == 2
+    for _, pieces in together.enhance_signals(enhancer, signals, how):
+        assert not isinstance(pieces, list)
 
 
 @pytest.mark.parametrize("upstream", ["wavlm_tiny", "tera_tiny", "fbank"])

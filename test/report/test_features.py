@@ -5,9 +5,9 @@ import json
 
 import numpy as np
 import pytest
+from feature_look import channel_gaps, linear_cka, mean_cosine
 
 from featnorm_se.errors import FeatnormError
-from featnorm_se.report.features import channel_gaps, linear_cka, mean_cosine
 
 RNG = np.random.default_rng(0)
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tables
+from estimate import Estimate, format_difference, one_more
 from gather import gather
 from made_experiments import run_record, update, write_scores
 from rows import Setting, arguments, plan_runs, read_rows
@@ -22,7 +23,6 @@ from tables import main
 
 from featnorm_se.bin import run
 from featnorm_se.report import paired
-from featnorm_se.report.estimate import Estimate, format_difference, one_more
 from featnorm_se.report.experiments import drift_file, read_scores
 from featnorm_se.report.paired import compare, contrast, crossed_interval
 

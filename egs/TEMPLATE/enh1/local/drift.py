@@ -24,9 +24,10 @@ def get_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str]) -> None:
     """Measure, write and draw."""
     args = get_parser().parse_args(argv)
-    from featnorm_se.report import plots
+    from feature_look import look_at_features, write_rows
+    from feature_plots import plot_distance, plot_frames
+
     from featnorm_se.report.experiments import drift_file
-    from featnorm_se.report.features import look_at_features, write_rows
     from featnorm_se.training.record import read_record
 
     expdir = Path(args.expdir)
@@ -37,8 +38,8 @@ def main(argv: Sequence[str]) -> None:
     write_rows(drift_file(expdir), look.drift)
     normed = str(record.get("norm_site") or "").split(",")
     sites = [site for site in look.frames if site in normed] or [next(iter(look.frames))]
-    plots.plot_distance(look, output / "distance.png", expdir.name)
-    plots.plot_frames(look, output / "frames.png", expdir.name, sites)
+    plot_distance(look, output / "distance.png", expdir.name)
+    plot_frames(look, output / "frames.png", expdir.name, sites)
     print(f"written: {output}/{{distance,drift}}.csv and {{distance,frames}}.png")
 
 

@@ -7,10 +7,10 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from estimate import DELTAS, Estimate, of_contrast, over_seeds
 from rows import Row
 
 from featnorm_se.errors import FeatnormError, say
-from featnorm_se.report.estimate import DELTAS, Estimate, over_seeds
 from featnorm_se.report.experiments import (
     SCORES_PREFIX,
     Experiment,
@@ -112,7 +112,7 @@ def _differences(baseline: Runs, judged: Runs, testset: str) -> dict[str, Estima
     for metric in DELTAS:
         with suppress(FeatnormError):  # one of them was not scored with it
             difference = contrast(terms, metric)
-            found[f"delta_{metric}"] = difference.estimate()
+            found[f"delta_{metric}"] = of_contrast(difference)
     return found
 
 

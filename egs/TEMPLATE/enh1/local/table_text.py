@@ -7,11 +7,11 @@ import io
 import re
 from collections.abc import Sequence
 
+from estimate import DELTAS, Estimate, format_difference, one_more
 from gather import Line
 
 from featnorm_se.metrics.names import METRICS
 from featnorm_se.metrics.summary import format_value
-from featnorm_se.report.estimate import DELTAS, Estimate, format_difference, one_more
 from featnorm_se.report.results import INTERNAL, format_count, format_duration, markdown_table
 
 _DRIFT = {

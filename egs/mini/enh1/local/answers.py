@@ -87,12 +87,12 @@ def write_conditions(
 ) -> None:
     """Write and draw the gain of each pair by SNR, noise and length."""
     import soundfile
+    from estimate import DELTAS
     from study import answer_plots, conditions
 
     from featnorm_se.data.corpus import read_listing
     from featnorm_se.data.datadir import read_log
     from featnorm_se.files import write_text
-    from featnorm_se.report.estimate import DELTAS
     from featnorm_se.report.paired import contrast
 
     known = read_log(Path(args.log_testset))

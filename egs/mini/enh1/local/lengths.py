@@ -34,6 +34,7 @@ def main(argv: Sequence[str]) -> None:
     """Enhance, score, write and draw."""
     args = get_parser().parse_args(argv)
     import torch
+    from estimate import DELTAS
     from study import length_text, lengths
     from study.by_row import split_seed
 
@@ -42,7 +43,6 @@ def main(argv: Sequence[str]) -> None:
     from featnorm_se.files import write_text
     from featnorm_se.inference.enhancer import Enhancer
     from featnorm_se.names import SAMPLE_RATE
-    from featnorm_se.report.estimate import DELTAS
 
     torch.set_num_threads(1)
     clean, noisy = read_listing(args.clean_dir), read_listing(args.noisy_dir)

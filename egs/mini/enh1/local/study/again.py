@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from estimate import Estimate, one_more, over_seeds
+
 from featnorm_se.errors import FeatnormError
 from featnorm_se.metrics.names import METRICS
-from featnorm_se.report.estimate import Estimate, one_more, over_seeds
 from featnorm_se.report.experiments import Experiment, read_experiments
 from study.by_row import split_seed
 

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from featnorm_se.report.estimate import DELTAS, Estimate
+from estimate import DELTAS, Estimate
+
 from featnorm_se.report.figure import GREY, INK, PALETTE, new_figure, series, to_png
 from featnorm_se.report.plots import axis_label
 from study.answers import Answer

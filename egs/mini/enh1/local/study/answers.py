@@ -8,10 +8,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from estimate import DELTAS, Estimate, format_difference, of_contrast, over_seeds
+
 from featnorm_se.config import parse_config
 from featnorm_se.errors import FeatnormError
 from featnorm_se.metrics.names import METRICS
-from featnorm_se.report.estimate import DELTAS, Estimate, format_difference, over_seeds
 from featnorm_se.report.experiments import NOISY, SCORES_PREFIX, read_scores
 from featnorm_se.report.paired import Scores, contrast
 
@@ -147,7 +148,7 @@ def reply(question: Question, runs: Runs, drifts: Drifts | None = None) -> Answe
             told = contrast(terms, metric)
         except FeatnormError:
             continue
-        estimates[metric] = told.estimate()
+        estimates[metric] = of_contrast(told)
         up[metric] = int((told.values.mean(axis=1) > 0).sum())
     return Answer(question, seeds, estimates, up, _drift(question, drifts or {}))
 
@@ -223,7 +224,8 @@ def to_csv(answers: Sequence[Answer]) -> str:
             if told is None:
                 numbers += [""] * 4
             else:
-                numbers += [f"{v:.6f}" for v in (told.mean, told.low or 0.0, told.high or 0.0)]
+                span = (told.mean, told.low, told.high)
+                numbers += ["" if v is None else f"{v:.6f}" for v in span]
                 numbers.append(answer.up[metric])
         cka = answer.drift
         ends = (cka.mean, cka.low, cka.high) if cka else (None,) * 3

@@ -9,8 +9,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from estimate import Estimate, over_seeds
+
 from featnorm_se.names import NORMS
-from featnorm_se.report.estimate import Estimate, over_seeds
 from featnorm_se.report.experiments import read_curves, read_drift
 
 _SEEDED = re.compile(r"(?P<row>.+)_seed(?P<seed>\d+)")

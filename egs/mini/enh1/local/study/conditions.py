@@ -8,8 +8,8 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from estimate import Estimate, of_contrast
 
-from featnorm_se.report.estimate import Estimate
 from featnorm_se.report.paired import Contrast
 
 Conditions = Mapping[str, tuple[str, float]]
@@ -53,7 +53,7 @@ def gains(
     for kind, value, names in _bins(told.utterances, conditions, seconds):
         part = _among(told, names)
         if part.utterances:
-            estimate = part.estimate()
+            estimate = of_contrast(part)
             counts = (len(part.seeds), len(part.utterances))
             yield Gain(label, metric, kind, value, *counts, estimate)
     levels = {name: snr for name, (_, snr) in conditions.items()}
@@ -96,7 +96,7 @@ def _trend(told: Contrast, numbers: Mapping[str, float]) -> Estimate:
     weights = (x - x.mean()) / x.var()
     # Seeds apart from each other by a constant have one slope.
     values = (told.values - told.values.mean(axis=1, keepdims=True)) * weights
-    return Contrast(told.seeds, told.utterances, values).estimate()
+    return of_contrast(Contrast(told.seeds, told.utterances, values))
 
 
 def to_csv(found: Sequence[Gain]) -> str:
@@ -109,5 +109,6 @@ def to_csv(found: Sequence[Gain]) -> str:
     for gain in found:
         told = gain.estimate
         words = [gain.label, gain.metric, gain.kind, gain.value, gain.seeds, gain.utterances]
-        writer.writerow([*words, *(f"{v:.6f}" for v in (told.mean, told.low or 0, told.high or 0))])
+        ends = (told.mean, told.low, told.high)
+        writer.writerow([*words, *("" if v is None else f"{v:.6f}" for v in ends)])
     return text.getvalue()

@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from featnorm_se.report.estimate import DELTAS, Estimate
+from estimate import DELTAS, Estimate, of_contrast
+
 from featnorm_se.report.figure import GREY, new_figure, series, to_png
 from featnorm_se.report.paired import contrast
 from featnorm_se.report.plots import axis_label
@@ -52,7 +53,7 @@ def summarize(row: str, runs: Mapping[int, Sequence[Outcome]]) -> list[Entry]:
     for metric in DELTAS:
         for (stats, how), scores in table.items():
             apart = contrast([(1.0, scores), (-1.0, usual)], metric)
-            delta = apart.estimate()
+            delta = of_contrast(apart)
             mean = contrast([(1.0, scores)], metric).mean
             entries.append(Entry(row, stats, how, seconds[how], metric, len(scores), mean, delta))
     return entries
@@ -65,7 +66,8 @@ def to_csv(entries: Sequence[Entry]) -> str:
     heads = ["row", "statistics", "cut", "seconds", "seeds", "metric", "score"]
     writer.writerow([*heads, "delta", "delta_low", "delta_high"])
     for e in entries:
-        ends = [f"{v:.6f}" for v in (e.delta.mean, e.delta.low or 0.0, e.delta.high or 0.0)]
+        delta = (e.delta.mean, e.delta.low, e.delta.high)
+        ends = ["" if v is None else f"{v:.6f}" for v in delta]
         words = [e.row, e.stats, e.cut, f"{e.seconds:.3f}", e.seeds, e.metric]
         writer.writerow([*words, f"{e.score:.6f}", *ends])
     return text.getvalue()

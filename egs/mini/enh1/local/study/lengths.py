@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from estimate import DELTAS
 
 from featnorm_se.data.audio import FloatArray, read_audio
 from featnorm_se.errors import FeatnormError
@@ -22,7 +23,6 @@ from featnorm_se.inference.long_signal import Signal, enhance_windows
 from featnorm_se.inference.windows import GRID, Window, Windowing
 from featnorm_se.metrics.pair import score_measures
 from featnorm_se.names import SAMPLE_RATE
-from featnorm_se.report.estimate import DELTAS
 
 if TYPE_CHECKING:
     from featnorm_se.inference.enhancer import Enhancer

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from featnorm_se.metrics.summary import describe
+from featnorm_se.report.paired import Contrast
 
 DELTAS = ("PESQ_WB", "STOI")
 
@@ -22,6 +23,11 @@ def over_seeds(values: Sequence[float]) -> Estimate:
     """Return the mean over seeds with Student's interval; one value has none."""
     found = describe(values)
     return Estimate(found["mean"], *(found["ci95"] or ()))
+
+
+def of_contrast(contrast: Contrast) -> Estimate:
+    """Return a difference's mean with its bootstrap interval."""
+    return Estimate(contrast.mean, *(contrast.interval() or ()))
 
 
 def one_more(estimate: Estimate | None, seeds: int) -> tuple[float, float] | None:
