@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from featnorm_se.data.scp import is_outdated
-from featnorm_se.errors import FeatnormError
+from featnorm_se.errors import FeatnormError, say
 from featnorm_se.files import PathLike, read_json
 
 NOISY = "noisy"
@@ -101,6 +101,8 @@ def read_experiment(folder: Path) -> Experiment:
         testset, summary = path.parent.name.removeprefix(SCORES_PREFIX), _read_object(path)
         if not is_outdated(folder, testset, summary):
             summaries[testset] = summary
+    if summaries and run.get("finished", "once") is None:
+        say(f"warning: {folder} was scored in the middle of its training: stage 3 goes on with it")
     return Experiment(folder.name or folder.resolve().name, folder, run, summaries)
 
 

@@ -219,6 +219,7 @@ def describe(
             for kind, path in (("clean", experiment.clean_stats), ("noisy", experiment.noisy_stats))
             if path is not None and path.is_file()
         },
+        "datadir": str(prepared.parent.absolute()),
         "data_sources": data.get("sources"),
         "max_epoch": config.get("max_epoch"),
         "data": data,

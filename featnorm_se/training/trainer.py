@@ -130,11 +130,12 @@ class FeatNormTrainer(Trainer):
         """Validate once, right before ESPnet saves.
 
         Raises:
-            FeatnormError: no batch, or a loss that is not finite.
+            FeatnormError: no batch, a loss that is not finite, or other data than at the start.
         """
         watched = WatchedBatches(iterator, parts["reporter"], parts["model"], max_bad_steps=1)
         super().validate_one_epoch(iterator=watched, options=options, **parts)
         if _is_first(parts["distributed_option"]):
+            record.check_data(Path(options.output_dir))
             record.begin_saving(Path(options.output_dir))
 
 

@@ -236,3 +236,11 @@ def test_statistics_are_of_the_card_as_it_is(tmp_path: Path) -> None:
     os.utime(stats, (1, 1))
     edited = run_script(f"{RECIPE}/run.sh", *options).stderr
     assert "tera_tiny.yaml is newer than" in edited and "run stage 2 first" in edited, edited
+    # A file's time may lie ahead, of another machine's clock: stage 2 has looked at it itself.
+    ahead = run_script(f"{RECIPE}/run.sh", *options, "--stage", "2")
+    assert ahead.returncode == 0, ahead.stderr
+    python = tmp_path / "python"  # whose jobs are killed
+    python.write_text(python.read_text().replace('echo "told: $*" ;;', "kill -9 $$ ;;"))
+    killed = run_script(f"{RECIPE}/run.sh", *options, "--stage", "2")
+    assert killed.returncode == 1
+    assert "stage 2: a job ended without a word: was it killed" in killed.stderr

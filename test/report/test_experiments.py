@@ -199,6 +199,13 @@ def test_rows_of_other_utterances_are_told(expdir: Path, change: tuple[str, str]
     )
 
 
+def test_a_training_that_has_not_finished_is_marked(expdir: Path, capsys) -> None:
+    update(expdir / "tera_none/run.json", finished=None, result={"status": "running"})
+    rows = results_table(read_experiments(expdir), "test")
+    assert [row[-1] for row in rows if row[0].startswith("tera")].count("unfinished") == 1
+    assert "tera_none was scored in the middle of its training" in capsys.readouterr().err
+
+
 def test_a_dirty_tree_and_failures_are_named(expdir: Path) -> None:
     counts = {"train": {"pairs": 4, "left_out": 2}, "test": {"pairs": 6, "left_out": 0}}
     update(expdir / "tera_none/run.json", dirty=True, data={"counts": counts})

@@ -4,8 +4,10 @@ import io
 import itertools
 import json
 import os
+import shutil
 import signal
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -26,6 +28,7 @@ from featnorm_se.data.scp import read_scp
 from featnorm_se.errors import FeatnormError
 from featnorm_se.inference.model_file import read_model
 from featnorm_se.metrics.pair import si_sdr
+from featnorm_se.training import record
 from featnorm_se.training.experiment import Experiment, train
 from featnorm_se.training.record import read_checkpoint
 
@@ -197,6 +200,27 @@ def test_a_model_that_is_lost_in_an_epoch_is_not_its_best(recipe, tmp_path):
     with pytest.raises(FeatnormError, match="loss was not finite in epoch 1, validation step 1"):
         trained(recipe, tmp_path / "exp", "optim_conf.lr=1e30")
     assert not list((tmp_path / "exp").glob("*.pth"))
+
+
+def test_data_that_are_made_anew_meanwhile_end_it(recipe, tmp_path, monkeypatch):
+    """Another test set does not: nothing is trained on it."""
+    data = tmp_path / "data"
+    shutil.copytree(recipe.run.train_dir.parent, data, ignore=shutil.ignore_patterns("whole"))
+    sources = {"train": "a", "valid": "b", "test": "c"}
+    changes, begin = iter(("test", "train")), record.begin_saving
+
+    def remade(folder: Path) -> None:
+        begin(folder)
+        sources[next(changes)] = "d"
+        (data / "prepare.json").write_text(json.dumps({"sources": sources}))
+
+    (data / "prepare.json").write_text(json.dumps({"sources": sources}))
+    monkeypatch.setattr(record, "begin_saving", remade)
+    places = {f"{part}_dir": data / part for part in ("train", "valid")}
+    with pytest.raises(FeatnormError, match="data was made anew meanwhile"):
+        train(replace(recipe.run, expdir=tmp_path / "exp", **places))
+    assert sorted(path.name for path in (tmp_path / "exp").glob("*epoch.pth"))[-1] == "2epoch.pth"
+    assert read_checkpoint(tmp_path / "exp" / "checkpoint.pth")["reporter"]["stats"].keys() == {1, 2}
 
 
 def test_whole_utterances_and_another_scheduler(recipe, tmp_path):

@@ -160,7 +160,8 @@ runs() { # stage: is it asked for?
 
 needs() { # stage file made-by of
     [ -s "$2" ] || die "stage $1 needs $2: run stage $3 first"
-    [ ! "${4:-}" -nt "$2" ] || die "stage $1: $4 is newer than $2, which is made of it: run stage $3 first"
+    # What this command has just made is of it, whatever the clocks say.
+    [ ! "${4:-}" -nt "$2" ] || runs "$3" || die "stage $1: $4 is newer than $2, which is made of it: run stage $3 first"
 }
 
 last_error() { # log...: the line of error that a job ended with
@@ -178,8 +179,11 @@ run_jobs() { # stage runner jobs log command...
     shift 4
     for_job "$@"
     rm -f "${job_log%JOB*}"*  # of an earlier run, with more jobs
-    "${runner}" "${gpu_option[@]}" JOB=1:"${count}" "${job_log}" "${job_words[@]//%j%/JOB}" ||
-        die "stage ${number}: $(last_error "${job_log%JOB*}"*) (${job_log%/*})"
+    "${runner}" "${gpu_option[@]}" JOB=1:"${count}" "${job_log}" "${job_words[@]//%j%/JOB}" || {
+        said="$(last_error "${job_log%JOB*}"*)"
+        killed="a job ended without a word: was it killed, for want of memory (then fewer --nj and --inference_nj), or is the disk full?"
+        die "stage ${number}: ${said:-${killed}} (${job_log%/*})"
+    }
 }
 
 # What is started here holds this pipe open: when cat ends, all of it has ended.
