@@ -80,6 +80,8 @@ def try_what_was_added(folder: Path) -> None:
     torch.manual_seed(0)
     x = 3 + 2 * torch.randn(1, 50, 4)
     clean = SiteStats.of(torch.tensor([[1.0], [7.0]]).expand(2, 4).numpy())
+    constant = SiteStats.of(torch.full((2, 4), 4.0).numpy())
+    assert FeatureNorm(constant, "mean")(x).eq(4).all()
     y = FeatureNorm(clean, "mean")(x)
     torch.testing.assert_close(y.mean(dim=1), torch.full((1, 4), 4.0))
     torch.testing.assert_close(y.std(dim=1), x.std(dim=1))

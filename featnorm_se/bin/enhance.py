@@ -75,7 +75,7 @@ def get_parser() -> argparse.ArgumentParser:
         help="files of several windows: statistics of feature normalization from the whole file,"
         " in a first pass, or from each window",
     )
-    add("--window", type=float, default=Windowing.window, help="seconds of a window")
+    add("--window", type=float, default=Windowing.window, help="seconds of a window, 6 or more")
     add("--overwrite", action="store_true", help="do again what an output folder holds")
     return parser
 

@@ -2,8 +2,10 @@
 
 import argparse
 from collections.abc import Sequence
+from pathlib import Path
 
 from featnorm_se.bin import Parser, run
+from featnorm_se.errors import say
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -18,7 +20,7 @@ def get_parser() -> argparse.ArgumentParser:
     add("--output", default="RESULTS.md", help="the Markdown file to write")
     add("--title", default="Results", help="its heading")
     add("--html", help="also write this page, such as report/index.html")
-    add("--datadir", default="data", help="folder of <testset>/{wav,spk1}.scp, for the page")
+    add("--datadir", default="data", help="<testset>/{wav,spk1}.scp, for the page's recordings")
     return parser
 
 
@@ -36,6 +38,8 @@ def main(argv: Sequence[str]) -> None:
     if args.html:
         from featnorm_se.report.page import build_page
 
+        if not Path(args.datadir).is_dir():
+            say(f"warning: there is no --datadir {args.datadir}: no recordings are on the page")
         write_text(args.html, build_page(experiments, args.datadir, args.title))
         print(f"written: {args.html}")
 

@@ -161,12 +161,13 @@ class Enhancer:
                 number of axes or more channels than samples, or holds NaN.
         """
         if isinstance(sample_rate, str) or sample_rate < 1000 or sample_rate % 1:
-            raise FeatnormError(f"a sampling rate of {sample_rate!r}: a number of Hz is wanted")
+            raise FeatnormError(f"sampling rate {sample_rate!r}: whole Hz from 1000 on are wanted")
         if isinstance(x, torch.Tensor):  # numpy has no bfloat16
             x = (x.float() if x.is_floating_point() else x).numpy(force=True)
         x = np.asarray(x)
-        if x.dtype.kind in "iubc":
-            raise FeatnormError(f"samples are {x.dtype}, not in [-1, 1]: divide int16 by 32768")
+        if x.dtype.kind != "f":
+            told = "floats in [-1, 1] are wanted (int16 divided by 32768)"
+            raise FeatnormError(f"samples are {x.dtype}: {told}")
         signal = np.asarray(x, dtype=np.float32)
         if signal.ndim not in (1, 2) or not signal.size:
             raise FeatnormError(f"a signal (N,) or (N, channels) is wanted, not {signal.shape}")

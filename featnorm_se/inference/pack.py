@@ -175,7 +175,7 @@ def _upstream_licence(conf: Mapping[str, Any], run: Mapping[str, Any]) -> str:
     if str(run.get("upstream_identity", "")).startswith("scratch"):
         return "random ones, nobody's"
     if run.get("own_checkpoint"):
-        return "those of what it started from, see how that came to be"
+        return "not recorded: they were named by --upstream_ckpt"
     try:
         return str(upstream_card(str(conf.get("upstream")))["licence"])
     except (FeatnormError, KeyError):

@@ -35,7 +35,8 @@ def upstream_card(name: str, conf_dir: Path | None = None) -> dict[str, Any]:
     """
     known = upstream_names(conf_dir)
     if name not in known:
-        raise FeatnormError(f"there is no upstream {name!r}; there are {', '.join(known)}")
+        place = " (a file or folder goes to --upstream_ckpt)" if Path(name).exists() else ""
+        raise FeatnormError(f"there is no upstream {name!r}{place}; there are {', '.join(known)}")
     card = Path(conf_dir or _CARDS) / f"{name}.yaml"
     card = card if card.is_file() else _CARDS / f"{name}.yaml"
     content = read_config(card)

@@ -70,7 +70,7 @@ def from_file(name: str, card: Mapping[str, Any], checkpoint: str | Path | None)
     if (layers, width) != (upstream.num_layers, upstream.width):
         size = f"{upstream.num_layers} layers of {upstream.width} channels"
         size += f", the card {name} {layers} of {width}"
-        say(f"warning: {path} has {size}: is another --upstream meant?")
+        say(f"warning: {path} has {size}: it is used; is another --upstream meant?")
     # A folder's configuration changes what its weights compute.
     digest = digests[0] if len(digests) == 1 else hashlib.sha256(str(digests).encode()).hexdigest()
     upstream.source, upstream.identity = str(path), f"sha256:{digest}"
