@@ -14,7 +14,7 @@ from typing import Any
 
 from featnorm_se.collection import check_versions, part_versions
 from featnorm_se.config import differences
-from featnorm_se.errors import FeatnormError
+from featnorm_se.errors import FeatnormError, say
 from featnorm_se.files import read_json, write_json
 
 CHECKPOINT = "checkpoint.pth"
@@ -81,6 +81,9 @@ def is_finished(expdir: Path, fields: Mapping[str, Any]) -> bool:
     was, now = (one.get("config", {}).get("patience") or math.inf for one in (before, fields))
     stopped = before.get("epochs", longest) < longest and now > was  # by a patience of before
     if before.get("finished") and longest >= wanted and not stopped:
+        if longest > wanted:
+            told = f"{expdir} has max_epoch {longest}, not {wanted}"
+            say(f"warning: {told}: another --tag trains anew")
         return True
     mend = "take another --tag or --expdir"
     if not trained:  # training anew would write over its weights
@@ -226,7 +229,11 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     """
     from featnorm_se.upstream import checkpoint
 
-    states = checkpoint.read_checkpoint(path)
+    try:
+        states = checkpoint.read_checkpoint(path)
+    except FeatnormError as error:
+        mend = f"another --tag with --init {path.parent} starts from its best weights"
+        raise FeatnormError(f"{error}; {mend}") from error
     lacking = {"model", "reporter", "optimizers", "schedulers"} - states.keys()
     if lacking:
         raise FeatnormError(f"{path} lacks {', '.join(sorted(lacking))}: remove it to train anew")

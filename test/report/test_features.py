@@ -50,12 +50,14 @@ def experiment(tmp_path):
     write_pairs(tmp_path / "valid", 3, 9000, 0)
     upstream = load_upstream("wavlm_tiny", "scratch", seed=3)
     stats = collect(upstream, read_scp(tmp_path / "valid" / "spk1.scp"), ["frontend"])
-    expdir = save_tiny(tmp_path / "exp", "wavlm_tiny")
-    separator = FeatNormSeparator(257, **tiny_config("wavlm_tiny")["separator_conf"])
+    expdir = save_tiny(tmp_path / "exp", "wavlm_tiny", feature="weighted_sum")
+    conf = tiny_config("wavlm_tiny", feature="weighted_sum")["separator_conf"]
+    separator = FeatNormSeparator(257, **conf)
     separator.start_from(upstream.state_dict(), stats)
     with torch.no_grad():
         for parameter in separator.upstream.model.encoder.layers[-1].parameters():
             parameter.add_(torch.randn_like(parameter) * 0.3)
+        separator.weighted_sum.weight[-1] = 3.0
     state = {f"separator.{key}": value for key, value in separator.state_dict().items()}
     torch.save(state, expdir / "valid.loss.best.pth")
     record = {"upstream": "wavlm_tiny", "upstream_ckpt": "scratch", "seed": 3}
@@ -79,6 +81,9 @@ def test_drift_command_writes_figures_and_refuses_another_start(experiment, tmp_
     last = list(drifted)[-1]
     assert drifted["frontend"] == pytest.approx(1)
     assert drifted[last] < 0.99
+    weights = [float(row["weight"]) for row in rows(experiment / "features/drift.csv")]
+    assert weights[0] == 0 and sum(weights) == pytest.approx(1, abs=1e-5)
+    assert weights[-1] / weights[1] == pytest.approx(np.exp(3), rel=1e-4)
     distance = {
         (row["site"], row["features"]): row for row in rows(experiment / "features/distance.csv")
     }

@@ -123,6 +123,8 @@ def test_a_finished_run_is_left_alone_until_more_epochs_are_asked_for(recipe, tm
     before = (run.expdir / "run.json").read_bytes()
     train(run)
     assert "is trained already" in capsys.readouterr().err
+    train(replace(run, overrides=["max_epoch=1"]))
+    assert "has max_epoch 2, not 1: another --tag trains anew" in capsys.readouterr().err
     assert (run.expdir / "run.json").read_bytes() == before
     with pytest.raises(FeatnormError, match="seed 0, this run has 1; .*: give it another --tag"):
         train(Experiment(**{**vars(run), "seed": 1}))

@@ -57,7 +57,11 @@ def look_at_features(
     Raises:
         FeatnormError: the upstream it started from, or the data, cannot be had.
     """
-    tuned = Enhancer.from_pretrained(expdir).separator.upstream
+    separator = Enhancer.from_pretrained(expdir).separator
+    tuned, learnt = separator.upstream, {}
+    if separator.weighted_sum is not None:
+        weights = separator.weighted_sum.weight.softmax(dim=0).tolist()
+        learnt = dict(zip(separator.feature_sites, weights, strict=True))
     before = starting_point(record)
     before.eval()
     noisy_scp, clean_scp = read_scp(datadir / "wav.scp"), read_scp(datadir / "spk1.scp")
@@ -81,7 +85,8 @@ def look_at_features(
             gap, ratio = (float(np.abs(part).mean()) for part in channel_gaps(x, other))
             row = {"site": site, "features": name, "mean_gap": gap, "std_log2_ratio": ratio}
             look.distance.append(row)
-        look.drift.append({"layer": site, "cka": linear_cka(x, y), "cosine": mean_cosine(x, y)})
+        drift = {"layer": site, "cka": linear_cka(x, y), "cosine": mean_cosine(x, y)}
+        look.drift.append(drift | ({"weight": learnt.get(site, 0.0)} if learnt else {}))
     return look
 
 
