@@ -139,20 +139,25 @@ def test_outputs_and_gradients_of_the_genuine_expert(pair, sparing, family, chan
     assert_same(gradients(upstream.model, ours), gradients(expert.model, theirs))
 
 
-@pytest.mark.parametrize("spare", [False, True])
+@pytest.mark.parametrize("changes,spare", [({}, False), (LARGE, False), (LARGE, True)])
 @pytest.mark.parametrize("family", WAVEFORM)
-def test_gradients_in_bfloat16_point_the_same_way(make_checkpoint, sparing, family, spare):
-    upstream = load_upstream(f"{family}_tiny", make_checkpoint(family))
+def test_bfloat16_is_near_in_features_and_gradients(
+    make_checkpoint, sparing, family, changes, spare
+):
+    upstream = load_upstream(f"{family}_tiny", make_checkpoint(family, **changes))
     upstream.configure(dropout=0.0)
     upstream.train()
-    flat = []
+    flat, features = [], []
     for half in (False, True):
         sparing(spare and half)
         with torch.autocast("cpu", torch.bfloat16, enabled=half):
             feats, lengths = upstream(*batch(noise(16000, 9001)))
+        features.append(torch.cat(valid(feats.float(), lengths)))
         found = gradients(upstream.model, valid(feats.float(), lengths))
         flat.append(torch.cat([value.flatten().float() for value in found.values()]))
+    assert (features[1] - features[0]).norm() < 0.02 * features[0].norm()
     assert F.cosine_similarity(flat[0], flat[1], dim=0) > 0.99
+    assert 0.99 < flat[1].norm() / flat[0].norm() < 1.01
 
 
 class Alive(TorchDispatchMode):
