@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -44,8 +45,9 @@ class Contrast:
         wins, losses = int(np.sum(self.values > TIE)), int(np.sum(self.values < -TIE))
         return wins, self.values.size - wins - losses, losses
 
+    @cached_property  # the page draws it and writes it
     def interval(self) -> tuple[float, float] | None:
-        """Return the mean's 95 % interval, see ``crossed_interval``."""
+        """The mean's 95 % interval, see ``crossed_interval``."""
         return crossed_interval(self.values)
 
 
@@ -154,7 +156,7 @@ def comparison_table(comparisons: Mapping[str, Contrast], metric: str) -> list[l
     rows = [["comparison", "utterances", "mean", "95 % interval", "wins", "ties", "losses"]]
     for label, found in comparisons.items():
         finer = METRICS[metric].decimals + 1
-        ends = " .. ".join(f"{end:+.{finer}f}" for end in found.interval() or ())
+        ends = " .. ".join(f"{end:+.{finer}f}" for end in found.interval or ())
         numbers = [f"{found.mean:+.{finer}f}", ends or "too few utterances"]
         numbers += [str(count) for count in found.wins_ties_losses]
         rows.append([" ".join(label.split()), str(len(found.utterances)), *numbers])

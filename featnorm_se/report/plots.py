@@ -103,7 +103,7 @@ def differences(comparisons: Mapping[str, Contrast], metric: str, title: str) ->
         rows = [comparison.values[0] for comparison in comparisons.values()]
         _boxes(axes, rows, list(comparisons), [PALETTE[0]] * len(rows))
         for i, comparison in enumerate(comparisons.values()):
-            if interval := comparison.interval():
+            if interval := comparison.interval:
                 axes.plot(interval, [i, i], color=INK, linewidth=4, zorder=3)
         axes.axvline(0.0, color=INK, linewidth=1.0, linestyle=":")
         axes.locator_params(axis="x", nbins=5)

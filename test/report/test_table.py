@@ -181,7 +181,7 @@ def test_values_are_means_over_seeds_and_differences_are_paired(rows_file, exp) 
     terms = list(zip((1, -1), runs, strict=True))
     paired = contrast(terms, "PESQ_WB")
     delta = fn.values["delta_PESQ_WB"]
-    assert (delta.mean, delta.low, delta.high) == (paired.mean, *paired.interval())
+    assert (delta.mean, delta.low, delta.high) == (paired.mean, *paired.interval)
     assert 0.05 < delta.mean < 0.2
     # Two seeds, 0.15 and 0.07 apart from the baseline's: they leave its sign open.
     assert delta.low < 0 < delta.high
@@ -242,9 +242,9 @@ def test_the_interval_is_that_of_the_mean_and_repeats() -> None:
     values = rng.normal(0.3, 1.0, 400)
     first = {str(i): {"SSNR": 0.0} for i in range(400)}
     second = {str(i): {"SSNR": value} for i, value in enumerate(values)}
-    low, high = compare(first, second, "SSNR").interval()
+    low, high = compare(first, second, "SSNR").interval
     assert high - low == pytest.approx(2 * 1.96 * values.std() / 20, rel=0.1)
-    assert (low, high) == compare(first, second, "SSNR").interval()
+    assert (low, high) == compare(first, second, "SSNR").interval
     # Of few utterances it is as wide as Student's, 2.78 deviations of a mean of five.
     five = rng.normal(0.3, 1.0, (1, 5))
     low, high = crossed_interval(five)

@@ -27,7 +27,7 @@ def over_seeds(values: Sequence[float]) -> Estimate:
 
 def of_contrast(contrast: Contrast) -> Estimate:
     """Return a difference's mean with its bootstrap interval."""
-    return Estimate(contrast.mean, *(contrast.interval() or ()))
+    return Estimate(contrast.mean, *(contrast.interval or ()))
 
 
 def one_more(estimate: Estimate | None, seeds: int) -> tuple[float, float] | None:
