@@ -11,7 +11,7 @@ from featnorm_se.bin import Parser, add_upstream_options, run
 from featnorm_se.errors import FeatnormError
 from featnorm_se.fetch import is_hub_name
 from featnorm_se.metrics.names import check_packages, resolve
-from featnorm_se.names import DEFAULT_NORM, check_norm, resolve_sites, site_names
+from featnorm_se.names import DEFAULT_NORM, check_norm, resolve_sites
 
 if TYPE_CHECKING:
     from featnorm_se.upstream.base import Upstream
@@ -38,8 +38,7 @@ def main(argv: Sequence[str]) -> None:
     checkpoint = args.upstream_ckpt or ("" if described else card.get("source")) or "scratch"
     if args.check:
         check_norm(args.norm)
-        sites = known_sites(card, args.upstream_ckpt)
-        resolve_sites(args.norm_site, sites or site_names(99))
+        resolve_sites(args.norm_site, known_sites(card, args.upstream_ckpt, args.norm_site))
         if args.metrics:
             check_packages(resolve(args.metrics.split()))
         elsewhere = checkpoint == "scratch" or "://" in checkpoint or is_hub_name(checkpoint)
@@ -74,7 +73,7 @@ def describe(upstream: Upstream, card: Mapping[str, Any]) -> str:
         "layers": str(upstream.num_layers),
         "lowest site": f"{upstream.lowest_site} (what auto means)",
         "group norm": "yes" if upstream.group_norm else "no",
-        "parameters": f"{sum(w.numel() for w in upstream.parameters() if w.requires_grad):,}",
+        "parameters": f"{sum(weight.numel() for weight in upstream.parameters()):,}",
         "sites": "",
         **{f"  {site}": str(width) for site, width in upstream.sites.items()},
     }

@@ -163,7 +163,9 @@ def prepare_pair(pair: Utterance, wav_dir: Path, made_by: str = "") -> tuple[Utt
     for (kind, path), length in zip(list(sides.items()), lengths, strict=True):
         samples, rate = loaded[kind]
         if length > frames or rate != SAMPLE_RATE or not _is_plain(path, frames):
-            target = wav_dir / kind / f"{pair.name}.wav"
+            # Of another corpus a file of this name stays: lists of before may name it.
+            corpus = short_hash(os.path.dirname(path))[:8] if os.path.isfile(path) else ""
+            target = wav_dir / kind / corpus / f"{pair.name}.wav"
             whole = pair.span == Utterance.span and length == frames
             source = stamp([path, made_by]) if whole and os.path.isfile(path) else ""
             samples = _convert(samples, rate, frames, target, source)

@@ -165,9 +165,9 @@ class Enhancer:
         if isinstance(x, torch.Tensor):  # numpy has no bfloat16
             x = (x.float() if x.is_floating_point() else x).numpy(force=True)
         x = np.asarray(x)
-        if x.dtype.kind != "f":
-            told = "floats in [-1, 1] are wanted (int16 divided by 32768)"
-            raise FeatnormError(f"samples are {x.dtype}: {told}")
+        if x.dtype.kind not in "fO":
+            mend = " (int16 divided by 32768)" * (x.dtype.kind in "iu")
+            raise FeatnormError(f"samples are {x.dtype}: floats in [-1, 1] are wanted{mend}")
         signal = np.asarray(x, dtype=np.float32)
         if signal.ndim not in (1, 2) or not signal.size:
             raise FeatnormError(f"a signal (N,) or (N, channels) is wanted, not {signal.shape}")

@@ -174,6 +174,8 @@ def _upstream_licence(conf: Mapping[str, Any], run: Mapping[str, Any]) -> str:
 
     if str(run.get("upstream_identity", "")).startswith("scratch"):
         return "random ones, nobody's"
+    if run.get("init"):
+        return "those of the model that it was trained further from"
     if run.get("own_checkpoint"):
         return "not recorded: they were named by --upstream_ckpt"
     try:

@@ -91,6 +91,8 @@ class FeatNormSeparator(AbsSeparator):
         num_spk: int = 1,
     ) -> None:
         super().__init__()
+        if num_spk < 1:
+            raise FeatnormError(f"num_spk is {num_spk}: at least one talker is wanted")
         self._num_spk = num_spk
         if head not in HEADS:
             raise FeatnormError(f"no such head: {head!r}; there are {', '.join(HEADS)}")

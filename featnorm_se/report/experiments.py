@@ -102,7 +102,8 @@ def read_experiment(folder: Path) -> Experiment:
         if not is_outdated(folder, testset, summary):
             summaries[testset] = summary
     if summaries and run.get("finished", "once") is None:
-        say(f"warning: {folder} was scored in the middle of its training: stage 3 goes on with it")
+        told = "has not ended its training: its scores may be of an earlier epoch"
+        say(f"warning: {folder} {told}, the same run.sh goes on")
     return Experiment(folder.name or folder.resolve().name, folder, run, summaries)
 
 

@@ -175,21 +175,6 @@ def _machine() -> dict[str, Any]:
     }
 
 
-def check_data(folder: Path) -> None:
-    """Look whether the data are still those that the run in ``folder`` began with.
-
-    Raises:
-        FeatnormError: stage 1 has made them anew meanwhile, of other recordings.
-    """
-    before = read_json(folder / _NAME) if (folder / _NAME).is_file() else {}
-    if not before.get("data_sources"):  # of lists that stage 1 did not write, or ESPnet's own run
-        return
-    now = read_json(Path(before["datadir"]) / "prepare.json")
-    if _trained(before["data_sources"]) != _trained(now.get("sources")):
-        told = f"{before['datadir']} was made anew meanwhile, of other recordings"
-        raise FeatnormError(f"{told}: train under another --tag; that epoch is not kept")
-
-
 def begin_saving(folder: Path) -> None:
     """Put the last epoch's checkpoint aside while ESPnet saves the next.
 

@@ -6,7 +6,7 @@ import dataclasses
 import math
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from espnet2.main_funcs.average_nbest_models import average_nbest_models
@@ -16,6 +16,7 @@ from espnet2.utils.build_dataclass import build_dataclass
 
 from featnorm_se.data.parallel import ahead
 from featnorm_se.errors import FeatnormError, say
+from featnorm_se.files import stamp
 from featnorm_se.model.recorded import Recorder
 from featnorm_se.training import record
 from featnorm_se.training.whole_step import WholeStep
@@ -41,6 +42,9 @@ class FeatNormTrainer(Trainer):
     no random states: an epoch that was cut is done again in the same order with the same draws.
     """
 
+    _stamp: ClassVar[str] = ""
+    files: ClassVar[list[str]] = []  # the recordings; of many, 200 to 400 are looked at
+
     @classmethod
     def build_options(cls, args: argparse.Namespace) -> FeatNormOptions:
         """Return the options that ``run`` takes."""
@@ -65,6 +69,8 @@ class FeatNormTrainer(Trainer):
     def run(cls, *, trainer_options: FeatNormOptions, **parts: Any) -> None:
         """Train to the end; on one GPU, steps of one shape are recorded."""
         separator = parts["model"].separator
+        cls.files = cls.files[:: max(len(cls.files) // 200, 1)]
+        cls._stamp = stamp(cls.files)
         own_stream: contextlib.AbstractContextManager[Any] = contextlib.nullcontext()
         distributed = parts["distributed_option"].distributed
         if trainer_options.ngpu == 1 and not distributed and separator.upstream.fast:
@@ -124,18 +130,25 @@ class FeatNormTrainer(Trainer):
         return False
 
     @classmethod
+    def _check_files(cls) -> None:
+        """Look whether the recordings are still those that the training began with."""
+        if cls.files and stamp(cls.files) != cls._stamp:
+            told = f"the recordings, such as {cls.files[0]}, were made anew or moved meanwhile"
+            raise FeatnormError(f"{told}: the epoch is not kept, train under another --tag")
+
+    @classmethod
     def validate_one_epoch(
         cls, *, iterator: Iterable[Batch], options: FeatNormOptions, **parts: Any
     ) -> None:
         """Validate once, right before ESPnet saves.
 
         Raises:
-            FeatnormError: no batch, a loss that is not finite, or other data than at the start.
+            FeatnormError: no batch, a loss that is not finite, or recordings made anew meanwhile.
         """
         watched = WatchedBatches(iterator, parts["reporter"], parts["model"], max_bad_steps=1)
         super().validate_one_epoch(iterator=watched, options=options, **parts)
         if _is_first(parts["distributed_option"]):
-            record.check_data(Path(options.output_dir))
+            cls._check_files()
             record.begin_saving(Path(options.output_dir))
 
 

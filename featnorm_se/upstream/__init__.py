@@ -5,6 +5,7 @@ The registry is one commented YAML card an upstream, in ``conf/`` or a recipe's 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -48,22 +49,22 @@ def upstream_card(name: str, conf_dir: Path | None = None) -> dict[str, Any]:
     return content
 
 
-def known_sites(card: Mapping[str, Any], checkpoint: str | None) -> list[str] | None:
-    """Return a model's sites without loading it; ``None``: its weights alone tell the layers.
+def known_sites(card: Mapping[str, Any], checkpoint: str | None, *asked: str) -> list[str]:
+    """Return a model's sites without loading it.
+
+    Of a file whose weights alone tell how many layers it has, they are as many as are asked for.
 
     Raises:
         FeatnormError: a folder's ``config.json`` is of another family, or cannot be read.
     """
     if checkpoint in (None, "scratch"):
         return site_names(int(card["layers"]))
-    path = Path(str(checkpoint)).expanduser()
-    if path.is_dir() or path.suffix in (".safetensors", ".bin"):
-        from featnorm_se.upstream import huggingface
+    from featnorm_se.upstream import huggingface
 
-        if path.is_dir() or huggingface.is_described(path):
-            config = huggingface.read_description(path, card["family"])
-            return site_names(int(config["num_hidden_layers"]))
-    return None
+    path = Path(str(checkpoint)).expanduser()
+    if path.is_dir() or huggingface.is_described(path):
+        return site_names(huggingface.read_description(path, card["family"])["num_hidden_layers"])
+    return site_names(max([1, *map(int, re.findall(r"layer\.(\d{1,3})", ",".join(asked)))]))
 
 
 def load_upstream(

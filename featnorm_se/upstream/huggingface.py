@@ -123,6 +123,9 @@ def read_description(folder: Path, family: str) -> dict[str, Any]:
         if config.get(key, followed) != followed:
             raise FeatnormError(f"{folder / CONFIG}: {key} {config[key]!r:.60} is not supported")
     described: dict[str, Any] = config
+    layers = described.get("num_hidden_layers")
+    if type(layers) is not int or layers < 1:
+        raise FeatnormError(f"{folder / CONFIG}: num_hidden_layers is {layers!r:.40}")
     return described
 
 

@@ -115,7 +115,7 @@ def test_a_broken_off_run_keeps_what_was_resampled(root: Path) -> None:
     path.write_bytes(b"no audio at all")
     assert prepare(root) == 1
     dump = root.parent / "dump" / "wav16k"
-    (first,) = dump.glob("data-*/testset/noisy/p232_001.wav")
+    (first,) = dump.glob("data-*/testset/noisy/*/p232_001.wav")
     before = first.stat().st_ino
     path.write_bytes(good)
     assert prepare(root) == 0
@@ -451,10 +451,11 @@ def test_a_corpus_is_never_cleared_or_written_over(tmp_path: Path, capsys) -> No
     assert run(main, [*options, "--wav_dir", str(tmp_path / "corp")]) == 0
     assert soundfile.info(tmp_path / "corp" / "test" / "noisy" / "test_1.wav").frames == 9600
     made = Path(read_scp(tmp_path / "d" / "test" / "wav.scp")["test_1"])
-    options = [*wide(made.parents[2], 0.2), *options[4:], "--wav_dir", str(tmp_path / "corp")]
+    options = [*wide(made.parents[3] / "x", 0.2), *options[4:], "--wav_dir", str(tmp_path / "corp")]
     assert run(main, options) == 1
     assert "noisy/train_1.wav lies where converted files go" in capsys.readouterr().err
-    assert soundfile.info(made).frames == 9600
+    inside = made.parents[3] / "x" / "test" / "noisy" / "test_1.wav"
+    assert (soundfile.info(inside).frames, soundfile.info(made).frames) == (9600, 3200)
 
 
 def test_two_data_folders_share_no_converted_file(tmp_path: Path, capsys) -> None:
@@ -475,6 +476,11 @@ def test_a_copy_of_another_source_of_that_name_and_time_is_not_taken(tmp_path: P
         corpus = wide(tmp_path / str(level), level)
         assert run(main, [*corpus, "--output", str(tmp_path / "data")]) == 0
         assert heard(tmp_path / "data") == level
+    # Nor does one that is refused write over what the lists name.
+    corpus = wide(tmp_path / "bad", 0.2)
+    (tmp_path / "bad" / "valid" / "clean" / "valid_1.wav").write_bytes(b"no audio")
+    assert run(main, [*corpus, "--output", str(tmp_path / "data")]) == 1
+    assert heard(tmp_path / "data") == 0.3
 
 
 @pytest.mark.parametrize("swapped", [False, True])

@@ -203,7 +203,7 @@ def test_a_training_that_has_not_finished_is_marked(expdir: Path, capsys) -> Non
     update(expdir / "tera_none/run.json", finished=None, result={"status": "running"})
     rows = results_table(read_experiments(expdir), "test")
     assert [row[-1] for row in rows if row[0].startswith("tera")].count("unfinished") == 1
-    assert "tera_none was scored in the middle of its training" in capsys.readouterr().err
+    assert "tera_none has not ended its training" in capsys.readouterr().err
 
 
 def test_a_dirty_tree_and_failures_are_named(expdir: Path) -> None:

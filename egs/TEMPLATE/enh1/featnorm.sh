@@ -160,8 +160,7 @@ runs() { # stage: is it asked for?
 
 needs() { # stage file made-by of
     [ -s "$2" ] || die "stage $1 needs $2: run stage $3 first"
-    # What this command has just made is of it, whatever the clocks say.
-    [ ! "${4:-}" -nt "$2" ] || runs "$3" || die "stage $1: $4 is newer than $2, which is made of it: run stage $3 first"
+    [ ! "${4:-}" -nt "$2" ] || die "stage $1: $4 is newer than $2, which is made of it: run stage $3 first"
 }
 
 last_error() { # log...: the line of error that a job ended with
@@ -175,7 +174,7 @@ last_error() { # log...: the line of error that a job ended with
 # Run a command as jobs. JOB in the log's name and %j% in the words are the number of each: a JOB
 # that is part of somebody's path stays what it is.
 run_jobs() { # stage runner jobs log command...
-    local number=$1 runner=$2 count=$3 job_log=$4
+    local number=$1 runner=$2 count=$3 job_log=$4 said killed
     shift 4
     for_job "$@"
     rm -f "${job_log%JOB*}"*  # of an earlier run, with more jobs
@@ -298,8 +297,10 @@ list_talkers() { # folder: talkers becomes its lists of what each of them says
     for number in $(seq "${num_spk}"); do talkers+=("$1/spk${number}.scp"); done
 }
 
+stats_source() { cat "${datadir}"/train/*.scp "${card}" | cksum; }
+
 collect() { # kind scp...
-    local shards="${nj}" cmd="${train_cmd}" files=() shard
+    local shards="${nj}" cmd="${train_cmd}" files=() shard source
     # One process keeps a GPU busy.
     [ "${ngpu}" -eq 0 ] || { shards=1 cmd="${cuda_cmd}"; }
     for shard in $(seq "${shards}"); do files+=("${stats}/$1.${shard}.npz"); done
@@ -309,6 +310,13 @@ collect() { # kind scp...
         --kind "$1" --wav_scp "${@:2}" --shard %j%/"${shards}" --output "${stats}/$1.%j%.npz"
     grep -hs '^warning: ' "${stats}/log/$1".*.log | sort -u >&2 || true
     "${python}" -m featnorm_se.bin.collect_stats --merge "${files[@]}" --output "${stats}/$1.npz"
+    if [ "$(stats_source)" != "${made_of}" ]; then
+        rm -f "${stats}/$1.npz"
+        die "stage 2: ${datadir}/train or ${card} was made anew meanwhile: run stage 2 again"
+    fi
+    for source in "${@:2}" "${card}"; do # its time may lie ahead, of another machine's clock
+        [ ! "${source}" -nt "${stats}/$1.npz" ] || touch -c -r "${source}" "${stats}/$1.npz"
+    done
 }
 
 if runs 2; then
@@ -317,6 +325,7 @@ if runs 2; then
         log "stage 2: no statistics are needed, ${init:---norm none}${init:+ has them}"
     else
         list_talkers "${datadir}/train"
+        made_of="$(stats_source)"
         collect clean "${talkers[@]}"
         [ "${norm}" != corpus ] || collect noisy "${datadir}/train/wav.scp"
     fi

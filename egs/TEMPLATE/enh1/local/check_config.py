@@ -55,14 +55,13 @@ def main(argv: Sequence[str]) -> None:
 
 def check_sites(args: argparse.Namespace, feature: str) -> None:
     """Hold the head's feature and the normalized sites against the upstream's card."""
-    from featnorm_se.names import FEATURE_NORMS, highest_site, resolve_sites, site_names
+    from featnorm_se.names import FEATURE_NORMS, highest_site, resolve_sites
     from featnorm_se.upstream import known_sites, upstream_card
 
     card = upstream_card(args.upstream, args.upstream_conf_dir)
-    known = known_sites(card, args.upstream_ckpt)
-    sites = known or site_names(99)
+    sites = known_sites(card, args.upstream_ckpt, args.norm_site, feature)
     normed = resolve_sites(args.norm_site, sites, card.get("lowest_site", sites[0]))
-    highest_site(feature, sites, normed if known and args.norm in FEATURE_NORMS else ())
+    highest_site(feature, sites, normed if args.norm in FEATURE_NORMS else ())
 
 
 def build_tiny(config: dict[str, Any], source: str, is_init: bool) -> None:
