@@ -237,10 +237,16 @@ def test_statistics_are_of_the_card_as_it_is(tmp_path: Path) -> None:
     edited = run_script(f"{RECIPE}/run.sh", *options).stderr
     assert "tera_tiny.yaml is newer than" in edited and "run stage 2 first" in edited, edited
     # A file's time may lie ahead, of another machine's clock: stage 2 has looked at it itself.
-    ahead = run_script(f"{RECIPE}/run.sh", *options, "--stage", "2")
-    assert ahead.returncode == 0, ahead.stderr
-    python = tmp_path / "python"  # whose jobs are killed
-    python.write_text(python.read_text().replace('echo "told: $*" ;;', "kill -9 $$ ;;"))
-    killed = run_script(f"{RECIPE}/run.sh", *options, "--stage", "2")
-    assert killed.returncode == 1
-    assert "stage 2: a job ended without a word: was it killed" in killed.stderr
+    for stage in ("2", "3"):
+        ahead = run_script(f"{RECIPE}/run.sh", *options, "--stage", stage, "--stop_stage", stage)
+        assert ahead.returncode == 0, ahead.stderr
+    python, usual = tmp_path / "python", (tmp_path / "python").read_text()
+    ends = {  # of its jobs
+        "kill -9 $$ ;;": "stage 2: a job ended without a word: was it killed",
+        f'echo b b.wav >> "{tmp_path}/data/train/spk1.scp" ;;': "data/train or .* was made anew",
+    }
+    for end, told in ends.items():
+        python.write_text(usual.replace('echo "told: $*" ;;', end))
+        failed = run_script(f"{RECIPE}/run.sh", *options, "--stage", "2")
+        assert failed.returncode == 1 and re.search(told, failed.stderr), failed.stderr
+    assert not stats.exists()
