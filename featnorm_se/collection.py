@@ -185,7 +185,7 @@ def say_sites(stats: FeatureStats, output: Path) -> None:
     """Say of which sites the statistics are, and at which of them FN can do nothing."""
     sites = ", ".join(site for site in stats if site != LEVEL_SITE)
     lowest = stats.meta.get("lowest_site", "unknown")
-    say(f"{output}: statistics at {sites} (the site auto is {lowest} here)")
+    say(f"{output}: statistics at {sites} (auto, the default site, is {lowest} here)")
     idle = [site for site in stats if site != LEVEL_SITE and not stats.acts(site)]
     if idle:
         told = f"note: at {', '.join(idle)} every utterance has the same mean and deviation"

@@ -78,6 +78,8 @@ def test_commands_have_the_options_that_they_are_shown_with(page):
             except ValueError:  # half of a quotation
                 continue
             words = [word for word in words if not re.match(r"\w+=", word)]
+            # What stands behind -- is of run.sh.
+            words = words[: words.index("--")] if "--" in words else words
             known = known_options(words) if words else None
             if known:
                 options = {word for word in known[1] if re.match(r"--?[a-z]", word)}

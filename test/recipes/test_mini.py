@@ -105,7 +105,7 @@ def test_all_stages(tmp_path):
     assert len({json.loads(path.read_text())["input"] for path in both}) == 1
     results = (tmp_path / "RESULTS.md").read_text()
     assert "noisy" in results and "--upstream tera_tiny" in results
-    assert "statistics at projection (the site auto is projection here)" in first.stderr
+    assert "statistics at projection (auto, the default site, is projection here)" in first.stderr
     assert "epoch 1: train loss 0." in first.stdout and ", the best so far by valid" in first.stdout
 
     kept = [exp / name for name in ("valid_shape", "run.json", "config.yaml", "train.log")]

@@ -487,6 +487,7 @@ if runs 5; then
     done
     results="$(dirname "${expdir}")/RESULTS.md"
     page="$(dirname "${expdir}")/report/index.html"
+    [[ ! -v "given[tag]" ]] || [ -d "${exp}" ] || die "stage 5: there is no experiment ${exp}"
     if [ -f "${exp}/run.json" ]; then
         log "stage 5: looking at the features of ${exp}"
         # Where the upstream that it started from is gone, the tables are made all the same.
