@@ -61,9 +61,8 @@ def fetch_hub_file(repository: str, *files: str) -> Path:
     one = files if len(files) == 1 else ()
     told += "" if one else " (weights in parts are not read)"
     mend = f"run {' '.join(['hf download', name, *one, '--revision', revision])} where there is a"
-    mend += " network and copy its cache here"
-    local = "or name a file or folder that is here"
-    raise FeatnormError(f"{told}: {mend}, {local}: {reason}") from failure
+    mend += " network and copy its cache here, or name a file or folder that is here"
+    raise FeatnormError(f"{told}: {mend}: {reason}") from failure
 
 
 def fetch_hub_folder(repository: str, config: str, *weights: str) -> Path:

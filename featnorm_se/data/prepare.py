@@ -164,10 +164,11 @@ def prepare_pair(pair: Utterance, wav_dir: Path, made_by: str = "") -> tuple[Utt
         samples, rate = loaded[kind]
         if length > frames or rate != SAMPLE_RATE or not _is_plain(path, frames):
             # Of another corpus a file of this name stays: lists of before may name it.
-            corpus = short_hash(os.path.dirname(path))[:8] if os.path.isfile(path) else ""
+            is_file = os.path.isfile(path)
+            corpus = short_hash(os.path.dirname(path))[:8] if is_file else ""
             target = wav_dir / kind / corpus / f"{pair.name}.wav"
-            whole = pair.span == Utterance.span and length == frames
-            source = stamp([path, made_by]) if whole and os.path.isfile(path) else ""
+            whole = is_file and pair.span == Utterance.span and length == frames
+            source = stamp([path, made_by]) if whole else ""
             samples = _convert(samples, rate, frames, target, source)
             sides[kind] = str(target)
         signals.append(samples)

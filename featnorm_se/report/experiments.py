@@ -52,6 +52,11 @@ class Experiment:
         random = str(self.run.get("upstream_identity", "")).startswith("scratch")
         return "scratch" if random or self.run.get("upstream_ckpt") == "scratch" else "pre-trained"
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether its training has; so also where no record says that it has not."""
+        return self.run.get("finished", True) is not None
+
     def mean(self, testset: str, metric: str) -> float | None:
         """Return a metric's mean on a test set, or ``None`` when it was not scored."""
         return (self.summaries.get(testset, {}).get("metrics", {}).get(metric) or {}).get("mean")
@@ -101,10 +106,11 @@ def read_experiment(folder: Path) -> Experiment:
         testset, summary = path.parent.name.removeprefix(SCORES_PREFIX), _read_object(path)
         if not is_outdated(folder, testset, summary):
             summaries[testset] = summary
-    if summaries and run.get("finished", "once") is None:
+    found = Experiment(folder.name or folder.resolve().name, folder, run, summaries)
+    if summaries and not found.has_ended:
         told = "has not ended its training: its scores may be of an earlier epoch"
         say(f"warning: {folder} {told}, the same run.sh goes on")
-    return Experiment(folder.name or folder.resolve().name, folder, run, summaries)
+    return found
 
 
 def _read_object(path: Path) -> dict[str, Any]:

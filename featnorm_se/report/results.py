@@ -92,7 +92,7 @@ def results_table(experiments: Sequence[Experiment], testset: str) -> list[list[
     rows = [["model", "upstream", "weights", "norm", "site", *metrics, "parameters", "training"]]
     for experiment in experiments:
         run = experiment.run
-        is_whole = run.get("finished", "once") is not None
+        spent = format_duration(run.get("training_seconds"))
         rows.append(
             [
                 experiment.name,
@@ -102,7 +102,7 @@ def results_table(experiments: Sequence[Experiment], testset: str) -> list[list[
                 _text(run.get("norm_site")),
                 *(format_value(name, experiment.mean(testset, name)) for name in metrics),
                 format_count((run.get("parameters") or {}).get("total")),
-                format_duration(run.get("training_seconds")) if is_whole else "unfinished",
+                spent if experiment.has_ended else "unfinished",
             ]
         )
     return rows

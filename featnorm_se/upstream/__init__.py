@@ -59,11 +59,13 @@ def known_sites(card: Mapping[str, Any], checkpoint: str | None, *asked: str) ->
     """
     if checkpoint in (None, "scratch"):
         return site_names(int(card["layers"]))
-    from featnorm_se.upstream import huggingface
-
     path = Path(str(checkpoint)).expanduser()
-    if path.is_dir() or huggingface.is_described(path):
-        return site_names(huggingface.read_description(path, card["family"])["num_hidden_layers"])
+    if path.is_dir() or (path.parent / "config.json").is_file():
+        from featnorm_se.upstream import huggingface  # which loads torch
+
+        if path.is_dir() or huggingface.is_described(path):
+            described = huggingface.read_description(path, card["family"])
+            return site_names(described["num_hidden_layers"])
     return site_names(max([1, *map(int, re.findall(r"layer\.(\d{1,3})", ",".join(asked)))]))
 
 

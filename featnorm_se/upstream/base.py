@@ -235,14 +235,14 @@ class Upstream(nn.Module):
         """Return what a checkpoint holds for s3prl's experts; FeatnormError: they have none."""
         config, weights = self.config, self.model.state_dict()
         network = config.get("cfg") or config.get("model_cfg") or {}
-        if network.get("feat_proj_layer_norm") is False or network.get("post_extract_proj"):
+        known = network or "transformer" in config
+        own = network.get("feat_proj_layer_norm") is False or network.get("post_extract_proj")
+        if own or not known:
             raise FeatnormError(f"s3prl has no layout for the upstream {self.name}")
         if self.family == "wavlm":
             return {"cfg": config["cfg"], "model": weights}
         if "transformer" in config:  # Mockingjay and TERA
             return {"Config": {}, "Upstream_Config": config, "Transformer": weights}
-        if not network:
-            raise FeatnormError(f"s3prl has no layout for the upstream {self.name}")
         states = {key: config[key] for key in ("task_cfg", "model_cfg")} | {"model_weight": weights}
         if "labels" in config:  # HuBERT's, of which only the number counts
             states["dictionaries_symbols"] = [[*map(str, range(n))] for n in config["labels"]]

@@ -122,11 +122,10 @@ def read_description(folder: Path, family: str) -> dict[str, Any]:
     for key, followed in _FOLLOWED.items():
         if config.get(key, followed) != followed:
             raise FeatnormError(f"{folder / CONFIG}: {key} {config[key]!r:.60} is not supported")
-    described: dict[str, Any] = config
-    layers = described.get("num_hidden_layers")
+    layers = config.get("num_hidden_layers")
     if type(layers) is not int or layers < 1:
         raise FeatnormError(f"{folder / CONFIG}: num_hidden_layers is {layers!r:.40}")
-    return described
+    return dict(config)
 
 
 def _architecture(

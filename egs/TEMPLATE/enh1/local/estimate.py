@@ -18,6 +18,10 @@ class Estimate:
     low: float | None = None
     high: float | None = None
 
+    def cells(self) -> list[str]:
+        """Write the mean and its interval for CSV; an interval that is not there is empty."""
+        return ["" if v is None else f"{v:.6f}" for v in (self.mean, self.low, self.high)]
+
 
 def over_seeds(values: Sequence[float]) -> Estimate:
     """Return the mean over seeds with Student's interval; one value has none."""

@@ -181,8 +181,7 @@ def plan_runs(
             scores = found.summaries.get(testset)
             # A stage 4 that refused them left some too; and the pairs may have changed since.
             same = not changed and found.input(testset) in ("", noisy.input(testset))
-            ended = found.run.get("finished", "once") is not None
-            if scores and not scores.get("failures") and same and ended:
+            if scores and not scores.get("failures") and same and found.has_ended:
                 stage = 5
             if stage > 2 and not row.is_noisy:
                 _warn_of_others(folder, found.run, row, given)

@@ -224,11 +224,7 @@ def to_csv(answers: Sequence[Answer]) -> str:
             if told is None:
                 numbers += [""] * 4
             else:
-                span = (told.mean, told.low, told.high)
-                numbers += ["" if v is None else f"{v:.6f}" for v in span]
-                numbers.append(answer.up[metric])
-        cka = answer.drift
-        ends = (cka.mean, cka.low, cka.high) if cka else (None,) * 3
-        numbers += ["" if value is None else f"{value:.6f}" for value in ends]
+                numbers += [*told.cells(), answer.up[metric]]
+        numbers += answer.drift.cells() if answer.drift else [""] * 3
         writer.writerow([*words, " ".join(map(str, answer.seeds)), *numbers])
     return text.getvalue()

@@ -138,7 +138,5 @@ def to_csv(points: Sequence[Point], place: str, value: str) -> str:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["row", place, "seeds", value, f"{value}_low", f"{value}_high"])
     for point in points:
-        told = point.estimate
-        numbers = ["" if v is None else f"{v:.6f}" for v in (told.mean, told.low, told.high)]
-        writer.writerow([point.row, point.place, point.seeds, *numbers])
+        writer.writerow([point.row, point.place, point.seeds, *point.estimate.cells()])
     return text.getvalue()

@@ -107,8 +107,6 @@ def to_csv(found: Sequence[Gain]) -> str:
         ["pair", "metric", "kind", "value", "seeds", "utterances", "mean", "low", "high"]
     )
     for gain in found:
-        told = gain.estimate
         words = [gain.label, gain.metric, gain.kind, gain.value, gain.seeds, gain.utterances]
-        ends = (told.mean, told.low, told.high)
-        writer.writerow([*words, *("" if v is None else f"{v:.6f}" for v in ends)])
+        writer.writerow([*words, *gain.estimate.cells()])
     return text.getvalue()

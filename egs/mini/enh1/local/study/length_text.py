@@ -66,10 +66,8 @@ def to_csv(entries: Sequence[Entry]) -> str:
     heads = ["row", "statistics", "cut", "seconds", "seeds", "metric", "score"]
     writer.writerow([*heads, "delta", "delta_low", "delta_high"])
     for e in entries:
-        delta = (e.delta.mean, e.delta.low, e.delta.high)
-        ends = ["" if v is None else f"{v:.6f}" for v in delta]
         words = [e.row, e.stats, e.cut, f"{e.seconds:.3f}", e.seeds, e.metric]
-        writer.writerow([*words, f"{e.score:.6f}", *ends])
+        writer.writerow([*words, f"{e.score:.6f}", *e.delta.cells()])
     return text.getvalue()
 
 
