@@ -1,14 +1,17 @@
 """YAML of plain values, by OmegaConf: read, merged, set by ``key=value``, and compared."""
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from featnorm_se.errors import FeatnormError
-from featnorm_se.files import PathLike, read_text
+from featnorm_se.files import PathLike, read_text, short_hash
 
 # How long it is trained, and how much it says, may change when a run goes on.
 LENGTH = ("max_epoch", "patience", "num_workers", "ngpu", "log_interval", "max_bad_steps")
+# What builds the model, here and in ESPnet's stock inference.
+MODEL = ("encoder", "encoder_conf", "separator", "separator_conf", "decoder", "decoder_conf")
 # Where things lie says nothing of what they are; the record keeps hashes of them.
 _PLACES = (
     *("output_dir", "clean_stats", "noisy_stats", "upstream_ckpt", "upstream_conf_dir"),
@@ -50,6 +53,12 @@ def read_config(path: PathLike) -> dict[str, Any]:
         FeatnormError: it cannot be read or is no such YAML.
     """
     return parse_config(read_text(path), str(path))
+
+
+def hash_model(path: PathLike) -> str:
+    """Return a short hash of what builds the model in an experiment's ``config.yaml``."""
+    config = read_config(path) if os.path.isfile(path) else {}
+    return short_hash(json.dumps([config.get(key) for key in MODEL], sort_keys=True, default=str))
 
 
 def merge_configs(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:

@@ -139,19 +139,20 @@ def locked(path: PathLike, wait: bool = False, named: Path | None = None) -> Ite
     from filelock import FileLock, Timeout
 
     target = Path(path).absolute()
+    what = named or target
     lock = FileLock(target.with_name(f".{target.name}.lock"))
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         lock.acquire(timeout=0)
     except Timeout as error:
         if not wait:
-            raise FeatnormError(f"another run is writing {named or target}: wait for it") from error
-        say(f"waiting for another run that writes {named or target}")
+            raise FeatnormError(f"another run is writing {what}: wait for it") from error
+        say(f"waiting for another run that writes {what}")
         lock.acquire(timeout=-1)
     except (NotImplementedError, OSError) as error:
         if isinstance(error, OSError) and error.errno not in (errno.ENOLCK, errno.ENOTSUP):
-            raise FeatnormError(f"cannot write {target}: {error.strerror or error}") from error
-        say(f"warning: {target} cannot be locked: let no second run write it")
+            raise FeatnormError(f"cannot write {what}: {error.strerror or error}") from error
+        say(f"warning: {what} cannot be locked: let no second run write it")
     try:
         yield
     finally:

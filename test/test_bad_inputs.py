@@ -173,6 +173,7 @@ def test_a_process_ends_with_its_status_and_a_traceback_on_request(here: Path) -
 SHELL_CASES = [
     ("mini/enh1/run.sh --tag 'a;touch ran'", "--tag 'a;touch ran'"),
     ("mini/enh1/run.sh --foo 1", "unknown option --foo; ./run.sh --help lists them all"),
+    ("mini/enh1/run.sh --seed --stage 3", "--seed needs a value"),
     ("mini/enh1/run.sh --db_root corpus", "--prepare mini takes --speech_root"),
     ("voicebank_demand/enh1/run.sh --noise_root .", "are for --prepare mini"),
     ("mini/enh1/run.sh --tag ../up", "'../up' cannot be the name of a folder"),

@@ -194,17 +194,19 @@ def rounded(samples: FloatArray, subtype: str) -> FloatArray:
     return np.rint(samples * steps) / steps if steps else samples
 
 
-def write_audio(path: PathLike, samples: FloatArray, sample_rate: int = 16000) -> None:
-    """Write int16, whole or not at all; the name's ending (.wav, .flac, ...) is the format.
+def write_audio(
+    path: PathLike, samples: FloatArray, sample_rate: int = 16000, subtype: str = "PCM_16"
+) -> None:
+    """Write a file, whole or not at all; the name's ending (.wav, .flac, ...) is the format.
 
-    Samples are (N,) or (N, channels), in [-1, 1]; what lies outside is clipped. FeatnormError: the
-    file cannot be written, as when the disk is full.
+    Samples are (N,) or (N, channels), in [-1, 1]; what lies outside is clipped, but in the subtype
+    FLOAT. FeatnormError: the file cannot be written, as when the disk is full.
     """
     import soundfile
 
     with atomic_path(path) as temporary, naming(f"cannot write {path} (disk full?)"):
-        nearest = rounded(np.clip(samples, -1.0, 1.0), "PCM_16")
-        soundfile.write(os.fsencode(temporary), nearest, sample_rate, subtype="PCM_16")
+        kept = samples if subtype == "FLOAT" else rounded(np.clip(samples, -1.0, 1.0), subtype)
+        soundfile.write(os.fsencode(temporary), kept, sample_rate, subtype=subtype)
 
 
 @contextmanager

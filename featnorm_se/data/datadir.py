@@ -8,7 +8,7 @@ from pathlib import Path
 from featnorm_se.data.audio import audio_info
 from featnorm_se.data.scp import read_scp, write_scp
 from featnorm_se.errors import FeatnormError
-from featnorm_se.files import read_text, write_text
+from featnorm_se.files import read_text, stamp, write_text
 from featnorm_se.names import SAMPLE_RATE
 
 LISTS = ("wav.scp", "spk1.scp", "utt2spk", "spk2utt")
@@ -66,6 +66,12 @@ def write_data_dir(folder: Path, utterances: Sequence[Utterance]) -> None:
     (folder / "utt2cond").unlink(missing_ok=True)
     if lines := sorted(f"{name}\t{noise}\t{snr:g}\n" for name, noise, snr in known):
         write_text(folder / "utt2cond", "".join(lines))
+
+
+def stamp_recordings(folder: Path) -> str:
+    """Return the stamp of all recordings that a data directory's lists name."""
+    lists = (folder / name for name in ("wav.scp", "spk1.scp", "spk2.scp"))
+    return stamp(file for scp in lists if scp.is_file() for file in read_scp(scp).values())
 
 
 def validate_data_dir(folder: Path) -> dict[str, dict[str, str]]:

@@ -1,14 +1,17 @@
-"""What stage 1 doubts in the pairs that it takes: folders swapped, twins shifted or no twins."""
+"""What stage 1 doubts in the pairs that it takes, and what it refuses between sets."""
 
+import filecmp
 import math
+import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 from scipy import fft
 
-from featnorm_se.data.audio import FloatArray, read_audio
+from featnorm_se.data.audio import FloatArray, read_any_audio, read_audio
 from featnorm_se.data.datadir import Utterance
-from featnorm_se.errors import say
+from featnorm_se.errors import FeatnormError, say
 from featnorm_se.names import SAMPLE_RATE
 
 _LONGEST = 60  # seconds of a recording that are looked at
@@ -65,3 +68,30 @@ def _range(path: str) -> float:
     levels = np.std(samples[: len(samples) // 160 * 160].reshape(-1, 160), axis=1)
     soft, loud = np.quantile(levels, (0.1, 0.9))
     return float(loud / (soft + 1e-5))
+
+
+def check_apart(sets: Mapping[str, Sequence[Utterance]]) -> None:
+    """Refuse an utterance in two sets; warn of a speaker in two sets."""
+    seen: dict[str, tuple[str, str]] = {}
+    trained, tested = set[str](), set[str]()
+    for name, pairs in sets.items():
+        if all(alike(pair.noisy, pair.clean) for pair in pairs):
+            say(f"prepare: warning: the noisy and the clean files of {name} are the same")
+        for pair in pairs:
+            # In people's own folders 001.wav may be another recording in each.
+            other, clean = seen.setdefault(pair.name, (name, pair.clean))
+            if other != name and alike(clean, pair.clean):
+                told = f"the utterance {pair.name} is both in {other} and in {name}, of the same"
+                raise FeatnormError(f"{told} clean speech: take its two files out of one of them")
+            (trained if name in ("train", "valid") else tested).update(pair.speaker.split("+"))
+    if both := sorted(trained & tested):
+        say(f"prepare: warning: trained and tested on the same speaker: {' '.join(both[:20])}")
+
+
+def alike(one: str, other: str) -> bool:
+    """Whether two files hold the same sound; what is no file is compared by its name."""
+    if not (os.path.isfile(one) and os.path.isfile(other)):
+        return one == other
+    if Path(one).suffix == Path(other).suffix:
+        return filecmp.cmp(one, other, shallow=False)
+    return np.array_equal(read_any_audio(one)[0], read_any_audio(other)[0])

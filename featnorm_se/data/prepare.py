@@ -1,6 +1,5 @@
 """Pairs of files of any corpus to Kaldi-style data directories: checked, resampled, listed."""
 
-import filecmp
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -22,8 +21,8 @@ from featnorm_se.data.audio import (
     write_audio,
 )
 from featnorm_se.data.corpus import CorpusSet, find_kaldi
-from featnorm_se.data.datadir import LISTS, Utterance, read_log, write_data_dir
-from featnorm_se.data.doubts import find_shift, tell_doubts
+from featnorm_se.data.datadir import LISTS, Utterance, read_log, stamp_recordings, write_data_dir
+from featnorm_se.data.doubts import alike, check_apart, find_shift, tell_doubts
 from featnorm_se.data.parallel import parallel_map
 from featnorm_se.data.scp import split_archive
 from featnorm_se.errors import FeatnormError, say
@@ -49,7 +48,8 @@ def prepare_sets(
     """Check, resample and list the sets of any corpus.
 
     Files of 16 kHz and one channel are named where they are; all else (entries of archives, twins
-    of other lengths) becomes int16 wav in ``wav_dir``. A second call does what is left.
+    of other lengths) becomes wav in ``wav_dir``: int16, or float where a file goes beyond full
+    scale. A second call does what is left.
 
     Args:
         sets: what to prepare, by name. Whoever puts a command in a pair has been allowed to run it.
@@ -60,7 +60,8 @@ def prepare_sets(
         skip_bad: leave bad pairs out.
 
     Returns:
-        The record: the request, each set's counts and SHA-256 of its lists, and what was left out.
+        The record: the request, each set's counts, SHA-256 of its lists and stamp of its files, and
+        what was left out.
 
     Raises:
         FeatnormError: pairs are bad (see ``prepare_pair``; all are read, ten are named), a set has
@@ -77,33 +78,43 @@ def prepare_sets(
     if alone:
         request["apart_from"] = stamp(output.parent / n / LISTS[0] for n in ("train", "valid"))
     with locked(output / "prepare", named=output):
-        if is_done(output, request | _converted(made)) and all(map(Path.exists, listed)):
+        there = is_done(output, request | _converted(made)) and all(map(Path.exists, listed))
+        if there and (record := _record_of(output, lists)):
             say(f"prepare: {output} is already prepared")
-            return dict(read_json(output / RECORD))
-        good: dict[str, list[Utterance]] = {}
-        bad: dict[str, dict[str, str]] = {}
-        for name, corpus in sets.items():
-            known = read_log(corpus.log)
-            work = partial(prepare_pair, wav_dir=made / corpus.folder, made_by=str(made_by))
-            tried = parallel_map(work, corpus.pairs, nj, f"prepare: {name}")
-            good[name] = [replace(x, condition=known.get(x.name)) for x, why in tried if not why]
-            bad[name] = {x.name: why for x, why in tried if why}
-            if known and not known.keys() & {pair.name for pair in corpus.pairs}:
-                say(f"warning: {corpus.log} names no utterance, such as {corpus.pairs[0].name}")
+            return record
+        good, bad = _try_pairs(sets, made, str(made_by), nj)
         _tell_bad(bad, good, skip_bad)
-        _check_apart((_trained_on(output.parent) if alone else {}) | good)
+        check_apart((_trained_on(output.parent) if alone else {}) | good)
         tell_doubts(good)
         _warn_of_others(output, request["sources"])
         # All sets are good: only now what was there before is touched, and is done no more.
         mark_done(output, {})
-        record: dict[str, Any] = {**request, "counts": {}, "sha256": {}, "left_out": bad}
-        for name, utterances in good.items():
-            write_data_dir(lists[name][0].parent, utterances)
-            record["counts"][name] = _counts(sets[name].pairs, utterances)
-            record["sha256"][name] = {path.name: sha256_file(path) for path in lists[name]}
+        folders = {name: paths[0].parent for name, paths in lists.items()}
+        for name, folder in folders.items():
+            write_data_dir(folder, good[name])
+        counts = {name: _counts(corpus.pairs, good[name]) for name, corpus in sets.items()}
+        record = {**request, "counts": counts, "sha256": _hashes(lists), "left_out": bad}
+        record["recordings"] = {name: stamp_recordings(place) for name, place in folders.items()}
         write_json(output / RECORD, record)
         mark_done(output, request | _converted(made))
     return record
+
+
+def _try_pairs(
+    sets: Mapping[str, CorpusSet], made: Path, made_by: str, nj: int
+) -> tuple[dict[str, list[Utterance]], dict[str, dict[str, str]]]:
+    """Return each set's good pairs, and what is wrong with the bad ones."""
+    good: dict[str, list[Utterance]] = {}
+    bad: dict[str, dict[str, str]] = {}
+    for name, corpus in sets.items():
+        known = read_log(corpus.log)
+        work = partial(prepare_pair, wav_dir=made / corpus.folder, made_by=made_by)
+        tried = parallel_map(work, corpus.pairs, nj, f"prepare: {name}")
+        good[name] = [replace(x, condition=known.get(x.name)) for x, why in tried if not why]
+        bad[name] = {x.name: why for x, why in tried if why}
+        if known and not known.keys() & {pair.name for pair in corpus.pairs}:
+            say(f"warning: {corpus.log} names no utterance, such as {corpus.pairs[0].name}")
+    return good, bad
 
 
 def _warn_of_others(output: Path, sources: Mapping[str, str]) -> None:
@@ -119,6 +130,19 @@ def _warn_of_others(output: Path, sources: Mapping[str, str]) -> None:
 def _converted(made: Path) -> dict[str, str]:
     """Return the stamp of all converted files: one that is lost or cut is made again."""
     return {"converted": stamp(sorted(made.rglob("*.wav")))}
+
+
+def _record_of(output: Path, lists: Mapping[str, Sequence[Path]]) -> dict[str, Any]:
+    """Return the record of lists; nothing, and say so, where they are not as it has them."""
+    record = dict(read_json(output / RECORD))
+    if _hashes(lists) == record.get("sha256"):
+        return record
+    say(f"warning: lists in {output} were changed after stage 1, which writes them anew")
+    return {}
+
+
+def _hashes(lists: Mapping[str, Sequence[Path]]) -> dict[str, dict[str, str]]:
+    return {name: {path.name: sha256_file(path) for path in paths} for name, paths in lists.items()}
 
 
 def _lists(folder: Path, corpus: CorpusSet) -> list[Path]:
@@ -148,6 +172,9 @@ def prepare_pair(pair: Utterance, wav_dir: Path, made_by: str = "") -> tuple[Utt
         The pair as it is to be listed, and what is wrong with it: a file is missing, no audio,
         silent, of a lower rate, holds NaN or channels that differ, is too long beside its twin, or
         both talkers' are the same.
+
+    Raises:
+        FeatnormError: the system does not give a file (no permission, a disk that is away).
     """
     sides: dict[str, Any] = {"noisy": pair.noisy, "clean": pair.clean}
     sides |= {"clean2": pair.clean2} if pair.clean2 else {}
@@ -155,9 +182,11 @@ def prepare_pair(pair: Utterance, wav_dir: Path, made_by: str = "") -> tuple[Utt
         loaded = {kind: _read_side(pair, kind) for kind in sides}
         lengths = [resampled_length(len(x), rate, SAMPLE_RATE) for x, rate in loaded.values()]
         frames = check_lengths(list(sides.values()), lengths)
-        if pair.clean2 and _alike(pair.clean, pair.clean2):
+        if pair.clean2 and alike(pair.clean, pair.clean2):
             raise FeatnormError(f"{pair.clean} and {pair.clean2}, of two talkers, are the same")
     except FeatnormError as error:
+        if isinstance(error.__cause__, OSError):  # of the system, not of the pair: it may pass
+            raise
         return pair, f"{pair.name}: {error}"
     signals = []
     for (kind, path), length in zip(list(sides.items()), lengths, strict=True):
@@ -186,8 +215,10 @@ def _convert(samples: FloatArray, rate: int, frames: int, target: Path, source: 
     made_of = int(source[:13] or "0", 16)
     if made_of and target.is_file() and target.stat().st_mtime_ns == made_of:
         return read_audio(target)
+    # What overshoots in resampling alone is clipped, as everybody's is.
+    subtype = "FLOAT" if np.abs(samples).max() > 1 else "PCM_16"
     samples = resample(samples, rate, SAMPLE_RATE)[:frames]
-    write_audio(target, samples)
+    write_audio(target, samples, subtype=subtype)
     if made_of:
         os.utime(target, ns=(made_of, made_of))
     return samples
@@ -236,33 +267,6 @@ def _check_places(sets: Mapping[str, CorpusSet], listed: Sequence[Path], made: P
     if there and there[0] != listed[0] and not read_record(listed[0].parent):
         told = f"{there[0]} was not written by stage 1, which would replace it"
         raise FeatnormError(f"{told}: move it away, or name another folder")
-
-
-def _check_apart(sets: Mapping[str, Sequence[Utterance]]) -> None:
-    """Refuse an utterance in two sets; warn of a speaker in two sets."""
-    seen: dict[str, tuple[str, str]] = {}
-    trained, tested = set[str](), set[str]()
-    for name, pairs in sets.items():
-        if all(_alike(pair.noisy, pair.clean) for pair in pairs):
-            say(f"prepare: warning: the noisy and the clean files of {name} are the same")
-        for pair in pairs:
-            # In people's own folders 001.wav may be another recording in each.
-            other, clean = seen.setdefault(pair.name, (name, pair.clean))
-            if other != name and _alike(clean, pair.clean):
-                told = f"the utterance {pair.name} is both in {other} and in {name}, of the same"
-                raise FeatnormError(f"{told} clean speech: take its two files out of one of them")
-            (trained if name in ("train", "valid") else tested).update(pair.speaker.split("+"))
-    if both := sorted(trained & tested):
-        say(f"prepare: warning: trained and tested on the same speaker: {' '.join(both[:20])}")
-
-
-def _alike(one: str, other: str) -> bool:
-    """Whether two files hold the same sound; what is no file is compared by its name."""
-    if not (os.path.isfile(one) and os.path.isfile(other)):
-        return one == other
-    if Path(one).suffix == Path(other).suffix:
-        return filecmp.cmp(one, other, shallow=False)
-    return np.array_equal(read_any_audio(one)[0], read_any_audio(other)[0])
 
 
 def _fingerprint(corpus: CorpusSet) -> str:

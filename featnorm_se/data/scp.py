@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from featnorm_se.config import hash_model
 from featnorm_se.errors import FeatnormError, say
 from featnorm_se.files import PathLike, read_record, read_text, reading, sha256_file, write_text
 
@@ -89,7 +90,7 @@ def open_value(value: PathLike, allow_pipes: bool = False) -> str | io.BytesIO:
 
     Raises:
         FeatnormError: there is no such file, no whole audio at the place, or the command fails or
-            is not allowed.
+            is not allowed. Its cause is an OSError where the system does not give the file.
     """
     if is_command(value):
         if not allow_pipes:
@@ -103,7 +104,8 @@ def open_value(value: PathLike, allow_pipes: bool = False) -> str | io.BytesIO:
         if os.path.exists(value):  # as <(command) is
             raise FeatnormError(f"{value} is no file: pipe it (INPUT -), or write it to one")
         raise FeatnormError(f"no such audio file: {value} (if stage 1 made it: run that)")
-    return os.fspath(value)
+    with reading(value), open(value, "rb"):  # else libsndfile takes it for no audio
+        return os.fspath(value)
 
 
 def _archived(file: Path, offset: int) -> bytes:
@@ -160,19 +162,20 @@ def is_outdated(
 ) -> bool:
     """Whether an experiment's scores are of other enhanced files than are there now; it is said.
 
-    So are those of other weights: than ``weights``, or than the file of their name has now.
+    So are those of another model: than ``weights`` or the file of their name has now, or than
+    the ``config.yaml`` beside it builds.
     ``summary`` is what the ``summary.json`` of ``testset`` holds.
     """
     scp = experiment / f"enhanced_{testset}" / "spk1.scp"
     there = enhanced_by(read_scp(scp).values() if scp.is_file() else ())
     made = summary.get("enhanced_with", there)
-    others = [
-        one
-        for one in made
-        if (file := weights or experiment / one.get("weights", "")).is_file()
-        and sha256_file(file) != one["model"]
-    ]
-    if outdated := bool(others or (there and made != there)):
+    outdated = bool(there and made != there)
+    for one in made:
+        file = weights or experiment / one.get("weights", "")
+        if file.is_file():
+            outdated |= sha256_file(file) != one["model"]
+            outdated |= one.get("config") not in (None, hash_model(file.parent / "config.yaml"))
+    if outdated:
         where = f"{experiment}/scores_{testset}"
         say(f"warning: {where} is of other weights or files than now: left out (run stage 4)")
     return outdated

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from featnorm_se.collection import deciding_versions, part_versions
+from featnorm_se.config import hash_model
 from featnorm_se.data.audio import (
     FloatArray,
     audio_info,
@@ -32,7 +33,7 @@ from featnorm_se.inference.audio_stream import AudioInput, audio_output
 from featnorm_se.inference.enhancer import Enhancer, choose_device
 from featnorm_se.inference.high_band import to_own_rate
 from featnorm_se.inference.long_signal import Signal, enhance_signal
-from featnorm_se.inference.model_file import count_talkers, find_weights
+from featnorm_se.inference.model_file import CONFIG, count_talkers, find_weights
 from featnorm_se.inference.plan import Job, Outcome
 from featnorm_se.inference.together import enhance_signals
 from featnorm_se.inference.windows import Windowing
@@ -72,6 +73,7 @@ class Settings(Windowing):
         model = sha256_file(file) if (file := self._weights()).is_file() else self.model
         # The batch, the device and TF32 change rounding only.
         how = asdict(self) | {"model": model, "bf16": self.precision == "bf16"}
+        how["config"] = hash_model(file.parent / CONFIG) if os.path.isdir(self.model) else None
         without = ("model_file", "device", "batch", "precision")
         return {key: value for key, value in how.items() if key not in without}
 

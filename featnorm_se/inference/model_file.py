@@ -11,7 +11,7 @@ import torch
 from featnorm_se.config import parse_config, read_config
 from featnorm_se.errors import FeatnormError
 from featnorm_se.fetch import fetch_hub_folder, is_hub_name
-from featnorm_se.files import PathLike
+from featnorm_se.files import PathLike, reading
 
 WEIGHTS, CONFIG = "model.safetensors", "config.yaml"
 MOST_TALKERS = 8  # their orders are all tried
@@ -62,13 +62,14 @@ def read_folder(folder: Path, model_file: str | None = None) -> tuple[dict[str, 
         raise FeatnormError(f"{folder} is no folder with {CONFIG}: train first (stage 3)")
     config = read_config(folder / CONFIG)
     weights = find_weights(folder, model_file)
-    if weights.suffix == ".safetensors":
-        return config, parse_weights(weights.read_bytes(), str(weights))
-    try:
-        return config, torch.load(weights, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises its own, pickle's and zip's errors here
-        reason = " ".join(str(error).split())[:200]
-        raise FeatnormError(f"{weights} is no whole file of weights: {reason}") from error
+    with reading(weights), open(weights, "rb") as file:
+        if weights.suffix == ".safetensors":
+            return config, parse_weights(file.read(), str(weights))
+        try:
+            return config, torch.load(file, map_location="cpu", weights_only=True)
+        except Exception as error:  # torch raises its own, pickle's and zip's errors here
+            reason = " ".join(str(error).split())[:200]
+            raise FeatnormError(f"{weights} is no whole file of weights: {reason}") from error
 
 
 def find_weights(folder: Path, model_file: str | None = None) -> Path:

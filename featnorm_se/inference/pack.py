@@ -12,6 +12,7 @@ import torch
 import yaml
 
 from featnorm_se import __version__
+from featnorm_se.config import MODEL
 from featnorm_se.data.scp import is_outdated
 from featnorm_se.errors import FeatnormError
 from featnorm_se.files import atomic_path, read_json, read_text
@@ -20,10 +21,10 @@ from featnorm_se.inference.model_file import CONFIG, WEIGHTS, Weights, find_weig
 from featnorm_se.names import SAMPLE_RATE
 from featnorm_se.statistics import FeatureStats, SiteStats
 
-# What builds the model, here and in ESPnet's stock inference, and how it was trained. The rest
-# of ESPnet's configuration is paths of the machine it was trained on, and defaults.
+# What builds the model and how it was trained. The rest of ESPnet's configuration is paths of the
+# machine it was trained on, and defaults.
 _KEPT_CONFIG = (
-    *("encoder", "encoder_conf", "separator", "separator_conf", "decoder", "decoder_conf"),
+    *MODEL,
     *("mask_module", "mask_module_conf", "criterions", "model_conf", "init"),
     *("seed", "max_epoch", "batch_type", "batch_size", "chunk_length", "grad_clip", "optim"),
     *("optim_conf", "scheduler", "scheduler_conf", "upstream_lr_scale", "keep_nbest_models"),

@@ -148,6 +148,10 @@ def compare_folders(
             found[label] = compare(first, table, metric)
         except FeatnormError as error:
             raise FeatnormError(f"{' '.join(label.split())}: {error}") from error
+        shared, scored = len(found[label].utterances), max(len(first), len(table))
+        if shared < scored:
+            told = f"{shared} of {scored} utterances have {metric} in both: the others are left out"
+            say(f"warning: {' '.join(label.split())}: {told}")
     return found
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from featnorm_se.config import merge_configs, override_config, read_config
-from featnorm_se.data.datadir import LISTS, validate_data_dir
+from featnorm_se.data.datadir import LISTS, stamp_recordings, validate_data_dir
 from featnorm_se.data.scp import write_scp
 from featnorm_se.errors import FeatnormError, say
 from featnorm_se.files import read_json, remove_temporary, sha256_file
@@ -72,6 +72,11 @@ def train(experiment: Experiment) -> None:
     upstream, initial = load_start(*(getattr(experiment, key) for key in keys))
     config = resolve_config(experiment, upstream, initial)
     about = describe(experiment, config, upstream)
+    for folder in (experiment.train_dir, experiment.valid_dir):
+        now = stamp_recordings(folder)
+        if about["data"].get("recordings", {}).get(folder.name, now) != now:
+            told = f"{folder} names other recordings, or of other times, than when stage 1 ended"
+            say(f"warning: {told}: run stage 1 again, if that is not meant")
     if record.is_finished(expdir, about):
         say(f"{expdir} is trained already")
         return

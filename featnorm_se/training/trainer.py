@@ -219,9 +219,9 @@ class WatchedBatches:
                 raise FeatnormError(f"{told}: {_mend(self.last, batch)}")
         if not self.step:
             raise FeatnormError(
-                f"the {self.reporter.key} set gives no batch: it has fewer pieces than batch_size"
-                " (try --set batch_size=2), or all its utterances are shorter than chunk_length"
-                " (then set chunk_discard_short_samples: false)"
+                f"the {self.reporter.key} set gives no batch: an epoch has fewer pieces than"
+                " batch_size (take --set batch_size=1, or a larger num_iters_per_epoch), or all its"
+                " utterances are shorter than chunk_length (then chunk_discard_short_samples=false)"
             )
 
     def _ready(self, found: Batch) -> tuple[list[str], dict[str, torch.Tensor], bool]:

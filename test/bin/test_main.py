@@ -18,7 +18,9 @@ def test_it_prints_the_differences(tmp_path, capsys):
         (folder / "summary.json").write_text("{}")
     command = [str(tmp_path / "a"), str(tmp_path / "b")]
     assert run(compare.main, command) == 0
-    told, _, line = capsys.readouterr().out.splitlines()[:3]
+    printed = capsys.readouterr()
+    assert printed.err == ""
+    told, _, line = printed.out.splitlines()[:3]
     assert told == "differences in PESQ_WB (MOS-LQO)"
     assert line.split() == [
         "b",
@@ -33,6 +35,9 @@ def test_it_prints_the_differences(tmp_path, capsys):
         "0",
         "0",
     ]
+    (folder / "scores.csv").write_text("utt_id,PESQ_WB,reason\nu0,1.2,\nu1,,no speech\n")
+    assert run(compare.main, command) == 0
+    assert "b less a: 1 of 6 utterances have PESQ_WB in both" in capsys.readouterr().err
 
 
 # ---- score

@@ -87,6 +87,42 @@ def test_a_second_call_changes_nothing_and_a_changed_file_is_seen(root: Path, ca
     assert listed.stat().st_mtime_ns == before  # what was there is left alone
 
 
+def test_lists_that_were_changed_since_are_written_anew(root: Path, capsys) -> None:
+    assert prepare(root) == 0
+    listed = root.parent / "data" / "test" / "wav.scp"
+    whole = listed.read_text()
+    for rest in ("", whole.splitlines(keepends=True)[0]):
+        listed.write_text(rest)
+        assert prepare(root) == 0
+        assert "data were changed after stage 1" in capsys.readouterr().err
+        assert listed.read_text() == whole
+
+
+def test_a_file_that_the_system_does_not_give_is_no_bad_pair(root: Path, capsys, monkeypatch):
+    def closed(path, mode):
+        if "p227_001" in str(path):
+            raise PermissionError(13, "Permission denied", str(path))
+        return open(path, mode)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("featnorm_se.data.scp.open", closed, raising=False)
+        assert prepare(root, "--skip_bad", "true") == 1
+    assert "p227_001.wav: Permission denied" in capsys.readouterr().err.splitlines()[-1]
+    assert not (root.parent / "data" / "prepare.json").exists()
+    assert prepare(root, "--skip_bad", "true") == 0
+    assert "train: 3 pairs" in capsys.readouterr().out
+
+
+def test_what_goes_beyond_full_scale_is_resampled_whole(root: Path) -> None:
+    tone = 1.5 * np.sin(2 * np.pi * 500 * np.arange(9600) / 48000)
+    path = root / "noisy_testset_wav" / "p232_001.wav"
+    soundfile.write(path, tone, 48000, subtype="FLOAT")
+    write(root / "clean_testset_wav" / "p232_001.wav", 0.5 * tone[::3])
+    assert prepare(root) == 0
+    made = read_audio(read_scp(root.parent / "data" / "test" / "wav.scp")["p232_001"])
+    assert np.abs(made - tone[::3])[50:-50].max() < 2e-3
+
+
 def test_other_rates_are_resampled_as_documented(root: Path) -> None:
     rng = np.random.default_rng(1)
     for kind in ("noisy", "clean"):

@@ -1,5 +1,6 @@
 """Stage 4's command: whole files, restartable, every utterance listed."""
 
+import shutil
 import threading
 from pathlib import Path
 
@@ -7,12 +8,14 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+import yaml
 from tiny_models import save_tiny
 
 from featnorm_se.bin import enhance_set
-from featnorm_se.data.scp import enhanced_by, read_scp, write_scp
+from featnorm_se.data.scp import enhanced_by, is_outdated, read_scp, write_scp
 from featnorm_se.errors import FeatnormError
 from featnorm_se.files import mark_done
+from featnorm_se.inference import jobs
 
 
 @pytest.fixture
@@ -90,13 +93,28 @@ def test_what_is_done_is_not_done_again(tiny_experiment, scp, tmp_path):
     assert soundfile.info(stale).frames == 4000
 
 
+def test_another_configuration_beside_the_same_weights_enhances_anew(
+    tiny_experiment, scp, tmp_path
+):
+    folder, output = tmp_path / "exp", tmp_path / "exp" / "enhanced_test"
+    shutil.copytree(tiny_experiment, folder, symlinks=True)
+    enhance_set.main(options(folder, scp, output))
+    before, made = sounds(output), enhanced_by(read_scp(output / "spk1.scp").values())
+    assert not is_outdated(folder, "test", {"enhanced_with": made})
+    config = yaml.safe_load((folder / "config.yaml").read_text())
+    config["separator_conf"]["feature"] = "projection"
+    (folder / "config.yaml").write_text(yaml.safe_dump(config | {"max_epoch": 7}))
+    assert is_outdated(folder, "test", {"enhanced_with": made})
+    jobs.load_once.cache_clear()
+    enhance_set.main(options(folder, scp, output))
+    assert any(not np.array_equal(before[key], sound) for key, sound in sounds(output).items())
+
+
 def sounds(folder) -> dict[str, np.ndarray]:
     return {key: soundfile.read(path)[0] for key, path in read_scp(folder / "spk1.scp").items()}
 
 
 def test_every_key_of_the_decoding_yaml_does_something(tiny_experiment, scp, tmp_path, monkeypatch):
-    from featnorm_se.inference import jobs
-
     asked = []
     called = jobs.enhance_signals
 
@@ -142,7 +160,7 @@ def test_a_set_is_enhanced_by_one_environment(tiny_experiment, scp, tmp_path, mo
 def test_short_files_together_are_as_one_by_one(upstream, tmp_path, monkeypatch):
     """As on a GPU, in threads: mute, quiet and stereo too; a bad one spoils no other."""
     from featnorm_se.data.parallel import beside
-    from featnorm_se.inference import jobs, plan, together
+    from featnorm_se.inference import plan, together
     from featnorm_se.upstream.batching import like_lengths
 
     model = save_tiny(tmp_path / "exp", upstream)
@@ -174,7 +192,6 @@ def test_short_files_together_are_as_one_by_one(upstream, tmp_path, monkeypatch)
 
 def test_what_a_thread_cannot_write_ends_the_set_soon(monkeypatch):
     from featnorm_se.data.parallel import beside
-    from featnorm_se.inference import jobs
 
     taken, threads = [], set()
 

@@ -24,8 +24,10 @@ from tiny_models import training_config
 
 from featnorm_se import Enhancer
 from featnorm_se.bin import run as run_command
+from featnorm_se.data.datadir import stamp_recordings
 from featnorm_se.data.scp import read_scp
 from featnorm_se.errors import FeatnormError
+from featnorm_se.files import write_json
 from featnorm_se.inference.model_file import read_model
 from featnorm_se.metrics.pair import si_sdr
 from featnorm_se.training import record
@@ -202,6 +204,22 @@ def test_a_model_that_is_lost_in_an_epoch_is_not_its_best(recipe, tmp_path):
     with pytest.raises(FeatnormError, match="loss was not finite in epoch 1, validation step 1"):
         trained(recipe, tmp_path / "exp", "optim_conf.lr=1e30")
     assert not list((tmp_path / "exp").glob("*.pth"))
+
+
+def test_recordings_of_after_stage_1_are_told(recipe, tmp_path, capsys):
+    places = {f"{part}_dir": tmp_path / part for part in ("train", "valid")}
+    for folder in places.values():
+        write_pairs(folder, 3, 8000, 0)
+    known = {folder.name: stamp_recordings(folder) for folder in places.values()}
+    write_json(tmp_path / "prepare.json", {"recordings": known})
+    run = replace(recipe.run, expdir=tmp_path / "exp", overrides=["max_epoch=1"], **places)
+    train(run)
+    assert "names other recordings" not in capsys.readouterr().err
+    shutil.rmtree(tmp_path / "valid")
+    write_pairs(tmp_path / "valid", 3, 8000, 1)
+    train(run)
+    told = [line for line in capsys.readouterr().err.splitlines() if "names other" in line]
+    assert len(told) == 1 and f"{tmp_path / 'valid'} names other recordings" in told[0]
 
 
 def test_recordings_that_are_made_anew_meanwhile_end_it(recipe, tmp_path, monkeypatch):

@@ -46,7 +46,7 @@ while [ $# -gt 0 ]; do
             if [[ ! "${option}" =~ ^[a-z_]+$ || ! -v "option_help[${option}]" ]]; then
                 die "unknown option $1; ${prog} --help lists them all"
             fi
-            [ $# -ge 2 ] || die "$1 needs a value"
+            [ $# -ge 2 ] && [[ "$2" != --* ]] || die "$1 needs a value"
             value="$2"
             # Of other options the last one counts, as in Kaldi.
             [ "${option}" != set ] || value="${set:+${set} }${value}"
