@@ -66,8 +66,8 @@ def check_versions(before: Mapping[str, str], what: str, mend: str) -> None:
     other = [name for name, version in begun.items() if here[name] != version]
     if other:
         then, now = (", ".join(f"{n} {v[n]}" for n in other) for v in (begun, here))
-        told = f"{what} was begun with {then}, this environment has {now}"
-        raise FeatnormError(f"{told}: go on in the one that began it, or {mend}")
+        fault = f"{what} was begun with {then}, this environment has {now}"
+        raise FeatnormError(f"{fault}: go on in the one that began it, or {mend}")
 
 
 def collect(
@@ -188,8 +188,8 @@ def say_sites(stats: FeatureStats, output: Path) -> None:
     say(f"{output}: statistics at {sites} (auto, the default site, is {lowest} here)")
     idle = [site for site in stats if site != LEVEL_SITE and not stats.acts(site)]
     if idle:
-        told = f"note: at {', '.join(idle)} every utterance has the same mean and deviation"
-        say(f"{told} already, so FN is one fixed map there: take auto")
+        fault = f"note: at {', '.join(idle)} every utterance has the same mean and deviation"
+        say(f"{fault} already, so FN is one fixed map there: take auto")
 
 
 def collect_shards(

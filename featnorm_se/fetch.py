@@ -57,12 +57,12 @@ def fetch_hub_file(repository: str, *files: str) -> Path:
             raise FeatnormError(f"{path} is damaged: remove it and {path.resolve()}, run again")
         return path
     reason = " ".join(str(failure).split())[:300]
-    told = f"{name} is not here, and Hugging Face does not give {' or '.join(files)} of it"
+    fault = f"{name} is not here, and Hugging Face does not give {' or '.join(files)} of it"
     one = files if len(files) == 1 else ()
-    told += "" if one else " (weights in parts are not read)"
+    fault += "" if one else " (weights in parts are not read)"
     mend = f"run {' '.join(['hf download', name, *one, '--revision', revision])} where there is a"
     mend += " network and copy its cache here, or name a file or folder that is here"
-    raise FeatnormError(f"{told}: {mend}: {reason}") from failure
+    raise FeatnormError(f"{fault}: {mend}: {reason}") from failure
 
 
 def fetch_hub_folder(repository: str, config: str, *weights: str) -> Path:

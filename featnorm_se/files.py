@@ -83,8 +83,8 @@ def reading(path: PathLike) -> Iterator[None]:
     except OSError as error:
         raise FeatnormError(f"cannot read {path}: {error.strerror or error}") from error
     except UnicodeDecodeError as error:
-        told = f"{path} is not UTF-8 text (byte {error.start}): save it as such"
-        raise FeatnormError(told) from error
+        fault = f"{path} is not UTF-8 text (byte {error.start}): save it as such"
+        raise FeatnormError(fault) from error
 
 
 def read_text(path: PathLike) -> str:

@@ -69,8 +69,8 @@ def highest_site(feature: str, sites: Sequence[str], normed: Sequence[str] = ())
         raise FeatnormError(f"no such feature: {feature!r}; there are {', '.join(features)}")
     above = sites[sites.index(features[feature]) + 1 :]
     if odd := [site for site in normed if site in above]:
-        told = f"norm_site {odd[0]} lies above separator_conf.feature {feature}"
-        raise FeatnormError(f"{told}: nothing there is computed, name a lower site")
+        fault = f"norm_site {odd[0]} lies above separator_conf.feature {feature}"
+        raise FeatnormError(f"{fault}: nothing there is computed, name a lower site")
     return features[feature]
 
 

@@ -57,8 +57,8 @@ class FeatureNorm(nn.Module):
     ) -> None:
         super().__init__()
         if norm not in FEATURE_NORMS:
-            told = f"no such feature normalization: {norm!r}; there are {', '.join(FEATURE_NORMS)}"
-            raise FeatnormError(told)
+            fault = f"no such feature normalization: {norm!r}; there are {', '.join(FEATURE_NORMS)}"
+            raise FeatnormError(fault)
         if norm == "corpus" and noisy_stats is None:
             raise FeatnormError("norm 'corpus' needs the noisy statistics too: run stage 2")
         self.norm = norm
@@ -94,8 +94,8 @@ class FeatureNorm(nn.Module):
             found = [(list(one.shape), one.dtype) for one in (x, lengths) if one is not None]
             raise FeatnormError(f"float features (B, T, D) and lengths (B,) are wanted: {found}")
         if x.shape[-1] != self.mean.shape[0]:
-            told = f"the features have {x.shape[-1]} channels, the statistics {self.mean.shape[0]}"
-            raise FeatnormError(f"{told}: collect them from this upstream and site")
+            fault = f"the features have {x.shape[-1]} channels, the statistics {self.mean.shape[0]}"
+            raise FeatnormError(f"{fault}: collect them from this upstream and site")
         dtype = x.dtype
         h = x.float() if dtype in (torch.float16, torch.bfloat16) else x
         if lengths is None:

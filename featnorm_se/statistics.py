@@ -143,8 +143,8 @@ class FeatureStats(Mapping[str, SiteStats]):
         )
         for key, value in mine.items():
             if value != theirs[key]:
-                told = f"cannot merge statistics of {key} {value!r} and {theirs[key]!r}"
-                raise FeatnormError(told)
+                fault = f"cannot merge statistics of {key} {value!r} and {theirs[key]!r}"
+                raise FeatnormError(fault)
         sites = {site: value.merge(other[site]) for site, value in self.sites.items()}
         meta = {key: value for key, value in self.meta.items() if key != "shard"}
         for key in ("utterances", "samples"):
@@ -214,8 +214,8 @@ class FeatureStats(Mapping[str, SiteStats]):
             wanted[f"the width of {site}"], found[f"the width of {site}"] = width, self[site].width
         for key, value in wanted.items():
             if found[key] != value:
-                told = f"{source}: the statistics have {key} {found[key]!r}, this run {value!r}"
-                raise FeatnormError(f"{told}: run stage 2 again")
+                fault = f"{source}: the statistics have {key} {found[key]!r}, this run {value!r}"
+                raise FeatnormError(f"{fault}: run stage 2 again")
 
 
 def _read_site(arrays: Mapping[str, NDArray[Any]], site: str) -> SiteStats:

@@ -70,8 +70,8 @@ def make_settings(config: str | None, given: dict[str, Any]) -> Settings:
         values = cast("dict[str, Any]", OmegaConf.to_container(checked, resolve=False))
         return Settings(**(values | given))
     except (OmegaConfBaseException, TypeError, FeatnormError) as error:
-        told = " ".join(str(error).split())
-        raise FeatnormError(f"{config}: {told}" if config else told) from error
+        fault = " ".join(str(error).split())
+        raise FeatnormError(f"{config}: {fault}" if config else fault) from error
 
 
 if __name__ == "__main__":

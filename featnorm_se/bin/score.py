@@ -66,8 +66,8 @@ def main(argv: Sequence[str]) -> None:
     for name, samples in summary["cut_to_shorter"].items():
         print(f"{name}: {samples} samples of the longer file's end were left out")
     if resampled := summary.get("resampled"):
-        told = f"resampled to 16 kHz from {resampled['from']} Hz"
-        print(f"{resampled['utterances']} utterances {told}")
+        fault = f"resampled to 16 kHz from {resampled['from']} Hz"
+        print(f"{resampled['utterances']} utterances {fault}")
     if rule := summary.get("names_matched_by"):
         print(f"the names to score were matched with the clean ones by {rule!r}")
     failures = summary["failures"]
@@ -77,9 +77,9 @@ def main(argv: Sequence[str]) -> None:
         mend = f"allow it with --allow_failures {len(failures)}"
         if all("needs 16000 Hz, not 8000 Hz" in failure["reason"] for failure in failures):
             mend = "choose scores for 8 kHz, --metrics PESQ_NB STOI say"
-        told = f"{len(failures)} of {summary['utterances']} utterances have no full score"
+        fault = f"{len(failures)} of {summary['utterances']} utterances have no full score"
         first = f"the first {failures[0]['utt_id']} ({failures[0]['reason']})"
-        raise FeatnormError(f"{told}, {first}; see {args.output}/scores.csv, or {mend}")
+        raise FeatnormError(f"{fault}, {first}; see {args.output}/scores.csv, or {mend}")
 
 
 if __name__ == "__main__":

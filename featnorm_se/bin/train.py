@@ -67,8 +67,8 @@ def main(argv: Sequence[str]) -> None:
         import torch
 
         if not torch.cuda.is_available():
-            told = f"--ngpu {args.ngpu}: torch finds no GPU here; --ngpu 0 trains on the processor"
-            raise FeatnormError(told)
+            fault = f"--ngpu {args.ngpu}: torch finds no GPU here; --ngpu 0 trains on the processor"
+            raise FeatnormError(fault)
     from featnorm_se.files import locked
     from featnorm_se.training.experiment import Experiment, process_rank, train
 

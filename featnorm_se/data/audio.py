@@ -100,8 +100,8 @@ def read_audio(path: PathLike, sample_rate: int | None = 16000) -> FloatArray:
     samples, rate = read_any_audio(path)
     mono = to_mono(samples, path)
     if sample_rate is not None and rate != sample_rate:
-        told = f"{path} is sampled at {rate} Hz, {sample_rate} Hz is wanted"
-        raise FeatnormError(f"{told}: run stage 1, which resamples, or resample the file")
+        fault = f"{path} is sampled at {rate} Hz, {sample_rate} Hz is wanted"
+        raise FeatnormError(f"{fault}: run stage 1, which resamples, or resample the file")
     return mono
 
 
@@ -125,8 +125,8 @@ def check_lengths(paths: Sequence[PathLike], lengths: Sequence[int]) -> int:
     least, most = min(lengths), max(lengths)
     if most - least > LENGTH_SLACK:
         long, short = (paths[lengths.index(size)] for size in (most, least))
-        told = f"{long} has {most} samples, {short} {least}"
-        raise FeatnormError(f"other length: {told}; at most {LENGTH_SLACK} may differ")
+        fault = f"{long} has {most} samples, {short} {least}"
+        raise FeatnormError(f"other length: {fault}; at most {LENGTH_SLACK} may differ")
     return least
 
 
@@ -184,8 +184,8 @@ def check_samples(samples: FloatArray, name: str) -> None:
     if not peak < np.inf:
         raise FeatnormError(f"{name} holds NaN or infinite samples")
     if peak > 32:  # louder than any recording
-        told = f"{name}: samples reach {peak:g}, full scale is 1"
-        raise FeatnormError(f"{told}: divide those of int16 by 32768")
+        fault = f"{name}: samples reach {peak:g}, full scale is 1"
+        raise FeatnormError(f"{fault}: divide those of int16 by 32768")
 
 
 def rounded(samples: FloatArray, subtype: str) -> FloatArray:

@@ -96,8 +96,8 @@ def _without_ending(names: Collection[str]) -> dict[str, str]:
 def _pair_up(noisy: Mapping[str, str], clean: Mapping[str, str], *places: Path) -> list[Utterance]:
     """Make utterances of two lists, sorted by name; a twin that is missing is the empty file."""
     if not noisy.keys() & clean.keys():
-        told = f"{places[0]} and {places[1]} have no name in common, such as {min(noisy)} and"
-        raise FeatnormError(f"{told} {min(clean)}: a noisy file and its clean twin have one name")
+        fault = f"{places[0]} and {places[1]} have no name in common, such as {min(noisy)} and"
+        raise FeatnormError(f"{fault} {min(clean)}: a noisy file and its clean twin have one name")
     return [
         Utterance(name, noisy.get(name, ""), clean.get(name, ""), name.split("_")[0])
         for name in sorted(noisy.keys() | clean.keys(), key=str.encode)
@@ -191,10 +191,10 @@ def split_valid(
     """
     there, chosen = {pair.speaker for pair in pairs}, set(speakers)
     if not chosen or not chosen < there:
-        told = f"the speakers {' '.join(speakers) or '(none)'} cannot validate"
+        fault = f"the speakers {' '.join(speakers) or '(none)'} cannot validate"
         mend = "and some must be left to train on: choose with --valid_speakers"
         known = f"the training set has {' '.join(sorted(there)[:40])}"
-        raise FeatnormError(f"{told}: {known}, {mend}")
+        raise FeatnormError(f"{fault}: {known}, {mend}")
     train = [pair for pair in pairs if pair.speaker not in chosen]
     return train, [pair for pair in pairs if pair.speaker in chosen]
 
@@ -243,16 +243,16 @@ def find_kaldi(folders: Sequence[Path], allow_pipes: bool = False) -> dict[str, 
         noisy, clean = read_scp(folder / "wav.scp"), read_scp(folder / "spk1.scp")
         second = read_scp(folder / "spk2.scp") if two else {}
         if two and (odd := sorted(noisy.keys() ^ second.keys())):
-            told = f"{folder}/spk2.scp and wav.scp differ: the utterance {odd[0]} is in one of them"
-            raise FeatnormError(f"{told} only ({len(odd)} such): add it to the other or remove it")
+            fault = f"{folder}/spk2.scp and wav.scp differ: the utterance {odd[0]} is in one only"
+            raise FeatnormError(f"{fault} ({len(odd)} such): add it to the other or remove it")
         for entries in (noisy, clean, second):
             for name, value in entries.items():
                 if not is_command(value):
                     entries[name] = os.path.abspath(value)
                 elif not allow_pipes or value.lstrip().startswith("|"):
-                    told = f"{folder}: the entry of {name} is a command, {value!r}: commands of an"
+                    fault = f"{folder}: the entry of {name} is a command, {value!r}: commands of an"
                     mend = "scp, 'command |', run only with --allow_pipes true"
-                    raise FeatnormError(f"{told} {mend}")
+                    raise FeatnormError(f"{fault} {mend}")
         recordings = _pair_up(noisy, clean, folder / "wav.scp", folder / "spk1.scp")
         recordings = [replace(pair, clean2=second.get(pair.name, "")) for pair in recordings]
         pairs = _cut_up(folder, {pair.name: pair for pair in recordings})

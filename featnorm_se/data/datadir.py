@@ -92,8 +92,8 @@ def validate_data_dir(folder: Path) -> dict[str, dict[str, str]]:
     for name, entries in lists.items():
         if odd := sorted(lists["wav.scp"].keys() ^ entries.keys()):
             there, other = (name, "wav.scp") if odd[0] in entries else ("wav.scp", name)
-            told = f"the utterance {odd[0]} is in {folder}/{there} only ({len(odd)} such)"
-            raise FeatnormError(f"{told}: add its twin to {folder}/{other} or remove it")
+            fault = f"the utterance {odd[0]} is in {folder}/{there} only ({len(odd)} such)"
+            raise FeatnormError(f"{fault}: add its twin to {folder}/{other} or remove it")
     samples: dict[str, str] = {}
     for name in lists["wav.scp"]:
         files = [entries[name] for key, entries in lists.items() if key != "utt2spk"]
@@ -134,6 +134,6 @@ def read_log(path: Path) -> dict[str, tuple[str, float]]:
                 raise ValueError(snr)
             conditions[name] = (noise, float(snr))
         except ValueError as error:
-            told = f"{path} line {number} is not 'utterance noise SNR': {line.strip()[:60]!r}"
-            raise FeatnormError(told) from error
+            fault = f"{path} line {number} is not 'utterance noise SNR': {line.strip()[:60]!r}"
+            raise FeatnormError(fault) from error
     return conditions

@@ -88,15 +88,15 @@ def playable(source: Any) -> Iterator[Any]:
         yield os.fsencode(source)  # soundfile would write a name of Latin-1 letters as UTF-8
         return
     if not (ffmpeg := shutil.which("ffmpeg")):
-        told = "is no audio that libsndfile reads: install ffmpeg" if known else NO_LENGTH
-        raise FeatnormError(f"{source} {told}")
+        fault = "is no audio that libsndfile reads: install ffmpeg" if known else NO_LENGTH
+        raise FeatnormError(f"{source} {fault}")
     with tempfile.NamedTemporaryFile(suffix=".wav") as copy:
         # The first sound track, as int16.
         command = [ffmpeg, "-v", "error", "-y", "-i", f"file:{source}", "-vn", "-c:a", "pcm_s16le"]
         quiet: dict[str, Any] = {"stdin": subprocess.DEVNULL, "capture_output": True}
         done = subprocess.run([*command, copy.name], check=False, **quiet)
-        told = re.sub(" @ 0x[0-9a-f]+", "", done.stderr.decode(errors="replace"))
-        reason = " ".join(told.split())[-200:]
+        message = re.sub(" @ 0x[0-9a-f]+", "", done.stderr.decode(errors="replace"))
+        reason = " ".join(message.split())[-200:]
         if done.returncode:
             raise FeatnormError(f"{source} cannot be decoded: {reason}")
         if reason:

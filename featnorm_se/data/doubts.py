@@ -50,16 +50,16 @@ def tell_doubts(good: Mapping[str, Sequence[Utterance]]) -> None:
         long = [utt for utt in utterances if utt.seconds > 0.25]
         some = long[:: len(long) // 20 or 1]  # up to 40
         if len(some) > 2 and sum(_range(u.noisy) > _range(u.clean) for u in some) > len(some) / 2:
-            told = f"prepare: warning: in {name}, most noisy files have deeper pauses than"
-            say(f"{told} the clean ones: are the two swapped?")
+            fault = f"prepare: warning: in {name}, most noisy files have deeper pauses than"
+            say(f"{fault} the clean ones: are the two swapped?")
         odd = [
             f"{utt.name} ({'not alike' if math.isnan(shift) else f'{1000 * shift:+.2f} ms'})"
             for utt in utterances
             if (shift := next(filter(None, utt.shifts), 0.0))
         ]
         if odd:
-            told = f"prepare: warning: in {name}, {len(odd)} noisy files are later (+) or earlier"
-            say(f"{told} than their clean ones, or of other speech: {', '.join(odd[:10])}")
+            fault = f"prepare: warning: in {name}, {len(odd)} noisy files are later (+) or earlier"
+            say(f"{fault} than their clean ones, or of other speech: {', '.join(odd[:10])}")
 
 
 def _range(path: str) -> float:
@@ -81,8 +81,8 @@ def check_apart(sets: Mapping[str, Sequence[Utterance]]) -> None:
             # In people's own folders 001.wav may be another recording in each.
             other, clean = seen.setdefault(pair.name, (name, pair.clean))
             if other != name and alike(clean, pair.clean):
-                told = f"the utterance {pair.name} is both in {other} and in {name}, of the same"
-                raise FeatnormError(f"{told} clean speech: take its two files out of one of them")
+                fault = f"the utterance {pair.name} is both in {other} and in {name}, of the same"
+                raise FeatnormError(f"{fault} clean speech: take its two files out of one of them")
             (trained if name in ("train", "valid") else tested).update(pair.speaker.split("+"))
     if both := sorted(trained & tested):
         say(f"prepare: warning: trained and tested on the same speaker: {' '.join(both[:20])}")

@@ -33,8 +33,8 @@ def find_libri2mix(db_root: Path, mix: str = "both") -> dict[str, CorpusSet]:
         folder = root / part
         for side in (f"mix_{mix}", "s1", "s2"):
             if not (folder / side).is_dir():
-                told = f"--db_root is Libri2Mix's folder with wav16k/min/{{{','.join(FOLDERS)}}}"
-                raise FeatnormError(f"no such folder: {folder / side}: {told}, or that min folder")
+                fault = f"--db_root is Libri2Mix's folder with wav16k/min/{{{','.join(FOLDERS)}}}"
+                raise FeatnormError(f"no such folder: {folder / side}: {fault}, or that min folder")
         second = list_audio(folder / "s2")
         pairs = [
             replace(

@@ -49,8 +49,8 @@ def parallel_map(
     try:
         return list(progress(pool.map(function, items, chunksize=chunk), label, len(items), unit))
     except BrokenProcessPool as error:
-        told = f"{label}: a worker process died (out of memory?): try a smaller --nj than {nj}"
-        raise FeatnormError(told) from error
+        fault = f"{label}: a worker process died (out of memory?): try a smaller --nj than {nj}"
+        raise FeatnormError(fault) from error
     finally:
         pool.shutdown(cancel_futures=True)
 

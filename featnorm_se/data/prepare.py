@@ -161,8 +161,8 @@ def _tell_bad(
     if faults and not (skip and not empty):
         mend = "mend or remove them, or leave them out with --skip_bad true"
         mend = f"not one of {empty} is good" if empty else mend
-        told = f"{len(faults)} pairs are bad, up to ten are named above: {mend}"
-        raise FeatnormError(f"{faults[0]} ({told})")
+        fault = f"{len(faults)} pairs are bad, up to ten are named above: {mend}"
+        raise FeatnormError(f"{faults[0]} ({fault})")
 
 
 def prepare_pair(pair: Utterance, wav_dir: Path, made_by: str = "") -> tuple[Utterance, str]:
@@ -231,8 +231,8 @@ def _read_side(pair: Utterance, kind: str) -> tuple[FloatArray, int]:
         raise FeatnormError(f"{pair.noisy or pair.clean} has no {kind} twin")
     samples, rate = read_any_audio(path, allow_pipes=True, span=pair.span)
     if rate < SAMPLE_RATE:
-        told = f"{path} is sampled at {rate} Hz: its band ends below the 8000 Hz that are wanted"
-        raise FeatnormError(told)
+        fault = f"{path} is sampled at {rate} Hz: its band ends below the 8000 Hz that are wanted"
+        raise FeatnormError(fault)
     if (samples == samples[:1]).all():
         raise FeatnormError(f"{path} is silent (all its samples are {samples[0, 0]:g})")
     return to_mono(samples, path), rate
@@ -265,8 +265,8 @@ def _check_places(sets: Mapping[str, CorpusSet], listed: Sequence[Path], made: P
             raise FeatnormError(f"{path} lies where converted files go: name another --wav_dir")
     there = [path for path in listed if path.exists()]
     if there and there[0] != listed[0] and not read_record(listed[0].parent):
-        told = f"{there[0]} was not written by stage 1, which would replace it"
-        raise FeatnormError(f"{told}: move it away, or name another folder")
+        fault = f"{there[0]} was not written by stage 1, which would replace it"
+        raise FeatnormError(f"{fault}: move it away, or name another folder")
 
 
 def _fingerprint(corpus: CorpusSet) -> str:

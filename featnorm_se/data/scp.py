@@ -57,8 +57,8 @@ def check_key(key: str, where: str) -> None:
         FeatnormError: it has white space or an odd character, or leads out of a folder.
     """
     if key.split() != [key] or not key.isprintable():
-        told = f"{where}: the utterance name {key!r} has white space or an odd character"
-        raise FeatnormError(f"{told}: rename its file")
+        fault = f"{where}: the utterance name {key!r} has white space or an odd character"
+        raise FeatnormError(f"{fault}: rename its file")
     if key.startswith("/") or ".." in key.split("/"):
         raise FeatnormError(f"{where}: the utterance name {key!r} leads out of a folder: rename it")
 
@@ -126,8 +126,8 @@ def _archived(file: Path, offset: int) -> bytes:
             length = int.from_bytes(handle.read(int.from_bytes(mark[5:6])), "little")
             begin = handle.tell()
         elif not mark.startswith(b"fLaC"):
-            told = f"{where} is no audio in a Kaldi archive (it starts with {mark[:5]!r})"
-            raise FeatnormError(f"{told}: make the archive anew, or give files")
+            fault = f"{where} is no audio in a Kaldi archive (it starts with {mark[:5]!r})"
+            raise FeatnormError(f"{fault}: make the archive anew, or give files")
         if begin + length > size:
             raise FeatnormError(f"{where} is cut short: copy the archive again")
         handle.seek(begin)

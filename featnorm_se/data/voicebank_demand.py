@@ -68,9 +68,9 @@ def _folder(root: Path, name: str, unpack_dir: Path) -> Path:
         return root / name
     if (root / f"{name}.zip").is_file():
         return unpack(root / f"{name}.zip", unpack_dir, AUDIO_SUFFIXES)
-    told = f"no such folder: {root / name}, and no {name}.zip there"
+    fault = f"no such folder: {root / name}, and no {name}.zip there"
     own = " (folders train, valid and test: --prepare folders)" if (root / "train").is_dir() else ""
-    raise FeatnormError(f"{told}: give the folder that holds it with --db_root{own}")
+    raise FeatnormError(f"{fault}: give the folder that holds it with --db_root{own}")
 
 
 def unpack(path: Path, folder: Path, suffixes: Sequence[str]) -> Path:
@@ -95,8 +95,8 @@ def unpack(path: Path, folder: Path, suffixes: Sequence[str]) -> Path:
                         shutil.copyfileobj(source, sink)
         # RuntimeError: it is encrypted.
         except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
-            told = f"{path} is no whole zip file ({error}): fetch or copy it again"
-            raise FeatnormError(told) from error
+            fault = f"{path} is no whole zip file ({error}): fetch or copy it again"
+            raise FeatnormError(fault) from error
         mark_done(target, request)
     return target
 

@@ -55,8 +55,8 @@ class Enhancer:
         self.precision, self.high_band = precision, high_band
         self.left_in = 0.0 if atten_lim is None else 10 ** (-atten_lim / 20)  # share of the input
         if config.get("separator") != "featnorm":
-            told = f"the model's separator is {config.get('separator')!r}, 'featnorm' is wanted"
-            raise FeatnormError(told)
+            fault = f"the model's separator is {config.get('separator')!r}, 'featnorm' is wanted"
+            raise FeatnormError(fault)
         self.device = choose_device(device)
         try:
             with warnings.catch_warnings():
@@ -79,8 +79,8 @@ class Enhancer:
             reason = " ".join(str(error).split())[:200]
             raise FeatnormError(f"the weights do not fit the configuration: {reason}") from error
         if bad := [k for k, v in self.separator.state_dict().items() if not v.isfinite().all()]:
-            told = f"the weights hold NaN or inf ({bad[0]}): take others, or train anew"
-            raise FeatnormError(told)
+            fault = f"the weights hold NaN or inf ({bad[0]}): take others, or train anew"
+            raise FeatnormError(fault)
         self.talkers = self.separator.num_spk  # that it parts; 1: it enhances
         for module in (self.encoder, self.separator, self.decoder):
             module.to(self.device).eval()
@@ -172,9 +172,9 @@ class Enhancer:
         if signal.ndim not in (1, 2) or not signal.size:
             raise FeatnormError(f"a signal (N,) or (N, channels) is wanted, not {signal.shape}")
         if signal.ndim == 2 and signal.shape[1] > signal.shape[0]:
-            told = f"a signal (N, channels) is wanted, not {signal.shape[1]} channels of"
+            fault = f"a signal (N, channels) is wanted, not {signal.shape[1]} channels of"
             mend = "give x.T of (channels, N), as torchaudio has it"
-            raise FeatnormError(f"{told} {signal.shape[0]} samples: {mend}")
+            raise FeatnormError(f"{fault} {signal.shape[0]} samples: {mend}")
         check_samples(signal, "the signal")
         blocks, rate, frames = [signal.reshape(len(signal), -1)], int(sample_rate), len(signal)
         noisy = Signal.of(np.concatenate([*resample_blocks(blocks, rate, SAMPLE_RATE)]))

@@ -99,9 +99,9 @@ def enhance_into_folder(
                 made = {**request, "from": os.path.abspath(job.source)}
                 made |= {"noise": True} if path == job.noise else {}
                 if path.exists() and not is_done(job.target, made):
-                    told = f"{path} was not made by this version from {job.source} with this model"
+                    fault = f"{path} was not made by this version from {job.source} with this model"
                     mend = "name another --output, or give --overwrite"
-                    raise FeatnormError(f"{told} and these options: {mend}")
+                    raise FeatnormError(f"{fault} and these options: {mend}")
         work = partial(_enhance_unless_done, settings, request, nj == 1, overwrite)
         # On a GPU a process gets many at a time, to take several of like length at once.
         many = 1 if choose_device(settings.device).type == "cpu" else 64
@@ -190,8 +190,10 @@ def enhance_set(
         _enhance_shard(settings, how, list(jobs.values()), shard)
     if shard is None or shard[1] == 1:
         if missing := [key for key, job in jobs.items() if not _is_done(job, how)]:
-            told = f"{len(missing)} of {len(jobs)} utterances were not enhanced with this model and"
-            raise FeatnormError(f"{told} these settings, {missing[0]} first: run stage 4 again")
+            fault = f"{len(missing)} of {len(jobs)} utterances were not enhanced with this model"
+            raise FeatnormError(
+                f"{fault} and these settings, {missing[0]} first: run stage 4 again"
+            )
         if talkers == 1:  # of an earlier model that parted two
             (output / "spk2.scp").unlink(missing_ok=True)
         for n in range(talkers):

@@ -38,8 +38,8 @@ def count_talkers(source: PathLike) -> int:
     model = _config(_find(source)).get("separator_conf") or {}
     talkers = model.get("num_spk", 1) if isinstance(model, dict) else model
     if not isinstance(talkers, int) or not 0 < talkers <= MOST_TALKERS:
-        told = f"separator_conf.num_spk is {talkers!r}, 1 to {MOST_TALKERS} is wanted"
-        raise FeatnormError(f"{CONFIG} of {source}: {told}")
+        fault = f"separator_conf.num_spk is {talkers!r}, 1 to {MOST_TALKERS} is wanted"
+        raise FeatnormError(f"{CONFIG} of {source}: {fault}")
     return talkers
 
 

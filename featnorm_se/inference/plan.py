@@ -69,8 +69,8 @@ def plan_jobs(
         if path.is_dir():
             found = walk_audio(path, leave_out=output)
             if not found:
-                told = f"{path} holds no audio files ({AUDIO_ENDINGS}), or only those of --output"
-                raise FeatnormError(told)
+                fault = f"{path} holds no audio files ({AUDIO_ENDINGS}), or only those of --output"
+                raise FeatnormError(fault)
             top = output / path.resolve().name if len(inputs) > 1 else output
             pairs += [(file, top / _written_as(file.relative_to(path))) for file in found]
         elif not os.path.lexists(path):

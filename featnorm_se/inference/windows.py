@@ -48,9 +48,9 @@ class Windowing:
             raise FeatnormError(f"--window {self.window}: a number of seconds, such as 20")
         fits = FADE_SECONDS < self.overlap < self.window
         if not fits or _on_grid(self.window) < 4 * _context(self.overlap):
-            told = f"windows of {self.window} s with {self.overlap} s of overlap"
+            fault = f"windows of {self.window} s with {self.overlap} s of overlap"
             wanted = f"longer than {FADE_SECONDS} s and the windows at least twice as long as it"
-            raise FeatnormError(f"{told}: the overlap must be {wanted}")
+            raise FeatnormError(f"{fault}: the overlap must be {wanted}")
 
 
 @dataclass(frozen=True)

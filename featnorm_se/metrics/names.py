@@ -53,8 +53,8 @@ def resolve(names: Sequence[str]) -> tuple[str, ...]:
     wanted = {one for name in names for one in (DNSMOS if name == "DNSMOS" else (name,))}
     unknown = sorted(wanted - METRICS.keys())
     if unknown or not wanted:
-        told = f"no metric is named {unknown[0] if unknown else ''!r}"
-        raise FeatnormError(f"{told}; there are {', '.join(METRICS)}, and DNSMOS for its four")
+        fault = f"no metric is named {unknown[0] if unknown else ''!r}"
+        raise FeatnormError(f"{fault}; there are {', '.join(METRICS)}, and DNSMOS for its four")
     return tuple(name for name in METRICS if name in wanted)
 
 

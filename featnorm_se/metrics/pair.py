@@ -233,8 +233,8 @@ def _check(ref: Array, inf: Array) -> None:
     if ref.ndim != 1 or inf.ndim != 1:
         raise FeatnormError(f"one channel is wanted, the shapes are {ref.shape} and {inf.shape}")
     if len(ref) != len(inf):
-        told = f"other length: the reference has {len(ref)} samples, the other {len(inf)}"
-        raise FeatnormError(told)
+        fault = f"other length: the reference has {len(ref)} samples, the other {len(inf)}"
+        raise FeatnormError(fault)
     for name, signal in (("reference", ref), ("signal to score", inf)):
         if not len(signal):
             raise FeatnormError(f"the {name} is empty")

@@ -74,8 +74,8 @@ def score_set(
     refs, infs, matched = _list_both(sides[0], sides[1], mixes)
     conditions = read_log(Path(utt2cond)) if utt2cond else None
     if conditions == {}:
-        told = "is not there, or names no utterance: <utt> <noise> <snr> a line is wanted"
-        raise FeatnormError(f"{utt2cond} {told}")
+        fault = "is not there, or names no utterance: <utt> <noise> <snr> a line is wanted"
+        raise FeatnormError(f"{utt2cond} {fault}")
     table, summary_file = Path(output) / "scores.csv", Path(output) / "summary.json"
     request = _make_request((refs, infs, mixes), conditions, names, summary_file)
     names = request["metrics"]
@@ -131,9 +131,9 @@ def _list_both(
         done = {"names_matched_by": rule, "noise_files_left_out": len(noise)}
         named = {twins[name]: path for name, path in infs.items()}
         if not refs.keys() & named.keys():
-            told = f"{ref} and {inf} have no utterance in common (such as {min(refs)} and"
+            fault = f"{ref} and {inf} have no utterance in common (such as {min(refs)} and"
             mend = "name folders or scp files with the same names"
-            raise FeatnormError(f"{told} {min(named)}): {mend}")
+            raise FeatnormError(f"{fault} {min(named)}): {mend}")
         found.append((refs, named, {key: value for key, value in done.items() if value}))
     mixed = {os.path.realpath(path) for one in mixes for path in one.values()}
     both = [one[0] for one in found], [one[1] for one in found]

@@ -108,8 +108,8 @@ def read_experiment(folder: Path) -> Experiment:
             summaries[testset] = summary
     found = Experiment(folder.name or folder.resolve().name, folder, run, summaries)
     if summaries and not found.has_ended:
-        told = "has not ended its training: its scores may be of an earlier epoch"
-        say(f"warning: {folder} {told}, the same run.sh goes on")
+        fault = "has not ended its training: its scores may be of an earlier epoch"
+        say(f"warning: {folder} {fault}, the same run.sh goes on")
     return found
 
 
@@ -147,8 +147,8 @@ def read_scores(path: PathLike, key: str = "utt_id") -> Scores:
                 for row in csv.DictReader(handle)
             }
     except (OSError, csv.Error, KeyError, TypeError, ValueError) as error:
-        told = f"{path} is no table of scores by {key} ({error!r}): run its stage again"
-        raise FeatnormError(told) from error
+        fault = f"{path} is no table of scores by {key} ({error!r}): run its stage again"
+        raise FeatnormError(fault) from error
 
 
 def drift_file(folder: Path) -> Path:

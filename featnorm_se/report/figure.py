@@ -70,8 +70,8 @@ def new_figure(width: float, height: float) -> Iterator[Figure]:
         import matplotlib
         from matplotlib.figure import Figure
     except ImportError as error:
-        told = f"plots need matplotlib ({error}): pip install 'featnorm_se[recipes]'"
-        raise FeatnormError(told) from error
+        fault = f"plots need matplotlib ({error}): pip install 'featnorm_se[recipes]'"
+        raise FeatnormError(fault) from error
 
     with matplotlib.rc_context(_STYLE):
         yield Figure(figsize=(width, height), layout="constrained")

@@ -150,8 +150,8 @@ def compare_folders(
             raise FeatnormError(f"{' '.join(label.split())}: {error}") from error
         shared, scored = len(found[label].utterances), max(len(first), len(table))
         if shared < scored:
-            told = f"{shared} of {scored} utterances have {metric} in both: the others are left out"
-            say(f"warning: {' '.join(label.split())}: {told}")
+            fault = f"{shared} of {scored} utterances have {metric} in both"
+            say(f"warning: {' '.join(label.split())}: {fault}: the others are left out")
     return found
 
 

@@ -44,20 +44,20 @@ def scale(experiments: Sequence[Experiment], testset: str) -> str:
     counts = sorted({summary["utterances"] for summary in summaries if "utterances" in summary})
     metrics = shown_metrics(experiments, testset)
     units = ", ".join(f"{name} ({METRICS[name].unit})" for name in metrics)
-    told = f"Means over {' or '.join(map(str, counts))} utterances: {units}. Higher is better."
+    text = f"Means over {' or '.join(map(str, counts))} utterances: {units}. Higher is better."
     if any(METRICS[name].package == "pesq" for name in metrics):
         # It gives less than the corrected one (M. Torcoli et al., arXiv 2505.19760).
-        told += " PESQ, in CSIG, CBAK and COVL too, is P.862 without Corrigendum 2 (package pesq)."
+        text += " PESQ, in CSIG, CBAK and COVL too, is P.862 without Corrigendum 2 (package pesq)."
     # As where two --datadir share one --expdir, or a model muted what it found hard.
     named = [{m: frozenset(u for u in t if m in t[u]) for m in metrics} for t in tables]
     both = [*zip(named, tables, strict=True)]
     if few := [m for m in metrics if any(0 < len(one[m]) < len(table) for one, table in both)]:
-        told += f" **{', '.join(few)}: over fewer utterances, since some have no such score.**"
+        text += f" **{', '.join(few)}: over fewer utterances, since some have no such score.**"
     if any(len({one[m] for one in named if one[m]}) > 1 for m in metrics):
-        told += " **Not all rows are of the same utterances: do not compare those.**"
+        text += " **Not all rows are of the same utterances: do not compare those.**"
     elif not same_input(scored, testset):
-        told += " **Not all rows go back to the same noisy files: stage 4 mends that.**"
-    return told
+        text += " **Not all rows go back to the same noisy files: stage 4 mends that.**"
+    return text
 
 
 def _escape(text: str) -> str:
@@ -154,6 +154,6 @@ def details(experiment: Experiment) -> list[tuple[str, str]]:
         pairs.append((f"enhanced {testset} with", made))
         failed = [_text(failure.get("utt_id")) for failure in summary.get("failures", ())]
         faults = f"{len(failed)} without a full score ({', '.join(failed[:5])})" if failed else ""
-        told = {"utterances": summary.get("utterances"), "of them": faults}
-        pairs.append((f"scored on {testset}", _text({**told, **summary.get("versions", {})})))
+        known = {"utterances": summary.get("utterances"), "of them": faults}
+        pairs.append((f"scored on {testset}", _text({**known, **summary.get("versions", {})})))
     return [(heading, text) for heading, text in pairs if text]

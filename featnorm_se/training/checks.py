@@ -67,9 +67,9 @@ def check_settings(config: Mapping[str, Any], source: str) -> None:
         FeatnormError: such a setting; ``source`` is what the message calls the configuration.
     """
     settings = {**config.get("separator_conf", {}), **config.get("model_conf", {}), **config}
-    for key, (is_right, told) in _SETTINGS.items():
+    for key, (is_right, wanted) in _SETTINGS.items():
         if key in settings and not is_right(settings[key]):
-            raise FeatnormError(f"{source} or --set: {key} {settings[key]!r}: {told}")
+            raise FeatnormError(f"{source} or --set: {key} {settings[key]!r}: {wanted}")
     for key, one in signature(FeatNormSeparator).parameters.items():
         value = config.get("separator_conf", {}).get(key)
         # A quoted false is a text, which would count as true.
@@ -96,8 +96,8 @@ def check_criteria(args: argparse.Namespace, model: Any) -> None:
     for key, words in asked:
         *figure, mode = map(str, words)
         if " ".join(figure) not in known or mode not in ("min", "max"):
-            told = f"{key}: {' '.join(map(str, words))} is never reported; there are"
-            raise FeatnormError(f"{told} {', '.join(sorted(known))}, each min or max")
+            fault = f"{key}: {' '.join(map(str, words))} is never reported; there are"
+            raise FeatnormError(f"{fault} {', '.join(sorted(known))}, each min or max")
 
 
 def check_one_stft(config: Mapping[str, Any], strict: bool = True) -> None:
@@ -114,9 +114,9 @@ def check_one_stft(config: Mapping[str, Any], strict: bool = True) -> None:
     for group in ("encoder_conf", "separator_conf", "decoder_conf"):
         for key, value in {**dict.fromkeys(STFT), **config[group]}.items():
             if value != wanted.get(key, value) or (key in STFT and value is None):
-                told = "unset" if value is None else f"{value!r}, not {wanted[key]!r}"
-                raise FeatnormError(f"one plain STFT is needed: {group}.{key} is {told}")
+                found = "unset" if value is None else f"{value!r}, not {wanted[key]!r}"
+                raise FeatnormError(f"one plain STFT is needed: {group}.{key} is {found}")
     sizes = [wanted[key] for key in ("hop_length", "win_length", "n_fft")]
     if not (all(isinstance(size, int) for size in sizes) and 0 < sizes[0] < sizes[1] <= sizes[2]):
-        told = f"hop_length {sizes[0]!r}, win_length {sizes[1]!r}, n_fft {sizes[2]!r}"
-        raise FeatnormError(f"whole numbers, hop_length < win_length <= n_fft, are wanted: {told}")
+        found = f"hop_length {sizes[0]!r}, win_length {sizes[1]!r}, n_fft {sizes[2]!r}"
+        raise FeatnormError(f"whole numbers, hop_length < win_length <= n_fft, are wanted: {found}")

@@ -75,8 +75,8 @@ def train(experiment: Experiment) -> None:
     for folder in (experiment.train_dir, experiment.valid_dir):
         now = stamp_recordings(folder)
         if about["data"].get("recordings", {}).get(folder.name, now) != now:
-            told = f"{folder} names other recordings, or of other times, than when stage 1 ended"
-            say(f"warning: {told}: run stage 1 again, if that is not meant")
+            fault = f"{folder} names other recordings, or of other times, than when stage 1 ended"
+            say(f"warning: {fault}: run stage 1 again, if that is not meant")
     if record.is_finished(expdir, about):
         say(f"{expdir} is trained already")
         return
@@ -130,8 +130,8 @@ def resolve_config(
     written = {**config, **conf}
     for key, value in {**named, "seed": experiment.seed, "ngpu": experiment.ngpu}.items():
         if value != written.get(key, value):
-            told = f"{key} {written[key]!r} does not count, --{key} {value!r} does: give it there"
-            raise FeatnormError(f"{experiment.config} or --set: {told}")
+            fault = f"{key} {written[key]!r} does not count, --{key} {value!r} does: give it there"
+            raise FeatnormError(f"{experiment.config} or --set: {fault}")
     config["separator_conf"] = conf | named
     if initial is not None:
         config = initial.complete(config)
@@ -152,16 +152,16 @@ def resolve_config(
     for name, folder in (("train", experiment.train_dir), ("valid", experiment.valid_dir)):
         clean = [p for p in (folder / "spk1.scp", folder / "spk2.scp") if p.is_file()]
         if len(clean) != talkers:
-            told = f"{folder} has clean speech of {len(clean)} talkers, not {talkers}"
-            raise FeatnormError(f"{told}: --num_spk and separator_conf.num_spk must be the same")
+            fault = f"{folder} has clean speech of {len(clean)} talkers, not {talkers}"
+            raise FeatnormError(f"{fault}: --num_spk and separator_conf.num_spk must be the same")
         config[f"{name}_data_path_and_name_and_type"] = [
             [str(folder / "wav.scp"), "speech_mix", "sound"],
             *([str(scp), f"speech_ref{n}", "sound"] for n, scp in enumerate(clean, start=1)),
         ]
     wrappers = {one.get("wrapper", "fixed_order") for one in config.get("criterions") or [{}]}
     if talkers > 1 and "fixed_order" in wrappers:
-        told = "criterions with the wrapper fixed_order know no order of talkers, pit does"
-        raise FeatnormError(f"{experiment.config}: {told}")
+        fault = "criterions with the wrapper fixed_order know no order of talkers, pit does"
+        raise FeatnormError(f"{experiment.config}: {fault}")
     config |= {"output_dir": str(experiment.expdir), "resume": True}
     config["valid_shape_file"] = [str(experiment.expdir / "valid_shape")]
     if config.get("iterator_type", "sequence") == "sequence":

@@ -60,8 +60,8 @@ class InitialModel:
                 if value != was:
                     wrong.append(f"{group}.{key} {value!r} (there {was!r})")
         if wrong:
-            told = f"--init {self.source} does not fit {', '.join(wrong)}"
-            raise FeatnormError(f"{told}: leave these out, they come from there")
+            fault = f"--init {self.source} does not fit {', '.join(wrong)}"
+            raise FeatnormError(f"{fault}: leave these out, they come from there")
         loss = {k: v for k, v in self.config.items() if k in ("criterions", "model_conf")}
         return {**loss, **config, **{group: fixed[group] | given[group] for group in _GROUPS}}
 

@@ -82,8 +82,8 @@ def is_finished(expdir: Path, fields: Mapping[str, Any]) -> bool:
     stopped = before.get("epochs", longest) < longest and now > was  # by a patience of before
     if before.get("finished") and longest >= wanted and not stopped:
         if longest > wanted:
-            told = f"{expdir} has max_epoch {longest}, not {wanted}"
-            say(f"warning: {told}: another --tag trains anew")
+            fault = f"{expdir} has max_epoch {longest}, not {wanted}"
+            say(f"warning: {fault}: another --tag trains anew")
         return True
     mend = "take another --tag or --expdir"
     if not trained:  # training anew would write over its weights

@@ -154,8 +154,8 @@ class FeatNormTask(EnhancementTask):
         conf = dict(args.optim_conf)
         # Another `optim` than the YAML's leaves its conf behind.
         if not isinstance(conf.get("lr"), int | float):
-            told = f"optim {args.optim} has no rate: optim_conf.lr is {conf.get('lr')!r}"
-            raise FeatnormError(f"{told}: a number such as 1e-4 is wanted")
+            fault = f"optim {args.optim} has no rate: optim_conf.lr is {conf.get('lr')!r}"
+            raise FeatnormError(f"{fault}: a number such as 1e-4 is wanted")
         groups: list[dict[str, Any]] = [{"params": fast}]
         if slow:
             groups.append({"params": slow, "lr": conf["lr"] * args.upstream_lr_scale})
@@ -209,8 +209,8 @@ def parse_options(config: Mapping[str, Any], source: str) -> argparse.Namespace:
     for action in parser._actions:  # argparse holds no default against them
         known, name = [*map(str, action.choices or ())], getattr(args, action.dest, None)
         if known and name is not None and str(name) not in known:
-            told = f"{source} or --set: {action.dest} {name!r}"
-            raise FeatnormError(f"{told}: none of {', '.join(known)}")
+            fault = f"{source} or --set: {action.dest} {name!r}"
+            raise FeatnormError(f"{fault}: none of {', '.join(known)}")
     return args
 
 
@@ -233,13 +233,13 @@ def build_parts(
             scheduler_classes[args.scheduler](*optimizers, **args.scheduler_conf)
             head, *slow = (group["lr"] for group in optimizers[0].param_groups)
             if slow and not math.isclose(slow[0], head * args.upstream_lr_scale):
-                told = "sets one rate for the whole model: upstream_lr_scale has to be 1 with it"
-                raise FeatnormError(f"{source}: scheduler {args.scheduler} {told}")
+                fault = "sets one rate for the whole model: upstream_lr_scale has to be 1 with it"
+                raise FeatnormError(f"{source}: scheduler {args.scheduler} {fault}")
     except (FeatnormError, ImportError, MemoryError, OSError):  # no fault of the settings
         raise
     except Exception as e:  # whatever a key or value of *_conf leads to
-        told = f"{source}: the {part} cannot be built"
-        raise FeatnormError(f"{told}: {type(e).__name__} {e}") from e
+        fault = f"{source}: the {part} cannot be built"
+        raise FeatnormError(f"{fault}: {type(e).__name__} {e}") from e
     return model
 
 
@@ -253,8 +253,8 @@ def _statistics(separator: FeatNormSeparator, args: argparse.Namespace) -> list[
     for kind in {"none": [], "corpus": ["clean", "noisy"]}.get(norm, ["clean"]):
         path = getattr(args, f"{kind}_stats")
         if not path:
-            told = f"norm {norm!r} needs {kind} statistics: run stage 2, or give --{kind}_stats"
-            raise FeatnormError(told)
+            fault = f"norm {norm!r} needs {kind} statistics: run stage 2, or give --{kind}_stats"
+            raise FeatnormError(fault)
         found.append(FeatureStats.load(path))
         found[-1].check(path, identity=upstream.identity, sites=sites, kind=kind)
     return found

@@ -117,10 +117,10 @@ class FeatNormTrainer(Trainer):
         if invalid:
             if watched.step < options.accum_grad:
                 once = f"once in accum_grad ({options.accum_grad}) steps: lower accum_grad"
-                told = f"an epoch has {watched.step} steps, and the weights are moved {once}"
-                raise FeatnormError(told)
-            told = f"no step of {watched.place()} had a finite gradient"
-            raise FeatnormError(f"{told}: lower optim_conf.lr, or look at the recordings")
+                fault = f"an epoch has {watched.step} steps, and the weights are moved {once}"
+                raise FeatnormError(fault)
+            fault = f"no step of {watched.place()} had a finite gradient"
+            raise FeatnormError(f"{fault}: lower optim_conf.lr, or look at the recordings")
         if _is_first(parts["distributed_option"]) and parts["reporter"].get_epoch() == 1:
             _look_at_warmup(parts["schedulers"], watched.step // options.accum_grad, options)
         # The next epoch's seed and other lengths would take the dropout's state and the Fourier
@@ -133,8 +133,8 @@ class FeatNormTrainer(Trainer):
     def _check_files(cls) -> None:
         """Look whether the recordings are still those that the training began with."""
         if cls.files and stamp(cls.files) != cls._stamp:
-            told = f"the recordings, such as {cls.files[0]}, were made anew or moved meanwhile"
-            raise FeatnormError(f"{told}: the epoch is not kept, train under another --tag")
+            fault = f"the recordings, such as {cls.files[0]}, were made anew or moved meanwhile"
+            raise FeatnormError(f"{fault}: the epoch is not kept, train under another --tag")
 
     @classmethod
     def validate_one_epoch(
@@ -164,9 +164,9 @@ def _look_at_warmup(schedulers: Iterable[Any], steps: int, options: TrainerOptio
     for scheduler in schedulers:
         warmup = int(getattr(scheduler, "warmup_steps", 0))
         if 0 < whole < warmup:
-            told = f"{whole} steps, within the warm-up of {warmup}"
+            fault = f"{whole} steps, within the warm-up of {warmup}"
             mend = f"--set scheduler_conf.warmup_steps={max(whole // 10, 1)}, say"
-            say(f"warning: training ends after {told}: its rate stays below the one set: {mend}")
+            say(f"warning: training ends after {fault}: its rate stays below the one set: {mend}")
 
 
 @dataclasses.dataclass
@@ -215,8 +215,8 @@ class WatchedBatches:
             bad = bad + 1 if what else bad * bool(self.step % self.accum_grad)
             if what and bad == self.max_bad_steps:
                 steps = f"{bad} steps in a row, the last in " if bad > 1 else ""
-                told = f"the {what} was not finite in {steps}{self.place()}"
-                raise FeatnormError(f"{told}: {_mend(self.last, batch)}")
+                fault = f"the {what} was not finite in {steps}{self.place()}"
+                raise FeatnormError(f"{fault}: {_mend(self.last, batch)}")
         if not self.step:
             raise FeatnormError(
                 f"the {self.reporter.key} set gives no batch: an epoch has fewer pieces than"

@@ -147,8 +147,8 @@ def check_batch(wav: Tensor, wav_lengths: Tensor, shortest: int) -> tuple[Tensor
     lengths = wav_lengths.tolist()
     fits = wav.dim() == 2 and len(lengths) == len(wav) > 0 and {*map(type, lengths)} == {int}
     if not (fits and wav.is_floating_point() and min(lengths) >= 1 and max(lengths) <= wav.size(1)):
-        told = "an upstream takes waveforms (B, N) of floats with whole lengths (B,) in 1..N"
-        raise FeatnormError(f"{told}, not {tuple(wav.shape)} of {wav.dtype} with {lengths[:8]}")
+        fault = "an upstream takes waveforms (B, N) of floats with whole lengths (B,) in 1..N"
+        raise FeatnormError(f"{fault}, not {tuple(wav.shape)} of {wav.dtype} with {lengths[:8]}")
     longest = max(lengths)
     wav = wav[:, :longest].float()
     if min(lengths) < longest:

@@ -82,8 +82,8 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
             raise TypeError(f"it holds no dictionary but a {type(states).__name__}")
         return states
     except Exception as error:  # what torch raises on foreign bytes is not to be foreseen
-        told = f"the checkpoint {path} cannot be read: {_reason(path, error)}"
-        raise FeatnormError(told) from error
+        fault = f"the checkpoint {path} cannot be read: {_reason(path, error)}"
+        raise FeatnormError(fault) from error
 
 
 def _reason(path: Path, error: Exception) -> str:
@@ -120,8 +120,8 @@ def parse_conv_layers(text: str) -> list[tuple[int, int, int]]:
     for term in "".join(str(text).split()).split("+"):
         found = _LAYERS.fullmatch(term)
         if found is None:
-            told = "conv_feature_layers of the upstream is no list of (channels, kernel, stride)"
-            raise FeatnormError(f"{told}: {str(text)[:80]!r}")
+            fault = "conv_feature_layers of the upstream is no list of (channels, kernel, stride)"
+            raise FeatnormError(f"{fault}: {str(text)[:80]!r}")
         listed = [(int(c), int(k), int(s)) for c, k, s in re.findall(_LAYER, found[1])]
         layers += listed * int(found["times"] or 1)
     return layers

@@ -115,10 +115,10 @@ def read_description(folder: Path, family: str) -> dict[str, Any]:
     config = read_json(folder / CONFIG)
     kind = config.get("model_type") if isinstance(config, dict) else None
     if kind != family or family not in FAMILIES:
-        told = f"{folder / CONFIG} is of the type {kind!r}, --upstream of the family {family}"
+        fault = f"{folder / CONFIG} is of the type {kind!r}, --upstream of the family {family}"
         read = f"types that are read are {', '.join(FAMILIES)}"
         mend = f"take an --upstream of the family {kind}" if kind in FAMILIES else read
-        raise FeatnormError(f"{told}: {mend}")
+        raise FeatnormError(f"{fault}: {mend}")
     for key, followed in _FOLLOWED.items():
         if config.get(key, followed) != followed:
             raise FeatnormError(f"{folder / CONFIG}: {key} {config[key]!r:.60} is not supported")

@@ -129,8 +129,8 @@ def _read(
     except (KeyError, TypeError, AttributeError, FeatnormError) as error:
         held = ", ".join(sorted(map(str, states))[:8])
         reason = f": {error}" if isinstance(error, FeatnormError) else ""
-        told = f"the checkpoint {path} is not one of {family}{reason}; it holds {held}"
-        raise FeatnormError(told) from error
+        fault = f"the checkpoint {path} is not one of {family}{reason}; it holds {held}"
+        raise FeatnormError(fault) from error
 
 
 def find(checkpoint: str | Path | None, card: Mapping[str, Any]) -> Path:
@@ -161,5 +161,5 @@ def find(checkpoint: str | Path | None, card: Mapping[str, Any]) -> Path:
     if "://" in source:
         mend = f"wget -O FILE '{source}', then give FILE as the checkpoint"
         raise FeatnormError(f"{source} is not on the Hugging Face hub, so not fetched: {mend}")
-    told = f"there is no checkpoint {path}: give a file, Hugging Face's folder or name, or scratch"
-    raise FeatnormError(told)
+    fault = f"there is no checkpoint {path}: give a file, Hugging Face's folder or name, or scratch"
+    raise FeatnormError(fault)

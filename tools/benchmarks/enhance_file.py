@@ -183,12 +183,12 @@ def show(rounds: dict[str, list[Row]], seconds: float, args: argparse.Namespace)
     for side in rows:
         if side == "ours" or "ours" not in rows:
             continue
-        told = []
+        ratios = []
         for key, name in (("seconds", "time"), ("cpu", "CPU time"), ("peak_mib", "peak memory")):
             ratios = [a[key] / b[key] for a, b in zip(rounds["ours"], rounds[side], strict=True)]
             middle, least, most = statistics.median(ratios), min(ratios), max(ratios)
-            told.append(f"{name} {middle:.2f} ({least:.2f} to {most:.2f})")
-        print(f"ours / {side}: " + ", ".join(told), flush=True)
+            ratios.append(f"{name} {middle:.2f} ({least:.2f} to {most:.2f})")
+        print(f"ours / {side}: " + ", ".join(ratios), flush=True)
     if "ours" in rounds:
         costs = {
             side: [Cost(row["seconds"], row["cpu"], row["peak_mib"]) for row in found]

@@ -186,11 +186,11 @@ def _stage_3(
     # The first epoch has what is done only once.
     began, ended = ((expdir / f"{n}epoch.pth").stat().st_mtime for n in (1, epochs))
     share = [percent for moment, percent in busy if began <= moment <= ended]
-    told = f"{sum(share) / len(share):.0f} %" if share else "not measured"
+    fault = f"{sum(share) / len(share):.0f} %" if share else "not measured"
     steps = len(paths) * training_copies * int(seconds * 0.9 * RATE / length) / size
     print(
         f"an epoch of about {steps:.0f} steps, with validation and saving: {ended - began:.1f} s;"
-        f" the GPU computes in {told} of it"
+        f" the GPU computes in {fault} of it"
     )
     for line in (folder / "train.log").read_text().splitlines():
         if f":{epochs}epoch:train:" in line or f"{epochs}epoch results" in line:

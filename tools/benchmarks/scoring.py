@@ -113,8 +113,8 @@ def contestants_for(pairs: Pairs, nj: int, work: Path, label: str) -> dict[str, 
 
     def run_floor() -> Cost:
         together([[sys.executable, __file__, "--floor", str(shard)] for shard in shards])
-        told = [Path(f"{s}.floor").read_text().split() for s in shards]
-        return Cost(max(float(wall) for wall, _ in told), sum(float(cpu) for _, cpu in told))
+        costs = [Path(f"{s}.floor").read_text().split() for s in shards]
+        return Cost(max(float(wall) for wall, _ in costs), sum(float(cpu) for _, cpu in costs))
 
     runs = {"ours": run_ours, "espnet": run_espnet, "PESQ's calls": run_floor}
     return {f"{name}, {label}": run for name, run in runs.items()}
@@ -138,8 +138,8 @@ def floor(shard: Path) -> None:
     began, busy = time.perf_counter(), time.process_time()
     for ref, inf in signals:
         pesq(16000, ref, inf, "wb")
-    told = f"{time.perf_counter() - began} {time.process_time() - busy}\n"
-    Path(f"{shard}.floor").write_text(told)
+    cost = f"{time.perf_counter() - began} {time.process_time() - busy}\n"
+    Path(f"{shard}.floor").write_text(cost)
 
 
 def check(work: Path) -> None:

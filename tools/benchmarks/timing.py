@@ -122,8 +122,8 @@ def print_ratios(seconds: Mapping[str, list[float]], pairs: Mapping[str, tuple[s
     """Print each contestant's median, then the table of the pairs' ratios."""
     print(f"{'seconds':<44}{'median':>9}{'least':>9}{'most':>9}")
     for name, values in seconds.items():
-        told = (statistics.median(values), min(values), max(values))
-        print(f"{name:<44}" + "".join(f"{value:>9.3f}" for value in told))
+        summary = (statistics.median(values), min(values), max(values))
+        print(f"{name:<44}" + "".join(f"{value:>9.3f}" for value in summary))
     print()
     print_table(
         {name: [Cost(value) for value in values] for name, values in seconds.items()}, pairs

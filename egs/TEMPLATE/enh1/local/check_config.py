@@ -41,8 +41,8 @@ def main(argv: Sequence[str]) -> None:
     check_settings(config, str(args.config))
     talkers = config.get("separator_conf", {}).get("num_spk", 1)
     if args.num_spk not in (None, talkers):
-        told = f"{args.config} or --set: separator_conf.num_spk is {talkers}"
-        raise FeatnormError(f"{told}, --num_spk {args.num_spk}: they must be the same")
+        fault = f"{args.config} or --set: separator_conf.num_spk is {talkers}"
+        raise FeatnormError(f"{fault}, --num_spk {args.num_spk}: they must be the same")
     optimizer = optim_classes[parse_options(config, str(args.config)).optim]
     for group, kind in (("separator_conf", FeatNormSeparator), ("optim_conf", optimizer)):
         if unknown := config.get(group, {}).keys() - signature(kind).parameters.keys():

@@ -105,8 +105,8 @@ def starting_point(record: Mapping[str, Any]) -> Upstream:
         Path(record["init"]["model"]) if record.get("init") else None,
     )
     if upstream.identity != record.get("upstream_identity"):
-        told = f"the experiment started from {record.get('upstream_identity')}, the upstream"
-        raise FeatnormError(f"{told} {record['upstream']} is {upstream.identity} now")
+        fault = f"the experiment started from {record.get('upstream_identity')}, the upstream"
+        raise FeatnormError(f"{fault} {record['upstream']} is {upstream.identity} now")
     return upstream
 
 

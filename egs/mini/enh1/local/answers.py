@@ -27,9 +27,9 @@ def get_parser() -> argparse.ArgumentParser:
     add("--seeds", default="0 1 2 3 4", help="seeds wanted, parted by blanks")
     add("--audio", default="data/grid/test/wav.scp", help="test set, for lengths: folder or scp")
     add("--test_set", default="test", help="the test set's name")
-    told = "rows whose difference is looked at by condition; may be repeated; none: utterance at"
-    told += " three sites minus none"
-    add("--gain", nargs=2, action="append", metavar=("A", "B"), help=told)
+    meaning = "rows whose difference is looked at by condition; may be repeated; none: utterance at"
+    meaning += " three sites minus none"
+    add("--gain", nargs=2, action="append", metavar=("A", "B"), help=meaning)
     return parser
 
 
@@ -103,11 +103,11 @@ def write_conditions(
     for a, b in pairs:
         for metric in DELTAS:
             try:
-                told = contrast([(1.0, runs[a]), (-1.0, runs[b])], metric)
+                difference = contrast([(1.0, runs[a]), (-1.0, runs[b])], metric)
             except FeatnormError as error:
                 print(f"conditions: {a} minus {b}, {metric}: {error}")
                 continue
-            found += conditions.gains(f"{a} - {b}", metric, told, known, lengths)
+            found += conditions.gains(f"{a} - {b}", metric, difference, known, lengths)
     write_text(output / "conditions.csv", conditions.to_csv(found))
     answer_plots.plot_gains(found, output / "conditions.png")
 

@@ -36,7 +36,7 @@ class Clock:
     def __init__(self) -> None:
         self.began, self.done, self.lock = time.monotonic(), 0, Lock()
 
-    def add(self, parts: int, told: str) -> None:
+    def add(self, parts: int, text: str) -> None:
         """Print that so many parts more are done."""
         with self.lock:
             self.done += parts
@@ -44,7 +44,7 @@ class Clock:
             share = f"{100 * self.done // WHOLE} % done"
             if self.done < WHOLE:
                 share += f", about {max(1, round(left / 60))} min left"
-            print(f"{time.strftime('%H:%M:%S')} demo: {told}; {share}", flush=True)
+            print(f"{time.strftime('%H:%M:%S')} demo: {text}; {share}", flush=True)
 
 
 def call(name: str, command: Sequence[str]) -> Iterator[str]:

@@ -57,12 +57,13 @@ def main(argv: Sequence[str]) -> None:
         row, seed = split_seed(name) or (name, number)
         enhancer = Enhancer.from_pretrained(model)
         outcomes = rows.setdefault(row, {}).setdefault(seed, [])
-        for told in lengths.measure(
+        for outcome in lengths.measure(
             enhancer, signals, [*args.pieces.split(), "utterance", "joined"]
         ):
-            outcomes.append(told)
+            outcomes.append(outcome)
             print(
-                f"{name}: pieces {told.cut} ({told.seconds:.2f} s), statistics of the {told.stats}"
+                f"{name}: pieces {outcome.cut} ({outcome.seconds:.2f} s),"
+                f" statistics of the {outcome.stats}"
             )
     entries = [e for row, runs in rows.items() for e in length_text.summarize(row, runs)]
     unchanged = [s for j in signals for s in lengths.score_utterances(j, j.noisy).values()]

@@ -69,12 +69,12 @@ def run_again(
     found = []
     firsts, others = read_experiments(first), read_experiments(other)
     for metric in metrics:
-        known, told = _means(firsts, testset, metric), _means(others, testset, metric)
-        for row in sorted(known.keys() & told.keys()):
+        known, again = _means(firsts, testset, metric), _means(others, testset, metric)
+        for row in sorted(known.keys() & again.keys()):
             estimate = over_seeds(list(known[row].values()))
             expected = one_more(estimate, len(known[row]))
             if expected is not None:
-                found.append(Again(row, metric, estimate, len(known[row]), expected, told[row]))
+                found.append(Again(row, metric, estimate, len(known[row]), expected, again[row]))
     if not found:
         raise FeatnormError(
             f"{other} has no row of which {first} has two seeds with {' or '.join(metrics)}"
@@ -88,18 +88,18 @@ def to_markdown(rows: Sequence[Again]) -> str:
         "| row | metric | mean (seeds) | one more run | run again: mean (seeds) | inside |",
         "|---|---|---:|---:|---:|---:|",
     ]
-    for told in rows:
-        places = METRICS[told.metric].decimals
-        mean = sum(told.means.values()) / len(told.means)
+    for row in rows:
+        places = METRICS[row.metric].decimals
+        mean = sum(row.means.values()) / len(row.means)
         cells = [
-            told.row,
-            told.metric,
-            f"{told.first.mean:.{places}f} ({told.seeds})",
-            f"{told.expected[0]:.{places}f} to {told.expected[1]:.{places}f}",
-            f"{mean:.{places}f} ({len(told.means)})",
-            f"{told.inside} of {len(told.means)}",
+            row.row,
+            row.metric,
+            f"{row.first.mean:.{places}f} ({row.seeds})",
+            f"{row.expected[0]:.{places}f} to {row.expected[1]:.{places}f}",
+            f"{mean:.{places}f} ({len(row.means)})",
+            f"{row.inside} of {len(row.means)}",
         ]
         lines.append(f"| {' | '.join(cells)} |")
-    inside, count = sum(told.inside for told in rows), sum(len(told.means) for told in rows)
+    inside, count = sum(row.inside for row in rows), sum(len(row.means) for row in rows)
     lines += ["", f"Inside: {inside} of {count}; 95 of 100 are expected."]
     return "\n".join(lines) + "\n"

@@ -55,15 +55,15 @@ def _told(line: Answer | str) -> str:
 
 
 def _draw_answer(axes: Axes, i: int, answer: Answer, metric: str) -> None:
-    told = answer.estimates.get(metric)
-    if told is None or told.low is None or told.high is None:
+    estimate = answer.estimates.get(metric)
+    if estimate is None or estimate.low is None or estimate.high is None:
         axes.text(0.0, i, " not run", color=GREY, fontsize=7, va="center")
         return
-    sure = told.low > 0 or told.high < 0
+    sure = estimate.low > 0 or estimate.high < 0
     shape = "-" if len(answer.seeds) > 1 else ":"
-    axes.plot([told.low, told.high], [i, i], shape, color=PALETTE[0], linewidth=2.0)
+    axes.plot([estimate.low, estimate.high], [i, i], shape, color=PALETTE[0], linewidth=2.0)
     face = PALETTE[0] if sure else "white"
-    axes.plot(told.mean, i, "o", color=PALETTE[0], markerfacecolor=face, markersize=5.5)
+    axes.plot(estimate.mean, i, "o", color=PALETTE[0], markerfacecolor=face, markersize=5.5)
 
 
 def plot_gains(found: Sequence[Gain], path: Path) -> None:

@@ -83,14 +83,14 @@ def read_questions(path: Path) -> list[Question]:
         FeatnormError: it cannot be read, or an entry has other keys.
     """
     try:
-        told = parse_config(path.read_bytes(), str(path))
+        questions = parse_config(path.read_bytes(), str(path))
     except OSError as error:
         raise FeatnormError(f"cannot read {path}: {error.strerror}") from error
-    if not isinstance(told, dict):
+    if not isinstance(questions, dict):
         raise FeatnormError(f"{path}: groups of comparisons are wanted, each with its heading")
     return [
         _question(group, entry, path)
-        for group, entries in told.items()
+        for group, entries in questions.items()
         for entry in (entries if isinstance(entries, list) else [entries])
     ]
 
@@ -145,11 +145,11 @@ def reply(question: Question, runs: Runs, drifts: Drifts | None = None) -> Answe
     estimates, up = {}, {}
     for metric in DELTAS:
         try:
-            told = contrast(terms, metric)
+            difference = contrast(terms, metric)
         except FeatnormError:
             continue
-        estimates[metric] = of_contrast(told)
-        up[metric] = int((told.values.mean(axis=1) > 0).sum())
+        estimates[metric] = of_contrast(difference)
+        up[metric] = int((difference.values.mean(axis=1) > 0).sum())
     return Answer(question, seeds, estimates, up, _drift(question, drifts or {}))
 
 
@@ -183,9 +183,9 @@ def to_markdown(answers: Sequence[Answer], missing: Sequence[str]) -> str:
         for answer in (a for a in answers if a.question.group == group):
             cells = [answer.question.name.replace("|", "\\|"), _seeds(answer)]
             for metric in DELTAS:
-                told = answer.estimates.get(metric)
-                cells.append(format_difference(told, METRICS[metric].decimals))
-                cells.append(f"{answer.up[metric]}/{len(answer.seeds)}" if told else "")
+                estimate = answer.estimates.get(metric)
+                cells.append(format_difference(estimate, METRICS[metric].decimals))
+                cells.append(f"{answer.up[metric]}/{len(answer.seeds)}" if estimate else "")
             cells.append(_cka(answer.drift))
             text.append("| " + " | ".join(cells) + " |")
     text += [
@@ -197,10 +197,10 @@ def to_markdown(answers: Sequence[Answer], missing: Sequence[str]) -> str:
     return "\n".join(text) + "\n"
 
 
-def _cka(told: Estimate | None) -> str:
-    if told is None or told.low is None:
-        return "" if told is None else f"{told.mean:+.4f}"
-    return format_difference(told, 3)
+def _cka(estimate: Estimate | None) -> str:
+    if estimate is None or estimate.low is None:
+        return "" if estimate is None else f"{estimate.mean:+.4f}"
+    return format_difference(estimate, 3)
 
 
 def _seeds(answer: Answer) -> str:
@@ -220,11 +220,11 @@ def to_csv(answers: Sequence[Answer]) -> str:
         words = [asked.group, asked.name, asked.a, asked.b, " - ".join(asked.minus or ())]
         numbers: list[object] = []
         for metric in DELTAS:
-            told = answer.estimates.get(metric)
-            if told is None:
+            estimate = answer.estimates.get(metric)
+            if estimate is None:
                 numbers += [""] * 4
             else:
-                numbers += [*told.cells(), answer.up[metric]]
+                numbers += [*estimate.cells(), answer.up[metric]]
         numbers += answer.drift.cells() if answer.drift else [""] * 3
         writer.writerow([*words, " ".join(map(str, answer.seeds)), *numbers])
     return text.getvalue()

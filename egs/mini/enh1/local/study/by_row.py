@@ -91,7 +91,7 @@ def _losses(folder: Path) -> list[tuple[int, float]]:
     from featnorm_se.training.record import read_reporter
 
     stats = read_reporter(path).stats
-    return [(epoch, float(told["valid"]["loss"])) for epoch, told in sorted(stats.items())]
+    return [(epoch, float(sets["valid"]["loss"])) for epoch, sets in sorted(stats.items())]
 
 
 def layer_drift(rows: Mapping[str, Mapping[int, Path]]) -> list[Point]:

@@ -40,25 +40,29 @@ class Gain:
 
 
 def gains(
-    label: str, metric: str, told: Contrast, conditions: Conditions, seconds: Mapping[str, float]
+    label: str,
+    metric: str,
+    difference: Contrast,
+    conditions: Conditions,
+    seconds: Mapping[str, float],
 ) -> Iterator[Gain]:
     """Yield a difference's mean among the utterances of each condition, and its trends.
 
     Args:
         label, metric: see ``Gain``.
-        told: the difference.
+        difference: the difference.
         conditions: noise type and SNR in dB by utterance.
         seconds: length by utterance.
     """
-    for kind, value, names in _bins(told.utterances, conditions, seconds):
-        part = _among(told, names)
+    for kind, value, names in _bins(difference.utterances, conditions, seconds):
+        part = _among(difference, names)
         if part.utterances:
             estimate = of_contrast(part)
             counts = (len(part.seeds), len(part.utterances))
             yield Gain(label, metric, kind, value, *counts, estimate)
     levels = {name: snr for name, (_, snr) in conditions.items()}
     for kind, numbers in (("per dB", levels), ("per s", seconds)):
-        part = _among(told, numbers.keys())
+        part = _among(difference, numbers.keys())
         if part.utterances and len({numbers[name] for name in part.utterances}) > 1:
             counts = (len(part.seeds), len(part.utterances))
             yield Gain(label, metric, kind, "", *counts, _trend(part, numbers))
@@ -86,17 +90,17 @@ def _among(whole: Contrast, names: Collection[str]) -> Contrast:
     return Contrast(whole.seeds, [whole.utterances[i] for i in chosen], whole.values[:, chosen])
 
 
-def _trend(told: Contrast, numbers: Mapping[str, float]) -> Estimate:
+def _trend(difference: Contrast, numbers: Mapping[str, float]) -> Estimate:
     """Return the slope of the least-squares line through a difference, with its interval.
 
     The slope is a mean over utterances of the difference times a fixed weight (x - mean(x)) /
     var(x), so that it is resampled as a mean is.
     """
-    x = np.array([numbers[name] for name in told.utterances])
+    x = np.array([numbers[name] for name in difference.utterances])
     weights = (x - x.mean()) / x.var()
     # Seeds apart from each other by a constant have one slope.
-    values = (told.values - told.values.mean(axis=1, keepdims=True)) * weights
-    return of_contrast(Contrast(told.seeds, told.utterances, values))
+    values = (difference.values - difference.values.mean(axis=1, keepdims=True)) * weights
+    return of_contrast(Contrast(difference.seeds, difference.utterances, values))
 
 
 def to_csv(found: Sequence[Gain]) -> str:

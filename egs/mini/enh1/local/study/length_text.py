@@ -45,9 +45,9 @@ def summarize(row: str, runs: Mapping[int, Sequence[Outcome]]) -> list[Entry]:
     table: dict[tuple[str, str], dict[int, Scores]] = {}
     seconds = {}
     for seed, outcomes in runs.items():
-        for told in outcomes:
-            table.setdefault((told.stats, told.cut), {})[seed] = told.scores
-            seconds[told.cut] = told.seconds
+        for outcome in outcomes:
+            table.setdefault((outcome.stats, outcome.cut), {})[seed] = outcome.scores
+            seconds[outcome.cut] = outcome.seconds
     usual = table["piece", "utterance"]
     entries = []
     for metric in DELTAS:
