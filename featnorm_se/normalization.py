@@ -83,7 +83,7 @@ class FeatureNorm(nn.Module):
 
         Args:
             x: features (B, T, D); half and bfloat16 are computed in float32.
-            lengths: valid frames of each utterance (B,), best on the processor; ``None``: all
+            lengths: valid frames of each utterance (B,), best on the CPU; ``None``: all
                 frames are valid.
 
         Returns:

@@ -39,7 +39,7 @@ def get_parser() -> argparse.ArgumentParser:
     )
     add("--clean_stats", type=Path, help="clean statistics of stage 2")
     add("--noisy_stats", type=Path, help="noisy statistics of stage 2")
-    add("--ngpu", type=int, default=0, help="GPUs; 0: the processor")
+    add("--ngpu", type=int, default=0, help="GPUs; 0: the CPU")
     add(
         "--set",
         dest="overrides",
@@ -67,7 +67,7 @@ def main(argv: Sequence[str]) -> None:
         import torch
 
         if not torch.cuda.is_available():
-            fault = f"--ngpu {args.ngpu}: torch finds no GPU here; --ngpu 0 trains on the processor"
+            fault = f"--ngpu {args.ngpu}: torch finds no GPU here; --ngpu 0 trains on the CPU"
             raise FeatnormError(fault)
     from featnorm_se.files import locked
     from featnorm_se.training.experiment import Experiment, process_rank, train

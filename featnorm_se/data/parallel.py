@@ -59,7 +59,7 @@ def parallel_map(
 def beside(device: str) -> Iterator[Beside]:
     """Yield what applies a function to items at once: in threads while a GPU computes.
 
-    A processor has no time to spare, so there it is done right away, in this thread.
+    A CPU has no time to spare, so there it is done right away, in this thread.
     """
     if device == "cpu":
         yield lambda function, items: list(map(function, items))

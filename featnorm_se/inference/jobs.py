@@ -238,7 +238,7 @@ def load_once(settings: Settings) -> Enhancer:
     how = settings.precision, settings.atten_lim, settings.high_band
     enhancer = Enhancer.from_pretrained(settings.model, settings.device, settings.model_file, *how)
     if settings.precision == "bf16" and not has_bf16(enhancer.device):
-        say("warning: this processor has no bfloat16, computing in float32")
+        say("warning: this CPU has no bfloat16, computing in float32")
     return enhancer
 
 

@@ -108,7 +108,7 @@ class MaskHead(nn.Module):
         Args:
             features: (B, T, D) at the STFT's rate.
             magnitude: |Y| (B, T, F).
-            lengths: valid frames (B,), on the processor.
+            lengths: valid frames (B,), on the CPU.
 
         Returns:
             The masks in [0, 1] one after the other, (B, T, masks * F).
@@ -118,7 +118,7 @@ class MaskHead(nn.Module):
             x = torch.cat([x, self.spectrum_norm(torch.log1p(magnitude))], dim=-1)
         frames = x.shape[1]
         # Not in autocast: on a GPU it would be float16, in which small gradients vanish, and on a
-        # processor its backward pass takes twice as long in bfloat16 as in float32.
+        # CPU its backward pass takes twice as long in bfloat16 as in float32.
         with torch.autocast(x.device.type, enabled=False):
             x = x.to(self.mask.weight.dtype)
             if int(lengths.min()) == frames:

@@ -1,6 +1,6 @@
 """A training step on a GPU that is recorded once and played back: no kernel is launched by itself.
 
-Four fifths of a small step's time would else be the processor's, which launches thousands of
+Four fifths of a small step's time would else be the CPU's, which launches thousands of
 kernels. A CUDA graph launches them all at once; it does the same with the same memory each time,
 so it is for steps of one shape.
 """
@@ -30,7 +30,7 @@ class Recorder:
         """Take what the gradient of the first value will be, where those of all others are 0.
 
         So the backward pass runs right behind the forward pass. While it does, the values are on
-        the processor already, where whoever calls can look at them. ``None``: it waits for a
+        the CPU already, where whoever calls can look at them. ``None``: it waits for a
         gradient, and the values stay on the GPU.
         """
         self.of_first = of_first
@@ -101,7 +101,7 @@ class _Played(torch.autograd.Function):
     """The recording; what is left of its last gradients is moved out of its memory.
 
     It hands the parameters their gradients itself: through autograd, one by one, that takes
-    the processor several milliseconds a step.
+    the CPU several milliseconds a step.
     """
 
     @staticmethod

@@ -158,7 +158,7 @@ class FeatNormSeparator(AbsSeparator):
 
         Args:
             input: the noisy spectrum, complex (B, T, F).
-            ilens: valid frames (B,), best on the processor, as ESPnet has them of chunks.
+            ilens: valid frames (B,), best on the CPU, as ESPnet has them of chunks.
             additional: ignored; ESPnet hands it to every separator.
 
         Returns:
@@ -249,7 +249,7 @@ def invert_stft(
 
     Args:
         spectrum: complex (B, T, F), of centred frames with a Hann window.
-        lengths: frames of each utterance (B,), on the processor.
+        lengths: frames of each utterance (B,), on the CPU.
         n_fft, hop_length, win_length: in samples.
         samples: how many each utterance had (B,); ``None``: the frames do not tell, and up to
             ``hop_length`` - 1 at the very end do not come back.

@@ -238,7 +238,7 @@ def process_rank(launcher: Mapping[str, str]) -> int:
 
     Args:
         launcher: what ``espnet2.bin.launch`` gave it, in ESPnet's keys; without that, ``RANK`` of
-            the environment counts (srun and torchrun on the processor).
+            the environment counts (srun and torchrun on the CPU).
     """
     if not launcher.get("dist_launcher"):
         return int(launcher.get("dist_rank") or os.environ.get("RANK") or 0)

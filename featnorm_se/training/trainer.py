@@ -229,7 +229,7 @@ class WatchedBatches:
         ids, batch = found
         lengths = batch.get("speech_mix_lengths")
         if lengths is not None and int(lengths.min()) == batch["speech_mix"].shape[1]:
-            # ESPnet makes them anew on the processor, where reading them waits for no GPU.
+            # ESPnet makes them anew on the CPU, where reading them waits for no GPU.
             batch = {name: x for name, x in batch.items() if not name.endswith("_lengths")}
         has_silence = may_hold_silence(batch["speech_mix"], self._separator().stft[1])
         if self.streams is not None:

@@ -47,7 +47,7 @@ class Upstream(nn.Module):
     the rest is here. An utterance has the same features in a padded batch as alone. Features have
     shape (B, T, D): batch, frames, channels. Waveforms are 16 kHz float32 of shape (B, N) with
     the number of valid samples (B,) beside. Lengths are taken from anywhere, and best from the
-    processor, where those that come back are: reading them from a GPU would wait for it.
+    CPU, where those that come back are: reading them from a GPU would wait for it.
 
     Attributes:
         name: as asked for, for example ``wavlm``.

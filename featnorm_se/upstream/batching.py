@@ -20,7 +20,7 @@ def padding_mask(lengths: Tensor, size: int, device: torch.device) -> Tensor:
 def on_device(lengths: Tensor, device: torch.device) -> Tensor:
     """Return lengths (B,) where they are needed.
 
-    They live on the processor, where reading them waits for no GPU, nor does this copy of them.
+    They live on the CPU, where reading them waits for no GPU, nor does this copy of them.
     Equal ones are written there anew, for a recording could not hold a copy.
     """
     if lengths.device.type == "cpu" != device.type and bool((lengths == lengths[0]).all()):
@@ -117,7 +117,7 @@ def keep_blocks(
 def like_lengths(lengths: Sequence[int], device: torch.device) -> list[list[int]]:
     """Return the numbers of the utterances of each batch, of like length, the longest first.
 
-    On a GPU a batch holds 2 minutes with its padding; on a processor each utterance goes alone.
+    On a GPU a batch holds 2 minutes with its padding; on a CPU each utterance goes alone.
     """
     if device.type == "cpu":
         return [[number] for number in range(len(lengths))]
@@ -134,7 +134,7 @@ def check_batch(wav: Tensor, wav_lengths: Tensor, shortest: int) -> tuple[Tensor
 
     Args:
         wav: (B, N) samples.
-        wav_lengths: (B,) valid samples, on the processor.
+        wav_lengths: (B,) valid samples, on the CPU.
         shortest: samples of one frame; shorter batches get zeros behind, up to it.
 
     Returns:

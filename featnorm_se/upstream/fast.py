@@ -208,7 +208,7 @@ def run_layer(
     """
     attention = layer.self_attn
     if position is None and getattr(attention, "has_relative_attention_bias", False):
-        with x.device:  # s3prl's would make it on the processor, and wait for its copy
+        with x.device:  # s3prl's would make it on the CPU, and wait for its copy
             position = attention.compute_bias(x.size(1), x.size(1))
         position = F.pad(position, (0, -x.size(1) % _ALIGNED)).contiguous()  # heads are innermost
     first = layer.layer_norm_first
@@ -232,7 +232,7 @@ def _product(linear: Any, x: Tensor, spare: bool, *pairs: tuple[Tensor, Make]) -
 def _feed_forward(layer: Any, x: Tensor, spare: bool) -> Tensor:
     """Run the two products of a layer on x (B, T, D).
 
-    To make GELU again takes a processor a twentieth longer, in bfloat16 a fifth.
+    To make GELU again takes a CPU a twentieth longer, in bfloat16 a fifth.
     """
     function = layer.activation_fn
     name = getattr(layer, "activation_name", getattr(function, "__name__", ""))

@@ -21,7 +21,7 @@ def sinusoids(frames: int, width: int, device: torch.device | None = None) -> Te
     """Return the sinusoidal positions (frames, width) of Vaswani et al. (2017), section 3.5.
 
     s3prl builds a table of 24,000 rows in a Python loop, which takes half a minute; the values
-    are the same. Made anew each time: a 200th of a forward pass on a processor, and a recording on
+    are the same. Made anew each time: a 200th of a forward pass on a CPU, and a recording on
     a GPU keeps what it made.
     """
     channel = torch.arange(width, dtype=torch.float64, device=device)

@@ -147,7 +147,7 @@ class WaveformUpstream(Upstream):
         """Run the positional convolution on x (B, T, D).
 
         On a GPU by Fourier transforms: a third of cuDNN's time (WavLM Base, 16 utterances of 4 s,
-        H100). On a processor not in bfloat16 where the groups are narrow: there oneDNN's result
+        H100). On a CPU not in bfloat16 where the groups are narrow: there oneDNN's result
         was wrong on one with AMX (torch 2.11, 8 channels a group).
         """
         conv = self.model.encoder.pos_conv

@@ -138,7 +138,7 @@ def test_a_model_of_a_recipes_own_upstream_is_built_without_the_recipe():
 
 
 def test_bfloat16_is_for_training_and_close_to_float32(monkeypatch):
-    # A processor that has it not is slow at it, and no other.
+    # A CPU that has it not is slow at it, and no other.
     monkeypatch.setattr("featnorm_se.upstream.precision.has_bf16", lambda device: True)
     separator = build("wavlm_tiny", norm="none", upstream_dropout=0.0)
     spectrum, lengths = spectra((6400, 6400))

@@ -43,7 +43,7 @@ class Tape(TorchDispatchMode):
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         kept = tree_map(alias, (args, kwargs or {}))
-        # Lengths are whole numbers, and on the processor in any case.
+        # Lengths are whole numbers, and on the CPU in any case.
         if func.overloadpacket.__name__ in READS and any(
             map(torch.is_floating_point, tensors(kept))
         ):
@@ -77,7 +77,7 @@ def capture(tape: Tape, **_):
 
 
 class Event:
-    """On a processor what was asked for is done."""
+    """On a CPU what was asked for is done."""
 
     def record(self) -> None:
         pass

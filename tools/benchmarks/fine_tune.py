@@ -105,7 +105,7 @@ class Worker:
 
 
 def batch(args: argparse.Namespace) -> tuple[Any, Any, Any]:
-    """Return waveforms (B, N), their spectra (B, T, F) and, on the processor, the frames (B,)."""
+    """Return waveforms (B, N), their spectra (B, T, F) and, on the CPU, the frames (B,)."""
     import torch
 
     torch.manual_seed(0)

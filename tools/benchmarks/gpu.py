@@ -2,7 +2,7 @@
 """All of the table "On a GPU" of doc/performance.md: steps, stage 3, statistics, enhancing.
 
     python tools/benchmarks/gpu.py            # one GPU, about 8 minutes
-    python tools/benchmarks/gpu.py --quick    # tiny models on the processor, to see that it runs
+    python tools/benchmarks/gpu.py --quick    # tiny models on the CPU, to see that it runs
 
 It runs from a checkout, PYTHONPATH at its root, with Python 3.12, torch and torchaudio 2.11. What
 else is missing can come as wheels, installed with --no-deps: espnet, espnet-s3prl, soundfile, soxr,
@@ -56,7 +56,7 @@ def write_files(folder: Path, count: int, seconds: float, ending: str) -> list[P
 
 
 def batches(module: Any, together: bool, run: Callable[[], Any]) -> Any:
-    """Call ``run`` while a module takes files together, or one by one as on a processor."""
+    """Call ``run`` while a module takes files together, or one by one as on a CPU."""
     device = torch.device("cuda" if together else "cpu")
     with ExitStack() as stack:
         alike = patch.object(module, "like_lengths", lambda n, _: like_lengths(n, device))
@@ -200,7 +200,7 @@ def _stage_3(
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="tiny models on the processor, once")
+    parser.add_argument("--quick", action="store_true", help="tiny models on the CPU, once")
     parser.add_argument("--precision", default="auto", help="of stage 3")
     parser.add_argument("--part", action="append", help="only these: steps, stage_3, ...")
     args = parser.parse_args()

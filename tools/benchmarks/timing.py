@@ -26,7 +26,7 @@ class Cost:
 
     Attributes:
         seconds: by the clock on the wall.
-        cpu: seconds of processor time, of the process and those it waited for; ``None``: unknown.
+        cpu: seconds of CPU time, of the process and those it waited for; ``None``: unknown.
         peak_mib: the most memory that one process had resident; ``None``: unknown.
     """
 

@@ -14,7 +14,7 @@ init=                           # start from this trained model, exp/NAME or a p
 config=conf/train.yaml          # training configuration, in the keys of ESPnet; with --init: conf/finetune.yaml
 set=                            # key=value over the configuration, such as optim_conf.lr=1e-3; several with blanks, or each with its --set
 seed=0                          # random seed
-ngpu=0                          # GPUs on each machine, for stages 2 to 4; 0: the processor
+ngpu=0                          # GPUs on each machine, for stages 2 to 4; 0: the CPU
 num_nodes=1                     # machines to train on, through the cluster's queue (cmd_backend)
 nj=2                            # jobs to prepare data, to collect statistics and to score with
 inference_nj=2                  # jobs to enhance with

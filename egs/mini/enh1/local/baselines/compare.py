@@ -94,7 +94,7 @@ def main(argv: Sequence[str]) -> None:
 
 
 FOOTNOTE = (
-    "The real-time factor is processor time over the audio's time, one thread, with"
+    "The real-time factor is CPU time over the audio's time, one thread, with"
     " resampling, without loading; latency is the model's own."
 )
 

@@ -26,7 +26,7 @@ def enhance(
         rate: of x, in Hz.
 
     Returns:
-        (ceil(N * 16000 / rate),) at 16 kHz, and the seconds of processor time that it took.
+        (ceil(N * 16000 / rate),) at 16 kHz, and the seconds of CPU time that it took.
     """
     process = model.fresh()
     began = time.process_time()

@@ -86,7 +86,7 @@ class MaskedReconstruction(nn.Module):
         self.register_buffer("deviation", deviation.double())
 
     def mask(self, features: Sequence[Tensor]) -> tuple[Tensor, ...]:
-        """Mask a batch on the processor, from the random state as it is.
+        """Mask a batch on the CPU, from the random state as it is.
 
         Args:
             features: utterances (T, D), as the upstream's log-mels are.
