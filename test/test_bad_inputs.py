@@ -261,6 +261,7 @@ FOLDER = Path(__file__).parent / "upstream" / "huggingface" / "hubert_base"  # o
         ("hubert", FOLDER / "pytorch_model.bin", "last", "layer.3", "no such site: 'layer.3'"),
         ("wavlm", FOLDER, "last", "auto", "take an --upstream of the family hubert"),
         ("hubert_tiny", "any.pt", "layer.4", "last", ""),  # the file says how many, not the card
+        ("hubert_tiny", "any.pt", "last", "layer.6,last", ""),
         ("hubert_tiny", "any.pt", "layer.4", "layer.6", "norm_site layer.6 lies above"),
         ("hubert_tiny", "any.pt", "layer.4", "frontent", "no such site: 'frontent'"),
     ],

@@ -108,7 +108,9 @@ def _try_pairs(
     bad: dict[str, dict[str, str]] = {}
     for name, corpus in sets.items():
         known = read_log(corpus.log)
-        work = partial(prepare_pair, wav_dir=made / corpus.folder, made_by=made_by)
+        # Of another corpus a file of this name stays: lists of before may name it.
+        place = made / corpus.folder / short_hash(corpus.log.parent.resolve())[:8]
+        work = partial(prepare_pair, wav_dir=place, made_by=made_by)
         tried = parallel_map(work, corpus.pairs, nj, f"prepare: {name}")
         good[name] = [replace(x, condition=known.get(x.name)) for x, why in tried if not why]
         bad[name] = {x.name: why for x, why in tried if why}
@@ -192,12 +194,9 @@ def prepare_pair(pair: Utterance, wav_dir: Path, made_by: str = "") -> tuple[Utt
     for (kind, path), length in zip(list(sides.items()), lengths, strict=True):
         samples, rate = loaded[kind]
         if length > frames or rate != SAMPLE_RATE or not _is_plain(path, frames):
-            # Of another corpus a file of this name stays: lists of before may name it.
-            is_file = os.path.isfile(path)
-            corpus = short_hash(os.path.dirname(path))[:8] if is_file else ""
-            target = wav_dir / kind / corpus / f"{pair.name}.wav"
-            whole = is_file and pair.span == Utterance.span and length == frames
-            source = stamp([path, made_by]) if whole else ""
+            target = wav_dir / kind / f"{pair.name}.wav"
+            is_known = os.path.isfile(path) or split_archive(path)
+            source = stamp([path, f"{made_by} {pair.span} {frames}"]) if is_known else ""
             samples = _convert(samples, rate, frames, target, source)
             sides[kind] = str(target)
         signals.append(samples)

@@ -165,7 +165,7 @@ class Enhancer:
         if isinstance(x, torch.Tensor):  # numpy has no bfloat16
             x = (x.float() if x.is_floating_point() else x).numpy(force=True)
         x = np.asarray(x)
-        if x.dtype.kind not in "fO":
+        if x.dtype.kind != "f":
             mend = " (int16 divided by 32768)" * (x.dtype.kind in "iu")
             raise FeatnormError(f"samples are {x.dtype}: floats in [-1, 1] are wanted{mend}")
         signal = np.asarray(x, dtype=np.float32)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from featnorm_se.config import merge_configs, override_config, read_config
-from featnorm_se.data.datadir import LISTS, stamp_recordings, validate_data_dir
+from featnorm_se.data.datadir import stamp_recordings, validate_data_dir
 from featnorm_se.data.scp import write_scp
 from featnorm_se.errors import FeatnormError, say
 from featnorm_se.files import read_json, remove_temporary, sha256_file
@@ -84,7 +84,6 @@ def train(experiment: Experiment) -> None:
     from espnet2.torch_utils.set_all_random_seed import set_all_random_seed
 
     from featnorm_se.training.task import FeatNormTask, build_parts, parse_options
-    from featnorm_se.training.trainer import FeatNormTrainer
 
     # Processes that an outer launcher started share the folder: the first one keeps the record.
     is_first = process_rank(experiment.launcher) == 0
@@ -104,13 +103,11 @@ def train(experiment: Experiment) -> None:
         if args.train_shape_file:
             write_scp(expdir / "train_shape", train_lists["samples"])
     FeatNormTask.built = model
-    listed = (lists[name] for lists in (train_lists, valid_lists) for name in LISTS[:2])
-    FeatNormTrainer.files = [path for paths in listed for path in paths.values()]
     try:
         with record.recorded(expdir, about) if is_first else nullcontext():
             FeatNormTask.main(args=args)
     finally:
-        FeatNormTask.built, FeatNormTrainer.files = None, []
+        FeatNormTask.built = None
 
 
 def resolve_config(

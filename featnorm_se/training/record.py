@@ -15,7 +15,7 @@ from typing import Any
 from featnorm_se.collection import check_versions, part_versions
 from featnorm_se.config import differences
 from featnorm_se.errors import FeatnormError, say
-from featnorm_se.files import read_json, write_json
+from featnorm_se.files import read_json, stamp, write_json
 
 CHECKPOINT = "checkpoint.pth"
 _LAST = ".checkpoint.last.pth"
@@ -85,6 +85,9 @@ def is_finished(expdir: Path, fields: Mapping[str, Any]) -> bool:
             fault = f"{expdir} has max_epoch {longest}, not {wanted}"
             say(f"warning: {fault}: another --tag trains anew")
         return True
+    epochs = [int(path.stem[:-5]) for path in expdir.glob("[0-9]*epoch.pth")]
+    if max(epochs, default=0) > wanted:
+        say(f"warning: {expdir} has {max(epochs)} epochs already, more than max_epoch {wanted}")
     mend = "take another --tag or --expdir"
     if not trained:  # training anew would write over its weights
         raise FeatnormError(f"{expdir} has no {CHECKPOINT} to go on from: {mend}, --init {expdir}")
@@ -101,6 +104,7 @@ def recorded(expdir: Path, fields: Mapping[str, Any]) -> Iterator[None]:
     """
     path = expdir / _NAME
     before = read_record(expdir) if path.is_file() else {}
+    began = stamp([expdir / CHECKPOINT])
     commit, dirty = source_commit()
     record = {
         **fields,
@@ -121,6 +125,8 @@ def recorded(expdir: Path, fields: Mapping[str, Any]) -> Iterator[None]:
     except BaseException as error:
         reason = f"{type(error).__name__}: {error}".strip(": ")
         record["result"] = {"status": "failed", "reason": reason, "ended": _now()}
+        if before.get("finished") and stamp([expdir / CHECKPOINT]) == began:
+            record = {**before, "extension": record["result"]}  # its weights are what they were
         with suppress(FeatnormError):  # a full disk must not hide what went wrong
             write_json(path, record)
         raise

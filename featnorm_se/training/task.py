@@ -24,6 +24,7 @@ with (
     from espnet2.tasks.abs_task import optim_classes, scheduler_classes
     from espnet2.tasks.enh import EnhancementTask, criterion_choices, separator_choices
 
+from featnorm_se.data.scp import read_scp
 from featnorm_se.errors import FeatnormError
 from featnorm_se.model.loss import CRITERIONS
 from featnorm_se.model.separator import FeatNormSeparator
@@ -64,6 +65,8 @@ class FeatNormTask(EnhancementTask):
     @classmethod
     def main_worker(cls, args: argparse.Namespace) -> None:
         """Build and train, in each of the processes that share the work."""
+        data = args.train_data_path_and_name_and_type + args.valid_data_path_and_name_and_type
+        cls.trainer.files = [file for scp, *_ in data for file in read_scp(scp).values()]
         super().main_worker(args)
         if args.distributed:
             # ESPnet leaves the group open; its threads then abort a process that ends.

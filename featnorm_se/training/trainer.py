@@ -42,8 +42,8 @@ class FeatNormTrainer(Trainer):
     no random states: an epoch that was cut is done again in the same order with the same draws.
     """
 
-    _stamp: ClassVar[str] = ""
     files: ClassVar[list[str]] = []  # the recordings; of many, 200 to 400 are looked at
+    _stamps: ClassVar[dict[str, str]] = {}
 
     @classmethod
     def build_options(cls, args: argparse.Namespace) -> FeatNormOptions:
@@ -69,8 +69,7 @@ class FeatNormTrainer(Trainer):
     def run(cls, *, trainer_options: FeatNormOptions, **parts: Any) -> None:
         """Train to the end; on one GPU, steps of one shape are recorded."""
         separator = parts["model"].separator
-        cls.files = cls.files[:: max(len(cls.files) // 200, 1)]
-        cls._stamp = stamp(cls.files)
+        cls._stamps = {file: stamp([file]) for file in cls.files[:: len(cls.files) // 200 or 1]}
         own_stream: contextlib.AbstractContextManager[Any] = contextlib.nullcontext()
         distributed = parts["distributed_option"].distributed
         if trainer_options.ngpu == 1 and not distributed and separator.upstream.fast:
@@ -132,8 +131,8 @@ class FeatNormTrainer(Trainer):
     @classmethod
     def _check_files(cls) -> None:
         """Look whether the recordings are still those that the training began with."""
-        if cls.files and stamp(cls.files) != cls._stamp:
-            fault = f"the recordings, such as {cls.files[0]}, were made anew or moved meanwhile"
+        if other := next((file for file, was in cls._stamps.items() if stamp([file]) != was), None):
+            fault = f"recordings, such as {other}, were written anew or moved meanwhile"
             raise FeatnormError(f"{fault}: the epoch is not kept, train under another --tag")
 
     @classmethod

@@ -66,7 +66,9 @@ def known_sites(card: Mapping[str, Any], checkpoint: str | None, *asked: str) ->
         if path.is_dir() or huggingface.is_described(path):
             described = huggingface.read_description(path, card["family"])
             return site_names(described["num_hidden_layers"])
-    return site_names(max([1, *map(int, re.findall(r"layer\.(\d{1,3})", ",".join(asked)))]))
+    deepest = max([1, *map(int, re.findall(r"layer\.(\d{1,3})", ",".join(asked)))])
+    both = {f"layer.{deepest}", "last"}  # named side by side they are two
+    return site_names(deepest + any(both <= {*re.split(r"[\s,]+", sites)} for sites in asked))
 
 
 def load_upstream(

@@ -151,7 +151,7 @@ def test_a_broken_off_run_keeps_what_was_resampled(root: Path) -> None:
     path.write_bytes(b"no audio at all")
     assert prepare(root) == 1
     dump = root.parent / "dump" / "wav16k"
-    (first,) = dump.glob("data-*/testset/noisy/*/p232_001.wav")
+    (first,) = dump.glob("data-*/testset/*/noisy/p232_001.wav")
     before = first.stat().st_ino
     path.write_bytes(good)
     assert prepare(root) == 0
@@ -274,6 +274,11 @@ def test_twins_of_two_rates_lengths_and_dual_mono_are_taken(root: Path, capsys) 
              for name in ("p227_001", "p227_002")}  # fmt: skip
     assert np.abs(np.subtract(*pairs["p227_001"]))[50:-50].max() < 2e-3
     assert np.array_equal(*pairs["p227_002"]) and len(pairs["p227_002"][0]) == 3200
+    made = [Path(train["wav.scp"][name]) for name in pairs]
+    before = [path.stat().st_ino for path in made]
+    write(root / "noisy_testset_wav" / "p232_001.wav", tone[:3200])
+    assert prepare(root) == 0  # a training that reads them goes on
+    assert [path.stat().st_ino for path in made] == before
     write(noisy / "p227_002.wav", np.stack([tone, -tone], 1)[:3200])
     assert prepare(root) == 1
     assert "p227_002.wav has 2 channels" in capsys.readouterr().err

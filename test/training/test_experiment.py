@@ -76,6 +76,14 @@ def test_a_run_that_fails_says_why(tmp_path):
     (tmp_path / record.CHECKPOINT).write_bytes(b"an epoch")
     with pytest.raises(FeatnormError, match="norm none, this run has utterance"):
         record.is_finished(tmp_path, other)
+    ended = {**about, "finished": "today", "epochs": 3, "training_seconds": 9.0}
+    for trained, kept in ((False, "today"), (True, None)):
+        write_json(tmp_path / "run.json", ended)
+        with pytest.raises(MemoryError), record.recorded(tmp_path, {**about, "max_epoch": 4}):
+            if trained:
+                (tmp_path / record.CHECKPOINT).write_bytes(b"one epoch more")
+            raise MemoryError
+        assert record.read_record(tmp_path)["finished"] == kept
 
 
 def test_the_commit_is_this_packages_own_or_none(tmp_path, monkeypatch):
@@ -129,7 +137,7 @@ def test_a_run_goes_on_with_its_data_in_the_environment_that_began_it(tmp_path, 
         record.is_finished(tmp_path, begun | {"upstream_identity": "sha256:2"})
 
 
-def test_a_run_may_move_but_not_change(tmp_path):
+def test_a_run_may_move_but_not_change(tmp_path, capsys):
     config = {"optim_conf": {"lr": 0.1}, "output_dir": "exp/a", "ngpu": 0}
     moved = {**config, "output_dir": "/data/exp/a", "ngpu": 2, "clean_stats": "/x.npz"}
     write_json(tmp_path / "run.json", {"config": config, "finished": "today", "max_epoch": 3})
@@ -142,6 +150,9 @@ def test_a_run_may_move_but_not_change(tmp_path):
         record.is_finished(tmp_path, {"config": moved, "max_epoch": 9})
     (tmp_path / record.CHECKPOINT).touch()
     assert not record.is_finished(tmp_path, {"config": moved, "max_epoch": 9})
+    assert capsys.readouterr().err == ""
+    assert not record.is_finished(tmp_path, {"config": moved, "max_epoch": 1})
+    assert "has 2 epochs already, more than max_epoch 1" in capsys.readouterr().err
 
 
 def test_more_patience_goes_on_after_an_early_end(tmp_path):

@@ -297,10 +297,12 @@ list_talkers() { # folder: talkers becomes its lists of what each of them says
     for number in $(seq "${num_spk}"); do talkers+=("$1/spk${number}.scp"); done
 }
 
-stats_source() { cat "${datadir}"/train/*.scp "${card}" | cksum; }
+stats_source() { # the lists, when stage 1 saw which files, and the card
+    { cat "${datadir}"/train/*.scp "${card}"; grep -s '"train": "' "${datadir}/prepare.json" || true; } | cksum
+}
 
 collect() { # kind scp...
-    local shards="${nj}" cmd="${train_cmd}" files=() shard source
+    local shards="${nj}" cmd="${train_cmd}" files=() shard
     # One process keeps a GPU busy.
     [ "${ngpu}" -eq 0 ] || { shards=1 cmd="${cuda_cmd}"; }
     for shard in $(seq "${shards}"); do files+=("${stats}/$1.${shard}.npz"); done
@@ -309,14 +311,17 @@ collect() { # kind scp...
         "${python}" -m featnorm_se.bin.collect_stats "${upstream_options[@]}" --device "${device}" \
         --kind "$1" --wav_scp "${@:2}" --shard %j%/"${shards}" --output "${stats}/$1.%j%.npz"
     grep -hs '^warning: ' "${stats}/log/$1".*.log | sort -u >&2 || true
+    rm -f "${stats}/$1.source"
     "${python}" -m featnorm_se.bin.collect_stats --merge "${files[@]}" --output "${stats}/$1.npz"
-    if [ "$(stats_source)" != "${made_of}" ]; then
-        rm -f "${stats}/$1.npz"
+    [ "$(stats_source)" = "${made_of}" ] ||
         die "stage 2: ${datadir}/train or ${card} was made anew meanwhile: run stage 2 again"
-    fi
-    for source in "${@:2}" "${card}"; do # its time may lie ahead, of another machine's clock
-        [ ! "${source}" -nt "${stats}/$1.npz" ] || touch -c -r "${source}" "${stats}/$1.npz"
-    done
+    echo "${made_of}" > "${stats}/$1.source"
+}
+
+needs_stats() { # kind
+    needs 3 "${stats}/$1.npz" 2
+    [ "$(cat "${stats}/$1.source" 2> /dev/null)" = "$(stats_source)" ] ||
+        die "stage 3: ${stats}/$1.npz was not made of ${datadir}/train and ${card} as they are now: run stage 2 first"
 }
 
 if runs 2; then
@@ -344,7 +349,9 @@ score() { # output enhanced-scp...
 
 score_noisy() { # without its tables: RESULTS.md has the means, and the enhanced ones are shown
     score "${expdir}/noisy/scores_${test_set}" "${datadir}/${test_set}/wav.scp" > /dev/null || return
-    touch -c "${expdir}/noisy/scores_${test_set}/summary.json" # it holds for the list as it is now
+    local list="${datadir}/${test_set}/wav.scp" summary="${expdir}/noisy/scores_${test_set}/summary.json"
+    touch -c "${summary}" # it holds for the list as it is now, whose time may lie ahead (of another clock)
+    [ ! "${list}" -nt "${summary}" ] || touch -c -r "${list}" "${summary}"
 }
 
 if runs 3 || runs 4; then
@@ -408,12 +415,11 @@ if runs 3; then
     if [ -n "${init}" ]; then
         train_options+=(--init "${init}")
     elif [ "${norm}" != none ]; then
-        needs 3 "${stats}/clean.npz" 2 "${datadir}/train/spk1.scp"
-        needs 3 "${stats}/clean.npz" 2 "${card}"
+        needs_stats clean
         train_options+=(--clean_stats "${stats}/clean.npz")
     fi
     if [ -z "${init}" ] && [ "${norm}" = corpus ]; then
-        needs 3 "${stats}/noisy.npz" 2 "${datadir}/train/wav.scp"
+        needs_stats noisy
         train_options+=(--noisy_stats "${stats}/noisy.npz")
     fi
     log "stage 3: fine-tuning ${exp} (${exp}/train.log)"
