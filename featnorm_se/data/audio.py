@@ -9,7 +9,7 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import gcd
 from typing import Any
 
@@ -36,11 +36,12 @@ _UNKNOWN = 1 << 62  # what libsndfile says, or more, of a FLAC that was written 
 
 @dataclass(frozen=True)
 class AudioInfo:
-    """What a file's header says: samples a channel, rate in Hz, and channels."""
+    """What a file's header says: samples a channel, rate in Hz, channels, and if it is float."""
 
     frames: int
     sample_rate: int
     channels: int
+    is_float: bool = field(default=False, compare=False)
 
 
 @contextmanager
@@ -75,7 +76,8 @@ def audio_info(path: PathLike) -> AudioInfo:
         FeatnormError: there is no such file, or libsndfile does not read it.
     """
     with open_audio(path) as handle:
-        return AudioInfo(int(handle.frames), int(handle.samplerate), int(handle.channels))
+        is_float = handle.subtype in ("FLOAT", "DOUBLE")
+        return AudioInfo(int(handle.frames), int(handle.samplerate), int(handle.channels), is_float)
 
 
 def _check_whole(name: PathLike, log: str) -> None:

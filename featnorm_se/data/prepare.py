@@ -48,8 +48,8 @@ def prepare_sets(
     """Check, resample and list the sets of any corpus.
 
     Files of 16 kHz and one channel are named where they are; all else (entries of archives, twins
-    of other lengths) becomes wav in ``wav_dir``: int16, or float where a file goes beyond full
-    scale. A second call does what is left.
+    of other lengths) becomes wav in ``wav_dir``: int16, or float where int16 does not hold the
+    samples of a file. A second call does what is left.
 
     Args:
         sets: what to prepare, by name. Whoever puts a command in a pair has been allowed to run it.
@@ -144,7 +144,8 @@ def _record_of(output: Path, lists: Mapping[str, Sequence[Path]]) -> dict[str, A
 
 
 def _hashes(lists: Mapping[str, Sequence[Path]]) -> dict[str, dict[str, str]]:
-    return {name: {path.name: sha256_file(path) for path in paths} for name, paths in lists.items()}
+    every = {name: [*paths, paths[0].with_name("utt2cond")] for name, paths in lists.items()}
+    return {n: {p.name: sha256_file(p) for p in paths if p.is_file()} for n, paths in every.items()}
 
 
 def _lists(folder: Path, corpus: CorpusSet) -> list[Path]:
@@ -215,7 +216,8 @@ def _convert(samples: FloatArray, rate: int, frames: int, target: Path, source: 
     if made_of and target.is_file() and target.stat().st_mtime_ns == made_of:
         return read_audio(target)
     # What overshoots in resampling alone is clipped, as everybody's is.
-    subtype = "FLOAT" if np.abs(samples).max() > 1 else "PCM_16"
+    holds = np.abs(samples).max() <= 1 and not (samples * 32768 % 1).any()
+    subtype = "PCM_16" if holds else "FLOAT"
     samples = resample(samples, rate, SAMPLE_RATE)[:frames]
     write_audio(target, samples, subtype=subtype)
     if made_of:

@@ -150,7 +150,7 @@ def enhanced_by(files: Iterable[str]) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     for path in files:
         record = read_record(Path(path))
-        of_each = ("source", "from", "versions", "bytes")
+        of_each = ("source", "from", "versions", "bytes", "subtype")
         made = {key: value for key, value in record.items() if key not in of_each}
         if "model" in made and made not in found:
             found.append(made)
@@ -174,7 +174,7 @@ def is_outdated(
         file = weights or experiment / one.get("weights", "")
         if file.is_file():
             outdated |= sha256_file(file) != one["model"]
-            outdated |= one.get("config") not in (None, hash_model(file.parent / "config.yaml"))
+            outdated |= one.get("config") not in (None, hash_model(experiment / "config.yaml"))
     if outdated:
         where = f"{experiment}/scores_{testset}"
         say(f"warning: {where} is of other weights or files than now: left out (run stage 4)")

@@ -73,7 +73,8 @@ class Settings(Windowing):
         model = sha256_file(file) if (file := self._weights()).is_file() else self.model
         # The batch, the device and TF32 change rounding only.
         how = asdict(self) | {"model": model, "bf16": self.precision == "bf16"}
-        how["config"] = hash_model(file.parent / CONFIG) if os.path.isdir(self.model) else None
+        config = Path(self.model, CONFIG)
+        how["config"] = hash_model(config) if config.is_file() else None
         without = ("model_file", "device", "batch", "precision")
         return {key: value for key, value in how.items() if key not in without}
 
@@ -166,11 +167,11 @@ def _finish(run: Beside, write: Callable[[Found], Result], done: Iterable[Found]
 def enhance_set(
     settings: Settings, wav_scp: Path, output: Path, shard: tuple[int, int] | None = (1, 1)
 ) -> None:
-    """Enhance every n-th utterance of an scp into ``output/wav/<utterance>.wav`` (int16).
+    """Enhance every n-th utterance of an scp into ``output/wav/<utterance>.wav``.
 
-    What is done is not done again. With one shard, or without any after all, ``output/spk1.scp``
-    lists the files. Of two talkers there are ``<utterance>_spk1.wav`` and
-    ``<utterance>_spk2.wav``, and ``spk2.scp``.
+    They are int16, those of float files float. What is done is not done again. With one shard, or
+    without any after all, ``output/spk1.scp`` lists the files. Of two talkers there are
+    ``<utterance>_spk1.wav`` and ``<utterance>_spk2.wav``, and ``spk2.scp``.
 
     Args:
         settings, output: the model and how; where ``wav`` and the lists go.
@@ -190,10 +191,8 @@ def enhance_set(
         _enhance_shard(settings, how, list(jobs.values()), shard)
     if shard is None or shard[1] == 1:
         if missing := [key for key, job in jobs.items() if not _is_done(job, how)]:
-            fault = f"{len(missing)} of {len(jobs)} utterances were not enhanced with this model"
-            raise FeatnormError(
-                f"{fault} and these settings, {missing[0]} first: run stage 4 again"
-            )
+            fault = f"utterances were not enhanced with this model and these settings, {missing[0]}"
+            raise FeatnormError(f"{len(missing)} of {len(jobs)} {fault} first: run stage 4 again")
         if talkers == 1:  # of an earlier model that parted two
             (output / "spk2.scp").unlink(missing_ok=True)
         for n in range(talkers):
@@ -204,18 +203,26 @@ def enhance_set(
 def _enhance_shard(
     settings: Settings, how: dict[str, object], jobs: list[Job], shard: tuple[int, int]
 ) -> None:
-    (index, shards), weights = shard, settings._weights().name
-    stamped = [(job, {**how, "source": stamp([job.source])}) for job in jobs[index - 1 :: shards]]
-    if not (todo := [(job, request) for job, request in stamped if not _is_done(job, request)]):
+    index, shards = shard
+    weights = os.path.relpath(settings._weights(), settings.model)
+    todo: list[tuple[Job, dict[str, object]]] = []
+    signals: list[Signal] = []
+    for job in jobs[index - 1 :: shards]:
+        header = audio_info(job.source)
+        request = {**how, "source": stamp([job.source])}
+        request |= {"subtype": "FLOAT"} if header.is_float else {}  # int16 may not hold its levels
+        if not _is_done(job, request):
+            todo.append((job, request))
+            signals.append(Signal(header.frames, 1, partial(_read, job)))
+    if not todo:
         return
-    signals = [Signal(audio_info(job.source).frames, 1, partial(_read, job)) for job, _ in todo]
 
     def write(found: Found) -> None:
         job, request = todo[found[0]]
         speech = np.concatenate([*found[1]]).T
         mark_done(job.target, {})  # what is there is of other settings, and goes
         for path, y in zip(job.outputs, speech, strict=True):
-            write_audio(path, y, SAMPLE_RATE)
+            write_audio(path, y, SAMPLE_RATE, str(request.get("subtype", "PCM_16")))
         mark_done(job.target, {**request, "weights": weights})
 
     enhancer, label = load_once(settings), f"enhancing, shard {index}/{shards}"

@@ -66,6 +66,11 @@ class Experiment:
         summary = self.summaries.get(testset, {})
         return summary.get("input", "") if self.is_noisy or summary.get("enhanced_with") else ""
 
+    def decoding(self, testset: str) -> list[dict[str, Any]]:
+        """Return the settings that its files were enhanced with; empty where not known."""
+        made = self.summaries.get(testset, {}).get("enhanced_with", ())
+        return [{k: v for k, v in one.items() if k not in ("model", "config")} for one in made]
+
     def scores(self, testset: str) -> Scores:
         """Read the values by metric, by utterance; raises what ``read_scores`` does."""
         return read_scores(self.folder / f"{SCORES_PREFIX}{testset}" / "scores.csv")

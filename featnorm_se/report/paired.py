@@ -137,6 +137,9 @@ def compare_folders(
         if not same_input((one, experiments[0]), testset):
             both = f"{one.folder} and {baseline} go back to noisy files of other times or places"
             say(f"warning: {both}: if these are other recordings, run stage 4 of both")
+        pair = [made for e in (one, experiments[0]) if (made := e.decoding(testset))]
+        if pair[1:] and pair[0] != pair[1]:
+            say(f"warning: {one.folder} and {baseline} were enhanced with other settings")
     first, *rest = (one.scores(testset) for one in experiments)
     names = [one.name for one in experiments]
     if len({*names}) < len(names):

@@ -1,5 +1,6 @@
 """RESULTS.md: one table a test set, and what each row stands on."""
 
+import json
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any
@@ -40,7 +41,7 @@ def results_markdown(experiments: Sequence[Experiment], title: str) -> str:
 def scale(experiments: Sequence[Experiment], testset: str) -> str:
     """Say what the columns are, and over how many utterances they are means; if over the same."""
     scored = [e for e in experiments if testset in e.summaries]
-    summaries, tables = [e.summaries[testset] for e in scored], [e.scores(testset) for e in scored]
+    summaries = [e.summaries[testset] for e in scored]
     counts = sorted({summary["utterances"] for summary in summaries if "utterances" in summary})
     metrics = shown_metrics(experiments, testset)
     units = ", ".join(f"{name} ({METRICS[name].unit})" for name in metrics)
@@ -48,16 +49,29 @@ def scale(experiments: Sequence[Experiment], testset: str) -> str:
     if any(METRICS[name].package == "pesq" for name in metrics):
         # It gives less than the corrected one (M. Torcoli et al., arXiv 2505.19760).
         text += " PESQ, in CSIG, CBAK and COVL too, is P.862 without Corrigendum 2 (package pesq)."
+    return text + "".join(f" **{caveat}**" for caveat in caveats(experiments, testset))
+
+
+def caveats(experiments: Sequence[Experiment], testset: str) -> list[str]:
+    """Return why rows should not be compared, a sentence each."""
+    scored = [e for e in experiments if testset in e.summaries]
+    metrics, tables = shown_metrics(experiments, testset), [e.scores(testset) for e in scored]
     # As where two --datadir share one --expdir, or a model muted what it found hard.
     named = [{m: frozenset(u for u in t if m in t[u]) for m in metrics} for t in tables]
     both = [*zip(named, tables, strict=True)]
+    found = []
     if few := [m for m in metrics if any(0 < len(one[m]) < len(table) for one, table in both)]:
-        text += f" **{', '.join(few)}: over fewer utterances, since some have no such score.**"
+        found.append(f"{', '.join(few)}: over fewer utterances, since some have no such score.")
     if any(len({one[m] for one in named if one[m]}) > 1 for m in metrics):
-        text += " **Not all rows are of the same utterances: do not compare those.**"
+        found.append("Not all rows are of the same utterances: do not compare those.")
     elif not same_input(scored, testset):
-        text += " **Not all rows go back to the same noisy files: stage 4 mends that.**"
-    return text
+        found.append("Not all rows go back to the same noisy files: stage 4 mends that.")
+    if len({json.dumps(made) for e in scored if (made := e.decoding(testset))}) > 1:
+        found.append("Not all rows were enhanced with the same settings: stage 4 mends that.")
+    sources = [e.run.get("data_sources") or {} for e in scored]
+    if len({(of["train"], of.get("valid")) for of in sources if "train" in of}) > 1:
+        found.append("Not all rows were trained on the same recordings.")
+    return found
 
 
 def _escape(text: str) -> str:

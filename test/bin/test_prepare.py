@@ -89,13 +89,14 @@ def test_a_second_call_changes_nothing_and_a_changed_file_is_seen(root: Path, ca
 
 def test_lists_that_were_changed_since_are_written_anew(root: Path, capsys) -> None:
     assert prepare(root) == 0
-    listed = root.parent / "data" / "test" / "wav.scp"
-    whole = listed.read_text()
-    for rest in ("", whole.splitlines(keepends=True)[0]):
-        listed.write_text(rest)
-        assert prepare(root) == 0
-        assert "data were changed after stage 1" in capsys.readouterr().err
-        assert listed.read_text() == whole
+    for name in ("wav.scp", "utt2cond"):
+        listed = root.parent / "data" / "test" / name
+        whole = listed.read_text()
+        for rest in ("", whole.splitlines(keepends=True)[0]):
+            listed.write_text(rest)
+            assert prepare(root) == 0
+            assert "data were changed after stage 1" in capsys.readouterr().err
+            assert listed.read_text() == whole
 
 
 def test_a_file_that_the_system_does_not_give_is_no_bad_pair(root: Path, capsys, monkeypatch):
@@ -113,14 +114,15 @@ def test_a_file_that_the_system_does_not_give_is_no_bad_pair(root: Path, capsys,
     assert "train: 3 pairs" in capsys.readouterr().out
 
 
-def test_what_goes_beyond_full_scale_is_resampled_whole(root: Path) -> None:
-    tone = 1.5 * np.sin(2 * np.pi * 500 * np.arange(9600) / 48000)
+@pytest.mark.parametrize("level", [1.5, 1e-4])
+def test_what_int16_does_not_hold_is_resampled_whole(root: Path, level: float) -> None:
+    tone = level * np.sin(2 * np.pi * 500 * np.arange(9600) / 48000)
     path = root / "noisy_testset_wav" / "p232_001.wav"
     soundfile.write(path, tone, 48000, subtype="FLOAT")
-    write(root / "clean_testset_wav" / "p232_001.wav", 0.5 * tone[::3])
+    write(root / "clean_testset_wav" / "p232_001.wav", 0.5 / level * tone[::3])
     assert prepare(root) == 0
     made = read_audio(read_scp(root.parent / "data" / "test" / "wav.scp")["p232_001"])
-    assert np.abs(made - tone[::3])[50:-50].max() < 2e-3
+    assert np.abs(made - tone[::3])[50:-50].max() < 2e-3 * level
 
 
 def test_other_rates_are_resampled_as_documented(root: Path) -> None:

@@ -11,6 +11,7 @@ import torch
 import yaml
 from tiny_models import save_tiny
 
+from featnorm_se import Enhancer
 from featnorm_se.bin import enhance_set
 from featnorm_se.data.scp import enhanced_by, is_outdated, read_scp, write_scp
 from featnorm_se.errors import FeatnormError
@@ -101,13 +102,29 @@ def test_another_configuration_beside_the_same_weights_enhances_anew(
     enhance_set.main(options(folder, scp, output))
     before, made = sounds(output), enhanced_by(read_scp(output / "spk1.scp").values())
     assert not is_outdated(folder, "test", {"enhanced_with": made})
+    weights = shutil.copy(folder / made[0]["weights"], tmp_path / "other.pth")
     config = yaml.safe_load((folder / "config.yaml").read_text())
     config["separator_conf"]["feature"] = "projection"
     (folder / "config.yaml").write_text(yaml.safe_dump(config | {"max_epoch": 7}))
     assert is_outdated(folder, "test", {"enhanced_with": made})
     jobs.load_once.cache_clear()
-    enhance_set.main(options(folder, scp, output))
+    enhance_set.main(options(folder, scp, output, "--model_file", str(weights)))
+    made = enhanced_by(read_scp(output / "spk1.scp").values())
+    assert not is_outdated(folder, "test", {"enhanced_with": made})  # wherever the weights lie
     assert any(not np.array_equal(before[key], sound) for key, sound in sounds(output).items())
+
+
+def test_a_float_file_beyond_full_scale_is_enhanced_whole(tiny_experiment, tmp_path):
+    x = np.random.default_rng(0).normal(size=5000).astype(np.float32)
+    for name, subtype in (("a", "FLOAT"), ("b", "PCM_16")):
+        soundfile.write(tmp_path / f"{name}.wav", x, 16000, subtype=subtype)
+    write_scp(tmp_path / "wav.scp", {name: str(tmp_path / f"{name}.wav") for name in "ab"})
+    enhance_set.main(options(tiny_experiment, tmp_path / "wav.scp", tmp_path / "out"))
+    whole, cut = sounds(tmp_path / "out").values()
+    assert np.abs(whole).max() > 1 >= np.abs(cut).max()
+    model = Enhancer.from_pretrained(tiny_experiment)
+    np.testing.assert_allclose(whole, model(x, 16000), atol=1e-6)
+    assert len(enhanced_by(read_scp(tmp_path / "out" / "spk1.scp").values())) == 1
 
 
 def sounds(folder) -> dict[str, np.ndarray]:

@@ -19,7 +19,13 @@ from featnorm_se.report.experiments import (
 )
 from featnorm_se.report.page import TestSet, build_page
 from featnorm_se.report.paired import compare_folders
-from featnorm_se.report.results import details, results_markdown, results_table, results_text
+from featnorm_se.report.results import (
+    caveats,
+    details,
+    results_markdown,
+    results_table,
+    results_text,
+)
 
 LINE = (
     "[host] 2026-11-22 14:35:39,172 (trainer:394) INFO: {epoch}epoch results: [train]"
@@ -183,6 +189,25 @@ def test_rows_of_other_recordings_of_the_same_names_are_told(expdir: Path, capsy
     assert label == f"{expdir / 'b' / new.name}\nless {new}"
     update(old / "scores_test/summary.json", enhanced_with=[])  # of what another program made
     assert "Not all rows" not in results_text(read_experiments(expdir))
+
+
+def test_rows_of_other_settings_or_training_data_are_told(expdir: Path, capsys) -> None:
+    none, fn = expdir / "tera_none", expdir / "tera_utterance"
+    for folder, limit in ((none, None), (fn, 6.0)):
+        made = [{"model": folder.name, "config": "1", "weights": "b.pth", "atten_lim": limit}]
+        update(folder / "scores_test/summary.json", enhanced_with=made)
+        update(folder / "run.json", data_sources={"train": "1", "valid": "2", "test": str(limit)})
+    assert caveats(read_experiments(expdir), "test") == [
+        "Not all rows were enhanced with the same settings: stage 4 mends that."
+    ]
+    assert compare_folders(none, [fn], "STOI")
+    assert "were enhanced with other settings" in capsys.readouterr().err
+    update(fn / "run.json", data_sources={"train": "1", "valid": "3"})
+    update(none / "scores_test/summary.json", enhanced_with=made)
+    assert caveats(read_experiments(expdir), "test") == [
+        "Not all rows were trained on the same recordings."
+    ]
+    assert "**Not all rows were trained on" in results_markdown(read_experiments(expdir), "T")
 
 
 @pytest.mark.parametrize("change", [("test_03,", "other_03,"), ("0.815000", "")])

@@ -89,6 +89,15 @@ def test_only_what_is_missing_is_planned(rows_file: Path, exp: Path, capsys, tmp
         plan_runs(rows, [0], exp, given=now)
         told = f"{record.parent} was trained with --set 'a=1 b=2', now it is '{' '.join(now[1:])}'"
         assert told in capsys.readouterr().err
+    (tmp_path / "data").mkdir()
+    prepared = {"sources": {"train": "1", "valid": "2", "test": "3"}}
+    (tmp_path / "data" / "prepare.json").write_text(json.dumps(prepared))
+    for train, told in (("1", False), ("0", True)):
+        sources = {"train": train, "valid": "2", "test": "0"}
+        record.write_text(json.dumps({**done, "data_sources": sources}))
+        plan_runs(rows, [0], exp, datadir=tmp_path / "data")
+        assert ("was trained on other recordings than" in capsys.readouterr().err) == told
+    record.write_text(json.dumps(done))
     plan_runs(read_rows(rows_file, replace(SETTING, ckpt_dir="/c")), [0], exp)
     assert "with --upstream_ckpt '', now it is '/c/tera.pt'" in capsys.readouterr().err
     config = tmp_path / "tiny.yaml"
@@ -138,11 +147,11 @@ def test_scores_of_older_test_pairs_are_made_again(rows_file: Path, exp: Path, c
     stages = {run["tag"]: run["stage"] for run in plan_runs(rows, [1], exp)}
     assert stages[fn] == 4 and "tera_scratch_none_tiny_seed1" not in stages
     capsys.readouterr()
-    both, one = ({row.row.name: row for row in gather(rows, s, exp)} for s in ([0, 1, 2], [0]))
+    both, one = ({row.row.name: row for row in gather(rows, s, exp)[0]} for s in ([0, 1, 2], [0]))
     assert both["fn"].seeds == 2 and both["fn"].values["delta_STOI"].mean == pytest.approx(
         one["fn"].values["delta_STOI"].mean
     )
-    assert "not all rows go back to the same noisy files" in capsys.readouterr().err
+    assert "Not all rows go back to the same noisy files" in capsys.readouterr().err
     # Nothing was scored since.
     (exp.parent / "data" / "test").mkdir(parents=True)
     (exp.parent / "data" / "test" / "wav.scp").touch()
@@ -153,7 +162,7 @@ def test_scores_of_older_test_pairs_are_made_again(rows_file: Path, exp: Path, c
 
 
 def test_values_are_means_over_seeds_and_differences_are_paired(rows_file, exp) -> None:
-    lines = {ln.row.name: ln for ln in gather(read_rows(rows_file, SETTING), [0, 1, 2], exp)}
+    lines = {ln.row.name: ln for ln in gather(read_rows(rows_file, SETTING), [0, 1, 2], exp)[0]}
     none, fn = lines["none"], lines["fn"]
     assert (none.seeds, fn.seeds, lines["noisy"].seeds) == (3, 2, 1)
     means = []
@@ -190,7 +199,7 @@ def test_values_are_means_over_seeds_and_differences_are_paired(rows_file, exp) 
 
 
 def test_cells_that_were_not_run_stay_empty(rows_file, exp) -> None:
-    lines = gather(read_rows(rows_file, SETTING), [0, 1, 2], exp)
+    lines, _ = gather(read_rows(rows_file, SETTING), [0, 1, 2], exp)
     heading, *body = cells(lines)
     assert [row[5] for row in body[:3]] == ["1", "3", "2 of 3"]
     empty = body[3]
@@ -227,7 +236,7 @@ def test_drift_is_read_when_every_run_has_it(rows_file, exp) -> None:
     missing = [run for run in plan_runs(rows, [0, 1], exp, drift=True) if run["stage"] == 5]
     assert [run["tag"] for run in missing] == ["tera_scratch_none_tiny_seed1"]
     assert missing[0]["drift"]
-    lines = {ln.row.name: ln for ln in gather(rows, [0, 1], exp)}
+    lines = {ln.row.name: ln for ln in gather(rows, [0, 1], exp)[0]}
     drift = lines["fn"].values
     assert drift["cka"].mean == pytest.approx(0.8)
     assert drift["last_cosine"].mean == pytest.approx(0.6)

@@ -230,7 +230,7 @@ check_data() { # folder option...: what was named for its stage 1, and is named 
 
 other_set="${test_set}"
 [ "${test_set}" != test ] || other_set=
-of_corpus=(db_root valid_speakers speech_root noise_root)
+of_corpus=(db_root valid_speakers speech_root noise_root mix)
 of_pairs=(test_root skip_bad)
 if [ -n "${other_set}" ] || ! runs 1; then
     check_data "${datadir}" "${of_corpus[@]}"
@@ -258,7 +258,12 @@ elif runs 1; then
                 --num_spk "${num_spk}")
             [ -z "${speech_root}" ] || mini_options+=(--speech_root "${speech_root}")
             [ -z "${noise_root}" ] || mini_options+=(--noise_root "${noise_root}")
+            mixed="$(about_data speech_root noise_root copies num_spk)" owner="${dumpdir}/.mini.options"
+            if [ -e "${owner}" ] && [ "$(tail -n +2 "${owner}")" != "${mixed}" ] && [ "$(head -n 1 "${owner}")" != "${datadir}" ]; then
+                die "${dumpdir} has the mixtures of --datadir $(head -n 1 "${owner}"), made with other options: give this one another --dumpdir"
+            fi
             "${python}" local/make_mini.py "${mini_options[@]}"
+            printf '%s\n' "${datadir}" "${mixed}" > "${owner}"
             db_root="${dumpdir}/mini"
             # One who validates alone is p226.
             [ "${num_spk}" = 2 ] || compgen -G "${db_root}/clean_trainset_28spk_wav/p287_*" > /dev/null || prepare_options+=(--valid_speakers p226)

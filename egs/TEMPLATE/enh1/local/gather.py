@@ -19,6 +19,7 @@ from featnorm_se.report.experiments import (
     same_input,
 )
 from featnorm_se.report.paired import contrast
+from featnorm_se.report.results import caveats
 
 Runs = Mapping[int, Experiment]
 DRIFT = ("cka", "cosine")
@@ -51,8 +52,10 @@ def gather(
     seeds: Sequence[int],
     expdir: Path,
     testset: str = "test",
-) -> list[Line]:
+) -> tuple[list[Line], list[str]]:
     """Gather what there is of every row; a row that was not run has no values.
+
+    Beside the lines it returns, and says, why some of them should not be compared.
 
     The interval of a metric is Student's t over the means of the seeds. A difference is taken
     seed by seed and utterance by utterance, over the seeds that a row and its baseline both have;
@@ -68,9 +71,16 @@ def gather(
         row.name: {seed: there[tag] for seed in seeds if (tag := row.tag(seed)) in there}
         for row in rows
     }
-    if not same_input((one for by_seed in runs.values() for one in by_seed.values()), testset):
-        say("warning: not all rows go back to the same noisy files: run stage 4 of all again")
-    return [_line(row, runs[row.name], runs.get(row.baseline, {}), testset) for row in rows]
+    every = {one.name: one for by_seed in runs.values() for one in by_seed.values()}
+    found = caveats(list(every.values()), testset)
+    for name, by_seed in runs.items():
+        began = {str(one.run.get("upstream_identity")) for one in by_seed.values()}
+        if len(began) > 1 and all(one.start == "pre-trained" for one in by_seed.values()):
+            found.append(f"Not all seeds of {name} start from the same weights.")
+    for caveat in found:
+        say(f"warning: {caveat}")
+    lines = [_line(row, runs[row.name], runs.get(row.baseline, {}), testset) for row in rows]
+    return lines, found
 
 
 def _line(row: Row, by_seed: Runs, baseline: Runs, testset: str) -> Line:

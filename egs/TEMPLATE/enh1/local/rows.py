@@ -12,6 +12,7 @@ from typing import Any
 
 from featnorm_se.config import flat, merge_configs, read_config
 from featnorm_se.errors import FeatnormError, say
+from featnorm_se.files import read_json
 from featnorm_se.names import FEATURE_NORMS, check_norm, resolve_sites, site_names
 from featnorm_se.report.experiments import NOISY, SCORES_PREFIX, drift_file, read_experiment
 from featnorm_se.training.experiment import read_training_config
@@ -171,6 +172,8 @@ def plan_runs(
     lists = datadir / testset / "wav.scp"
     scored = noisy.folder / f"{SCORES_PREFIX}{testset}" / "summary.json"
     both = lists.is_file() and scored.is_file()
+    prepared = datadir / "prepare.json"
+    sources = read_json(prepared).get("sources", {}) if prepared.is_file() else {}
     changed = both and lists.stat().st_mtime > scored.stat().st_mtime
     for seed in seeds:
         for row in rows:
@@ -185,6 +188,11 @@ def plan_runs(
                 stage = 5
             if stage > 2 and not row.is_noisy:
                 _warn_of_others(folder, found.run, row, given)
+                was = found.run.get("data_sources") or {}
+                if any(
+                    was.get(part, now) != now for part, now in sources.items() if part != "test"
+                ):
+                    say(f"warning: {folder} was trained on other recordings than {datadir} has now")
             measured = not drift or drift_file(folder).is_file()
             if row.is_noisy or (stage == 5 and measured):
                 continue

@@ -101,14 +101,23 @@ def _one_more(estimate: Estimate | None, seeds: int, metric: str) -> str:
     return " to ".join(format_value(metric, end) for end in ends) if ends else ""
 
 
-def to_markdown(lines: Sequence[Line], title: str, drift: bool = False) -> str:
+def _note(drift: bool, caveats: Sequence[str]) -> str:
+    """Return what the cells are, and why some should not be compared."""
+    return NOTE + DRIFT_NOTE * drift + "".join(f" **{caveat}**" for caveat in caveats)
+
+
+def to_markdown(
+    lines: Sequence[Line], title: str, drift: bool = False, caveats: Sequence[str] = ()
+) -> str:
     """Return the table as Markdown, with a heading and what its cells are."""
     rows = [[cell.replace("|", "\\|") for cell in row] for row in cells(lines, drift)]
-    note = NOTE + (DRIFT_NOTE if drift else "")
-    return "\n".join([f"# {title}", "", note, "", *markdown_table(rows, _WORDS)]) + "\n"
+    table = markdown_table(rows, _WORDS)
+    return "\n".join([f"# {title}", "", _note(drift, caveats), "", *table]) + "\n"
 
 
-def to_latex(lines: Sequence[Line], title: str, drift: bool = False) -> str:
+def to_latex(
+    lines: Sequence[Line], title: str, drift: bool = False, caveats: Sequence[str] = ()
+) -> str:
     """Return the table as a LaTeX ``tabular`` for the package booktabs, without empty columns."""
     table = cells(lines, drift)
     filled = [
@@ -122,7 +131,7 @@ def to_latex(lines: Sequence[Line], title: str, drift: bool = False) -> str:
 
     columns = "".join("l" if i < _WORDS else "r" for i in filled)
     parts = [
-        f"% {title}. {NOTE}{DRIFT_NOTE if drift else ''}",
+        f"% {title}. {_note(drift, caveats)}",
         f"\\begin{{tabular}}{{{columns}}}",
         r"\toprule",
         row(heading),

@@ -99,15 +99,15 @@ def write_tables(rows: Sequence[Row], seeds: Sequence[int], args: argparse.Names
 
     from featnorm_se.files import write_text
 
-    lines = gather(rows, seeds, Path(args.expdir), args.test_set)
+    lines, caveats = gather(rows, seeds, Path(args.expdir), args.test_set)
     title, drift = f"Table {args.table}, seeds {args.seeds}", args.table == "drift"
     stem = str(Path(args.output) / args.table)
     if args.test_set != "test":
         title, stem = f"{title}, test set {args.test_set}", f"{stem}_{args.test_set}"
     write_text(f"{stem}.csv", to_csv(lines, drift))
-    write_text(f"{stem}.tex", to_latex(lines, title, drift))
-    write_text(f"{stem}.md", to_markdown(lines, title, drift))
-    print(to_markdown(lines, title, drift))
+    write_text(f"{stem}.tex", to_latex(lines, title, drift, caveats))
+    write_text(f"{stem}.md", to_markdown(lines, title, drift, caveats))
+    print(to_markdown(lines, title, drift, caveats))
     print(f"written: {stem}.md, {stem}.csv, {stem}.tex")
 
 
