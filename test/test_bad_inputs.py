@@ -180,6 +180,8 @@ SHELL_CASES = [
     ("mini/enh1/run.sh --tag noisy", "'noisy' cannot be the name of a folder"),
     ("mini/ssl1/run.sh --tag a/b", "'a/b' cannot be the name of a folder"),
     ("voicebank_demand/enh1/tables.sh --upstream tera --dry_run true", "of several upstreams"),
+    ("voicebank_demand/enh1/tables.sh -- --ngpu 1", "--ngpu goes before --"),
+    ("voicebank_demand/enh1/tables.sh -- --norm none", "--norm after --: the rows"),
 ]
 
 

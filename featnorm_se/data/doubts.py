@@ -3,6 +3,7 @@
 import filecmp
 import math
 import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -68,6 +69,17 @@ def _range(path: str) -> float:
     levels = np.std(samples[: len(samples) // 160 * 160].reshape(-1, 160), axis=1)
     soft, loud = np.quantile(levels, (0.1, 0.9))
     return float(loud / (soft + 1e-5))
+
+
+def check_sets(sets: Mapping[str, Sequence[Utterance]]) -> None:
+    """Refuse a set without a pair, and an utterance that comes twice in one, before any work."""
+    for name, pairs in sets.items():
+        if not pairs:
+            raise FeatnormError(f"the set {name} has no pair: look at what the corpus lists for it")
+        twice = [utt for utt, count in Counter(pair.name for pair in pairs).items() if count > 1]
+        if twice:
+            fault = f"the utterance {twice[0]} comes twice in {name} ({len(twice)} such)"
+            raise FeatnormError(f"{fault}: give each pair a name of its own")
 
 
 def check_apart(sets: Mapping[str, Sequence[Utterance]]) -> None:

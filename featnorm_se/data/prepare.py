@@ -22,7 +22,7 @@ from featnorm_se.data.audio import (
 )
 from featnorm_se.data.corpus import CorpusSet, find_kaldi
 from featnorm_se.data.datadir import LISTS, Utterance, read_log, stamp_recordings, write_data_dir
-from featnorm_se.data.doubts import alike, check_apart, find_shift, tell_doubts
+from featnorm_se.data.doubts import alike, check_apart, check_sets, find_shift, tell_doubts
 from featnorm_se.data.parallel import parallel_map
 from featnorm_se.data.scp import split_archive
 from featnorm_se.errors import FeatnormError, say
@@ -65,12 +65,13 @@ def prepare_sets(
 
     Raises:
         FeatnormError: pairs are bad (see ``prepare_pair``; all are read, ten are named), a set has
-            no good one, an utterance is in two sets, or another run is at work there.
+            no good one, an utterance comes twice, or another run is at work there.
     """
     made = wav_dir.absolute() / f"{output.resolve().name}-{short_hash(output.resolve())[:8]}"
     alone = [*sets] == [output.name]
     lists = {name: _lists(output if alone else output / name, sets[name]) for name in sets}
     listed = [output / RECORD, *(path for paths in lists.values() for path in paths)]
+    check_sets({name: corpus.pairs for name, corpus in sets.items()})
     _check_places(sets, listed, made.resolve())
     made_by = {"sample_rate": SAMPLE_RATE, **describe_resampler()}
     request: dict[str, Any] = {"resampled_to": str(made.parent), **made_by, "skip_bad": skip_bad}
@@ -112,7 +113,8 @@ def _try_pairs(
         place = made / corpus.folder / short_hash(corpus.log.parent.resolve())[:8]
         work = partial(prepare_pair, wav_dir=place, made_by=made_by)
         tried = parallel_map(work, corpus.pairs, nj, f"prepare: {name}")
-        good[name] = [replace(x, condition=known.get(x.name)) for x, why in tried if not why]
+        found = [x for x, why in tried if not why]
+        good[name] = [replace(x, condition=known.get(x.name, x.condition)) for x in found]
         bad[name] = {x.name: why for x, why in tried if why}
         if known and not known.keys() & {pair.name for pair in corpus.pairs}:
             say(f"warning: {corpus.log} names no utterance, such as {corpus.pairs[0].name}")

@@ -86,6 +86,7 @@ def score_set(
     summary |= {**summarize(rows, names, conditions), **matched}
     files = [Path(file) for _, file in sorted(infs[0].items())]
     summary["input"] = _hash([read_record(x).get("source", stamp([x])) for x in files])
+    summary["clean"] = stamp([file for each in refs for _, file in sorted(each.items())])
     summary |= {key: request[key] for key in ("enhanced_with", "versions")}
     mark_done(summary_file, {})  # what is there was made of something else
     write_text(table, to_csv(rows, names))

@@ -61,10 +61,11 @@ class Experiment:
         """Return a metric's mean on a test set, or ``None`` when it was not scored."""
         return (self.summaries.get(testset, {}).get("metrics", {}).get(metric) or {}).get("mean")
 
-    def input(self, testset: str) -> str:
-        """Return a stamp of the noisy files that its scores go back to; empty where not known."""
+    def test_pairs(self, testset: str) -> tuple[str, str]:
+        """Return stamps of the noisy and the clean files of its scores; empty where not known."""
         summary = self.summaries.get(testset, {})
-        return summary.get("input", "") if self.is_noisy or summary.get("enhanced_with") else ""
+        known = self.is_noisy or summary.get("enhanced_with")
+        return summary.get("input", "") if known else "", summary.get("clean", "")
 
     def decoding(self, testset: str) -> list[dict[str, Any]]:
         """Return the settings that its files were enhanced with; empty where not known."""
@@ -132,8 +133,9 @@ def names_of_testsets(experiments: Sequence[Experiment]) -> list[str]:
 
 
 def same_input(experiments: Iterable[Experiment], testset: str) -> bool:
-    """Whether their scores go back to the same noisy files, as far as that is known."""
-    return len({experiment.input(testset) for experiment in experiments} - {""}) < 2
+    """Whether their scores go back to the same test pairs, as far as that is known."""
+    pairs = zip(*(experiment.test_pairs(testset) for experiment in experiments), strict=True)
+    return all(len({*stamps} - {""}) < 2 for stamps in pairs)
 
 
 def read_scores(path: PathLike, key: str = "utt_id") -> Scores:

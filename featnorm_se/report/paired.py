@@ -135,7 +135,7 @@ def compare_folders(
             mend = "run stage 4 with its --tag, or name another --test_set"
             raise FeatnormError(f"no scores in {where} that count: {mend}")
         if not same_input((one, experiments[0]), testset):
-            both = f"{one.folder} and {baseline} go back to noisy files of other times or places"
+            both = f"{one.folder} and {baseline} go back to test pairs of other times or places"
             say(f"warning: {both}: if these are other recordings, run stage 4 of both")
         pair = [made for e in (one, experiments[0]) if (made := e.decoding(testset))]
         if pair[1:] and pair[0] != pair[1]:

@@ -65,7 +65,7 @@ def caveats(experiments: Sequence[Experiment], testset: str) -> list[str]:
     if any(len({one[m] for one in named if one[m]}) > 1 for m in metrics):
         found.append("Not all rows are of the same utterances: do not compare those.")
     elif not same_input(scored, testset):
-        found.append("Not all rows go back to the same noisy files: stage 4 mends that.")
+        found.append("Not all rows go back to the same test pairs: stage 4 mends that.")
     if len({json.dumps(made) for e in scored if (made := e.decoding(testset))}) > 1:
         found.append("Not all rows were enhanced with the same settings: stage 4 mends that.")
     sources = [e.run.get("data_sources") or {} for e in scored]

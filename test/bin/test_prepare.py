@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import kaldiio
@@ -17,7 +18,7 @@ from featnorm_se.data.audio import read_audio, resample
 from featnorm_se.data.corpus import CorpusSet, find_pairs
 from featnorm_se.data.datadir import Utterance, validate_data_dir
 from featnorm_se.data.doubts import find_shift
-from featnorm_se.data.prepare import _fingerprint
+from featnorm_se.data.prepare import _fingerprint, prepare_sets
 from featnorm_se.data.scp import read_scp
 from featnorm_se.errors import FeatnormError
 from featnorm_se.files import locked, stamp
@@ -487,6 +488,20 @@ def wide(corpus: Path, level: float) -> list[str]:
 
 def heard(data: Path) -> float:
     return round(float(read_audio(read_scp(data / "test" / "wav.scp")["test_1"])[1600]), 1)
+
+
+def test_a_corpus_of_ones_own_is_checked_before_any_work(root: Path, tmp_path: Path) -> None:
+    pairs = find_pairs(root / "noisy_testset_wav", root / "clean_testset_wav")
+    pairs = [replace(pair, condition=("car", 5.0)) for pair in pairs]
+    for name, made in ("valid has no pair", []), ("p232_001 comes twice in valid", pairs[:1] * 2):
+        sets = {"test": pairs, "valid": made}
+        listed = {key: CorpusSet(found, tmp_path / "none", key) for key, found in sets.items()}
+        with pytest.raises(FeatnormError, match=name):
+            prepare_sets(listed, tmp_path / "own", tmp_path / "wav")
+        assert not (tmp_path / "own").exists()
+    record = prepare_sets({"test": listed["test"]}, tmp_path / "own", tmp_path / "wav")
+    assert record["counts"]["test"]["with_condition"] == 2
+    assert "p232_002\tcar\t5\n" in (tmp_path / "own" / "test" / "utt2cond").read_text()
 
 
 def test_a_corpus_is_never_cleared_or_written_over(tmp_path: Path, capsys) -> None:

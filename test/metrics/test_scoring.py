@@ -12,7 +12,7 @@ import soundfile
 
 from featnorm_se.data.audio import read_any_audio, resample, write_audio
 from featnorm_se.data.scp import write_scp
-from featnorm_se.files import mark_done, stamp
+from featnorm_se.files import mark_done, read_json, stamp
 from featnorm_se.metrics import score_pair, scoring, worker
 from featnorm_se.metrics.scoring import score_set
 from featnorm_se.metrics.summary import describe, summarize
@@ -120,6 +120,8 @@ def test_scores_tell_which_recordings_they_go_back_to(corpus, tmp_path) -> None:
         mark_done(path, {"model": "m", "source": stamp([noisy / path.name])})
         os.utime(path)
     assert inputs() == [before, before]
+    clean = {read_json(tmp_path / f"to_{x}" / "summary.json")["clean"] for x in ("wav", "enhanced")}
+    assert len(clean) == 1
     os.utime(noisy / "u1.wav", (1, 1))
     now, old = inputs()
     assert now != before == old

@@ -183,11 +183,18 @@ def test_rows_of_other_recordings_of_the_same_names_are_told(expdir: Path, capsy
     capsys.readouterr()
     assert compare_folders(noisy, [new], "STOI") and "warning" not in capsys.readouterr().err
     assert compare_folders(noisy, [new, old], "STOI")
-    assert f"{old} and {noisy} go back to noisy files of other times" in capsys.readouterr().err
+    assert f"{old} and {noisy} go back to test pairs of other times" in capsys.readouterr().err
     shutil.copytree(old, expdir / "b" / new.name)  # another place's, of the same name
     (label,) = compare_folders(new, [expdir / "b" / new.name], "STOI")
     assert label == f"{expdir / 'b' / new.name}\nless {new}"
     update(old / "scores_test/summary.json", enhanced_with=[])  # of what another program made
+    assert "Not all rows" not in results_text(read_experiments(expdir))
+    for name, clean in ((noisy, "mended"), (new, "mended"), (old, "")):  # "" is not known
+        update(name / "scores_test/summary.json", clean=clean)
+    assert "Not all rows" not in results_text(read_experiments(expdir))
+    update(old / "scores_test/summary.json", clean="as it was")
+    assert "Not all rows go back to the same test pairs" in results_text(read_experiments(expdir))
+    update(old / "scores_test/summary.json", clean="mended")
     assert "Not all rows" not in results_text(read_experiments(expdir))
 
 

@@ -151,7 +151,7 @@ def test_scores_of_older_test_pairs_are_made_again(rows_file: Path, exp: Path, c
     assert both["fn"].seeds == 2 and both["fn"].values["delta_STOI"].mean == pytest.approx(
         one["fn"].values["delta_STOI"].mean
     )
-    assert "Not all rows go back to the same noisy files" in capsys.readouterr().err
+    assert "Not all rows go back to the same test pairs" in capsys.readouterr().err
     # Nothing was scored since.
     (exp.parent / "data" / "test").mkdir(parents=True)
     (exp.parent / "data" / "test" / "wav.scp").touch()

@@ -38,6 +38,11 @@ prog=./tables.sh
 help_end='after "--": options of run.sh for every row'
 . ./options.sh
 . ./cmd.sh
+for word in "${run_options[@]}"; do # of two, the one of the row would count
+    [[ "${word}" =~ ^--[a-z_]+$ ]] || continue
+    [[ ! -v "option_help[${word#--}]" ]] || die "${word} goes before --: it is an option of ${prog}"
+    [[ ! "${word}" =~ ^--(upstream_ckpt|norm|norm_site|seed|tag|stage|stop_stage)$ ]] || die "${word} after --: the rows and --seeds say it"
+done
 python="${python:-${FEATNORM_SE_PYTHON:-python3}}"
 [[ "${jobs}" =~ ^[1-9][0-9]*$ ]] || die "--jobs is '${jobs}', a whole number from 1 on is wanted"
 [[ "${ngpu}" =~ ^[0-9]+$ ]] || die "--ngpu is '${ngpu}', a whole number is wanted"

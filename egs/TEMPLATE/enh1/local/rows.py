@@ -14,7 +14,13 @@ from featnorm_se.config import flat, merge_configs, read_config
 from featnorm_se.errors import FeatnormError, say
 from featnorm_se.files import read_json
 from featnorm_se.names import FEATURE_NORMS, check_norm, resolve_sites, site_names
-from featnorm_se.report.experiments import NOISY, SCORES_PREFIX, drift_file, read_experiment
+from featnorm_se.report.experiments import (
+    NOISY,
+    SCORES_PREFIX,
+    drift_file,
+    read_experiment,
+    same_input,
+)
 from featnorm_se.training.experiment import read_training_config
 from featnorm_se.upstream import upstream_card
 
@@ -183,7 +189,8 @@ def plan_runs(
             stage = 4 if found.run.get("finished") else 2
             scores = found.summaries.get(testset)
             # A stage 4 that refused them left some too; and the pairs may have changed since.
-            same = not changed and found.input(testset) in ("", noisy.input(testset))
+            same = not changed and same_input((found, noisy), testset)
+            same = same and (scored.is_file() or not any(found.test_pairs(testset)))
             if scores and not scores.get("failures") and same and found.has_ended:
                 stage = 5
             if stage > 2 and not row.is_noisy:
