@@ -182,6 +182,8 @@ SHELL_CASES = [
     ("voicebank_demand/enh1/tables.sh --upstream tera --dry_run true", "of several upstreams"),
     ("voicebank_demand/enh1/tables.sh -- --ngpu 1", "--ngpu goes before --"),
     ("voicebank_demand/enh1/tables.sh -- --norm none", "--norm after --: the rows"),
+    ("voicebank_demand/enh1/tables.sh -- --norm-site last", "--norm_site after --: the rows"),
+    ("mini/enh1/run.sh --mix clean", "--mix clean is for --num_spk 2"),
 ]
 
 
@@ -279,7 +281,9 @@ def test_sites_are_those_of_the_checkpoint(name, checkpoint, feature, site, told
         assert run(info.main, ["--check", *options]) == bool(told)
 
 
-@pytest.mark.parametrize("line", ["precision: fp8", "atten_lim: -3", "overlap: .nan", "x: 1"])
+@pytest.mark.parametrize(
+    "line", ["precision: fp8", "atten_lim: -3", "overlap: .nan", "x: 1", "device: cuda"]
+)
 def test_a_wrong_way_to_enhance_is_told_before_any_stage(line: str, tmp_path: Path, capsys) -> None:
     config = EGS / "voicebank_demand" / "enh1" / "conf" / "train.yaml"
     (tmp_path / "decode.yaml").write_text(line)

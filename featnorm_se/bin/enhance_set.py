@@ -65,6 +65,8 @@ def make_settings(config: str | None, given: dict[str, Any]) -> Settings:
     try:
         if "bf16" in found:
             found["precision"] = check_precision(found.get("precision", "auto"), found.pop("bf16"))
+        if idle := sorted({"model", "device"} & found.keys()):
+            raise FeatnormError(f"{idle[0]} is not for this file: --{idle[0]} says it")
         checked = OmegaConf.merge(OmegaConf.structured(Settings), found)
         # An interpolation stays the text that it is: nothing in the file is evaluated.
         values = cast("dict[str, Any]", OmegaConf.to_container(checked, resolve=False))

@@ -22,6 +22,11 @@ from featnorm_se.training.initial import InitialModel, load_start
 if TYPE_CHECKING:
     from featnorm_se.upstream.base import Upstream
 
+_OWN = (
+    *("upstream_ckpt", "upstream_conf_dir", "clean_stats", "noisy_stats", "init_model"),
+    *("output_dir", "resume"),
+)
+
 
 @dataclass(frozen=True)
 class Experiment:
@@ -117,6 +122,10 @@ def resolve_config(
 
     The separator's part is written so that ``config.yaml`` alone builds the model again.
     """
+    for word in experiment.overrides:
+        key = word.partition("=")[0]
+        if key in _OWN or key.startswith("separator_conf.upstream_conf"):
+            raise FeatnormError(f"--set {word} does not count: the run's own options say it")
     config = override_config(read_training_config(experiment.config), experiment.overrides)
     conf = dict(config.get("separator_conf", {}))
     words = ("upstream", "norm", "norm_site")

@@ -187,6 +187,7 @@ REFUSED = {
     "separator=conformer": "separator 'conformer': here it is featnorm, with separator_conf.head",
     "encoder=conv": "encoder 'conv': here it is stft",
     "seed=1": "seed 1 .* --seed 0",
+    "upstream_ckpt=x.pt": "--set upstream_ckpt=x.pt does not count",
     "separator_conf.norm=utterance": "norm 'utterance' .* --norm 'none'",
     "separator_conf.norm_site=last": r"norm_site \['layer.3'\] .* --norm_site \['projection'\]",
 }

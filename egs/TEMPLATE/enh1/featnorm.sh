@@ -72,7 +72,7 @@ if [ -n "${init}" ]; then
         [[ -v "given[${option}]" ]] || printf -v "${option}" ''
     done
     [[ -v "given[config]" ]] || config=conf/finetune.yaml
-    [ "${upstream_ckpt}" != scratch ] || upstream_ckpt=
+    [ -z "${upstream_ckpt}" ] || die "--upstream_ckpt ${upstream_ckpt}: leave it out, --init ${init} has it"
 fi
 card="conf/upstream/${upstream}.yaml"
 [ -f "${card}" ] || card="${MAIN_ROOT}/featnorm_se/upstream/conf/${upstream}.yaml"
@@ -80,6 +80,7 @@ card="conf/upstream/${upstream}.yaml"
 [ -n "${init}${upstream_ckpt}" ] || ! grep -qs '^source: null' "${card}" || upstream_ckpt=scratch
 [ "${num_spk}" = 1 ] || [ "${num_spk}" = 2 ] || die "--num_spk ${num_spk}: there are 1 and 2"
 [ "${num_spk}" = 1 ] || [[ "${prepare}" =~ ^(mini|libri2mix|kaldi)$ ]] || die "--num_spk 2 is for --prepare mini, libri2mix and kaldi"
+[ "${num_spk}" = 2 ] || [[ ! -v "given[mix]" ]] || die "--mix ${mix} is for --num_spk 2"
 [ "${num_spk}" = 2 ] || [ "${prepare}" != libri2mix ] || die "--prepare libri2mix is of two talkers: --num_spk 2 is wanted"
 [ -z "${speech_root}${noise_root}" ] || [ "${prepare}" = mini ] || die "--speech_root and --noise_root are for --prepare mini"
 [ -z "${db_root}" ] || [ "${prepare}" != mini ] || die "--db_root ${db_root}: --prepare mini takes --speech_root and --noise_root; of pairs give --prepare folders"
@@ -266,7 +267,7 @@ elif runs 1; then
             printf '%s\n' "${datadir}" "${mixed}" > "${owner}"
             db_root="${dumpdir}/mini"
             # One who validates alone is p226.
-            [ "${num_spk}" = 2 ] || compgen -G "${db_root}/clean_trainset_28spk_wav/p287_*" > /dev/null || prepare_options+=(--valid_speakers p226)
+            [ "${num_spk}" = 2 ] || [[ -v "given[valid_speakers]" ]] || compgen -G "${db_root}/clean_trainset_28spk_wav/p287_*" > /dev/null || prepare_options+=(--valid_speakers p226)
             [ "${num_spk}" = 1 ] || { prepare=libri2mix; prepare_options+=(--mix "${mix}"); }
             ;;
         voicebank_demand)

@@ -12,7 +12,7 @@ seeds="0"                       # seeds of every row, parted by blanks
 upstream=                       # for the tables sites and norms: another upstream than their rows'
 upstream_suffix=                # what goes after every upstream's name, as in _tiny
 ckpt_dir=                       # folder of <upstream>.pt for the pre-trained rows; empty: the official ones
-config=conf/train.yaml          # training configuration of all rows
+config=conf/train.yaml          # training configuration of rows that name none
 jobs=1                          # rows at once; each uses --ngpu GPUs, and they share the cores
 ngpu=0                          # GPUs of each row; 0: the CPU
 expdir=exp                      # where experiments go
@@ -39,9 +39,10 @@ help_end='after "--": options of run.sh for every row'
 . ./options.sh
 . ./cmd.sh
 for word in "${run_options[@]}"; do # of two, the one of the row would count
-    [[ "${word}" =~ ^--[a-z_]+$ ]] || continue
+    [[ "${word}" =~ ^--[a-z_-]+$ ]] || continue
+    word="${word//-/_}" word="--${word#__}"
     [[ ! -v "option_help[${word#--}]" ]] || die "${word} goes before --: it is an option of ${prog}"
-    [[ ! "${word}" =~ ^--(upstream_ckpt|norm|norm_site|seed|tag|stage|stop_stage)$ ]] || die "${word} after --: the rows and --seeds say it"
+    [[ ! "${word}" =~ ^--(upstream_ckpt|init|norm|norm_site|seed|tag|stage|stop_stage|num_nodes)$ ]] || die "${word} after --: the rows and --seeds say it"
 done
 python="${python:-${FEATNORM_SE_PYTHON:-python3}}"
 [[ "${jobs}" =~ ^[1-9][0-9]*$ ]] || die "--jobs is '${jobs}', a whole number from 1 on is wanted"
