@@ -125,10 +125,9 @@ def _warn_of_others(output: Path, sources: Mapping[str, str]) -> None:
     """Say that what was prepared of other recordings goes."""
     before = read_json(output / RECORD) if (output / RECORD).is_file() else {}
     if before.get("sources", sources) != sources:
-        say(
-            f"warning: {output} held other recordings or conditions, which these replace: what was"
-            " trained or scored on them is to be made anew (another --datadir keeps both)"
-        )
+        what = f"{output} held other recordings or conditions, which these replace"
+        mend = "make anew what was trained or scored on them (another --datadir keeps both)"
+        say(f"warning: {what}: {mend}")
 
 
 def _converted(made: Path) -> dict[str, str]:
@@ -139,7 +138,8 @@ def _converted(made: Path) -> dict[str, str]:
 def _record_of(output: Path, lists: Mapping[str, Sequence[Path]]) -> dict[str, Any]:
     """Return the record of lists; nothing, and say so, where they are not as it has them."""
     record = dict(read_json(output / RECORD))
-    if _hashes(lists) == record.get("sha256"):
+    known, now = record.get("sha256", {}), _hashes(lists)  # older records know no utt2cond
+    if known.keys() == now.keys() and all(known[n].items() <= now[n].items() for n in known):
         return record
     say(f"warning: lists in {output} were changed after stage 1, which writes them anew")
     return {}
@@ -190,8 +190,9 @@ def prepare_pair(pair: Utterance, wav_dir: Path, made_by: str = "") -> tuple[Utt
         if pair.clean2 and alike(pair.clean, pair.clean2):
             raise FeatnormError(f"{pair.clean} and {pair.clean2}, of two talkers, are the same")
     except FeatnormError as error:
-        if isinstance(error.__cause__, OSError):  # of the system, not of the pair: it may pass
-            raise
+        cause = error.__cause__
+        if isinstance(cause, OSError) and not isinstance(cause, FileNotFoundError):
+            raise  # of the system, not of the pair: it may pass
         return pair, f"{pair.name}: {error}"
     signals = []
     for (kind, path), length in zip(list(sides.items()), lengths, strict=True):
@@ -280,7 +281,7 @@ def _fingerprint(corpus: CorpusSet) -> str:
 
 
 def _files(corpus: CorpusSet) -> list[str | Path]:
-    values = [value for pair in corpus.pairs for value in (pair.noisy, pair.clean)]
+    values = [x for pair in corpus.pairs for x in (pair.noisy, pair.clean)]
     values += [pair.clean2 for pair in corpus.pairs if pair.clean2]
     return [place[0] if (place := split_archive(value)) else value for value in values]
 

@@ -74,7 +74,7 @@ class Settings(Windowing):
         # The batch, the device and TF32 change rounding only.
         how = asdict(self) | {"model": model, "bf16": self.precision == "bf16"}
         config = Path(self.model, CONFIG)
-        how["config"] = hash_model(config) if config.is_file() else None
+        how |= {"config": hash_model(config)} if config.is_file() else {}
         without = ("model_file", "device", "batch", "precision")
         return {key: value for key, value in how.items() if key not in without}
 
@@ -203,8 +203,8 @@ def enhance_set(
 def _enhance_shard(
     settings: Settings, how: dict[str, object], jobs: list[Job], shard: tuple[int, int]
 ) -> None:
-    index, shards = shard
-    weights = os.path.relpath(settings._weights(), settings.model)
+    (index, shards), file = shard, settings._weights()
+    weights = os.path.relpath(file, settings.model) if Path(settings.model).is_dir() else file.name
     todo: list[tuple[Job, dict[str, object]]] = []
     signals: list[Signal] = []
     for job in jobs[index - 1 :: shards]:

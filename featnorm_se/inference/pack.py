@@ -204,7 +204,8 @@ def read_results(experiment: Path, weights: Path) -> dict[str, Any]:
         both = {"enhanced": folder, "noisy": experiment.resolve().parent / "noisy" / folder.name}
         found = {name: _read_if_there(place / "summary.json") for name, place in both.items()}
         made = found["enhanced"].get("enhanced_with")
-        if made and any(len({x.get(k) for x in found.values()}) > 1 for k in ("input", "clean")):
+        stamps = [{x.get(k) for x in found.values()} - {None} for k in ("input", "clean")]
+        if made and any(len(each) > 1 for each in stamps):
             found["noisy"] = {}  # of other files
         if not is_outdated(experiment, testset, found["enhanced"], weights):
             scores[testset] = {name: _only(one, _KEPT_SCORES) for name, one in found.items()}

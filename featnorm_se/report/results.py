@@ -67,7 +67,7 @@ def caveats(experiments: Sequence[Experiment], testset: str) -> list[str]:
     elif not same_input(scored, testset):
         found.append("Not all rows go back to the same test pairs: stage 4 mends that.")
     if len({json.dumps(made) for e in scored if (made := e.decoding(testset))}) > 1:
-        found.append("Not all rows were enhanced with the same settings: stage 4 mends that.")
+        found.append("Not all rows were enhanced with the same settings.")
     sources = [e.run.get("data_sources") or {} for e in scored]
     if len({(of["train"], of.get("valid")) for of in sources if "train" in of}) > 1:
         found.append("Not all rows were trained on the same recordings.")

@@ -85,7 +85,8 @@ def is_finished(expdir: Path, fields: Mapping[str, Any]) -> bool:
             fault = f"{expdir} has max_epoch {longest}, not {wanted}"
             say(f"warning: {fault}: another --tag trains anew")
         return True
-    epochs = [int(path.stem[:-5]) for path in expdir.glob("[0-9]*epoch.pth")]
+    names = (re.fullmatch(r"(\d+)epoch\.pth", path.name) for path in expdir.glob("*epoch.pth"))
+    epochs = [int(name[1]) for name in names if name]
     if max(epochs, default=0) > wanted:
         say(f"warning: {expdir} has {max(epochs)} epochs already, more than max_epoch {wanted}")
     mend = "take another --tag or --expdir"

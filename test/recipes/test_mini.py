@@ -60,9 +60,12 @@ def unpack_some(folder: Path) -> list[str]:
 def test_mixtures_of_another_data_folder_are_not_written_over(tmp_path: Path) -> None:
     owner = tmp_path / "dump" / ".mini.options"
     owner.parent.mkdir()
-    owner.write_text("elsewhere/data\nspeech_root \nnoise_root /noise\ncopies 1\nnum_spk 1\n")
+    (tmp_path / "other").mkdir()
+    owner.write_text(f"{tmp_path}/other\nspeech_root \nnoise_root /noise\ncopies 1\nnum_spk 1\n")
     options = [*places(tmp_path), "--upstream", "tera_tiny", "--stop_stage", "1"]
-    told = f"{tmp_path}/dump has the mixtures of --datadir elsewhere/data, made with other options"
+    told = (
+        f"{tmp_path}/dump has the mixtures of --datadir {tmp_path}/other, made with other options"
+    )
     assert told in run(*options).stderr
     assert not (tmp_path / "data").exists()
 

@@ -116,7 +116,7 @@ def test_statistics_are_an_array_of_pbs(tmp_path: Path, ready: Path, queue) -> N
     merged.write_text("x")
     (tmp_path / "data" / "train" / "spk1.scp").write_text("a b.wav\n")
     done = run(tmp_path, *stage, "--python", str(ready))
-    assert f"{merged} was not made of" in done.stderr and "run stage 2 first" in done.stderr
+    assert f"{merged} is not known to be of" in done.stderr and "run stage 2 first" in done.stderr
 
 
 def take_submitted(folder: Path, words: str) -> list[str]:

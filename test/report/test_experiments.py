@@ -205,7 +205,7 @@ def test_rows_of_other_settings_or_training_data_are_told(expdir: Path, capsys) 
         update(folder / "scores_test/summary.json", enhanced_with=made)
         update(folder / "run.json", data_sources={"train": "1", "valid": "2", "test": str(limit)})
     assert caveats(read_experiments(expdir), "test") == [
-        "Not all rows were enhanced with the same settings: stage 4 mends that."
+        "Not all rows were enhanced with the same settings."
     ]
     assert compare_folders(none, [fn], "STOI")
     assert "were enhanced with other settings" in capsys.readouterr().err

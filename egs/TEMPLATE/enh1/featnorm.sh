@@ -224,7 +224,7 @@ check_data() { # folder option...: what was named for its stage 1, and is named 
     local option value
     [ -e "$1/.options" ] || return 0
     while read -r option value; do
-        [[ ! -v "given[${option}]" ]] || grep -qxF -- "${option} ${value}" "$1/.options" ||
+        [[ ! -v "given[${option}]" ]] || ! grep -q "^${option} " "$1/.options" || grep -qxF -- "${option} ${value}" "$1/.options" ||
             die "--${option} ${value}: $1 was made with another: run stage 1, or leave it out"
     done <<< "$(about_data "${@:2}")"
 }
@@ -259,12 +259,13 @@ elif runs 1; then
                 --num_spk "${num_spk}")
             [ -z "${speech_root}" ] || mini_options+=(--speech_root "${speech_root}")
             [ -z "${noise_root}" ] || mini_options+=(--noise_root "${noise_root}")
-            mixed="$(about_data speech_root noise_root copies num_spk)" owner="${dumpdir}/.mini.options"
-            if [ -e "${owner}" ] && [ "$(tail -n +2 "${owner}")" != "${mixed}" ] && [ "$(head -n 1 "${owner}")" != "${datadir}" ]; then
+            mixed="$(about_data speech_root noise_root copies num_spk)" owner="${dumpdir}/.mini.options" place="$(realpath -m -- "${datadir}")"
+            if [ -e "${owner}" ] && [ "$(tail -n +2 "${owner}")" != "${mixed}" ] && [ "$(head -n 1 "${owner}")" != "${place}" ] &&
+                [ -e "$(head -n 1 "${owner}")" ]; then
                 die "${dumpdir} has the mixtures of --datadir $(head -n 1 "${owner}"), made with other options: give this one another --dumpdir"
             fi
             "${python}" local/make_mini.py "${mini_options[@]}"
-            printf '%s\n' "${datadir}" "${mixed}" > "${owner}"
+            printf '%s\n' "${place}" "${mixed}" > "${owner}"
             db_root="${dumpdir}/mini"
             # One who validates alone is p226.
             [ "${num_spk}" = 2 ] || [[ -v "given[valid_speakers]" ]] || compgen -G "${db_root}/clean_trainset_28spk_wav/p287_*" > /dev/null || prepare_options+=(--valid_speakers p226)
@@ -317,7 +318,7 @@ collect() { # kind scp...
         "${python}" -m featnorm_se.bin.collect_stats "${upstream_options[@]}" --device "${device}" \
         --kind "$1" --wav_scp "${@:2}" --shard %j%/"${shards}" --output "${stats}/$1.%j%.npz"
     grep -hs '^warning: ' "${stats}/log/$1".*.log | sort -u >&2 || true
-    rm -f "${stats}/$1.source"
+    [ "$(cat "${stats}/$1.source" 2> /dev/null)" = "${made_of}" ] || rm -f "${stats}/$1.source"
     "${python}" -m featnorm_se.bin.collect_stats --merge "${files[@]}" --output "${stats}/$1.npz"
     [ "$(stats_source)" = "${made_of}" ] ||
         die "stage 2: ${datadir}/train or ${card} was made anew meanwhile: run stage 2 again"
@@ -327,7 +328,7 @@ collect() { # kind scp...
 needs_stats() { # kind
     needs 3 "${stats}/$1.npz" 2
     [ "$(cat "${stats}/$1.source" 2> /dev/null)" = "$(stats_source)" ] ||
-        die "stage 3: ${stats}/$1.npz was not made of ${datadir}/train and ${card} as they are now: run stage 2 first"
+        die "stage 3: ${stats}/$1.npz is not known to be of ${datadir}/train and ${card} as they are now: run stage 2 first"
 }
 
 if runs 2; then
