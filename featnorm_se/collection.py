@@ -188,8 +188,8 @@ def say_sites(stats: FeatureStats, output: Path) -> None:
     say(f"{output}: statistics at {sites} (auto, the default site, is {lowest} here)")
     idle = [site for site in stats if site != LEVEL_SITE and not stats.acts(site)]
     if idle:
-        fault = f"note: at {', '.join(idle)} every utterance has the same mean and deviation"
-        say(f"{fault} already, so FN is one fixed map there: take auto")
+        note = f"note: at {', '.join(idle)} every utterance has the same mean and deviation"
+        say(f"{note} already, so FN is one fixed map there: take auto")
 
 
 def collect_shards(

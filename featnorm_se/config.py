@@ -81,7 +81,8 @@ def override_config(config: Mapping[str, Any], overrides: Sequence[str]) -> dict
     """Return a configuration with ``a.b.c=value`` words laid over it, each value YAML.
 
     Raises:
-        FeatnormError: one is not of that form, or a ``*_conf`` is no group.
+        FeatnormError: one is not of that form or of what a run sets itself, or a ``*_conf`` is no
+            group.
     """
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
@@ -89,6 +90,8 @@ def override_config(config: Mapping[str, Any], overrides: Sequence[str]) -> dict
 
     for override in overrides:
         key, sign, _ = override.partition("=")
+        if key in (*_PLACES, "resume") or key.startswith("separator_conf.upstream_conf"):
+            raise FeatnormError(f"--set {override} does not count: the run's own options say it")
         if not sign or not all(key.split(".")):
             raise FeatnormError(f"--set {override!r}: key=value is wanted, such as optim_conf.lr=1")
     try:

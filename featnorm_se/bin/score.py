@@ -66,8 +66,8 @@ def main(argv: Sequence[str]) -> None:
     for name, samples in summary["cut_to_shorter"].items():
         print(f"{name}: {samples} samples of the longer file's end were left out")
     if resampled := summary.get("resampled"):
-        fault = f"resampled to 16 kHz from {resampled['from']} Hz"
-        print(f"{resampled['utterances']} utterances {fault}")
+        rate, count = resampled["from"], resampled["utterances"]
+        print(f"{count} utterances resampled to 16 kHz from {rate} Hz")
     if rule := summary.get("names_matched_by"):
         print(f"the names to score were matched with the clean ones by {rule!r}")
     failures = summary["failures"]

@@ -163,7 +163,7 @@ def is_outdated(
     """Whether an experiment's scores are of other enhanced files than are there now; it is said.
 
     So are those of another model: than ``weights`` or the file of their name has now, or than
-    the ``config.yaml`` beside it builds.
+    the experiment's ``config.yaml`` builds.
     ``summary`` is what the ``summary.json`` of ``testset`` holds.
     """
     scp = experiment / f"enhanced_{testset}" / "spk1.scp"

@@ -138,6 +138,12 @@ def same_input(experiments: Iterable[Experiment], testset: str) -> bool:
     return all(len({*stamps} - {""}) < 2 for stamps in pairs)
 
 
+def same_decoding(experiments: Iterable[Experiment], testset: str) -> bool:
+    """Whether their files were enhanced with the same settings, as far as that is known."""
+    made = [found for one in experiments if (found := one.decoding(testset))]
+    return all(found == made[0] for found in made)
+
+
 def read_scores(path: PathLike, key: str = "utt_id") -> Scores:
     """Read a ``scores.csv``, or another table of numbers; a cell that is empty is left out.
 

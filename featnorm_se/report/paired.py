@@ -13,7 +13,13 @@ from featnorm_se.errors import FeatnormError, say
 from featnorm_se.files import PathLike
 from featnorm_se.metrics.names import METRICS
 from featnorm_se.metrics.summary import FEWEST, student_t
-from featnorm_se.report.experiments import SCORES_PREFIX, Scores, read_experiment, same_input
+from featnorm_se.report.experiments import (
+    SCORES_PREFIX,
+    Scores,
+    read_experiment,
+    same_decoding,
+    same_input,
+)
 
 RESAMPLES = 2000
 # A difference below this is a tie: scores.csv has six decimals.
@@ -137,8 +143,7 @@ def compare_folders(
         if not same_input((one, experiments[0]), testset):
             both = f"{one.folder} and {baseline} go back to test pairs of other times or places"
             say(f"warning: {both}: if these are other recordings, run stage 4 of both")
-        pair = [made for e in (one, experiments[0]) if (made := e.decoding(testset))]
-        if pair[1:] and pair[0] != pair[1]:
+        if not same_decoding((one, experiments[0]), testset):
             say(f"warning: {one.folder} and {baseline} were enhanced with other settings")
     first, *rest = (one.scores(testset) for one in experiments)
     names = [one.name for one in experiments]
@@ -153,8 +158,8 @@ def compare_folders(
             raise FeatnormError(f"{' '.join(label.split())}: {error}") from error
         shared, scored = len(found[label].utterances), max(len(first), len(table))
         if shared < scored:
-            fault = f"{shared} of {scored} utterances have {metric} in both"
-            say(f"warning: {' '.join(label.split())}: {fault}: the others are left out")
+            count = f"{shared} of {scored} utterances have {metric} in both"
+            say(f"warning: {' '.join(label.split())}: {count}: the others are left out")
     return found
 
 

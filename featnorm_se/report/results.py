@@ -1,13 +1,17 @@
 """RESULTS.md: one table a test set, and what each row stands on."""
 
-import json
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
 from featnorm_se.metrics.names import METRICS
 from featnorm_se.metrics.summary import align, format_value
-from featnorm_se.report.experiments import Experiment, names_of_testsets, same_input
+from featnorm_se.report.experiments import (
+    Experiment,
+    names_of_testsets,
+    same_decoding,
+    same_input,
+)
 
 INTERNAL = ("LLR", "WSS")  # parts of the composite measures
 _PROVENANCE = (
@@ -66,7 +70,7 @@ def caveats(experiments: Sequence[Experiment], testset: str) -> list[str]:
         found.append("Not all rows are of the same utterances: do not compare those.")
     elif not same_input(scored, testset):
         found.append("Not all rows go back to the same test pairs: stage 4 mends that.")
-    if len({json.dumps(made) for e in scored if (made := e.decoding(testset))}) > 1:
+    if not same_decoding(scored, testset):
         found.append("Not all rows were enhanced with the same settings.")
     sources = [e.run.get("data_sources") or {} for e in scored]
     if len({(of["train"], of.get("valid")) for of in sources if "train" in of}) > 1:

@@ -22,11 +22,6 @@ from featnorm_se.training.initial import InitialModel, load_start
 if TYPE_CHECKING:
     from featnorm_se.upstream.base import Upstream
 
-_OWN = (
-    *("upstream_ckpt", "upstream_conf_dir", "clean_stats", "noisy_stats", "init_model"),
-    *("output_dir", "resume"),
-)
-
 
 @dataclass(frozen=True)
 class Experiment:
@@ -77,9 +72,9 @@ def train(experiment: Experiment) -> None:
     upstream, initial = load_start(*(getattr(experiment, key) for key in keys))
     config = resolve_config(experiment, upstream, initial)
     about = describe(experiment, config, upstream)
+    known = about["data"].get("recordings", {})
     for folder in (experiment.train_dir, experiment.valid_dir):
-        now = stamp_recordings(folder)
-        if about["data"].get("recordings", {}).get(folder.name, now) != now:
+        if folder.name in known and stamp_recordings(folder) != known[folder.name]:
             fault = f"{folder} names other recordings, or of other times, than when stage 1 ended"
             say(f"warning: {fault}: run stage 1 again, if that is not meant")
     if record.is_finished(expdir, about):
@@ -122,10 +117,6 @@ def resolve_config(
 
     The separator's part is written so that ``config.yaml`` alone builds the model again.
     """
-    for word in experiment.overrides:
-        key = word.partition("=")[0]
-        if key in _OWN or key.startswith("separator_conf.upstream_conf"):
-            raise FeatnormError(f"--set {word} does not count: the run's own options say it")
     config = override_config(read_training_config(experiment.config), experiment.overrides)
     conf = dict(config.get("separator_conf", {}))
     words = ("upstream", "norm", "norm_site")

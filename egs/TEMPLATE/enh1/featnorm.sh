@@ -224,7 +224,9 @@ check_data() { # folder option...: what was named for its stage 1, and is named 
     local option value
     [ -e "$1/.options" ] || return 0
     while read -r option value; do
-        [[ ! -v "given[${option}]" ]] || ! grep -q "^${option} " "$1/.options" || grep -qxF -- "${option} ${value}" "$1/.options" ||
+        [[ -v "given[${option}]" ]] || continue
+        grep -q "^${option} " "$1/.options" || continue # a file of before
+        grep -qxF -- "${option} ${value}" "$1/.options" ||
             die "--${option} ${value}: $1 was made with another: run stage 1, or leave it out"
     done <<< "$(about_data "${@:2}")"
 }
@@ -259,10 +261,10 @@ elif runs 1; then
                 --num_spk "${num_spk}")
             [ -z "${speech_root}" ] || mini_options+=(--speech_root "${speech_root}")
             [ -z "${noise_root}" ] || mini_options+=(--noise_root "${noise_root}")
-            mixed="$(about_data speech_root noise_root copies num_spk)" owner="${dumpdir}/.mini.options" place="$(realpath -m -- "${datadir}")"
-            if [ -e "${owner}" ] && [ "$(tail -n +2 "${owner}")" != "${mixed}" ] && [ "$(head -n 1 "${owner}")" != "${place}" ] &&
-                [ -e "$(head -n 1 "${owner}")" ]; then
-                die "${dumpdir} has the mixtures of --datadir $(head -n 1 "${owner}"), made with other options: give this one another --dumpdir"
+            mixed="$(about_data speech_root noise_root copies num_spk)" place="$(realpath -m -- "${datadir}")"
+            owner="${dumpdir}/.mini.options" holder="$(head -n 1 "${dumpdir}/.mini.options" 2> /dev/null || true)"
+            if [ -e "${holder}" ] && [ "${holder}" != "${place}" ] && [ "$(tail -n +2 "${owner}")" != "${mixed}" ]; then
+                die "${dumpdir} has the mixtures of --datadir ${holder}, made with other options: give this one another --dumpdir"
             fi
             "${python}" local/make_mini.py "${mini_options[@]}"
             printf '%s\n' "${place}" "${mixed}" > "${owner}"

@@ -194,12 +194,7 @@ def plan_runs(
             if scores and not scores.get("failures") and same and found.has_ended:
                 stage = 5
             if stage > 2 and not row.is_noisy:
-                _warn_of_others(folder, found.run, row, given)
-                was = found.run.get("data_sources") or {}
-                if any(
-                    was.get(part, now) != now for part, now in sources.items() if part != "test"
-                ):
-                    say(f"warning: {folder} was trained on other recordings than {datadir} has now")
+                _warn_of_others(folder, found.run, row, given, sources)
             measured = not drift or drift_file(folder).is_file()
             if row.is_noisy or (stage == 5 and measured):
                 continue
@@ -208,8 +203,18 @@ def plan_runs(
     return list(runs.values())
 
 
-def _warn_of_others(folder: Path, made: dict[str, Any], row: Row, given: Sequence[str]) -> None:
-    """The name of a row's folder says neither checkpoint nor --set, nor what the YAML held."""
+def _warn_of_others(
+    folder: Path, made: dict[str, Any], row: Row, given: Sequence[str], sources: dict[str, str]
+) -> None:
+    """The name of a row's folder says neither data, checkpoint nor --set, nor what the YAML held.
+
+    ``sources`` are of the data that is prepared now, by set.
+    """
+    trained_on = made.get("data_sources") or {}
+    if any(
+        trained_on.get(part, sources[part]) != sources[part] for part in sources.keys() - {"test"}
+    ):
+        say(f"warning: {folder} was trained on other recordings than are prepared now")
     was, now = (
         " ".join(value for key, value in pairwise(words) if key == "--set")
         for words in (shlex.split(made.get("command", "")), given)
