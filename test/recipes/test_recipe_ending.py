@@ -13,7 +13,7 @@ echo "$1 $2" >> "{log}"
 case "$1" in
     */make_mini.py)
         (trap '' INT TERM; echo ready; exec > /dev/null 2>&1; sleep 1; echo "saved" >> "{log}") &
-        sleep {seconds}
+        exec sleep {seconds}  # a signal between bash's fork and this would miss what is forked
         ;;
 esac
 """
