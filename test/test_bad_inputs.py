@@ -87,10 +87,14 @@ CASES = [
     ("stats: cut", WITH_STATS, cut(STATS), "clean.npz", "no whole statistics"),
     ("stats: objects", WITH_STATS, arrays(STATS, projection_mean=np.array([{}], dtype=object)),
      "clean.npz"),
+    ("stats: a share of several processes", "collect_stats --output x.npz --wav_scp x.scp --shard 1/2"
+     " --nj 2", nothing, "leave --nj 2 out"),
     ("stats: of other speech", f"collect_stats --merge {STATS} b.npz",
      both(lambda: shutil.copy(STATS, "b.npz"), meta("b.npz", kind="noisy")),
      "kind 'clean' and 'noisy'"),
     # --- configuration ---
+    ("config: a second STFT", "train --norm none --set separator_conf.n_fft=1024", nothing,
+     "separator_conf.n_fft is 1024, not"),
     ("config: no such option", "train --norm none --set separator_conf.depth=3", nothing, "depth"),
     ("config: no key of ESPnet", "train --set nonsense=1", nothing, "conf/train.yaml", "nonsense"),
     ("config: loads a file", "train --set init_param=[x.pth]", nothing, "init_param", "run code"),

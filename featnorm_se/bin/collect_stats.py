@@ -34,6 +34,8 @@ def main(argv: Sequence[str]) -> None:
     args = get_parser().parse_args(argv)
     if not (args.merge or args.wav_scp):
         raise FeatnormError("give --wav_scp (to collect) or --merge (to merge)")
+    if args.shard and args.nj > 1:
+        raise FeatnormError(f"--shard is one process's share: leave --nj {args.nj} out")
     shards = [args.shard] if args.shard else [(k, args.nj) for k in range(1, args.nj + 1)]
     set_threads(shards[0][1])
     from featnorm_se.collection import collect_shards, merge_shards

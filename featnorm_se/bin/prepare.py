@@ -32,7 +32,7 @@ def get_parser() -> argparse.ArgumentParser:
     add("--test_root", type=Path, help="holds noisy/ and clean/ to test on instead of the corpus's")
     add("--test_set", help="make only this set more, of --test_root: noisy/ and clean/, or wav.scp")
     official = " ".join(VALID_SPEAKERS)
-    add("--valid_speakers", default=official, help="training speakers to validate with")
+    add("--valid_speakers", help=f"training speakers to validate with; default: {official}")
     mixes = ("both", "clean")
     add("--mix", default="both", choices=mixes, help="libri2mix: two talkers and noise, or without")
     add("--wav_dir", type=Path, help="of resampled files; else dump/wav16k beside the output")
@@ -54,7 +54,7 @@ def main(argv: Sequence[str]) -> None:
     from featnorm_se.data.voicebank_demand import find_voicebank_demand
 
     wav_dir = args.wav_dir or args.output.absolute().parent / "dump" / "wav16k"
-    valid_speakers = args.valid_speakers.replace(",", " ").split()
+    valid_speakers = (args.valid_speakers or " ".join(VALID_SPEAKERS)).replace(",", " ").split()
     corpus, output = args.corpus, args.output
     option, root = ("test", args.test_root) if args.test_set else ("db", args.db_root)
     pipes = args.allow_pipes == "true"
@@ -62,6 +62,9 @@ def main(argv: Sequence[str]) -> None:
         raise FeatnormError(f"--{option}_root {root or '(not given)'}: there is no such folder")
     if args.test_root and not (args.test_set or corpus in ("voicebank_demand", "mini", "folders")):
         raise FeatnormError(f"--test_root is not for {corpus}: {root} has its test pairs")
+    own_valid = (root / "valid").is_dir() and corpus == "folders"
+    if args.valid_speakers and (own_valid or corpus in ("libri2mix", "kaldi")):
+        raise FeatnormError(f"--valid_speakers is not for {corpus}: {root} has its own valid")
     if args.test_set:
         sets, output = find_test_set(args.test_set, root, pipes), output / args.test_set
     elif corpus == "libri2mix":

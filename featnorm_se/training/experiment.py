@@ -136,8 +136,8 @@ def resolve_config(
     encoder = config.setdefault("encoder_conf", {})
     config["separator"] = "featnorm"
     config["separator_conf"] = {
-        **config["separator_conf"],
         **{key: value for key, value in encoder.items() if key in STFT},
+        **config["separator_conf"],
         "upstream_conf": {"family": upstream.family, **upstream.config},
     }
     config |= {key: getattr(experiment, key) for key in ("seed", "ngpu", "upstream_ckpt")}

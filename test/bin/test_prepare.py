@@ -187,6 +187,8 @@ def test_test_root_takes_the_place_of_the_test_set(root: Path, capsys) -> None:
     assert set(read_scp(test / "wav.scp")) == {"p257_009"}
     assert prepare(corpus, "--corpus", "kaldi", "--test_root", str(other)) == 1
     assert "--test_root is not for kaldi" in capsys.readouterr().err
+    assert prepare_folders(corpus, "--valid_speakers", "a") == 1  # there is corpus/valid
+    assert "--valid_speakers is not for folders: " in capsys.readouterr().err
 
 
 def test_one_more_test_set_lies_beside_the_others_and_leaves_them_alone(root: Path, capsys) -> None:

@@ -215,3 +215,6 @@ def test_a_checkpoint_a_curve_and_what_they_stand_on(options, tmp_path: Path, ca
     assert "is pre-trained already" in capsys.readouterr().out
     assert run(main, [*options, "--valid_speakers", "anna"]) == 1
     assert "holds a run with another speech" in capsys.readouterr().err
+    if not torch.cuda.is_available():
+        assert run(main, [*options, "--device", "cuda"]) == 1
+        assert "torch finds no GPU here" in capsys.readouterr().err

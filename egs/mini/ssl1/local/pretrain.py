@@ -66,11 +66,12 @@ def prepare(args: argparse.Namespace) -> Trainer | None:
     from pretraining.trainer import Trainer
 
     from featnorm_se.files import is_done
+    from featnorm_se.inference.enhancer import choose_device
     from featnorm_se.statistics import SiteStats
     from featnorm_se.upstream import load_upstream, upstream_card
     from featnorm_se.upstream.mockingjay import MelUpstream
 
-    plan = read_plan(Path(args.config), args.steps)
+    plan, device = read_plan(Path(args.config), args.steps), choose_device(args.device)
     folder = Path(args.upstream_conf_dir) if args.upstream_conf_dir else None
     card = upstream_card(args.upstream, folder)
     if card["family"] not in ("mockingjay", "tera"):
@@ -105,7 +106,7 @@ def prepare(args: argparse.Namespace) -> Trainer | None:
         model = MaskedReconstruction(upstream, plan.objective, mean, deviation)
     return Trainer(
         Path(args.expdir),
-        model.to(args.device),
+        model.to(device),
         upstream,
         plan,
         features[: len(train)],
