@@ -87,7 +87,7 @@ CASES = [
     ("stats: cut", WITH_STATS, cut(STATS), "clean.npz", "no whole statistics"),
     ("stats: objects", WITH_STATS, arrays(STATS, projection_mean=np.array([{}], dtype=object)),
      "clean.npz"),
-    ("stats: a share of several processes", "collect_stats --output x.npz --wav_scp x.scp --shard 1/2"
+    ("stats: a share of jobs", "collect_stats --output x.npz --wav_scp x.scp --shard 1/2"
      " --nj 2", nothing, "leave --nj 2 out"),
     ("stats: of other speech", f"collect_stats --merge {STATS} b.npz",
      both(lambda: shutil.copy(STATS, "b.npz"), meta("b.npz", kind="noisy")),
