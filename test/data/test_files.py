@@ -121,7 +121,7 @@ def test_workers_end_with_their_parent(tmp_path: Path, number: int) -> None:
     count = min(2, parallel.count_cores())
     writing = wait_for(lambda: [path.name for path in tmp_path.glob(".*.tmp.*")], count)
     parent.send_signal(number)
-    _, told = parent.communicate(timeout=9)
+    _, told = parent.communicate(timeout=30)
     workers = [name.split(".")[1] for name in writing]
     assert len(workers) == count and not wait_for(lambda: [w for w in workers if runs(w)], 0)
     if number != signal.SIGKILL:
@@ -139,8 +139,8 @@ def runs(pid: str) -> bool:
 
 
 def wait_for(look: Callable[[], list[str]], count: int) -> list[str]:
-    """Look until there are ``count``, at most 8 s; return what was last seen."""
-    end = time.monotonic() + 8
+    """Look until there are ``count``, at most 30 s; return what was last seen."""
+    end = time.monotonic() + 30
     while len(seen := look()) != count and time.monotonic() < end:
         time.sleep(0.05)
     return seen
