@@ -97,7 +97,6 @@ def collect(
         raise FeatnormError(f"--device {device}: torch finds no GPU here; cpu is wanted")
     upstream.to(device).eval()
     totals: dict[str, SiteStats] = {}
-    spread: dict[str, SiteStats] = {}
     corpus = samples = 0
     label = f"{kind} statistics" + (f" {shard[0]}/{shard[1]}" if shard[1] > 1 else "")
     for batch in _batches(entries, keys, device, label):
@@ -105,9 +104,7 @@ def collect(
         corpus, samples = corpus + sum(digests), samples + sum(sizes)
         for found in _of_utterances(upstream, waves, sites, device):
             for site, value in found.items():
-                own = SiteStats.of(np.concatenate([value.mean, value.std])[None])
-                for known, new in ((totals, value), (spread, own)):
-                    known[site] = known[site].merge(new) if site in known else new
+                totals[site] = totals[site].merge(value) if site in totals else value
     meta = {
         "kind": kind,
         "upstream": upstream.name,
@@ -120,7 +117,7 @@ def collect(
         "samples": samples,
         "shard": list(shard),
     }
-    return FeatureStats(totals, meta, spread)
+    return FeatureStats(totals, meta)
 
 
 def _shard_keys(entries: Mapping[str, str], shard: Shard) -> list[str]:
@@ -183,13 +180,12 @@ def _of_utterances(
 
 def say_sites(stats: FeatureStats, output: Path) -> None:
     """Say of which sites the statistics are, and at which of them FN can do nothing."""
-    sites = ", ".join(site for site in stats if site != LEVEL_SITE)
+    sites = [site for site in stats.sites if site != LEVEL_SITE]
     lowest = stats.meta.get("lowest_site", "unknown")
-    say(f"{output}: statistics at {sites} (auto, the default site, is {lowest} here)")
-    idle = [site for site in stats if site != LEVEL_SITE and not stats.acts(site)]
-    if idle:
-        note = f"note: at {', '.join(idle)} every utterance has the same mean and deviation"
-        say(f"{note} already, so FN is one fixed map there: take auto")
+    say(f"{output}: statistics at {', '.join(sites)} (auto, the default site, is {lowest} here)")
+    if lowest == "projection" and "frontend" in sites:
+        note = "note: at frontend every utterance has the same mean and deviation already"
+        say(f"{note}, so FN is one fixed map there: take auto")
 
 
 def collect_shards(

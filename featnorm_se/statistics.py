@@ -6,7 +6,7 @@ import json
 import os
 import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -71,14 +71,8 @@ class SiteStats:
         return SiteStats(frames, mean, m2)
 
 
-class _NoSite(FeatnormError, KeyError):
-    """A mapping's ``in`` and ``get`` wait for a KeyError, whose text has quotation marks."""
-
-    __str__ = Exception.__str__
-
-
 @dataclass(eq=False)
-class FeatureStats(Mapping[str, SiteStats]):
+class FeatureStats:
     """Statistics by site, with what they were made from.
 
     ``stats["frontend"].mean`` and ``.std`` are (D,) float64, ``.frames`` is their number.
@@ -88,43 +82,18 @@ class FeatureStats(Mapping[str, SiteStats]):
         meta: what they were made from: ``kind`` (clean or noisy), ``upstream``, ``identity``
             (of its weights), ``sample_rate`` in Hz, ``corpus`` (a sum of utterance hashes),
             ``utterances``, ``samples``, ``versions``.
-        spread: by site, statistics over utterances of each utterance's own mean and deviation,
-            (2 D,): they tell whether feature normalization can do anything there.
     """
 
     sites: Mapping[str, SiteStats]
     meta: dict[str, Any]
-    spread: Mapping[str, SiteStats] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        self.sites, self.meta, self.spread = map(dict, (self.sites, self.meta, self.spread or {}))
 
     def __getitem__(self, site: str) -> SiteStats:
         if site not in self.sites:
-            raise _NoSite(
+            raise FeatnormError(
                 f"no statistics for the site {site!r}, only for {', '.join(self.sites)}:"
                 " run stage 2 with this --norm_site"
             )
         return self.sites[site]
-
-    def __iter__(self):
-        return iter(self.sites)
-
-    def __len__(self) -> int:
-        return len(self.sites)
-
-    def acts(self, site: str) -> bool:
-        """Whether feature normalization by each utterance's statistics does more than one map.
-
-        Where every utterance already has the same mean and deviation (log-mels normalized per
-        utterance), it is the same affine map for all. Judged by the channels' median spread
-        over utterances, relative to the deviation over frames; a hundredth of it is nothing.
-        """
-        spread, std = self.spread.get(site), np.maximum(self[site].std, 1e-12)
-        if spread is None or spread.frames < 2:
-            return True
-        means, deviations = np.split(spread.std, 2)
-        return bool(max(np.median(means / std), np.median(deviations / std)) > 0.01)
 
     def __repr__(self) -> str:
         sites = [f"{site} {value.width} x {value.frames:,}" for site, value in self.sites.items()]
@@ -138,7 +107,7 @@ class FeatureStats(Mapping[str, SiteStats]):
             FeatnormError: they come from different upstreams, weights, rates or sites.
         """
         mine, theirs = (
-            {**{key: part.meta.get(key) for key in _MUST_MATCH}, "sites": list(part)}
+            {**{key: part.meta.get(key) for key in _MUST_MATCH}, "sites": list(part.sites)}
             for part in (self, other)
         )
         for key, value in mine.items():
@@ -151,14 +120,12 @@ class FeatureStats(Mapping[str, SiteStats]):
             meta[key] = int(meta.get(key, 0)) + int(other.meta.get(key, 0))
         total = int(self.meta.get("corpus", "0"), 16) + int(other.meta.get("corpus", "0"), 16)
         meta["corpus"] = f"{total % (1 << 256):064x}"
-        spread = {k: v.merge(other.spread[k]) for k, v in self.spread.items() if k in other.spread}
-        return FeatureStats(sites, meta, spread)
+        return FeatureStats(sites, meta)
 
     def save(self, path: PathLike) -> None:
         """Write one ``.npz`` with all sites and the meta data, whole or not at all."""
         arrays: dict[str, NDArray[Any]] = {}
-        spread = {f"{site}/utterances": value for site, value in self.spread.items()}
-        for site, value in {**self.sites, **spread}.items():
+        for site, value in self.sites.items():
             arrays[f"{site}/frames"] = np.array(value.frames, dtype=np.int64)
             arrays[f"{site}/mean"] = value.mean
             arrays[f"{site}/m2"] = value.m2
@@ -186,15 +153,10 @@ class FeatureStats(Mapping[str, SiteStats]):
             if meta["format"] != FORMAT:
                 raise ValueError(f"it is of format {meta['format']}, {FORMAT} is read here")
             sites = {site: _read_site(arrays, site) for site in meta["sites"]}
-            spread = {
-                site: _read_site(arrays, f"{site}/utterances")
-                for site in meta["sites"]
-                if f"{site}/utterances/mean" in arrays
-            }
         except Exception as error:  # numpy, zipfile, zlib and json raise their own here
             reason = " ".join(str(error).split())[:300]
             raise FeatnormError(f"{path} is no whole statistics file: {reason}") from error
-        return cls(sites, meta, spread)
+        return cls(sites, meta)
 
     def check(self, source: str, *, identity: str, sites: Mapping[str, int], kind: str) -> None:
         """Refuse statistics that were made from something else.

@@ -107,7 +107,7 @@ def measure(folder: Path, what: str) -> dict[str, Any]:
     write_pairs(folder / "valid", 2, 8800, 50)
     stats = FeatureStats.load(statistics(folder, what))
     numbers: dict[str, Any] = {"losses": losses(folder, what)}
-    for site in stats:
+    for site in stats.sites:
         values = [*stats[site].mean[:8], *stats[site].std[:8]]
         numbers[f"statistics at {site}"] = [float(value) for value in values]
     return numbers

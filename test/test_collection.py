@@ -80,7 +80,7 @@ def test_files_together_have_the_statistics_of_one_by_one(upstream, corpus, monk
         found.append(collect(model, entries, list(model.sites)))
     alone, together = found
     assert alone.meta == together.meta
-    for site in [*alone]:
+    for site in alone.sites:
         assert alone[site].frames == together[site].frames
         least = 1e-5 * alone[site].std.max()
         np.testing.assert_allclose(together[site].mean, alone[site].mean, rtol=1e-5, atol=least)
