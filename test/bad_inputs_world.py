@@ -87,7 +87,7 @@ def _models() -> None:
     from tiny_models import make, save_tiny
 
     from featnorm_se.collection import collect_shards
-    from featnorm_se.inference.pack import pack
+    from featnorm_se.report.pack import pack
 
     save_tiny(Path("exp/tiny"))
     Path("exp/tiny/run.json").write_text(json.dumps({"name": "tiny", "upstream": "tera_tiny"}))

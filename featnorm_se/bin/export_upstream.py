@@ -23,7 +23,7 @@ def get_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str]) -> None:
     """Export, and say what was written."""
     args = get_parser().parse_args(argv)
-    from featnorm_se.inference.pack import export_upstream
+    from featnorm_se.report.pack import export_upstream
 
     for path in export_upstream(args.model, args.output, args.model_file):
         print(f"written: {path}")

@@ -36,7 +36,7 @@ def get_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str]) -> None:
     """Pack, and list what is in the result."""
     args = get_parser().parse_args(argv)
-    from featnorm_se.inference.pack import pack
+    from featnorm_se.report.pack import pack
 
     for name, size in pack(**vars(args)).items():
         print(f"{size:>12,} bytes  {name}")

@@ -7,9 +7,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from featnorm_se.config import hash_model
-from featnorm_se.errors import FeatnormError, say
-from featnorm_se.files import PathLike, read_record, read_text, reading, sha256_file, write_text
+from featnorm_se.errors import FeatnormError
+from featnorm_se.files import PathLike, read_record, read_text, reading, write_text
 
 
 def read_scp(path: PathLike) -> dict[str, str]:
@@ -155,27 +154,3 @@ def enhanced_by(files: Iterable[str]) -> list[dict[str, Any]]:
         if "model" in made and made not in found:
             found.append(made)
     return found
-
-
-def is_outdated(
-    experiment: Path, testset: str, summary: Mapping[str, Any], weights: Path | None = None
-) -> bool:
-    """Whether an experiment's scores are of other enhanced files than are there now; it is said.
-
-    So are those of another model: than ``weights`` or the file of their name has now, or than
-    the experiment's ``config.yaml`` builds.
-    ``summary`` is what the ``summary.json`` of ``testset`` holds.
-    """
-    scp = experiment / f"enhanced_{testset}" / "spk1.scp"
-    there = enhanced_by(read_scp(scp).values() if scp.is_file() else ())
-    made = summary.get("enhanced_with", there)
-    outdated = bool(there and made != there)
-    for one in made:
-        file = weights or experiment / one.get("weights", "")
-        if file.is_file():
-            outdated |= sha256_file(file) != one["model"]
-            outdated |= one.get("config") not in (None, hash_model(experiment / "config.yaml"))
-    if outdated:
-        where = f"{experiment}/scores_{testset}"
-        say(f"warning: {where} is of other weights or files than now: left out (run stage 4)")
-    return outdated

@@ -2,14 +2,15 @@
 
 import csv
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from featnorm_se.data.scp import is_outdated
+from featnorm_se.config import hash_model
+from featnorm_se.data.scp import enhanced_by, read_scp
 from featnorm_se.errors import FeatnormError, say
-from featnorm_se.files import PathLike, read_json
+from featnorm_se.files import PathLike, read_json, sha256_file
 
 NOISY = "noisy"
 SCORES_PREFIX = "scores_"
@@ -117,6 +118,27 @@ def read_experiment(folder: Path) -> Experiment:
         fault = "has not ended its training: its scores may be of an earlier epoch"
         say(f"warning: {folder} {fault}, the same run.sh goes on")
     return found
+
+
+def is_outdated(experiment: Path, testset: str, summary: Mapping[str, Any]) -> bool:
+    """Whether an experiment's scores are of other enhanced files than are there now; it is said.
+
+    So are those of another model than the file of their name has now or ``config.yaml`` builds.
+    ``summary`` is what the ``summary.json`` of ``testset`` holds.
+    """
+    scp = experiment / f"enhanced_{testset}" / "spk1.scp"
+    there = enhanced_by(read_scp(scp).values() if scp.is_file() else ())
+    made = summary.get("enhanced_with", there)
+    outdated = bool(there and made != there)
+    for one in made:
+        file = experiment / one.get("weights", "")
+        if file.is_file():
+            outdated |= sha256_file(file) != one["model"]
+            outdated |= one.get("config") not in (None, hash_model(experiment / "config.yaml"))
+    if outdated:
+        where = f"{experiment}/scores_{testset}"
+        say(f"warning: {where} is of other weights or files than now: left out (run stage 4)")
+    return outdated
 
 
 def _read_object(path: Path) -> dict[str, Any]:

@@ -13,10 +13,11 @@ from tiny_models import save_tiny
 
 from featnorm_se import Enhancer
 from featnorm_se.bin import enhance_set
-from featnorm_se.data.scp import enhanced_by, is_outdated, read_scp, write_scp
+from featnorm_se.data.scp import enhanced_by, read_scp, write_scp
 from featnorm_se.errors import FeatnormError
 from featnorm_se.files import mark_done
 from featnorm_se.inference import jobs
+from featnorm_se.report.experiments import is_outdated
 
 
 @pytest.fixture

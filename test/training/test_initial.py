@@ -17,7 +17,7 @@ from tiny_models import save_tiny
 from featnorm_se.bin.train import main
 from featnorm_se.errors import FeatnormError
 from featnorm_se.files import sha256_file
-from featnorm_se.inference.pack import pack
+from featnorm_se.report.pack import pack
 from featnorm_se.training.initial import read_initial
 
 FINETUNE = Path(__file__).parents[2] / "egs" / "TEMPLATE" / "enh1" / "conf" / "finetune.yaml"

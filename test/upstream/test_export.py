@@ -12,7 +12,7 @@ from tiny_models import save_tiny
 from featnorm_se import Enhancer, FeatureStats, load_upstream
 from featnorm_se.bin.main import main
 from featnorm_se.files import sha256_file
-from featnorm_se.inference.pack import pack
+from featnorm_se.report.pack import pack
 
 
 @pytest.mark.parametrize("packed", [False, True])

@@ -14,12 +14,10 @@ from tiny_models import save_tiny
 
 from featnorm_se import Enhancer
 from featnorm_se.bin.main import main
-from featnorm_se.data.scp import write_scp
 from featnorm_se.errors import FeatnormError
-from featnorm_se.files import mark_done
 from featnorm_se.inference.model_file import read_member
-from featnorm_se.inference.pack import halve, pack
 from featnorm_se.inference.windows import Windowing
+from featnorm_se.report.pack import halve, pack
 
 
 @pytest.fixture(scope="module")
@@ -91,8 +89,8 @@ def test_paths_of_the_machine_are_left_out_and_scores_are_in(tmp_path, capsys):
     card = read_member(tmp_path / "model.zip", "README.md").decode()
     assert "2.500" in card and "1.970" not in card
     # As stage 4 leaves it that was given another --inference_model: those are not its scores.
-    write_scp(folder / "enhanced_test" / "spk1.scp", {"u1": str(tmp_path / "u1.wav")})
-    mark_done(tmp_path / "u1.wav", {"model": "0" * 64})
+    summary = {"metrics": {"PESQ_WB": {"mean": 2.5}}, "enhanced_with": [{"model": "0" * 64}]}
+    (folder / "scores_test" / "summary.json").write_text(json.dumps(summary))
     pack(folder, tmp_path / "model.zip")
     assert "2.500" not in read_member(tmp_path / "model.zip", "README.md").decode()
     assert "scores_test is of other weights" in capsys.readouterr().err

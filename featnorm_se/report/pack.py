@@ -13,12 +13,12 @@ import yaml
 
 from featnorm_se import __version__
 from featnorm_se.config import MODEL
-from featnorm_se.data.scp import is_outdated
-from featnorm_se.errors import FeatnormError
-from featnorm_se.files import atomic_path, read_json, read_text
+from featnorm_se.errors import FeatnormError, say
+from featnorm_se.files import atomic_path, read_text, sha256_file
 from featnorm_se.inference.enhancer import Enhancer
 from featnorm_se.inference.model_file import CONFIG, WEIGHTS, Weights, find_weights, read_folder
 from featnorm_se.names import SAMPLE_RATE
+from featnorm_se.report.experiments import NOISY, read_experiment, same_input
 from featnorm_se.statistics import FeatureStats, SiteStats
 
 # What builds the model and how it was trained. The rest of ESPnet's configuration is paths of the
@@ -190,31 +190,24 @@ def read_results(experiment: Path, weights: Path) -> dict[str, Any]:
 
     Paths of the machine are left out, and scores of other weights than these.
     """
-    record = _read_if_there(experiment / "run.json")
-    run = _only(record, _KEPT_RECORD)
+    own, noisy = map(read_experiment, (experiment, experiment.resolve().parent / NOISY))
+    record, run = own.run, _only(own.run, _KEPT_RECORD)
     # Its path says nothing elsewhere; that there was one says that it is not the official one.
-    own = record.get("upstream_ckpt") not in (None, "scratch")
-    run["own_checkpoint"] = own or bool(record.get("init"))
+    has_own = record.get("upstream_ckpt") not in (None, "scratch")
+    run["own_checkpoint"] = has_own or bool(record.get("init"))
     if run.get("init"):
         run["init"] = {**run["init"], "model": Path(run["init"]["model"]).name}
     run["data"] = _only(record.get("data") or {}, ("counts", "sources", "resampler"))
     scores = {}
-    for folder in sorted(experiment.glob("scores_*")):
-        testset = folder.name.removeprefix("scores_")
-        both = {"enhanced": folder, "noisy": experiment.resolve().parent / "noisy" / folder.name}
-        found = {name: _read_if_there(place / "summary.json") for name, place in both.items()}
-        made = found["enhanced"].get("enhanced_with")
-        stamps = [{x.get(k) for x in found.values()} - {None} for k in ("input", "clean")]
-        if made and any(len(each) > 1 for each in stamps):
-            found["noisy"] = {}  # of other files
-        if not is_outdated(experiment, testset, found["enhanced"], weights):
-            scores[testset] = {name: _only(one, _KEPT_SCORES) for name, one in found.items()}
+    for testset, summary in own.summaries.items():
+        if {one["model"] for one in summary.get("enhanced_with", ())} - {sha256_file(weights)}:
+            say(f"warning: {experiment}/scores_{testset} is of other weights: left out")
+            continue
+        beside = noisy.summaries.get(testset, {}) if same_input((own, noisy), testset) else {}
+        both = {"enhanced": summary, "noisy": beside}
+        scores[testset] = {name: _only(one, _KEPT_SCORES) for name, one in both.items()}
     return {"run": run, "scores": scores}
 
 
 def _only(found: Mapping[str, Any], keys: Iterable[str]) -> dict[str, Any]:
     return {key: found[key] for key in keys if key in found}
-
-
-def _read_if_there(path: Path) -> dict[str, Any]:
-    return dict(read_json(path)) if path.is_file() else {}
