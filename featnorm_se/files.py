@@ -1,7 +1,9 @@
 """Files and folders written whole or not at all, by one writer at a time, and not twice."""
 
+import csv
 import errno
 import hashlib
+import io
 import json
 import os
 import shutil
@@ -62,6 +64,13 @@ def write_text(path: PathLike, text: str) -> None:
     """Write ``text`` (UTF-8) to ``path``, whole or not at all; bytes that are none, escaped."""
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
+
+
+def csv_text(rows: Iterable[Iterable[Any]]) -> str:
+    """Return rows as CSV, a heading first; ``None`` is an empty cell."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue()
 
 
 def write_json(path: PathLike, value: Any) -> None:

@@ -1,8 +1,6 @@
 """Two sets of files in; ``scores.csv`` and ``summary.json`` out."""
 
-import csv
 import hashlib
-import io
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -18,6 +16,7 @@ from featnorm_se.data.scp import enhanced_by
 from featnorm_se.errors import FeatnormError
 from featnorm_se.files import (
     PathLike,
+    csv_text,
     is_done,
     mark_done,
     read_json,
@@ -204,10 +203,8 @@ def _find_fault(name: str, refs: Listing, infs: Listing) -> str:
 
 def to_csv(rows: Sequence[Row], metrics: Sequence[str]) -> str:
     """Write ``utt_id``, a column a metric (six decimals, empty when there is none), ``reason``."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["utt_id", *metrics, "reason"])
+    table = [["utt_id", *metrics, "reason"]]
     for row in rows:
         values = [f"{row.scores[m]:.6f}" if m in row.scores else "" for m in metrics]
-        writer.writerow([row.utt_id, *values, row.reason])
-    return text.getvalue()
+        table.append([row.utt_id, *values, row.reason])
+    return csv_text(table)

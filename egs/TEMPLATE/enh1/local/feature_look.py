@@ -1,7 +1,5 @@
 """Stage 5's look inside a model: noisy against clean features, and drift by fine-tuning."""
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +12,7 @@ from numpy.typing import NDArray
 from featnorm_se.data.audio import read_audio
 from featnorm_se.data.scp import read_scp
 from featnorm_se.errors import FeatnormError
-from featnorm_se.files import write_text
+from featnorm_se.files import csv_text, write_text
 from featnorm_se.inference.enhancer import Enhancer
 from featnorm_se.names import SAMPLE_RATE
 from featnorm_se.training.initial import load_start
@@ -126,12 +124,8 @@ def features(
 
 def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """Write rows of equal keys as CSV, whole or not at all."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    for row in rows:
-        writer.writerow({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()})
-    write_text(path, text.getvalue())
+    values = ([f"{v:.6g}" if isinstance(v, float) else v for v in row.values()] for row in rows)
+    write_text(path, csv_text([rows[0], *values]))
 
 
 def linear_cka(x: NDArray[Any], y: NDArray[Any]) -> float:

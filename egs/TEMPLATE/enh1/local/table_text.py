@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import re
 from collections.abc import Sequence
 
 from estimate import DELTAS, Estimate, format_difference, one_more
 from gather import Line
 
+from featnorm_se.files import csv_text
 from featnorm_se.metrics.names import METRICS
 from featnorm_se.metrics.summary import format_value
 from featnorm_se.report.results import INTERNAL, format_count, format_duration, markdown_table
@@ -146,22 +145,18 @@ def to_latex(
 def to_csv(lines: Sequence[Line], drift: bool = False) -> str:
     """Return the table as CSV: plain numbers, an interval as two columns, six decimals."""
     columns = [*shown(lines), *(_DRIFT if drift else ()), *(f"delta_{name}" for name in DELTAS)]
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
     head = ["row", "upstream", "weights", "norm", "norm_site", "baseline", "seeds"]
     spread = [f"{name}{end}" for name in columns for end in ("", "_low", "_high")]
     ends = [f"{name}_one_more_{end}" for name in DELTAS for end in ("low", "high")]
-    writer.writerow([*head, *spread, *ends, "parameters", "training_seconds"])
+    table = [[*head, *spread, *ends, "parameters", "training_seconds"]]
     for line in lines:
         row = line.row
-        numbers: list[float | None] = []
+        written: list[str] = []
         for name in columns:
-            estimate = line.values.get(name)
-            numbers += [estimate.mean, estimate.low, estimate.high] if estimate else [None] * 3
+            written += line.values[name].cells() if name in line.values else [""] * 3
         for name in DELTAS:
-            numbers += one_more(line.values.get(name), line.seeds) or (None, None)
+            ends_of = one_more(line.values.get(name), line.seeds)
+            written += [f"{end:.6f}" for end in ends_of] if ends_of else [""] * 2
         words = [row.name, row.upstream, row.weights, row.norm, row.site, row.baseline]
-        written = ["" if number is None else f"{number:.6f}" for number in numbers]
-        # The writer writes None as nothing.
-        writer.writerow([*words, line.seeds or "", *written, line.parameters, line.seconds])
-    return text.getvalue()
+        table.append([*words, line.seeds or "", *written, line.parameters, line.seconds])
+    return csv_text(table)

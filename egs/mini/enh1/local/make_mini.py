@@ -9,40 +9,23 @@ from collections.abc import Sequence
 from featnorm_se.bin import Parser, run
 
 
-def _or_none(text: str) -> str | None:
-    """Take an empty argument, as a shell variable may give, for none."""
-    return text or None
-
-
-def _number(text: str) -> int | None:
-    """Read a whole number; an empty argument is none."""
-    return int(text) if text else None
-
-
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of this command."""
-    parser = Parser(
-        prog="local/make_mini.py",
-        description=__doc__,
-    )
+    parser = Parser("local/make_mini.py", __doc__)
     add = parser.add_argument
     add("--output", required=True, help="the corpus's folder")
-    add(
-        "--speech_root",
-        type=_or_none,
-        help="folder of speech recordings; without it those in egs/mini/corpus",
-    )
-    add("--noise_root", type=_or_none, help="folder of noise recordings; without it those there")
+    add("--speech_root", help="folder of speech recordings; without it those in egs/mini/corpus")
+    add("--noise_root", help="folder of noise recordings; without it those there")
     add(
         "--train_speakers",
-        type=_number,
+        type=int,
         help="training speakers besides p226 and p287, up to 26, each name for several people",
     )
-    add("--train_utts", type=_number, help="clean training utterances; all")
-    add("--valid_utts", type=_number, help="validation utterances; all")
+    add("--train_utts", type=int, help="clean training utterances; all")
+    add("--valid_utts", type=int, help="validation utterances; all")
     add(
         "--test_utts",
-        type=_number,
+        type=int,
         help="test utterances, mixed if both roots are given, else from egs/mini/corpus; 0: none",
     )
     add("--copies", type=int, default=1, help="noisy versions of each clean training utterance")

@@ -53,14 +53,12 @@ class Baseline:
         packages: the distributions to install, the model's own first.
         load: gives the model; raises MissingError.
         latency: what the model itself holds a sample back, whatever the computer.
-        identity: of the weights, where no package stands for them.
     """
 
     title: str
     packages: tuple[str, ...]
     load: Callable[[], Model]
     latency: str
-    identity: str = ""
 
 
 def find_file(package: str, *names: str) -> Path:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from estimate import DELTAS, Estimate, format_difference, of_contrast, over_seeds
 
-from featnorm_se.config import parse_config
+from featnorm_se.config import read_config
 from featnorm_se.errors import FeatnormError
+from featnorm_se.files import csv_text
 from featnorm_se.metrics.names import METRICS
 from featnorm_se.report.experiments import NOISY, SCORES_PREFIX, read_scores
 from featnorm_se.report.paired import Scores, contrast
@@ -82,15 +81,9 @@ def read_questions(path: Path) -> list[Question]:
     Raises:
         FeatnormError: it cannot be read, or an entry has other keys.
     """
-    try:
-        questions = parse_config(path.read_bytes(), str(path))
-    except OSError as error:
-        raise FeatnormError(f"cannot read {path}: {error.strerror}") from error
-    if not isinstance(questions, dict):
-        raise FeatnormError(f"{path}: groups of comparisons are wanted, each with its heading")
     return [
         _question(group, entry, path)
-        for group, entries in questions.items()
+        for group, entries in read_config(path).items()
         for entry in (entries if isinstance(entries, list) else [entries])
     ]
 
@@ -209,12 +202,9 @@ def _seeds(answer: Answer) -> str:
 
 def to_csv(answers: Sequence[Answer]) -> str:
     """Return the answers as CSV; what was not run is empty."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
     spread = [f"{metric}{end}" for metric in DELTAS for end in ("", "_low", "_high", "_seeds_up")]
-    writer.writerow(
-        ["group", "name", "a", "b", "minus", "seeds", *spread, "CKA", "CKA_low", "CKA_high"]
-    )
+    heading = ["group", "name", "a", "b", "minus", "seeds", *spread, "CKA", "CKA_low", "CKA_high"]
+    table: list[list[object]] = [heading]
     for answer in answers:
         asked = answer.question
         words = [asked.group, asked.name, asked.a, asked.b, " - ".join(asked.minus or ())]
@@ -226,5 +216,5 @@ def to_csv(answers: Sequence[Answer]) -> str:
             else:
                 numbers += [*estimate.cells(), answer.up[metric]]
         numbers += answer.drift.cells() if answer.drift else [""] * 3
-        writer.writerow([*words, " ".join(map(str, answer.seeds)), *numbers])
-    return text.getvalue()
+        table.append([*words, " ".join(map(str, answer.seeds)), *numbers])
+    return csv_text(table)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,6 +9,7 @@ from pathlib import Path
 
 from estimate import Estimate, over_seeds
 
+from featnorm_se.files import csv_text
 from featnorm_se.names import NORMS
 from featnorm_se.report.experiments import read_curves, read_drift
 
@@ -134,9 +133,5 @@ def to_csv(points: Sequence[Point], place: str, value: str) -> str:
         points: what to write.
         place, value: headings, such as ``layer`` and ``cka``.
     """
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["row", place, "seeds", value, f"{value}_low", f"{value}_high"])
-    for point in points:
-        writer.writerow([point.row, point.place, point.seeds, *point.estimate.cells()])
-    return text.getvalue()
+    rows = [[p.row, p.place, p.seeds, *p.estimate.cells()] for p in points]
+    return csv_text([["row", place, "seeds", value, f"{value}_low", f"{value}_high"], *rows])

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from estimate import Estimate, of_contrast
 
+from featnorm_se.files import csv_text
 from featnorm_se.report.paired import Contrast
 
 Conditions = Mapping[str, tuple[str, float]]
@@ -105,12 +104,9 @@ def _trend(difference: Contrast, numbers: Mapping[str, float]) -> Estimate:
 
 def to_csv(found: Sequence[Gain]) -> str:
     """Return gains as CSV."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(
-        ["pair", "metric", "kind", "value", "seeds", "utterances", "mean", "low", "high"]
+    heading = ["pair", "metric", "kind", "value", "seeds", "utterances", "mean", "low", "high"]
+    rows = (
+        [g.label, g.metric, g.kind, g.value, g.seeds, g.utterances, *g.estimate.cells()]
+        for g in found
     )
-    for gain in found:
-        words = [gain.label, gain.metric, gain.kind, gain.value, gain.seeds, gain.utterances]
-        writer.writerow([*words, *gain.estimate.cells()])
-    return text.getvalue()
+    return csv_text([heading, *rows])

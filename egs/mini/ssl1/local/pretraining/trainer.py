@@ -231,17 +231,7 @@ class Trainer:
 
 
 def _save(states: object, path: Path) -> None:
-    """Save what ``torch.save`` takes, whole or not at all; the same states give the same bytes.
-
-    Raises:
-        FeatnormError: the disk is full or the file cannot be written.
-    """
+    """Save what ``torch.save`` takes, whole or not at all; the same states give the same bytes."""
     # Through a handle the archive does not hold the temporary file's name.
     with atomic_path(path) as temporary, open(temporary, "wb") as handle:
-        try:
-            torch.save(states, handle)
-        except RuntimeError as error:
-            # torch's zip writer tells a full disk so, and hides the system's error behind it.
-            if isinstance(error.__context__, OSError):
-                raise error.__context__ from error
-            raise
+        torch.save(states, handle)
