@@ -148,7 +148,7 @@ def to_csv(lines: Sequence[Line], drift: bool = False) -> str:
     head = ["row", "upstream", "weights", "norm", "norm_site", "baseline", "seeds"]
     spread = [f"{name}{end}" for name in columns for end in ("", "_low", "_high")]
     ends = [f"{name}_one_more_{end}" for name in DELTAS for end in ("low", "high")]
-    table = [[*head, *spread, *ends, "parameters", "training_seconds"]]
+    table: list[list[object]] = [[*head, *spread, *ends, "parameters", "training_seconds"]]
     for line in lines:
         row = line.row
         written: list[str] = []

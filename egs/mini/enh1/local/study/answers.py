@@ -203,8 +203,8 @@ def _seeds(answer: Answer) -> str:
 def to_csv(answers: Sequence[Answer]) -> str:
     """Return the answers as CSV; what was not run is empty."""
     spread = [f"{metric}{end}" for metric in DELTAS for end in ("", "_low", "_high", "_seeds_up")]
-    heading = ["group", "name", "a", "b", "minus", "seeds", *spread, "CKA", "CKA_low", "CKA_high"]
-    table: list[list[object]] = [heading]
+    words = ["group", "name", "a", "b", "minus", "seeds"]
+    table: list[list[object]] = [[*words, *spread, "CKA", "CKA_low", "CKA_high"]]
     for answer in answers:
         asked = answer.question
         words = [asked.group, asked.name, asked.a, asked.b, " - ".join(asked.minus or ())]
