@@ -38,7 +38,8 @@ def main(argv: Sequence[str]) -> None:
     checkpoint = args.upstream_ckpt or ("" if described else card.get("source")) or "scratch"
     if args.check:
         check_norm(args.norm)
-        resolve_sites(args.norm_site, known_sites(card, args.upstream_ckpt, args.norm_site))
+        sites = known_sites(card, args.upstream_ckpt, args.norm_site)
+        resolve_sites(args.norm_site, sites, card.get("lowest_site", sites[0]))
         if args.metrics:
             check_packages(resolve(args.metrics.split()))
         elsewhere = checkpoint == "scratch" or "://" in checkpoint or is_hub_name(checkpoint)

@@ -68,7 +68,7 @@ class MaskHead(nn.Module):
     """BLSTM and a linear layer with a sigmoid.
 
     Args:
-        features: width of the upstream's features D; 0: there are none.
+        features: width D of the upstream's features.
         bins: number of frequencies F.
         use_spectrum: also take log1p|Y|, (B, T, F).
         layers: BLSTM layers.

@@ -15,7 +15,14 @@ from torch.nn.utils.rnn import pad_sequence
 from featnorm_se.errors import FeatnormError
 from featnorm_se.model.head import HEADS, WeightedSum, to_stft_rate
 from featnorm_se.model.recorded import Recorder
-from featnorm_se.names import DEFAULT_NORM, LEVEL_SITE, check_norm, check_precision, highest_site
+from featnorm_se.names import (
+    DEFAULT_NORM,
+    FEATURE_NORMS,
+    LEVEL_SITE,
+    check_norm,
+    check_precision,
+    highest_site,
+)
 from featnorm_se.normalization import FeatureNorm, LevelNorm
 from featnorm_se.statistics import FeatureStats
 from featnorm_se.upstream import load_upstream
@@ -104,7 +111,7 @@ class FeatNormSeparator(AbsSeparator):
         self.upstream = upstream
         self.norm, sites = check_norm(norm), list(upstream.sites)
         self.norm_sites = upstream.resolve_sites(norm_site)
-        acts = norm not in ("none", "level")
+        acts = norm in FEATURE_NORMS
         highest = highest_site(feature, sites, self.norm_sites if acts else ())
         upstream.configure(freeze, upstream_dropout, gradient_checkpointing, fast, highest)
         self.level_norm = LevelNorm() if norm == "level" else None

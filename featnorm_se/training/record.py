@@ -78,7 +78,8 @@ def is_finished(expdir: Path, fields: Mapping[str, Any]) -> bool:
         mend = "give it another --tag or --expdir, or remove the folder"
         raise FeatnormError(f"{expdir / _NAME} is of a run with {reasons}: {mend}")
     longest, wanted = (one.get("max_epoch") or 40 for one in (before, fields))  # ESPnet's default
-    was, now = (one.get("config", {}).get("patience") or math.inf for one in (before, fields))
+    was, now = (one.get("config", {}).get("patience") for one in (before, fields))
+    was, now = (one if isinstance(one, int) else math.inf for one in (was, now))  # "none" too
     stopped = before.get("epochs", longest) < longest and now > was  # by a patience of before
     if before.get("finished") and longest >= wanted and not stopped:
         if longest > wanted:
@@ -127,7 +128,7 @@ def recorded(expdir: Path, fields: Mapping[str, Any]) -> Iterator[None]:
         reason = f"{type(error).__name__}: {error}".strip(": ")
         record["result"] = {"status": "failed", "reason": reason, "ended": _now()}
         if before.get("finished") and stamp([expdir / CHECKPOINT]) == began:
-            record = {**before, "extension": record["result"]}  # its weights are what they were
+            record = before  # its weights are what they were
         with suppress(FeatnormError):  # a full disk must not hide what went wrong
             write_json(path, record)
         raise

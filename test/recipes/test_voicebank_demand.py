@@ -139,9 +139,9 @@ def test_scores_of_a_test_set_that_changed_meanwhile_do_not_count(tmp_path: Path
 def test_what_only_stage_1_takes_is_not_passed_over(tmp_path: Path) -> None:
     """Stage 4 alone would score the old test set."""
     options, _ = laid_out(tmp_path)
-    made = f"db_root {tmp_path}/corpus\ntest_root \nskip_bad false\n"
+    made = f"db_root {tmp_path}/corpus\ntest_root \nvalid_speakers a b \nskip_bad false\n"
     (tmp_path / "data" / ".options").write_text(made)
-    options += ["--db_root", str(tmp_path / "x/../corpus"), *only(4)]
+    options += ["--db_root", str(tmp_path / "x/../corpus"), "--valid_speakers", "a b ", *only(4)]
     assert run_script(f"{RECIPE}/run.sh", *options).returncode == 0
     refused = run_script(f"{RECIPE}/run.sh", *options, "--test_root", str(tmp_path / "new"))
     assert refused.returncode == 1 and "run stage 1, or leave it out" in refused.stderr

@@ -158,7 +158,13 @@ def test_a_run_may_move_but_not_change(tmp_path, capsys):
 def test_more_patience_goes_on_after_an_early_end(tmp_path):
     ended = {"config": {"patience": 2}, "finished": "today", "max_epoch": 9}
     (tmp_path / record.CHECKPOINT).touch()
-    for epochs, patience, done in ((5, 2, True), (5, 4, False), (5, None, False), (9, 4, True)):
+    for epochs, patience, done in (
+        (5, 2, True),
+        (5, 4, False),
+        (5, None, False),
+        (5, "none", False),
+        (9, 4, True),
+    ):
         write_json(tmp_path / "run.json", {**ended, "epochs": epochs})
         now = {"config": {"patience": patience}, "max_epoch": 9}
         assert record.is_finished(tmp_path, now) is done, (epochs, patience)

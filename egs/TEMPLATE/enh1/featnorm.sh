@@ -43,8 +43,7 @@ copies=1                        # mini: how often each training utterance is mix
 # End of options.
 
 prog=./run.sh
-printf -v command_line ' %q' "$@"
-command_line="${prog}${command_line% \'\'}"
+command_line="${prog}$([ $# -eq 0 ] || printf ' %q' "$@")"
 shared=. # a recipe's own links, or the template itself
 [ -e path.sh ] || shared="$(dirname "$(readlink -f "$0")")"
 . "${shared}/path.sh"
@@ -221,13 +220,14 @@ about_data() { # option...: what stage 1 makes data of
 }
 
 check_data() { # folder option...: what was named for its stage 1, and is named now, is the same
-    local option value
+    local line option
     [ -e "$1/.options" ] || return 0
-    while read -r option value; do
+    while IFS= read -r line; do
+        option="${line%% *}"
         [[ -v "given[${option}]" ]] || continue
         grep -q "^${option} " "$1/.options" || continue # a file of before
-        grep -qxF -- "${option} ${value}" "$1/.options" ||
-            die "--${option} ${value}: $1 was made with another: run stage 1, or leave it out"
+        grep -qxF -- "${line}" "$1/.options" ||
+            die "--${line}: $1 was made with another: run stage 1, or leave it out"
     done <<< "$(about_data "${@:2}")"
 }
 

@@ -129,10 +129,12 @@ def _make_row(name: str, entry: Any, setting: Setting) -> Row:
         layers = int(card["layers"])
         site = str(entry.get("norm_site", "auto"))
         site = f"layer.{(layers + 1) // 2}" if site == "middle" else site
-        resolve_sites(site, site_names(layers))
+        sites = site_names(layers)
+        lowest = str(card.get("lowest_site", sites[0]))
+        resolve_sites(site, sites, lowest)
         # A single run calls it auto too.
-        site = "auto" if site == card.get("lowest_site") else site
-        acting = site.replace("auto", str(card.get("lowest_site", "auto")))
+        site = "auto" if site == lowest else site
+        acting = site.replace("auto", lowest)
         acting = acting.replace("last", f"layer.{layers}")
     baseline, config = str(entry.get("baseline", "")), str(entry.get("config", setting.config))
     checkpoint = "scratch" if weights == "scratch" else ""

@@ -196,7 +196,7 @@ def _fill(folder: Path, raw: Path, options: MiniOptions, nj: int) -> dict[str, A
         counts["test"] |= {
             "clean": len(taken),
             "noises": sorted({noise for _, noise, _ in taken}),
-            "speakers": {who: [who] for who in {name.partition("_")[0] for name, _, _ in taken}},
+            "speakers": {who: [who] for who in sorted({name.partition("_")[0] for name, _, _ in taken})},
             "pairs": len(taken),
             "minutes": round(sum(seconds for _, _, seconds in taken) / 60, 2),
         }
