@@ -192,11 +192,12 @@ def _fill(folder: Path, raw: Path, options: MiniOptions, nj: int) -> dict[str, A
     }
     if not options.mixes_test and options.limit("test") != 0:
         taken = copy_test_pairs(raw / "test", folder, options.limit("test"))
-        people |= {name: name.partition("_")[0] for name, _, _ in taken}
+        speaks = {name: name.partition("_")[0] for name, _, _ in taken}
+        people |= speaks
         counts["test"] |= {
             "clean": len(taken),
             "noises": sorted({noise for _, noise, _ in taken}),
-            "speakers": {who: [who] for who in sorted({name.partition("_")[0] for name, _, _ in taken})},
+            "speakers": {who: [who] for who in sorted({*speaks.values()})},
             "pairs": len(taken),
             "minutes": round(sum(seconds for _, _, seconds in taken) / 60, 2),
         }
