@@ -61,7 +61,7 @@ def open_audio(path: PathLike, allow_pipes: bool = False) -> Iterator[Any]:
             _check_whole(path, handle.extra_info)
             if handle.frames >= _UNKNOWN:  # soundfile cannot read such a one to its end
                 raise FeatnormError(f"{path} {NO_LENGTH}")
-            # Whose errors they are is not known any more, but of libsndfile's own.
+            # From here on, the caller's own code may raise the others.
             failure, errors = "cannot be read to its end", (soundfile.SoundFileError,)
             yield handle
     except errors as error:  # TypeError: a headerless .raw

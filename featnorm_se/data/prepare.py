@@ -136,7 +136,7 @@ def _converted(made: Path) -> dict[str, str]:
 
 
 def _record_of(output: Path, lists: Mapping[str, Sequence[Path]]) -> dict[str, Any]:
-    """Return the record of lists; nothing, and say so, where they are not as it has them."""
+    """Return the record of lists; if they were changed since, warn and return nothing."""
     record = dict(read_json(output / RECORD))
     known, now = record.get("sha256", {}), _hashes(lists)  # older records know no utt2cond
     if known.keys() == now.keys() and all(known[n].items() <= now[n].items() for n in known):

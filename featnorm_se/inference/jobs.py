@@ -134,7 +134,7 @@ def _enhance_unless_done(
     def write(found: Found) -> Outcome:
         job, request, source = todo[found[0]]
         try:
-            # Without its source it is not done, but ours, should the run end before the last line.
+            # If the run ends before the last line, the file is known as one made here, not as done.
             begun = {k: v for k, v in request.items() if k != "source"}
             mark_done(job.target, begun | {"bytes": None})
             outcome = _write(enhancer, job, source, found[1])

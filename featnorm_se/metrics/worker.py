@@ -1,4 +1,4 @@
-"""Scoring of two files, in processes of which none is taken as safe."""
+"""Scoring of two files, in processes that may crash: a metric's C code can end them."""
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed

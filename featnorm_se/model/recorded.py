@@ -27,11 +27,13 @@ class Recorder:
     """
 
     def __init__(self, of_first: float | None = None) -> None:
-        """Take what the gradient of the first value will be, where those of all others are 0.
+        """Make a recorder that has nothing recorded yet.
 
-        So the backward pass runs right behind the forward pass. While it does, the values are on
-        the CPU already, where whoever calls can look at them. ``None``: it waits for a
-        gradient, and the values stay on the GPU.
+        Args:
+            of_first: the gradient of the function's first value, where those of all others are 0.
+                With it the backward pass runs right behind the forward pass, and the values are
+                handed out on the CPU, while it runs. ``None``: the backward pass waits for
+                autograd's gradient, and the values stay on the GPU.
         """
         self.of_first = of_first
         self.last: torch.Size | None = None

@@ -121,9 +121,9 @@ def read_experiment(folder: Path) -> Experiment:
 
 
 def is_outdated(experiment: Path, testset: str, summary: Mapping[str, Any]) -> bool:
-    """Whether an experiment's scores are of other enhanced files than are there now; it is said.
+    """Whether scores are of other enhanced files, or another model, than are there now; warn then.
 
-    So are those of another model than the file of their name has now or ``config.yaml`` builds.
+    The model is the file of weights that the scores name, and what ``config.yaml`` builds.
     ``summary`` is what the ``summary.json`` of ``testset`` holds.
     """
     scp = experiment / f"enhanced_{testset}" / "spk1.scp"
