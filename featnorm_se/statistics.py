@@ -170,6 +170,8 @@ class FeatureStats:
         Raises:
             FeatnormError: with both values.
         """
+        if (shard := self.meta.get("shard", [1, 1]))[1] > 1:
+            raise FeatnormError(f"{source} is of one shard, {shard}: put them together by --merge")
         wanted: dict[str, Any] = {"kind": kind, "identity": identity, "sample_rate": SAMPLE_RATE}
         found = {key: self.meta.get(key) for key in wanted}
         for site, width in sites.items():

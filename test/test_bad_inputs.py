@@ -87,6 +87,9 @@ CASES = [
     ("stats: cut", WITH_STATS, cut(STATS), "clean.npz", "no whole statistics"),
     ("stats: objects", WITH_STATS, arrays(STATS, projection_mean=np.array([{}], dtype=object)),
      "clean.npz"),
+    ("stats: of one shard", f"train --clean_stats {STATS}", meta(STATS, shard=[1, 3]),
+     "clean.npz is of one shard"),
+    ("stats: not used", f"train --norm none --clean_stats {STATS}", nothing, "leave it out"),
     ("stats: a share of jobs", "collect_stats --output x.npz --wav_scp x.scp --shard 1/2"
      " --nj 2", nothing, "leave --nj 2 out"),
     ("stats: of other speech", f"collect_stats --merge {STATS} b.npz",

@@ -15,6 +15,7 @@ from featnorm_se.data.scp import write_scp
 from featnorm_se.errors import FeatnormError, say
 from featnorm_se.files import read_json, remove_temporary, sha256_file
 from featnorm_se.names import FEATURE_NORMS, check_norm
+from featnorm_se.statistics import FeatureStats
 from featnorm_se.training import record
 from featnorm_se.training.checks import STFT, check_settings
 from featnorm_se.training.initial import InitialModel, load_start
@@ -71,6 +72,10 @@ def train(experiment: Experiment) -> None:
     keys = ("upstream", "upstream_ckpt", "seed", "upstream_conf_dir", "init")
     upstream, initial = load_start(*(getattr(experiment, key) for key in keys))
     config = resolve_config(experiment, upstream, initial)
+    norm = config["separator_conf"]["norm"]
+    for kind, is_used in (("clean", norm != "none"), ("noisy", norm == "corpus")):
+        if (path := getattr(experiment, f"{kind}_stats")) and not is_used:
+            raise FeatnormError(f"--{kind}_stats {path}: the norm {norm} uses none, leave it out")
     about = describe(experiment, config, upstream)
     known = about["data"].get("recordings", {})
     for folder in (experiment.train_dir, experiment.valid_dir):
@@ -221,6 +226,7 @@ def describe(
         "config": dict(config),
         "statistics": {
             kind: {"file": str(path), "sha256": sha256_file(path)}
+            | {"corpus": FeatureStats.load(path).meta.get("corpus")}
             for kind, path in (("clean", experiment.clean_stats), ("noisy", experiment.noisy_stats))
             if path is not None and path.is_file()
         },

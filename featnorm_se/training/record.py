@@ -48,6 +48,10 @@ def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str,
         return {"data": ("of other recordings", "those that are prepared now")}
     if "upstream_identity" in wrong and now.get("init"):
         return {"--init": ("as it was then", "other weights there, trained further perhaps")}
+    for kind, one in before.get("statistics", {}).items():
+        made = now.get("statistics", {}).get(kind, one)
+        if one.get("corpus", made.get("corpus")) != made.get("corpus"):
+            wrong[f"{kind} statistics"] = ("of other speech", made["file"])
     if wrong or "config" not in before:
         return wrong
     return differences(before["config"], now["config"])

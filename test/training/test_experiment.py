@@ -131,6 +131,11 @@ def test_a_run_goes_on_with_its_data_in_the_environment_that_began_it(tmp_path, 
     assert not record.is_finished(tmp_path, tested), "other test pairs are no other training"
     with pytest.raises(FeatnormError, match="norm_site frontend, this run has none: give"):
         record.is_finished(tmp_path, {**about, "norm_site": ""})
+    made_of = [{"statistics": {"clean": {"file": "c.npz", "corpus": hash}}} for hash in "ab"]
+    write_json(tmp_path / "run.json", about | made_of[0])
+    assert not record.is_finished(tmp_path, about | made_of[0])
+    with pytest.raises(FeatnormError, match="clean statistics of other speech, this run has c.npz"):
+        record.is_finished(tmp_path, about | made_of[1])
     begun = {**about, "init": {"model": "m"}, "upstream_identity": "sha256:1"}
     write_json(tmp_path / "run.json", begun)
     with pytest.raises(FeatnormError, match="with --init as it was then, this run has other weig"):
