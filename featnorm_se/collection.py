@@ -144,17 +144,21 @@ def _read(entries: Mapping[str, str], key: str) -> tuple[Tensor, int, int]:
     """Return an utterance without its silence, its samples with it, and a digest of them."""
     wav = read_audio(entries[key], SAMPLE_RATE)
     digest = int(hashlib.sha256(key.encode() + wav.tobytes()).hexdigest(), 16)
-    return _without_silence(wav, f"utterance {key} ({entries[key]})"), len(wav), digest
+    return without_silence(wav, f"utterance {key} ({entries[key]})"), len(wav), digest
 
 
-def _without_silence(wav: FloatArray, name: str) -> Tensor:
-    """Return the samples of the blocks that hold a signal, (N,)."""
+def without_silence(wav: FloatArray, name: str) -> Tensor:
+    """Return the samples (N,) of the blocks that hold a signal, as training has them.
+
+    Raises:
+        FeatnormError: no block does; ``name`` is the utterance's, for the message.
+    """
     batch, lengths = torch.from_numpy(wav)[None], torch.tensor([len(wav)])
     if not may_hold_silence(batch):  # a fifth of the time
         return batch[0]
     blocks = signal_blocks(batch, lengths)
     if not blocks.any():
-        raise FeatnormError(f"{name}: the utterance is silent: take it out of the training set")
+        raise FeatnormError(f"{name}: the utterance is silent: take it out of the set")
     return keep_blocks(batch, lengths, blocks)[0][0]
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from featnorm_se.collection import without_silence
 from featnorm_se.data.audio import read_audio
 from featnorm_se.data.scp import read_scp
 from featnorm_se.errors import FeatnormError
@@ -64,8 +65,11 @@ def look_at_features(
     before.eval()
     noisy_scp, clean_scp = read_scp(datadir / "wav.scp"), read_scp(datadir / "spk1.scp")
     keys = sorted(noisy_scp)[:utterances]
-    clean_wavs = [read_audio(clean_scp[key], SAMPLE_RATE) for key in keys]
-    noisy_wavs = [read_audio(noisy_scp[key], SAMPLE_RATE) for key in keys]
+    # Without silence, as the statistics are and as the model has its input.
+    clean_wavs, noisy_wavs = (
+        [without_silence(read_audio(scp[key], SAMPLE_RATE), key) for key in keys]
+        for scp in (clean_scp, noisy_scp)
+    )
     clean, noisy = features(before, clean_wavs), features(before, noisy_wavs)
     after = features(tuned, clean_wavs)
     before.norms.update(dict(tuned.norms.items()))
@@ -110,14 +114,14 @@ def starting_point(record: Mapping[str, Any]) -> Upstream:
 
 @torch.inference_mode()
 def features(
-    upstream: Upstream, wavs: Sequence[Frames], apply_norms: bool = False
+    upstream: Upstream, wavs: Sequence[torch.Tensor], apply_norms: bool = False
 ) -> dict[str, Frames]:
-    """Return the frames (T, D) of all files by site, thinned; plain ones by default."""
+    """Return the frames (T, D) of all waves (N,) by site, thinned; plain ones by default."""
     sites = list(upstream.sites)
     found: list[dict[str, torch.Tensor]] = []
     for wav in wavs:
-        batch, length = torch.from_numpy(wav)[None], torch.tensor([len(wav)])
-        found.append(upstream.extract(batch, length, sites, apply_norms=apply_norms)[0])
+        length = torch.tensor([len(wav)])
+        found.append(upstream.extract(wav[None], length, sites, apply_norms=apply_norms)[0])
     joined = {site: np.concatenate([kept[site][0].numpy() for kept in found]) for site in sites}
     return {site: x[:: -(-len(x) // MOST_FRAMES)] for site, x in joined.items()}
 
