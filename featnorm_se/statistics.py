@@ -91,7 +91,7 @@ class FeatureStats:
         if site not in self.sites:
             raise FeatnormError(
                 f"no statistics for the site {site!r}, only for {', '.join(self.sites)}:"
-                " run stage 2 with this --norm_site"
+                " take one of these names, or run stage 2 with another --norm_site"
             )
         return self.sites[site]
 

@@ -50,6 +50,7 @@ def find_voicebank_demand(
     train, valid = split_valid(pairs, valid_speakers)
     if test_root:
         test, test_log = find_pairs(test_root / "noisy", test_root / "clean"), test_root / TEST_LOG
+        test_log = test_log if test_log.is_file() else test_root / "utt2cond"
     else:
         test = find_pairs(*(_folder(db_root, name, unpack_dir) for name in TEST_FOLDERS))
         test_log = logs / TEST_LOG

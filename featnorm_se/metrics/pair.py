@@ -120,6 +120,7 @@ MEASURES: dict[str, Callable[[Array, Array, int], float]] = {
     "LLR": composite.llr,
     "WSS": composite.wss,
 }
+SHORTEST = 0.1  # seconds: of less, SI_SDR and SDR are high whatever the samples
 COMPOSITES = ("CSIG", "CBAK", "COVL")
 COMPOSITE_OF = ("PESQ_WB", "LLR", "WSS", "SSNR")
 
@@ -193,6 +194,8 @@ def score_measures(
     needed |= {"SI_SDR"} if "SI_SDRi" in metrics else set()
     for name in (name for name in MEASURES if name in needed):
         try:
+            if name in ("SI_SDR", "SDR") and len(clean) < SHORTEST * sample_rate:
+                raise ValueError(f"needs {SHORTEST} s")
             value = MEASURES[name](clean, judged, sample_rate)
             if not np.isfinite(value):
                 raise ValueError(f"is {value}")

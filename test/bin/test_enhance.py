@@ -212,11 +212,12 @@ def test_a_rename_that_fails_leaves_nothing_that_is_refused(model, tmp_path, mon
 
 
 def test_without_a_model_the_shipped_one_is_used_and_named(model, tmp_path, capsys, monkeypatch):
-    from featnorm_se.inference import model_file, pack
+    from featnorm_se.inference import model_file
+    from featnorm_se.report.pack import pack
 
     shipped = tmp_path / "models" / "default.zip"
     shipped.parent.mkdir()
-    pack.pack(model, shipped)
+    pack(model, shipped)
     monkeypatch.setattr(model_file, "SHIPPED", shipped)
     source = write(tmp_path / "in" / "a.wav")
     assert main(["enhance", str(source.parent), "-o", str(tmp_path / "out")]) == 0

@@ -5,9 +5,10 @@ from contextlib import suppress
 
 import pytest
 
+from featnorm_se.bin import run
 from featnorm_se.config import override_config
 from featnorm_se.errors import FeatnormError
-from featnorm_se.files import write_json
+from featnorm_se.files import sha256_file, write_json
 from featnorm_se.training import record
 from featnorm_se.training.experiment import process_rank, read_training_config
 
@@ -173,3 +174,34 @@ def test_more_patience_goes_on_after_an_early_end(tmp_path):
         write_json(tmp_path / "run.json", {**ended, "epochs": epochs})
         now = {"config": {"patience": patience}, "max_epoch": 9}
         assert record.is_finished(tmp_path, now) is done, (epochs, patience)
+
+
+def test_stage_4_alone_is_of_what_is_named(tmp_path, capsys):
+    import check_trained
+
+    (tmp_path / "a.pt").write_bytes(b"weights")
+    made = {
+        "upstream_ckpt": "a.pt",
+        "upstream_identity": f"sha256:{sha256_file(tmp_path / 'a.pt')}",
+    }
+    made |= {"norm": "utterance", "norm_site": "layer.1", "seed": 0, "finished": None}
+    made["config"] = {"separator_conf": {"units": 4}, "max_epoch": 3}
+    write_json(tmp_path / "run.json", made)
+
+    def check(*options):
+        return run(check_trained.main, ["--expdir", str(tmp_path), *options])
+
+    right = ["--seed", "0", "--norm", "utterance", "--norm_site", "last", "--set", "max_epoch=9"]
+    assert check(*right, "--upstream_ckpt", str(tmp_path / "a.pt")) == 0
+    assert "has not ended its training" in capsys.readouterr().err
+    (tmp_path / "a.pt").write_bytes(b"others")
+    for wrong in (
+        ["--seed", "1"],
+        ["--norm", "none"],
+        ["--norm_site", "layer.2"],
+        ["--upstream_ckpt", "scratch"],
+        ["--upstream_ckpt", str(tmp_path / "a.pt")],
+        ["--set", "separator_conf.units=8"],
+    ):
+        assert check(*wrong) == 1, wrong
+        assert "was trained with" in capsys.readouterr().err

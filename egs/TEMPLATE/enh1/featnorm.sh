@@ -39,7 +39,7 @@ test_root=                      # test pairs in place of the corpus's: a folder 
 test_set="test"                 # name of the test set, a folder in --datadir; if it is not test, stage 1 makes it alone, from --test_root
 speech_root=                    # mini: folder of clean speech; empty: the one in egs/mini/corpus
 noise_root=                     # mini: folder of noise; empty: the one there
-copies=1                        # mini: how often each training utterance is mixed
+copies=4                        # mini: how often each training utterance is mixed
 # End of options.
 
 prog=./run.sh
@@ -82,6 +82,7 @@ card="conf/upstream/${upstream}.yaml"
 [ "${num_spk}" = 2 ] || [[ ! -v "given[mix]" ]] || die "--mix ${mix} is for --num_spk 2"
 [ "${num_spk}" = 2 ] || [ "${prepare}" != libri2mix ] || die "--prepare libri2mix is of two talkers: --num_spk 2 is wanted"
 [ -z "${speech_root}${noise_root}" ] || [ "${prepare}" = mini ] || die "--speech_root and --noise_root are for --prepare mini"
+[[ ! -v "given[copies]" ]] || [ "${prepare}" = mini ] || die "--copies is for --prepare mini"
 [ -z "${db_root}" ] || [ "${prepare}" != mini ] || die "--db_root ${db_root}: --prepare mini takes --speech_root and --noise_root; of pairs give --prepare folders"
 [ "${num_spk}" = 1 ] || [ -n "${metrics}" ] || metrics="STOI SI_SDR SI_SDRi"
 norm_site="${norm_site//[[:space:]]/}" # it is part of paths of logs
@@ -233,7 +234,7 @@ check_data() { # folder option...: what was named for its stage 1, and is named 
 
 other_set="${test_set}"
 [ "${test_set}" != test ] || other_set=
-of_corpus=(db_root valid_speakers speech_root noise_root mix)
+of_corpus=(db_root valid_speakers speech_root noise_root copies mix)
 of_pairs=(test_root skip_bad)
 if [ -n "${other_set}" ] || ! runs 1; then
     check_data "${datadir}" "${of_corpus[@]}"
@@ -473,6 +474,11 @@ fi
 if runs 4; then
     needs 4 "${datadir}/${test_set}/wav.scp" 1
     needs 4 "${exp}/config.yaml" 3
+    named=("${train_options[@]}")
+    for option in upstream_ckpt norm norm_site seed; do # the recipe may name the upstream itself
+        [[ ! -v "given[${option}]" ]] || named+=(--"${option}" "${!option}")
+    done
+    runs 3 || "${python}" "${MAIN_ROOT}/egs/TEMPLATE/enh1/local/check_trained.py" --expdir "${exp}" "${named[@]}"
     exec 8>> "${expdir}/..stage4.${tag}"  # held by all that is started here
     flock --nonblock 8 || taken
     lists="$(test_lists)"
@@ -487,7 +493,8 @@ if runs 4; then
     same_lists
     list_talkers "${exp}/enhanced_${test_set}"
     enhanced=("${talkers[@]}") status=0
-    score_noisy && score "${exp}/scores_${test_set}" "${enhanced[@]}" || status=$?
+    score_noisy || status=$?
+    score "${exp}/scores_${test_set}" "${enhanced[@]}" || status=$?
     same_lists # other names end the scoring, in other words
     [ "${status}" -eq 0 ] || exit "${status}"
     exec 8>&-

@@ -17,11 +17,13 @@ log() {
 }
 
 declare -A option_help given
+self="$0"
+[ -e "${self}" ] || self="${0##*/}" # it was named from another folder, and has gone to its own
 option_names=()
 while IFS='#' read -r setting text; do
     option_names+=("${setting%%=*}")
     option_help["${setting%%=*}"]="${text}"
-done < <(sed -n '/^# Options/,/^# End of options/ s/^[a-z_]*=.*#/&/p' "$0")
+done < <(sed -n '/^# Options/,/^# End of options/ s/^[a-z_]*=.*#/&/p' "${self}")
 
 print_help() {
     echo "usage: ${prog} [--option value ...]"

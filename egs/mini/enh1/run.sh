@@ -5,4 +5,4 @@ cd "$(dirname "$0")"
 
 upstream=(--upstream tera_small)
 [[ " $* " != *" --init "* ]] || upstream=() # a finished model has its own
-exec ./featnorm.sh --prepare mini "${upstream[@]}" --copies 4 "$@"
+exec ./featnorm.sh --prepare mini "${upstream[@]}" "$@"

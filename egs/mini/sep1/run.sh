@@ -5,4 +5,4 @@ cd "$(dirname "$0")"
 
 start=(--upstream tera_small --config conf/separate.yaml)
 [[ " $* " != *" --init "* ]] || start=() # a finished model has its own
-exec ../../TEMPLATE/enh1/featnorm.sh --prepare mini --num_spk 2 "${start[@]}" --copies 4 "$@"
+exec ../../TEMPLATE/enh1/featnorm.sh --prepare mini --num_spk 2 "${start[@]}" "$@"

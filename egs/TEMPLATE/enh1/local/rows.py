@@ -6,13 +6,14 @@ import re
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from featnorm_se.config import flat, merge_configs, read_config
 from featnorm_se.errors import FeatnormError, say
-from featnorm_se.files import read_json
+from featnorm_se.files import read_json, sha256_file
 from featnorm_se.names import FEATURE_NORMS, check_norm, resolve_sites, site_names
 from featnorm_se.report.experiments import (
     NOISY,
@@ -24,6 +25,8 @@ from featnorm_se.report.experiments import (
 from featnorm_se.training.experiment import read_training_config
 from featnorm_se.upstream import upstream_card
 
+# With these in a command, stage 4 is asked again; it keeps what is as it is asked for.
+_DECODING = {"inference_config", "inference_model", "metrics"}
 _KEYS = {"upstream", "weights", "norm", "norm_site", "baseline", "config"}
 
 
@@ -140,6 +143,8 @@ def _make_row(name: str, entry: Any, setting: Setting) -> Row:
     checkpoint = "scratch" if weights == "scratch" else ""
     if setting.ckpt_dir and not checkpoint:
         checkpoint = str(Path(setting.ckpt_dir) / f"{upstream}.pt")
+    if not (checkpoint or card.get("source")):
+        raise FeatnormError(f"there are no official weights of {upstream}: name a --ckpt_dir")
     return Row(name, upstream, weights, norm, site, acting, baseline, config, checkpoint)
 
 
@@ -194,7 +199,8 @@ def plan_runs(
             same = not changed and same_input((found, noisy), testset)
             same = same and (scored.is_file() or not any(found.test_pairs(testset)))
             if scores and not scores.get("failures") and same and found.has_ended:
-                stage = 5
+                words = {word.lstrip("-").replace("-", "_") for word in given if word[:1] == "-"}
+                stage = 4 if _DECODING & words else 5
             if stage > 2 and not row.is_noisy:
                 _warn_of_others(folder, found.run, row, given, sources)
             measured = not drift or drift_file(folder).is_file()
@@ -203,6 +209,9 @@ def plan_runs(
             job = {"tag": tag, "stage": stage, "drift": drift, "arguments": arguments(row, seed)}
             runs[tag] = job
     return list(runs.values())
+
+
+_hash = cache(sha256_file)
 
 
 def _warn_of_others(
@@ -223,6 +232,9 @@ def _warn_of_others(
     )
     weights = made.get("upstream_ckpt") or ""
     pairs = {"--set": (was, now), "--upstream_ckpt": (weights, row.checkpoint)}
+    file = Path(row.checkpoint)
+    if file.is_file() and not file.with_name("config.json").is_file():  # else a hash of both
+        pairs["weights"] = (made.get("upstream_identity"), f"sha256:{_hash(file)}")
     if config := made.get("config"):
         # Stage 3 adds that figure to the criterions of the YAML.
         kept = [one for one in config.get("criterions", ()) if one["name"] != "valid_si_snr"]
