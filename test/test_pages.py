@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shlex
+import subprocess
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -63,6 +64,15 @@ def known_options(words: list[str]) -> tuple[set[str], list[str]] | None:
         return None
     parser = import_module(module).get_parser()
     return set(parser._option_string_actions), arguments
+
+
+@pytest.mark.parametrize("place", [ROOT, ROOT / "egs/mini/enh1", ROOT / "egs/mini"])
+def test_help_of_a_script_is_whole_from_any_folder(place):
+    for script in (ROOT / "egs/mini").glob("*/*.sh"):
+        if script.name in ("run.sh", "tables.sh", "grid.sh"):
+            command = [f"./{os.path.relpath(script, place)}", "--help"]
+            done = subprocess.run(command, cwd=place, capture_output=True, text=True)
+            assert "--python " in done.stdout and not done.stderr, (script, done.stderr)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

@@ -174,11 +174,12 @@ def test_test_root_takes_the_place_of_the_test_set(root: Path, capsys) -> None:
     other = root.parent / "other"
     for kind in ("noisy", "clean"):
         write(other / kind / "p257_009.flac", 0.1 * np.sin(np.arange(800)))
+    (other / "utt2cond").write_text("p257_009 bus 5\n")
     (root / "utt2spk").write_text("p257_009 somebody\n")  # of the corpus's own test pairs
     assert prepare(root, "--test_root", str(other)) == 0
     test = root.parent / "data" / "test"
     assert read_scp(test / "utt2spk") == {"p257_009": "p257"}
-    assert not (test / "utt2cond").exists()
+    assert (test / "utt2cond").read_text() == "p257_009\tbus\t5\n"
     corpus = root.parent / "pairs"
     for name in ("train/{}/a_1.wav", "valid/{}/b_1.wav"):
         for kind in ("noisy", "clean"):

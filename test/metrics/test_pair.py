@@ -64,6 +64,12 @@ def test_si_sdr_of_orthogonal_noise_is_exact_and_stays_within_limits(speech: Arr
     assert si_sdr(sine, np.cos(100 * time)) == -100.0
 
 
+def test_what_is_shorter_than_a_tenth_of_a_second_has_no_ratio(speech: Array, noisy: Array) -> None:
+    both = ("SI_SDR", "SDR")
+    assert score_measures(speech[:1599], noisy[:1599], 16000, both)[0] == {}
+    assert [*score_measures(speech[:1600], noisy[:1600], 16000, both)[0]] == [*both]
+
+
 def test_sdr_agrees_with_bss_eval(speech: Array, noisy: Array) -> None:
     separation = pytest.importorskip("mir_eval.separation")
     with pytest.warns(FutureWarning):

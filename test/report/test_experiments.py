@@ -203,17 +203,24 @@ def test_rows_of_other_settings_or_training_data_are_told(expdir: Path, capsys) 
     for folder, limit in ((none, None), (fn, 6.0)):
         made = [{"model": folder.name, "config": "1", "weights": "b.pth", "atten_lim": limit}]
         update(folder / "scores_test/summary.json", enhanced_with=made)
-        update(folder / "run.json", data_sources={"train": "1", "valid": "2", "test": str(limit)})
+        update(
+            folder / "run.json",
+            data_sources={"train": "1", "valid": "2", "test": str(limit)},
+            max_epoch=3,
+        )
     assert caveats(read_experiments(expdir), "test") == [
         "Not all rows were enhanced with the same settings."
     ]
     assert compare_folders(none, [fn], "STOI")
     assert "were enhanced with other settings" in capsys.readouterr().err
-    update(fn / "run.json", data_sources={"train": "1", "valid": "3"})
+    update(fn / "run.json", data_sources={"train": "1", "valid": "3"}, max_epoch=9)
     update(none / "scores_test/summary.json", enhanced_with=made)
     assert caveats(read_experiments(expdir), "test") == [
-        "Not all rows were trained on the same recordings."
+        "Not all rows were trained on the same recordings.",
+        "Not all rows were trained with the same max_epoch.",
     ]
+    assert compare_folders(none, [fn], "STOI")
+    assert "were trained with another max_epoch each" in capsys.readouterr().err
     assert "**Not all rows were trained on" in results_markdown(read_experiments(expdir), "T")
 
 

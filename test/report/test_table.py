@@ -22,6 +22,7 @@ from table_text import cells, to_csv, to_latex, to_markdown
 from tables import main
 
 from featnorm_se.bin import run
+from featnorm_se.errors import FeatnormError
 from featnorm_se.report import paired
 from featnorm_se.report.experiments import drift_file, read_scores
 from featnorm_se.report.paired import compare, contrast, crossed_interval
@@ -159,6 +160,23 @@ def test_scores_of_older_test_pairs_are_made_again(rows_file: Path, exp: Path, c
     runs = plan_runs(rows, [0, 1, 2], exp, datadir=exp.parent / "data")
     scored = {path.parents[1].name for path in exp.glob("tera*/scores_test/summary.json")}
     assert {run["tag"] for run in runs if run["stage"] == 4} == scored and len(scored) == 5
+
+
+def test_decoding_options_are_held_against_what_is_done(rows_file: Path, exp: Path) -> None:
+    rows = read_rows(rows_file, SETTING)
+    for option in ("--metrics", "--inference-config", "--inference_model"):
+        runs = plan_runs(rows, [0, 1, 2], exp, given=[option, "x"])
+        assert {run["stage"] for run in runs} == {2, 4}, option
+        done = {one["tag"] for one in runs} - {
+            one["tag"] for one in plan_runs(rows, [0, 1, 2], exp)
+        }
+        assert done
+
+
+def test_a_pretrained_row_needs_weights(tmp_path: Path) -> None:
+    (tmp_path / "one.yaml").write_text("a: {upstream: tera_tiny, weights: pretrained, norm: none}")
+    with pytest.raises(FeatnormError, match="there are no official weights of tera_tiny"):
+        read_rows(tmp_path / "one.yaml", SETTING)
 
 
 def test_values_are_means_over_seeds_and_differences_are_paired(rows_file, exp) -> None:
