@@ -100,6 +100,8 @@ def test_same_bytes_for_any_number_of_jobs_and_made_once(boxed: Path, tmp_path, 
     again = tmp_path / "again"
     assert make(again, *SMALL, "--nj", "2", "--copies", "2") == 0
     assert hashes(again) == hashes(boxed)
+    times = [{wav.name: wav.stat().st_mtime_ns for wav in x.rglob("*.wav")} for x in (again, boxed)]
+    assert times[0] == times[1]  # so that what was trained on one goes on
     before = (again / "mini.json").stat().st_ino
     assert make(again, *SMALL, "--copies", "2") == 0
     assert "already made" in capsys.readouterr().err
@@ -139,6 +141,10 @@ def test_recordings_of_any_form_and_a_failing_run_leaves_the_old_corpus(tmp_path
     assert sorted(who for part in parts for who in part) == [f"person{i}" for i in range(6)]
     assert [len(part) for part in parts] == [3, 2, 1]
 
+    soundfile.write(place, -samples, rate)  # of the same size
+    made = (output / "mini.json").stat().st_ino
+    assert make(output, *roots, "--nj", "1") == 0
+    assert (output / "mini.json").stat().st_ino != made
     before = hashes(output)
     (tmp_path / "speech" / "person3" / "bad.wav").write_text("no audio")
     assert make(output, *roots, "--nj", "1") == 1
