@@ -11,7 +11,7 @@ from featnorm_se.bin import Parser, add_upstream_options, run
 from featnorm_se.errors import FeatnormError
 from featnorm_se.fetch import is_hub_name
 from featnorm_se.metrics.names import check_packages, resolve
-from featnorm_se.names import DEFAULT_NORM, check_norm, resolve_sites
+from featnorm_se.names import DEFAULT_NORM, FEATURE_NORMS, check_norm, resolve_sites
 
 if TYPE_CHECKING:
     from featnorm_se.upstream.base import Upstream
@@ -37,7 +37,8 @@ def main(argv: Sequence[str]) -> None:
     described = bool(card["architecture"])  # else only a checkpoint says what it is
     checkpoint = args.upstream_ckpt or ("" if described else card.get("source")) or "scratch"
     if args.check:
-        check_norm(args.norm)
+        if check_norm(args.norm) not in FEATURE_NORMS and args.norm_site != "auto":
+            raise FeatnormError(f"--norm_site {args.norm_site} does nothing with --norm {args.norm}")
         sites = known_sites(card, args.upstream_ckpt, args.norm_site)
         resolve_sites(args.norm_site, sites, card.get("lowest_site", sites[0]))
         if args.metrics:

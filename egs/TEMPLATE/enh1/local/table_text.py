@@ -32,11 +32,11 @@ _LATEX = {
 
 NOTE = (
     "Mean over seeds ± half of its 95 % interval (Student's t; none from one seed). One more run:"
-    " where a run with another seed falls 95 times of 100; the same seed on another machine is such"
-    " a run too. Δ: difference to the baseline, paired by seed and utterance, over the seeds of"
-    " both, with its 95 % bootstrap interval over seeds and utterances (from one seed: over"
-    " utterances alone, which says nothing about other seeds). Training time: mean over seeds. An"
-    " empty cell was not measured."
+    " where one further run, of another seed or on another machine, falls 95 times of 100. Δ:"
+    " difference to the baseline, paired by seed and utterance, over the seeds of both, with its"
+    " 95 % bootstrap interval over seeds and utterances (from one seed: over utterances alone,"
+    " which says nothing about other seeds). Training time: mean over seeds. An empty cell was not"
+    " measured."
 )
 
 
