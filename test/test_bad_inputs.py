@@ -96,6 +96,8 @@ CASES = [
      both(lambda: shutil.copy(STATS, "b.npz"), meta("b.npz", kind="noisy")),
      "kind 'clean' and 'noisy'"),
     # --- configuration ---
+    ("info: a site of no norm", "info --norm level --norm_site last", nothing, "has no site"),
+    ("info: the lowest site twice", "info --norm_site auto,projection", nothing, "named twice"),
     ("config: a second STFT", "train --norm none --set separator_conf.n_fft=1024", nothing,
      "separator_conf.n_fft is 1024, not"),
     ("config: no such option", "train --norm none --set separator_conf.depth=3", nothing, "depth"),

@@ -38,7 +38,7 @@ def main(argv: Sequence[str]) -> None:
     checkpoint = args.upstream_ckpt or ("" if described else card.get("source")) or "scratch"
     if args.check:
         if check_norm(args.norm) not in FEATURE_NORMS and args.norm_site != "auto":
-            raise FeatnormError(f"--norm_site {args.norm_site} does nothing with --norm {args.norm}")
+            raise FeatnormError(f"--norm_site {args.norm_site}: the norm {args.norm} has no site")
         sites = known_sites(card, args.upstream_ckpt, args.norm_site)
         resolve_sites(args.norm_site, sites, card.get("lowest_site", sites[0]))
         if args.metrics:
