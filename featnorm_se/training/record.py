@@ -161,9 +161,8 @@ def source_commit() -> tuple[str | None, bool | None]:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
     try:
-        made = (":(top,exclude)egs/*/*/RESULTS.md",)  # stage 5 writes it
         git("ls-files", "--error-unmatch", Path(__file__).resolve().name)
-        return git("rev-parse", "HEAD"), bool(git("status", "--porcelain", ":/", *made))
+        return git("rev-parse", "HEAD"), bool(git("status", "--porcelain"))
     except (OSError, subprocess.CalledProcessError):
         return None, None
 
