@@ -3,7 +3,6 @@
 import hashlib
 import json
 import os
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -42,7 +41,7 @@ def noise(seconds: float = 0.4, seed: int = 0, rate: int = 16000) -> np.ndarray:
 
 
 def build(root: Path) -> None:
-    """Make the world: corpus, data directories, statistics, checkpoint, experiment, scores."""
+    """Make the world: corpus, data directories, checkpoint, experiment, scores."""
     here = Path.cwd()
     root.mkdir(parents=True, exist_ok=True)
     os.chdir(root)
@@ -86,21 +85,12 @@ def _lists() -> None:
 def _models() -> None:
     from tiny_models import make, save_tiny
 
-    from featnorm_se.collection import collect_shards
     from featnorm_se.inference.pack import pack
 
     save_tiny(Path("exp/tiny"))
     Path("exp/tiny/run.json").write_text(json.dumps({"name": "tiny", "upstream": "tera_tiny"}))
     pack(Path("exp/tiny"), Path("model.zip"))
     make(Path("ckpt"), "tera_tiny")
-    collect_shards(
-        output=Path("stats/clean.npz"),
-        wav_scp=[Path("data/train/spk1.scp")],
-        source={"name": "tera_tiny", "checkpoint": "scratch"},
-        norm_site="auto",
-        kind="clean",
-        shards=[(1, 1)],
-    )
 
 
 def _scores() -> None:
@@ -138,55 +128,9 @@ def put(path: str, content: str) -> Spoil:
     return spoil
 
 
-def cut(path: str) -> Spoil:
-    """Keep the first half of a file."""
-    return lambda: os.truncate(path, Path(path).stat().st_size // 2)
-
-
 def wav(path: str, samples: Any = None, rate: int = 16000, subtype: str = "PCM_16") -> Spoil:
     """Write another recording in the place of one that is there."""
     return lambda: soundfile.write(path, noise() if samples is None else samples, rate, subtype)
-
-
-def arrays(path: str, **changes: Any) -> Spoil:
-    """Change arrays of an npz; ``_`` in a name stands for ``/``."""
-
-    def spoil() -> None:
-        with np.load(path, allow_pickle=True) as archive:
-            held = dict(archive)
-        np.savez(path, **held | {n.replace("_", "/"): np.asarray(v) for n, v in changes.items()})
-
-    return spoil
-
-
-def meta(path: str, **changes: Any) -> Spoil:
-    """Change what a statistics file says of itself."""
-
-    def spoil() -> None:
-        with np.load(path) as archive:
-            told = json.loads(str(archive["meta"]))
-        arrays(path, meta=np.array(json.dumps({**told, **changes})))()
-
-    return spoil
-
-
-def repacked(path: str, **members: bytes) -> Spoil:
-    """Change members of a packed model; ``_`` stands for ``.``."""
-
-    def spoil() -> None:
-        with zipfile.ZipFile(path) as archive:
-            held = {name: archive.read(name) for name in archive.namelist()}
-        held |= {name.replace("_", ".", 1): data for name, data in members.items()}
-        with zipfile.ZipFile(path, "w") as archive:
-            for name, data in held.items():
-                archive.writestr(name, data)
-
-    return spoil
-
-
-def both(*spoils: Spoil) -> Spoil:
-    """Do several."""
-    return lambda: [spoil() for spoil in spoils] and None
 
 
 def nothing() -> None:

@@ -77,6 +77,11 @@ def test_a_link_in_a_packed_model_is_no_way_to_another_file() -> None:
     refused(lambda: load("m.zip"))
 
 
+def test_the_yaml_of_a_packed_model_makes_no_objects() -> None:
+    path = zipped("m.zip", packed(config_yaml=b"!!python/object/apply:os.system [touch ran]"))
+    refused(lambda: load(path), "config.yaml", "YAML")
+
+
 def test_parts_of_a_model_are_names_of_a_list_never_paths_to_classes() -> None:
     import yaml
 
