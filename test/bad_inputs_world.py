@@ -10,6 +10,9 @@ from typing import Any
 import numpy as np
 import soundfile
 import yaml
+from tiny_models import make, save_tiny, training_config
+
+from featnorm_se.inference.pack import pack
 
 Spoil = Callable[[], None]  # acts on the current folder
 
@@ -26,12 +29,6 @@ class Payload:
 
 TRAIN = ("p226_001", "p227_001", "p228_001", "p287_001")
 TEST = ("p232_001",)
-TRAINING_YAML = {
-    "encoder_conf": {"n_fft": 512, "hop_length": 160, "win_length": 400},
-    "decoder_conf": {"n_fft": 512, "hop_length": 160, "win_length": 400},
-    "separator_conf": {"layers": 1, "units": 8},
-    "max_epoch": 1,
-}
 
 
 def noise(seconds: float = 0.4, seed: int = 0, rate: int = 16000) -> np.ndarray:
@@ -68,25 +65,19 @@ def _corpus() -> None:
 
 def _lists() -> None:
     sets = {"train": TRAIN[1:3], "valid": (TRAIN[0], TRAIN[3]), "test": TEST}
-    for place in ("data", "kaldi"):
-        for part, names in sets.items():
-            folder = Path(place, part)
-            folder.mkdir(parents=True)
-            spoken = "testset" if part == "test" else "trainset_28spk"
-            for kind, name in (("noisy", "wav.scp"), ("clean", "spk1.scp")):
-                lines = [f"{n} corpus/{kind}_{spoken}_wav/{n}.wav\n" for n in sorted(names)]
-                (folder / name).write_text("".join(lines))
-            lines = [f"{n} {n[:4]}\n" for n in sorted(names)]
-            (folder / "utt2spk").write_text("".join(lines))
+    for part, names in sets.items():
+        folder = Path("data", part)
+        folder.mkdir(parents=True)
+        spoken = "testset" if part == "test" else "trainset_28spk"
+        for kind, name in (("noisy", "wav.scp"), ("clean", "spk1.scp")):
+            lines = [f"{n} corpus/{kind}_{spoken}_wav/{n}.wav\n" for n in names]
+            (folder / name).write_text("".join(lines))
+        (folder / "utt2spk").write_text("".join(f"{n} {n[:4]}\n" for n in names))
     Path("conf/upstream").mkdir(parents=True)
-    Path("conf/train.yaml").write_text(yaml.safe_dump(TRAINING_YAML))
+    Path("conf/train.yaml").write_text(yaml.safe_dump(training_config()))
 
 
 def _models() -> None:
-    from tiny_models import make, save_tiny
-
-    from featnorm_se.inference.pack import pack
-
     save_tiny(Path("exp/tiny"))
     Path("exp/tiny/run.json").write_text(json.dumps({"name": "tiny", "upstream": "tera_tiny"}))
     pack(Path("exp/tiny"), Path("model.zip"))

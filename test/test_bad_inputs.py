@@ -37,7 +37,7 @@ COMMANDS = {
 CKPT, WAV = "ckpt/tera_tiny.pt", "wavs/a.wav"
 CLEAN = "corpus/clean_trainset_28spk_wav/p227_001.wav"
 NOISY = "corpus/noisy_testset_wav/p232_001.wav"
-KALDI = "prepare --corpus kaldi --db_root kaldi"
+KALDI = "prepare --corpus kaldi --db_root data"
 SCP = "data/test/wav.scp"
 
 # fmt: off
@@ -52,14 +52,14 @@ CASES = [
      "at 16000 Hz is wanted"),
     ("train: a twin is missing", "train", put("data/valid/spk1.scp", f"p226_001 {WAV}\n"),
      "p287_001 is in data/valid/wav.scp only"),
-    ("kaldi: a twin is missing", KALDI, put("kaldi/valid/spk1.scp", f"p226_001 {WAV}\n"),
+    ("kaldi: a twin is missing", KALDI, put("data/valid/spk1.scp", f"p226_001 {WAV}\n"),
      "p287_001", "has no clean twin"),
     ("kaldi: half of the second talkers", KALDI,
-     put("kaldi/train/spk2.scp", f"p227_001 {WAV}\n"), "kaldi/train/spk2.scp", "p228_001"),
-    ("kaldi: other second talkers", KALDI, put("kaldi/train/spk2.scp", f"other {WAV}\n"),
-     "kaldi/train/spk2.scp", "other"),
-    ("kaldi: second talkers of one set", KALDI, put("kaldi/test/spk2.scp", f"p232_001 {WAV}\n"),
-     "kaldi/train/spk2.scp"),
+     put("data/train/spk2.scp", f"p227_001 {WAV}\n"), "data/train/spk2.scp", "p228_001"),
+    ("kaldi: other second talkers", KALDI, put("data/train/spk2.scp", f"other {WAV}\n"),
+     "data/train/spk2.scp", "other"),
+    ("kaldi: second talkers of one set", KALDI, put("data/test/spk2.scp", f"p232_001 {WAV}\n"),
+     "data/train/spk2.scp"),
     # --- corpora ---
     ("corpus: other length", "prepare", wav(CLEAN, noise(0.42)), "p227_001: other length"),
     ("corpus: low rate", "prepare", wav(CLEAN, noise(rate=8000), 8000),
