@@ -6,7 +6,10 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from made_scores import write_scores
 from recipe_runs import EGS, places, run_script, telling_python
+
+from featnorm_se.metrics.worker import Row
 
 RECIPE = EGS / "voicebank_demand" / "enh1"
 UPSTREAM = ["--upstream", "tera_tiny", "--upstream_ckpt", "scratch", "--config", "conf/tiny.yaml"]
@@ -72,14 +75,11 @@ def test_stages_2_to_4_are_jobs_of_a_queue(tmp_path: Path, ready: Path, queue) -
 
 
 def test_a_table_of_what_run_sh_made_runs_what_its_rows_lack(tmp_path: Path, ready: Path) -> None:
-    scores = tmp_path / "exp" / TAG / "scores_test"
-    scores.mkdir(parents=True)
+    judged = [Row("a", {"STOI": 0.75}), Row("b", {"STOI": 0.85})]
+    scores = write_scores(tmp_path / "exp" / TAG, judged)
     record = {"finished": True, "upstream": "tera_tiny", "norm": "utterance", "seed": 0}
     (scores.parent / "run.json").write_text(json.dumps({**record, "norm_site": "layer.2"}))
     (scores.parent / "config.yaml").write_text("x")
-    (scores / "scores.csv").write_text("utt_id,STOI,reason\na,0.75,\nb,0.85,\n")
-    summary = {"metrics": {"STOI": {"mean": 0.8, "std": 0.07, "count": 2}}, "failures": 0}
-    (scores / "summary.json").write_text(json.dumps(summary))
     (tmp_path / "data" / "prepare.json").write_text("{}")
     (tmp_path / "data" / "test").mkdir()
     (tmp_path / "data" / "test" / "wav.scp").write_text("a a.wav\n")
