@@ -194,6 +194,14 @@ def test_a_recipes_bad_option_ends_it_in_one_line(tmp_path: Path, line: str, tol
     assert sorted(path.name for path in place.iterdir()) == before
 
 
+CONF = EGS / "voicebank_demand" / "enh1" / "conf"
+
+
+def check(config: Path, *options: str) -> int:
+    """Hold a training configuration against what trains, as run.sh does before any stage."""
+    return run(import_module("check_config").main, ["--config", str(config), *options])
+
+
 @pytest.mark.parametrize(
     ("setting", "told"),
     [
@@ -222,23 +230,9 @@ def test_a_recipes_bad_option_ends_it_in_one_line(tmp_path: Path, line: str, tol
 )
 def test_a_wrong_setting_is_told_before_any_stage(setting: str, told: str, capsys) -> None:
     config = EGS / "libri2mix" / "sep1" / "conf" / "separate.yaml"
-    options = ["--config", str(config), "--num_spk", "2", "--set", setting]
-    assert run(import_module("check_config").main, options) == 1
+    assert check(config, "--num_spk", "2", "--set", setting) == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert told in line
-
-
-@pytest.mark.parametrize(
-    ("feature", "site", "told"),
-    [("layer.13", "auto", "no such feature"), ("layer.6", "last", "layer.12 lies above")],
-)
-def test_a_feature_is_held_against_the_upstream_and_the_norm(feature, site, told, capsys) -> None:
-    config = EGS / "voicebank_demand" / "enh1" / "conf" / "train.yaml"
-    options = ["--config", str(config), "--num_spk", "1", "--upstream", "wavlm"]
-    options += ["--set", f"separator_conf.feature={feature}", "--norm_site", site, "--norm"]
-    assert run(import_module("check_config").main, [*options, "utterance"]) == 1
-    assert told in capsys.readouterr().err
-    assert run(import_module("check_config").main, [*options, "none"]) == (feature == "layer.13")
 
 
 FOLDER = Path(__file__).parent / "upstream" / "huggingface" / "hubert_base"  # of two layers
@@ -247,6 +241,8 @@ FOLDER = Path(__file__).parent / "upstream" / "huggingface" / "hubert_base"  # o
 @pytest.mark.parametrize(
     ("name", "checkpoint", "feature", "site", "told"),
     [
+        ("wavlm", None, "layer.13", "auto", "no such feature"),  # by the card
+        ("wavlm", None, "layer.6", "last", "layer.12 lies above"),
         ("hubert", FOLDER, "layer.2", "last", ""),
         ("hubert", FOLDER, "layer.1", "last", "norm_site layer.2 lies above"),
         ("hubert", FOLDER, "layer.3", "auto", "no such feature: 'layer.3'"),
@@ -258,13 +254,13 @@ FOLDER = Path(__file__).parent / "upstream" / "huggingface" / "hubert_base"  # o
         ("hubert_tiny", "any.pt", "layer.4", "frontent", "no such site: 'frontent'"),
     ],
 )
-def test_sites_are_those_of_the_checkpoint(name, checkpoint, feature, site, told, capsys) -> None:
-    options = ["--upstream", name, "--upstream_ckpt", str(checkpoint), "--norm_site", site]
-    config = EGS / "voicebank_demand" / "enh1" / "conf" / "train.yaml"
-    more = ["--config", str(config), "--num_spk", "1", "--norm", "utterance"]
-    more += ["--set", f"separator_conf.feature={feature}"]
-    assert run(import_module("check_config").main, [*options, *more]) == bool(told)
+def test_sites_are_those_of_the_upstream(name, checkpoint, feature, site, told, capsys) -> None:
+    options = ["--upstream", name, "--norm_site", site]
+    options += ["--upstream_ckpt", str(checkpoint)] if checkpoint else []
+    more = ["--num_spk", "1", "--set", f"separator_conf.feature={feature}", "--norm"]
+    assert check(CONF / "train.yaml", *options, *more, "utterance") == bool(told)
     assert told in capsys.readouterr().err
+    assert check(CONF / "train.yaml", *options, *more, "none") == bool(told and "above" not in told)
     if "feature" not in told and "above" not in told and checkpoint != "any.pt":
         assert run(info.main, ["--check", *options]) == bool(told)
 
@@ -273,10 +269,9 @@ def test_sites_are_those_of_the_checkpoint(name, checkpoint, feature, site, told
     "line", ["precision: fp8", "atten_lim: -3", "overlap: .nan", "x: 1", "device: cuda"]
 )
 def test_a_wrong_way_to_enhance_is_told_before_any_stage(line: str, tmp_path: Path, capsys) -> None:
-    config = EGS / "voicebank_demand" / "enh1" / "conf" / "train.yaml"
     (tmp_path / "decode.yaml").write_text(line)
-    options = ["--config", str(config), "--inference_config", str(tmp_path / "decode.yaml")]
-    assert run(import_module("check_config").main, options) == 1
+    options = ["--inference_config", str(tmp_path / "decode.yaml")]
+    assert check(CONF / "train.yaml", *options) == 1
     (told,) = capsys.readouterr().err.splitlines()
     assert f"{tmp_path / 'decode.yaml'}: " in told
 
@@ -303,15 +298,13 @@ RIGHT = [
 @pytest.mark.parametrize(("settings", "config"), RIGHT)
 def test_what_trains_is_not_refused_before(settings: str, config: Path | str, capsys) -> None:
     """The recipes' own configurations, and what only a run itself can know."""
-    folder = EGS / "voicebank_demand" / "enh1" / "conf"
-    path = config if isinstance(config, Path) else folder / f"{config}.yaml"
+    path = config if isinstance(config, Path) else CONF / f"{config}.yaml"
     words = [word for part in settings.split() for word in ("--set", part)]
     if path.name != "finetune.yaml":
         two = re.search("num_spk: 2|base: separate", path.read_text())
         words += ["--num_spk", "2" if two else "1"]
-    words += ["--inference_config", str(folder / "decode.yaml")]
-    check = import_module("check_config").main
-    assert run(check, ["--config", str(path), *words]) == 0, capsys.readouterr().err
+    words += ["--inference_config", str(CONF / "decode.yaml")]
+    assert check(path, *words) == 0, capsys.readouterr().err
 
 
 def test_of_several_set_each_counts_and_of_another_option_the_last(tmp_path: Path) -> None:
