@@ -54,7 +54,14 @@ def run(folder: Path, *options: str, **environment: str) -> subprocess.Completed
     return run_script(f"{RECIPE}/run.sh", *places(folder), *UPSTREAM, *options, **environment)
 
 
-def test_stages_2_to_4_are_jobs_of_a_queue(tmp_path: Path, ready: Path, queue) -> None:
+@pytest.mark.parametrize(
+    ("backend", "words", "array"),
+    [
+        ("sge", "-v PATH -cwd -S /bin/bash -j y -l arch=*64*", "-t 1:2"),
+        ("pbs", "-V -v PATH -S /bin/bash", "-J 1-2"),
+    ],
+)
+def test_stages_2_to_4_are_jobs_of_a_queue(tmp_path, ready, queue, backend, words, array) -> None:
     (tmp_path / "data" / "test").mkdir()
     (tmp_path / "data" / "test" / "wav.scp").write_text("a a.wav\n")
     exp = tmp_path / "exp" / TAG
@@ -64,14 +71,16 @@ def test_stages_2_to_4_are_jobs_of_a_queue(tmp_path: Path, ready: Path, queue) -
     for made in (exp / "config.yaml", next_stats(tmp_path) / "clean.npz"):
         made.write_text("x")
     stages = ["--stage", "2", "--stop_stage", "4", "--skip_gate", "true", "--python", str(ready)]
-    done = run(tmp_path, *stages, cmd_backend="sge", PATH=queue("sge"))
+    done = run(tmp_path, *stages, cmd_backend=backend, PATH=queue(backend))
     assert done.returncode == 0, done.stdout + done.stderr
-    submitted = take_submitted(tmp_path, "-v PATH -cwd -S /bin/bash -j y -l arch=*64*")
+    submitted = (tmp_path / "bin" / "submitted").read_text().splitlines()
+    assert all(words in command for command in submitted)
     # Statistics and enhancing are arrays, training is none.
-    assert ["-t 1:2" in command for command in submitted] == [True, False, True]
+    assert [array in command for command in submitted] == [True, False, True]
     assert "told: -m featnorm_se.bin.train" in (exp / "train.log").read_text()
-    logs = (exp / "enhanced_test" / "log").glob("enhance.*.log")
-    assert sorted(log.read_text().partition("--shard ")[2][:3] for log in logs) == ["1/2", "2/2"]
+    for place, name in ((next_stats(tmp_path), "clean"), (exp / "enhanced_test", "enhance")):
+        logs = [place / "log" / f"{name}.{shard}.log" for shard in (1, 2)]
+        assert [log.read_text().partition("--shard ")[2][:4] for log in logs] == ["1/2 ", "2/2 "]
 
 
 def test_a_table_of_what_run_sh_made_runs_what_its_rows_lack(tmp_path: Path, ready: Path) -> None:
@@ -99,32 +108,6 @@ def test_a_table_of_what_run_sh_made_runs_what_its_rows_lack(tmp_path: Path, rea
     assert lacking.returncode == 0 and " --stage 4 " in lacking.stdout, lacking.stderr
     told = (tmp_path / "exp" / "tables" / "one" / "log" / "row.1.log").read_text()
     assert f"told: -m featnorm_se.bin.score --ref {tmp_path}" in told and "bin.train" not in told
-
-
-def test_statistics_are_an_array_of_pbs(tmp_path: Path, ready: Path, queue) -> None:
-    (next_stats(tmp_path) / "q" / "sync").mkdir(parents=True)
-    stage = ["--stage", "2", "--stop_stage", "2", "--python", str(ready)]
-    done = run(tmp_path, *stage, cmd_backend="pbs", PATH=queue("pbs"))
-    assert done.returncode == 0, done.stdout + done.stderr
-    (command,) = take_submitted(tmp_path, "-V -v PATH -S /bin/bash")
-    assert "-J 1-2" in command
-    for shard in (1, 2):
-        log = next_stats(tmp_path) / "log" / f"clean.{shard}.log"
-        assert f"--shard {shard}/2 " in log.read_text()
-    # Statistics of what was in the data folder before are not taken.
-    merged, stage = next_stats(tmp_path) / "clean.npz", ["--stage", "3", "--skip_gate", "true"]
-    merged.write_text("x")
-    (tmp_path / "data" / "train" / "spk1.scp").write_text("a b.wav\n")
-    done = run(tmp_path, *stage, "--python", str(ready))
-    assert f"{merged} is not known to be of" in done.stderr and "run stage 2 first" in done.stderr
-
-
-def take_submitted(folder: Path, words: str) -> list[str]:
-    """Return the command lines that the queue got, all of which hold some words."""
-    submitted = (folder / "bin" / "submitted").read_text().splitlines()
-    assert all(words in command for command in submitted)
-    (folder / "bin" / "submitted").unlink()
-    return submitted
 
 
 def next_stats(folder: Path) -> Path:
