@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from made_scores import write_scores
-from recipe_runs import EGS, places, run_script, telling_python
+from recipe_runs import EGS, places, run_script
 
 from featnorm_se.metrics.worker import Row
 
@@ -62,8 +62,6 @@ def run(folder: Path, *options: str, **environment: str) -> subprocess.Completed
     ],
 )
 def test_stages_2_to_4_are_jobs_of_a_queue(tmp_path, ready, queue, backend, words, array) -> None:
-    (tmp_path / "data" / "test").mkdir()
-    (tmp_path / "data" / "test" / "wav.scp").write_text("a a.wav\n")
     exp = tmp_path / "exp" / TAG
     # The scripts of Kaldi wait five seconds for each of these that they make themselves.
     for place in (exp, exp / "enhanced_test", next_stats(tmp_path)):
@@ -90,8 +88,6 @@ def test_a_table_of_what_run_sh_made_runs_what_its_rows_lack(tmp_path: Path, rea
     (scores.parent / "run.json").write_text(json.dumps({**record, "norm_site": "layer.2"}))
     (scores.parent / "config.yaml").write_text("x")
     (tmp_path / "data" / "prepare.json").write_text("{}")
-    (tmp_path / "data" / "test").mkdir()
-    (tmp_path / "data" / "test" / "wav.scp").write_text("a a.wav\n")
     (tmp_path / "tables").mkdir()
     (tmp_path / "tables" / "one.yaml").write_text(
         "fn: {upstream: tera_tiny, weights: scratch, norm: utterance, norm_site: auto}\n"
@@ -116,15 +112,6 @@ def next_stats(folder: Path) -> Path:
     check = subprocess.run(said, shell=True, capture_output=True, text=True, check=True)
     weights, data = check.stdout.split()
     return folder / "dump" / "stats" / f"tera_tiny_{weights}_seed0_auto_{data}"
-
-
-@pytest.fixture
-def ready(tmp_path: Path) -> Path:
-    """A python that only tells what it was asked, and the files that stages 2 and 3 look for."""
-    (tmp_path / "data" / "train").mkdir(parents=True)
-    for scp in ("wav.scp", "spk1.scp"):
-        (tmp_path / "data" / "train" / scp).write_text("a a.wav\n")
-    return telling_python(tmp_path / "python")
 
 
 STAGE = ["--stage", "3", "--stop_stage", "3", "--norm", "none", "--skip_gate", "true"]

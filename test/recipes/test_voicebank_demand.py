@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from recipe_runs import EGS, places, run_script, telling_python
+from recipe_runs import EGS, places, run_script
 from rows import Setting, read_rows
 
 from featnorm_se.config import override_config
@@ -70,25 +70,22 @@ def snapshot(folder: Path) -> dict[str, int]:
     return {str(path): path.stat().st_mtime_ns for path in folder.rglob("*")}
 
 
-def laid_out(tmp_path: Path) -> tuple[list[str], Path]:
-    """Lay out data directories and a trained experiment; return options for it, and its folder."""
+@pytest.fixture
+def laid_out(tmp_path: Path, ready: Path) -> tuple[list[str], Path]:
+    """A trained experiment beside the data directories: options for it, and its folder."""
     exp = tmp_path / "exp" / "mine"
-    for folder in (exp, tmp_path / "data" / "train", tmp_path / "data" / "test"):
-        folder.mkdir(parents=True)
-    for part in ("train", "test"):
-        (tmp_path / "data" / part / "wav.scp").write_text("a a.wav\n")
+    exp.mkdir(parents=True)
     (exp / "config.yaml").write_text("x")
     options = [*places(tmp_path), "--skip_gate", "true", "--upstream", "tera_tiny"]
-    options += ["--norm", "none", "--tag", "mine"]
-    return [*options, "--python", str(telling_python(tmp_path / "python"))], exp
+    return [*options, "--norm", "none", "--tag", "mine", "--python", str(ready)], exp
 
 
 def only(stage: int) -> list[str]:
     return ["--stage", str(stage), "--stop_stage", str(stage)]
 
 
-def test_a_second_run_in_one_folder_touches_nothing(tmp_path: Path) -> None:
-    options, exp = laid_out(tmp_path)
+def test_a_second_run_in_one_folder_touches_nothing(tmp_path: Path, laid_out) -> None:
+    options, exp = laid_out
     (exp / "train.log").write_text("the first run's\n")
     with locked(exp):
         before = snapshot(tmp_path / "exp")
@@ -120,13 +117,12 @@ def test_a_second_run_in_one_folder_touches_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("at", ["enhance_set", "score"])
-def test_scores_of_a_test_set_that_changed_meanwhile_do_not_count(tmp_path: Path, at: str) -> None:
+def test_scores_of_a_test_set_that_changed_meanwhile_do_not_count(tmp_path, laid_out, ready, at):
     """Another run's stage 1 wrote the lists anew; scoring may end at other names, too."""
-    options, exp = laid_out(tmp_path)
-    python = tmp_path / "python"
+    options, exp = laid_out
     lists = tmp_path / "data" / "test" / "wav.scp"
     change = f"in {at}) echo b >> {lists}; [ {at} != score ] ;; train"
-    python.write_text(python.read_text().replace("in train", change))
+    ready.write_text(ready.read_text().replace("in train", change))
     both = [folder / "scores_test" / "summary.json" for folder in (exp, exp.parent / "noisy")]
     for summary in both:
         summary.parent.mkdir(parents=True)
@@ -136,9 +132,9 @@ def test_scores_of_a_test_set_that_changed_meanwhile_do_not_count(tmp_path: Path
     assert not any(summary.exists() for summary in both)
 
 
-def test_what_only_stage_1_takes_is_not_passed_over(tmp_path: Path) -> None:
+def test_what_only_stage_1_takes_is_not_passed_over(tmp_path: Path, laid_out) -> None:
     """Stage 4 alone would score the old test set."""
-    options, _ = laid_out(tmp_path)
+    options, _ = laid_out
     made = f"db_root {tmp_path}/corpus\ntest_root \nskip_bad false\n"
     (tmp_path / "data" / ".options").write_text(made)
     options += ["--db_root", str(tmp_path / "x/../corpus"), *only(4)]
@@ -147,13 +143,12 @@ def test_what_only_stage_1_takes_is_not_passed_over(tmp_path: Path) -> None:
     assert refused.returncode == 1 and "run stage 1, or leave it out" in refused.stderr
 
 
-def test_a_test_set_more_has_places_of_its_own(tmp_path: Path) -> None:
-    options, exp = laid_out(tmp_path)
+def test_a_test_set_more_has_places_of_its_own(tmp_path: Path, laid_out) -> None:
+    options, exp = laid_out
     made = f"db_root {tmp_path}/corpus\ntest_root \nvalid_speakers a\nskip_bad false\n"
     (tmp_path / "data" / ".options").write_text(made)
     for kind in ("noisy", "clean"):
         write_audio(tmp_path / "pairs" / kind / "x_1.wav", np.sin(np.arange(8000)))
-    shutil.copy(tmp_path / "data/train/wav.scp", tmp_path / "data/train/spk1.scp")
     mine = [*options, "--test_set", "mine", "--db_root", str(tmp_path / "corpus")]
     root = ["--test_root", str(tmp_path / "pairs")]
     early = run_script(f"{RECIPE}/run.sh", *mine, "--stage", "2", "--stop_stage", "4")
@@ -176,9 +171,8 @@ def test_a_test_set_more_has_places_of_its_own(tmp_path: Path) -> None:
         assert bad.returncode == 1 and fault in bad.stderr, bad.stderr
 
 
-def test_stage_5_is_of_the_test_set_as_it_is_and_does_what_it_can(tmp_path: Path) -> None:
-    options, exp = laid_out(tmp_path)
-    python = tmp_path / "python"
+def test_stage_5_is_of_the_test_set_as_it_is_and_does_what_it_can(tmp_path, laid_out, ready):
+    options, exp = laid_out
     # Tables of another test set than the one whose files the page would play.
     summary = tmp_path / "exp" / "noisy" / "scores_test" / "summary.json"
     summary.parent.mkdir(parents=True)
@@ -192,8 +186,8 @@ def test_stage_5_is_of_the_test_set_as_it_is_and_does_what_it_can(tmp_path: Path
     os.utime(more / "summary.json", (0, 0))
     # What stage 5 cannot look at costs no table.
     fails = '\n[[ "$1" != */drift.py ]] || exit 1\ncase '
-    report = python.read_text().replace(" score)", " score | report)")
-    python.write_text(report.replace("\ncase ", fails))
+    report = ready.read_text().replace(" score)", " score | report)")
+    ready.write_text(report.replace("\ncase ", fails))
     (exp / "run.json").write_text("{}")
     tables = run_script(f"{RECIPE}/run.sh", *options, *only(5))
     assert "told: -m featnorm_se.bin.report" in tables.stdout and tables.returncode == 0
@@ -201,8 +195,8 @@ def test_stage_5_is_of_the_test_set_as_it_is_and_does_what_it_can(tmp_path: Path
     assert "data/mine is newer than its scores: run stage 4 with --test_set mine" in tables.stdout
 
 
-def test_the_number_of_talkers_is_that_of_the_data(tmp_path: Path) -> None:
-    options, exp = laid_out(tmp_path)
+def test_the_number_of_talkers_is_that_of_the_data(tmp_path: Path, laid_out) -> None:
+    options, exp = laid_out
     options += only(4)
     one = run_script(f"{RECIPE}/run.sh", *options, "--prepare", "kaldi", "--num_spk", "2")
     assert one.returncode == 1 and "data/train is of one talker, without spk2.scp" in one.stderr
@@ -222,12 +216,9 @@ def test_the_number_of_talkers_is_that_of_the_data(tmp_path: Path) -> None:
     assert "finetune.yaml" in check and "--num_spk" not in check
 
 
-def test_statistics_are_of_the_card_as_it_is(tmp_path: Path) -> None:
-    (tmp_path / "data" / "train").mkdir(parents=True)
-    for name in ("wav.scp", "spk1.scp"):
-        (tmp_path / "data" / "train" / name).write_text("a a.wav\n")
+def test_statistics_are_of_the_card_as_it_is(tmp_path: Path, ready: Path) -> None:
     options = [*places(tmp_path), "--stage", "3", "--stop_stage", "3", "--skip_gate", "true"]
-    options += ["--upstream", "tera_tiny", "--python", str(telling_python(tmp_path / "python"))]
+    options += ["--upstream", "tera_tiny", "--python", str(ready)]
     missing = run_script(f"{RECIPE}/run.sh", *options).stderr
     stats = Path(missing.partition("stage 3 needs ")[2].partition(": run stage 2 first")[0])
     stats.parent.mkdir(parents=True)
@@ -243,13 +234,13 @@ def test_statistics_are_of_the_card_as_it_is(tmp_path: Path) -> None:
         (tmp_path / "data" / "prepare.json").write_text(seen)
         assert "tera_tiny.yaml as they are now: run stage 2 first" in run_stage("3")
         assert "error" not in run_stage("2") + run_stage("3")
-    python, usual = tmp_path / "python", (tmp_path / "python").read_text()
+    usual = ready.read_text()
     ends = {  # of its jobs
         "kill -9 $$ ;;": "stage 2: a job ended without a word: was it killed",
         f'echo b b.wav >> "{tmp_path}/data/train/spk1.scp" ;;': "data/train or .* was made anew",
     }
     for end, told in ends.items():
-        python.write_text(usual.replace('echo "told: $*" ;;', end))
+        ready.write_text(usual.replace('echo "told: $*" ;;', end))
         failed = run_script(f"{RECIPE}/run.sh", *options, "--stage", "2")
         assert failed.returncode == 1 and re.search(told, failed.stderr), failed.stderr
     assert "run stage 2 first" in run_stage("3")
