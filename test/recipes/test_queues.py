@@ -94,7 +94,7 @@ def test_a_table_of_what_run_sh_made_runs_what_its_rows_lack(tmp_path: Path, rea
     )
     words = [*places(tmp_path)[:4], "--config", "conf/tiny.yaml", "--table", "one"]
     words += ["--rows", str(tmp_path / "tables"), "--output", str(tmp_path / "out")]
-    words += ["--python", str(ready), "--", "--skip_gate", "true"]
+    words += ["--python", str(ready), "--", "--skip_gate", "true", "--metrics", "STOI SI_SDR"]
     table = run_script(f"{RECIPE}/tables.sh", *words)
     assert table.returncode == 0 and "./run.sh" not in table.stdout, table.stderr
     # The site that the model has, which a checkpoint of other layers than the card's decides.
@@ -104,6 +104,8 @@ def test_a_table_of_what_run_sh_made_runs_what_its_rows_lack(tmp_path: Path, rea
     assert lacking.returncode == 0 and " --stage 4 " in lacking.stdout, lacking.stderr
     told = (tmp_path / "exp" / "tables" / "one" / "log" / "row.1.log").read_text()
     assert f"told: -m featnorm_se.bin.score --ref {tmp_path}" in told and "bin.train" not in told
+    assert "--metrics STOI SI_SDR" in told
+    assert f"row 1 of 1: {TAG}" in (tmp_path / "exp" / "tables" / "one" / "progress").read_text()
 
 
 def next_stats(folder: Path) -> Path:
