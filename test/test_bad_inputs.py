@@ -160,6 +160,8 @@ def test_a_process_ends_with_its_status_and_a_traceback_on_request(here: Path) -
 
 SHELL_CASES = [
     ("mini/enh1/run.sh --tag 'a;touch ran'", "--tag 'a;touch ran'"),
+    ("mini/enh1/run.sh --tag '`touch ran`'", "--tag '`touch ran`'"),
+    ("mini/enh1/run.sh --upstream '$(touch ran)'", "$(touch ran)"),
     ("mini/enh1/run.sh --foo 1", "unknown option --foo; ./run.sh --help lists them all"),
     ("mini/enh1/run.sh --seed --stage 3", "--seed needs a value"),
     ("mini/enh1/run.sh --db_root corpus", "--prepare mini takes --speech_root"),

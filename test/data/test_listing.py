@@ -99,6 +99,7 @@ def test_the_function_of_the_document_works(tmp_path: Path) -> None:
     sets = given["find_mycorpus"](tmp_path / "corpus")
     record = prepare_sets(sets, tmp_path / "data", tmp_path / "wav")
     assert [record["counts"][name]["pairs"] for name in ("train", "valid", "test")] == [1, 1, 1]
+    assert record["counts"]["test"]["with_condition"] == 1
     listed = validate_data_dir(tmp_path / "data" / "test")
     assert listed["utt2spk"] == {"c_1": "c"}
     assert (tmp_path / "data" / "test" / "utt2cond").read_text() == "c_1\tcar\t5\n"

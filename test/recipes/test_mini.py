@@ -158,13 +158,6 @@ def test_what_may_change_when_a_run_goes_on_is_in_no_name():
     assert f"=~ ^({'|'.join(LENGTH)})$ ]]" in script
 
 
-def test_values_are_never_run(tmp_path):
-    marker = tmp_path / "ran"
-    done = run("--upstream", f"$(touch {marker})", "--tag", f"`touch {marker}`")
-    assert done.returncode != 0
-    assert not marker.exists()
-
-
 def test_the_grid_tells_what_it_would_run_and_touches_nothing(tmp_path):
     words = [*places(tmp_path), "--output", str(tmp_path / "output"), "--dry_run", "true"]
     done = run_script("mini/enh1/grid.sh", *words, "--tables", "claim", "--seeds", "0 1")
