@@ -23,11 +23,15 @@ from featnorm_se.files import read_json
 from featnorm_se.report.experiments import read_scores
 
 
+def touch(folder: Path, *names: str) -> None:
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
+
+
 def test_a_folders_files_and_what_is_passed_over_in_one_line(tmp_path: Path, capsys) -> None:
-    for name in ("a.wav", "spk/b.FLAC", "b.txt", "spk/c.txt", "spk/README", ".hidden/c.wav"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).touch()
-    (tmp_path / ".1.tmp.d.wav").touch()
+    touch(tmp_path, "a.wav", "spk/b.FLAC", "b.txt", "spk/c.txt", "spk/README")
+    touch(tmp_path, ".hidden/c.wav", ".1.tmp.d.wav")
     (tmp_path / "spk" / "loop").symlink_to(tmp_path)
     found = {"a": str(tmp_path / "a.wav"), "spk/b": str(tmp_path / "spk/b.FLAC")}
     assert read_listing(tmp_path) == found
@@ -50,9 +54,7 @@ def test_names_find_their_twins(names, twins, found, rule) -> None:
 
 
 def test_an_scp_with_paths_from_here_or_beside_it(tmp_path, monkeypatch):
-    (tmp_path / "data").mkdir()
-    (tmp_path / "data/near.wav").touch()
-    (tmp_path / "here.wav").touch()
+    touch(tmp_path, "data/near.wav", "here.wav")
     (tmp_path / "data/wav.scp").write_text("a here.wav\nb near.wav\nc gone.wav\n")
     monkeypatch.chdir(tmp_path)
     found = read_listing("data/wav.scp")
@@ -192,17 +194,13 @@ def test_what_is_started_leaves_stdin_to_the_shells_loop(tmp_path: Path, monkeyp
 
 
 def test_a_folder_of_either_side_names_the_speaker(tmp_path):
-    for place in ("noisy/84-121-0.wav", "clean/84/121/84-121-0.wav"):
-        (tmp_path / place).parent.mkdir(parents=True)
-        (tmp_path / place).touch()
+    touch(tmp_path, "noisy/84-121-0.wav", "clean/84/121/84-121-0.wav")
     (pair,) = find_pairs(tmp_path / "noisy", tmp_path / "clean")
     assert (pair.name, pair.speaker) == ("84-121-0", "84")
 
 
 def test_odd_names_of_both_folders_are_told_at_once(tmp_path, capsys):
-    for place in ("noisy/a b.wav", "clean/c d.wav", "clean/e f.wav"):
-        (tmp_path / place).parent.mkdir(exist_ok=True)
-        (tmp_path / place).touch()
+    touch(tmp_path, "noisy/a b.wav", "clean/c d.wav", "clean/e f.wav")
     with pytest.raises(FeatnormError, match="3 such names"):
         find_pairs(tmp_path / "noisy", tmp_path / "clean")
     assert len(capsys.readouterr().err.splitlines()) == 2
