@@ -7,6 +7,7 @@ from typing import Any
 import torch
 import yaml
 
+from featnorm_se.model.separator import FeatNormSeparator
 from featnorm_se.upstream import load_upstream, upstream_card
 
 STFT = {"n_fft": 512, "hop_length": 160, "win_length": 400}
@@ -88,8 +89,6 @@ def save_tiny(
     folder: Path, upstream: str = "tera_tiny", norm: str = "utterance", **separator: Any
 ) -> Path:
     """Write an experiment's folder with random weights and statistics."""
-    from featnorm_se.model.separator import FeatNormSeparator
-
     torch.manual_seed(0)
     config = tiny_config(upstream, norm, **separator)
     model = FeatNormSeparator(257, **config["separator_conf"]).eval()

@@ -15,7 +15,9 @@ from rows import Setting, read_rows
 from featnorm_se.config import override_config
 from featnorm_se.data.audio import write_audio
 from featnorm_se.files import locked
+from featnorm_se.model.separator import FeatNormSeparator
 from featnorm_se.training.experiment import read_training_config
+from featnorm_se.training.task import FeatNormTask, build_parts, parse_options
 from featnorm_se.upstream import load_upstream
 
 RECIPE = EGS / "voicebank_demand" / "enh1"
@@ -24,8 +26,6 @@ TABLES = ("upstreams", "sites", "norms", "drift")
 
 
 def test_every_row_of_every_table_is_a_model() -> None:
-    from featnorm_se.model.separator import FeatNormSeparator
-
     setting = Setting(suffix="_tiny", conf_dir=str(RECIPE / "conf" / "upstream"))
     built = set()
     for table in TABLES:
@@ -48,8 +48,6 @@ def test_every_row_of_every_table_is_a_model() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", CONFIGS)
 def test_every_training_configuration_builds_and_takes_a_step(name: str, tmp_path: Path) -> None:
-    from featnorm_se.training.task import FeatNormTask, build_parts, parse_options
-
     config = read_training_config(RECIPE / "conf" / f"{name}.yaml")
     config = override_config(config, ["separator_conf.units=4", "separator_conf.layers=1"])
     config["separator_conf"] |= {**config["encoder_conf"], "upstream": "tera_tiny", "norm": "none"}

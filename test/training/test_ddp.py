@@ -13,6 +13,8 @@ from forked import fork
 from tiny_models import tiny_config
 
 from featnorm_se.names import NORMS
+from featnorm_se.training.task import EnhancementTask, register
+from featnorm_se.training.trainer import FeatNormOptions, FeatNormTrainer
 
 UPSTREAMS = ("mockingjay_tiny", "tera_tiny", "wav2vec2_tiny", "hubert_tiny", "wavlm_tiny", "fbank")
 BATCH, SAMPLES, STEPS = 4, 8000, 2
@@ -23,8 +25,6 @@ TOLERANCE = 1e-3
 
 def build(config: dict[str, Any]) -> Any:
     """Build a tiny model, the same in every process, with statistics that are not blank."""
-    from featnorm_se.training.task import EnhancementTask, register
-
     register()
     torch.manual_seed(3)
     model = EnhancementTask.build_model(argparse.Namespace(**config, loss_wrapper=None))
@@ -56,8 +56,6 @@ def run_epoch(config: dict[str, Any], folder: Path, rank: int | None = None) -> 
     model = build(config)
     from espnet2.train.distributed_utils import DistributedOption
     from espnet2.train.reporter import Reporter
-
-    from featnorm_se.training.trainer import FeatNormOptions, FeatNormTrainer
 
     trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
     gradients: dict[str, list[Any]] = {name: [] for name in trained}

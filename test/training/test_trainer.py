@@ -2,7 +2,6 @@
 
 import argparse
 import dataclasses
-import importlib
 import threading
 from types import SimpleNamespace
 from typing import get_type_hints
@@ -10,7 +9,14 @@ from typing import get_type_hints
 import pytest
 import torch
 
+from featnorm_se.data.parallel import ahead
 from featnorm_se.errors import FeatnormError
+from featnorm_se.training.trainer import (
+    FeatNormOptions,
+    FeatNormTrainer,
+    WatchedBatches,
+    _how_many,
+)
 
 NAN = float("nan")
 
@@ -18,12 +24,9 @@ NAN = float("nan")
 @pytest.fixture(scope="module")
 def espnet() -> SimpleNamespace:
     """ESPnet's parts, imported the short way, and a model: a line's distance from zero."""
-    importlib.import_module("featnorm_se.training.task")
     from espnet2.train.abs_espnet_model import AbsESPnetModel
     from espnet2.train.distributed_utils import DistributedOption
     from espnet2.train.reporter import SubReporter
-
-    from featnorm_se.training.trainer import FeatNormOptions, FeatNormTrainer
 
     class Line(AbsESPnetModel):
         def __init__(self):
@@ -129,8 +132,6 @@ def test_an_empty_set_is_named(espnet, tmp_path, epoch):
 @pytest.mark.parametrize(("shorter", "keys"), [(0, 2), (1, 4)])
 def test_lengths_of_whole_pieces_stay_on_the_processor(espnet, shorter, keys):
     """ESPnet moves what a batch holds to the GPU, and a length read there waits for it."""
-    from featnorm_se.training.trainer import WatchedBatches
-
     lengths = torch.tensor([16, 16 - shorter])
     batch = {f"speech_{kind}": torch.ones(2, 16) for kind in ("mix", "ref1")}
     batch |= {f"{name}_lengths": lengths for name in list(batch)}
@@ -141,8 +142,6 @@ def test_lengths_of_whole_pieces_stay_on_the_processor(espnet, shorter, keys):
 
 @pytest.mark.parametrize("count", [1, 3, 9])
 def test_batches_ahead(count):
-    from featnorm_se.data.parallel import ahead
-
     threads = []
 
     def items():
@@ -161,7 +160,5 @@ def test_batches_ahead(count):
 
 @pytest.mark.parametrize(("samples", "wanted"), [(20480, 32), (16000 * 15, 17), (10**9, 2)])
 def test_batches_that_are_ready_do_not_fill_a_gpu(samples, wanted):
-    from featnorm_se.training.trainer import _how_many
-
     batch = {f"speech_{kind}": torch.empty(8, samples, device="meta") for kind in ("mix", "ref1")}
     assert _how_many((["a"] * 8, batch, False)) == wanted

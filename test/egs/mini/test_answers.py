@@ -9,6 +9,7 @@ import pytest
 import soundfile
 import torch
 from made_scores import write_scores
+from rows import Setting, read_rows
 from study.answers import read_questions, read_runs, reply, tell_missing, to_markdown
 
 from featnorm_se.metrics.worker import Row
@@ -91,8 +92,6 @@ def test_what_is_there_is_answered_and_the_rest_is_named(grid: Path) -> None:
 
 
 def test_the_recipe_compares_rows_that_the_grid_has() -> None:
-    from rows import Setting, read_rows
-
     questions = read_questions(MINI / "conf" / "comparisons.yaml")
     setting = Setting(config="conf/mini_grid.yaml", conf_dir=str(MINI / "conf" / "upstream"))
     known = {
