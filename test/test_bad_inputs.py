@@ -167,13 +167,15 @@ SHELL_CASES = [
     ("mini/enh1/run.sh --db_root corpus", "--prepare mini takes --speech_root"),
     ("voicebank_demand/enh1/run.sh --noise_root .", "are for --prepare mini"),
     ("mini/enh1/run.sh --tag ../up", "'../up' cannot be the name of a folder"),
-    ("mini/enh1/run.sh --tag noisy", "'noisy' cannot be the name of a folder"),
+    ("mini/enh1/run.sh --tag ../up --tag noisy", "'noisy' cannot be the name of a folder"),
     ("mini/ssl1/run.sh --tag a/b", "'a/b' cannot be the name of a folder"),
     ("voicebank_demand/enh1/tables.sh --upstream tera --dry_run true", "of several upstreams"),
     ("voicebank_demand/enh1/tables.sh -- --ngpu 1", "--ngpu goes before --"),
     ("voicebank_demand/enh1/tables.sh -- --norm none", "--norm after --: the rows"),
     ("voicebank_demand/enh1/tables.sh -- --norm-site last", "--norm_site after --: the rows"),
     ("mini/enh1/run.sh --mix clean", "--mix clean is for --num_spk 2"),
+    # Of several --set each counts, of several --tag the last.
+    ("mini/enh1/run.sh --set optim_conf.lrr=1 --set max_epoch=1", "there is no optim_conf.lrr"),
 ]
 
 
@@ -307,13 +309,3 @@ def test_what_trains_is_not_refused_before(settings: str, config: Path | str, ca
         words += ["--num_spk", "2" if two else "1"]
     words += ["--inference_config", str(CONF / "decode.yaml")]
     assert check(path, *words) == 0, capsys.readouterr().err
-
-
-def test_of_several_set_each_counts_and_of_another_option_the_last(tmp_path: Path) -> None:
-    script = tmp_path / "x.sh"
-    lines = ["# Options", "set=  # keys", "nj=1  # jobs", "# End of options."]
-    lines += [f". {EGS}/TEMPLATE/enh1/options.sh", 'echo "${set}, ${nj}"']
-    script.write_text("\n".join(lines))
-    options = ["--set", "a=1 b=2", "--nj", "2", "--set", "c=3", "--nj", "3"]
-    done = subprocess.run(["bash", script, *options], capture_output=True, text=True, check=True)
-    assert done.stdout == "a=1 b=2 c=3, 3\n"

@@ -130,24 +130,15 @@ def test_scores_of_a_test_set_that_changed_meanwhile_do_not_count(tmp_path, laid
     assert not any(summary.exists() for summary in both)
 
 
-def test_what_only_stage_1_takes_is_not_passed_over(tmp_path: Path, laid_out) -> None:
-    """Stage 4 alone would score the old test set."""
-    options, _ = laid_out
-    made = f"db_root {tmp_path}/corpus\ntest_root \nskip_bad false\n"
-    (tmp_path / "data" / ".options").write_text(made)
-    options += ["--db_root", str(tmp_path / "x/../corpus"), *only(4)]
-    assert run_script(f"{RECIPE}/run.sh", *options).returncode == 0
-    refused = run_script(f"{RECIPE}/run.sh", *options, "--test_root", str(tmp_path / "new"))
-    assert refused.returncode == 1 and "run stage 1, or leave it out" in refused.stderr
-
-
-def test_a_test_set_more_has_places_of_its_own(tmp_path: Path, laid_out) -> None:
+def test_a_test_set_more_has_places_of_its_own_and_what_stage_1_took_is_not_passed_over(
+    tmp_path: Path, laid_out
+) -> None:
     options, exp = laid_out
     made = f"db_root {tmp_path}/corpus\ntest_root \nvalid_speakers a\nskip_bad false\n"
     (tmp_path / "data" / ".options").write_text(made)
     for kind in ("noisy", "clean"):
         write_audio(tmp_path / "pairs" / kind / "x_1.wav", np.sin(np.arange(8000)))
-    mine = [*options, "--test_set", "mine", "--db_root", str(tmp_path / "corpus")]
+    mine = [*options, "--test_set", "mine", "--db_root", str(tmp_path / "x/../corpus")]
     root = ["--test_root", str(tmp_path / "pairs")]
     early = run_script(f"{RECIPE}/run.sh", *mine, "--stage", "2", "--stop_stage", "4")
     assert "data/mine/wav.scp: run stage 1 first" in early.stderr and "stage 2" not in early.stdout
@@ -158,9 +149,14 @@ def test_a_test_set_more_has_places_of_its_own(tmp_path: Path, laid_out) -> None
     told = "\n".join(line for line in scored.stdout.splitlines() if line.startswith("told:"))
     assert f"--output {exp}/scores_mine" in told and not re.search("[a-z]_test\\b|/test/", told)
     assert told.count(f"{tmp_path}/data/mine/spk1.scp") == 1  # noisy's is not shown
-    for folder, option in (("data/mine", "--test_root"), ("data", "--valid_speakers")):
-        other = run_script(f"{RECIPE}/run.sh", *mine, option, "another", *only(4))
-        assert f"{folder} was made with another: run stage 1" in other.stderr
+    # Stage 4 alone would score the old test set.
+    for folder, words in (
+        ("data/mine", [*mine, "--test_root"]),
+        ("data", [*mine, "--valid_speakers"]),
+        ("data", [*options, "--test_root"]),
+    ):
+        other = run_script(f"{RECIPE}/run.sh", *words, "another", *only(4))
+        assert f"{folder} was made with another: run stage 1, or leave it out" in other.stderr
     assert (tmp_path / "data" / ".options").read_text() == made
     gate = run_script(f"{RECIPE}/run.sh", *mine, "--skip_gate", "false", *only(3))
     assert "the gate: scoring" in gate.stdout, gate.stderr
