@@ -17,6 +17,7 @@ from make_mini import main
 
 from featnorm_se.bin import run
 from featnorm_se.bin.prepare import main as prepare
+from featnorm_se.data.audio import write_audio
 from featnorm_se.data.scp import read_scp
 
 SMALL = ["--train_speakers", "2", "--train_utts", "5", "--valid_utts", "2", "--test_utts", "3"]
@@ -112,15 +113,13 @@ def test_recordings_of_any_form_and_a_failing_run_leaves_the_old_corpus(tmp_path
     forms += [("aiff", 16000, 3, 1.2), ("wav", 48000, 1, 1.1), ("wav", 16000, 1, 1.3)]
     for index, (ending, rate, channels, seconds) in enumerate(forms):
         place = tmp_path / "speech" / f"person{index}" / f"take one.{ending}"
-        place.parent.mkdir(parents=True)
         samples = 0.1 * rng.standard_normal((round(rate * seconds), channels))
-        soundfile.write(place, samples, rate)
+        write_audio(place, samples, rate, soundfile.default_subtype(ending))
     soundfile.write(place.with_name("short.wav"), 0.1 * np.ones(8000), 16000)
     soundfile.write(place.with_name("still.wav"), np.zeros(32000), 16000)
-    (tmp_path / "noise").mkdir()
     for index, (rate, seconds) in enumerate([(16000, 0.3), (44100, 3), (8000, 15), (16000, 2)]):
         samples = 0.1 * rng.standard_normal(round(rate * seconds))
-        soundfile.write(tmp_path / "noise" / f"hum {index}.wav", samples, rate)
+        write_audio(tmp_path / "noise" / f"hum {index}.wav", samples, rate)
     roots = ["--speech_root", str(tmp_path / "speech"), "--noise_root", str(tmp_path / "noise")]
     output = tmp_path / "corpus"
     assert make(output, *roots, "--nj", "1") == 0
@@ -168,10 +167,8 @@ def call(*words: str) -> subprocess.CompletedProcess[str]:
 def test_every_recording_comes_with_variants_and_babble(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     for folder, names in (("noise", "ab"), ("speech", "cdefghijklmno")):
-        (tmp_path / folder).mkdir()
         for name in names:
-            samples = rng.normal(size=16000) * 0.02
-            soundfile.write(tmp_path / folder / f"{name}.flac", samples, 16000)
+            write_audio(tmp_path / folder / f"{name}.flac", rng.normal(size=16000) * 0.02)
     options = ("--variants", "2", "--babbles", "1")
     words = [str(tmp_path / folder) for folder in ("noise", "speech", "out")]
     done = call(*words, *options)

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import soundfile
 import torch
 import yaml
 from pretrain import main
@@ -20,6 +19,7 @@ from pretraining.plan import OBJECTIVE, Plan
 from pretraining.trainer import CURVE, Trainer
 
 from featnorm_se.bin import run
+from featnorm_se.data.audio import write_audio
 from featnorm_se.errors import FeatnormError
 from featnorm_se.upstream import load_upstream, upstream_card
 from featnorm_se.upstream.mockingjay import sinusoids
@@ -184,9 +184,7 @@ def test_the_checkpoint_is_an_official_one(tmp_path: Path, monkeypatch, cmvn: bo
 def options(tmp_path: Path) -> list[str]:
     rng = np.random.default_rng(0)
     for name in ("anna", "bert", "carl"):
-        folder = tmp_path / "speech" / name
-        folder.mkdir(parents=True)
-        soundfile.write(folder / "a.flac", 0.1 * rng.standard_normal(16000 * 2), 16000)
+        write_audio(tmp_path / "speech" / name / "a.flac", 0.1 * rng.standard_normal(32000))
     base = Path(__file__).parents[3] / "egs" / "mini" / "ssl1" / "conf" / "mockingjay.yaml"
     plan = yaml.safe_load(base.read_text())
     plan |= {"crop_seconds": [1], "batch_seconds": 2, "steps": 2, "interval": 1}
