@@ -13,6 +13,7 @@ import yaml
 from made_scores import write_scores
 from tiny_models import make, save_tiny, training_config
 
+from featnorm_se.data.audio import write_audio
 from featnorm_se.inference.pack import pack
 from featnorm_se.metrics.worker import Row
 
@@ -56,13 +57,11 @@ def build(root: Path) -> None:
 def _corpus() -> None:
     for names, part in ((TRAIN, "trainset_28spk"), (TEST, "testset")):
         for kind in ("noisy", "clean"):
-            folder = Path("corpus", f"{kind}_{part}_wav")
-            folder.mkdir(parents=True)
             for seed, name in enumerate(names):
-                soundfile.write(folder / f"{name}.wav", noise(seed=seed + (kind == "noisy")), 16000)
+                path = f"corpus/{kind}_{part}_wav/{name}.wav"
+                write_audio(path, noise(seed=seed + (kind == "noisy")))
     Path("corpus/log_testset.txt").write_text("p232_001 bus 17.5\n")
-    Path("wavs").mkdir()
-    soundfile.write("wavs/a.wav", noise(), 16000)
+    write_audio("wavs/a.wav", noise())
 
 
 def _lists() -> None:

@@ -13,7 +13,7 @@ import soundfile
 from bad_inputs_world import Payload
 
 from featnorm_se.config import read_config
-from featnorm_se.data.audio import audio_info, read_any_audio, read_audio
+from featnorm_se.data.audio import audio_info, read_any_audio, read_audio, write_audio
 from featnorm_se.data.corpus import CorpusSet, find_pairs, match_names, read_listing
 from featnorm_se.data.datadir import read_log, validate_data_dir
 from featnorm_se.data.prepare import prepare_sets
@@ -94,9 +94,8 @@ def test_the_function_of_the_document_works(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     for name, speaker in (("train", "a"), ("valid", "b"), ("test", "c")):
         for kind in ("noisy", "clean"):
-            folder = tmp_path / "corpus" / name / kind
-            folder.mkdir(parents=True)
-            soundfile.write(folder / f"{speaker}_1.wav", 0.1 * rng.standard_normal(4800), 48000)
+            path = tmp_path / "corpus" / name / kind / f"{speaker}_1.wav"
+            write_audio(path, 0.1 * rng.standard_normal(4800), 48000)
     (tmp_path / "corpus" / "test" / "conditions.txt").write_text("c_1 car 5\n")
     sets = given["find_mycorpus"](tmp_path / "corpus")
     record = prepare_sets(sets, tmp_path / "data", tmp_path / "wav")

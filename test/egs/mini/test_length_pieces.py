@@ -5,12 +5,12 @@ from pathlib import Path
 import lengths as lengths_script
 import numpy as np
 import pytest
-import soundfile
 import torch
 from golden_numbers import voice
 from study import lengths
 from tiny_models import save_tiny
 
+from featnorm_se.data.audio import write_audio
 from featnorm_se.data.corpus import read_listing
 from featnorm_se.data.datadir import read_log
 from featnorm_se.inference.enhancer import Enhancer
@@ -23,8 +23,7 @@ def pairs(tmp_path: Path) -> Path:
     for i in range(6):
         clean, noisy = voice(16000 + 100 * i, i)
         for kind, samples in (("clean", clean), ("noisy", clean + (1 + i) * (noisy - clean))):
-            (tmp_path / kind).mkdir(exist_ok=True)
-            soundfile.write(tmp_path / kind / f"u{i}.wav", samples, 16000)
+            write_audio(tmp_path / kind / f"u{i}.wav", samples)
         log.append(f"u{i} {('bus', 'cafe')[i // 3]} 7.5\n")
     (tmp_path / "log.txt").write_text("".join(log))
     return tmp_path
