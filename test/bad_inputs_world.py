@@ -90,14 +90,14 @@ def _scores() -> None:
         write_scores(Path("exp", name), [Row("p232_001", {"SI_SDR": 1.5})])
 
 
-def tree() -> dict[str, str]:
-    """Return the hash of every file below the current folder.
+def tree(folder: Path = Path()) -> dict[str, str]:
+    """Return the hash of every file below a folder, the current one if none is given.
 
     Locks are left out, and what stage 1 has resampled: a later call goes on from there.
     """
     return {
-        str(path): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(Path().rglob("*"))
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
         if path.is_file() and not path.name.endswith(".lock") and "wav16k" not in path.parts
     }
 

@@ -1,6 +1,7 @@
 """Tiny models: checkpoints in the official layouts, and experiments made without training."""
 
 import argparse
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import torch
 import yaml
 
 from featnorm_se.model.separator import FeatNormSeparator
+from featnorm_se.training.trainer import FeatNormOptions
 from featnorm_se.upstream import load_upstream, upstream_card
 
 STFT = {"n_fft": 512, "hop_length": 160, "win_length": 400}
@@ -83,6 +85,13 @@ def training_config(**separator: Any) -> dict[str, Any]:
         "use_matplotlib": False,
         "use_tensorboard": False,
     }
+
+
+def trainer_options(**values: Any) -> FeatNormOptions:
+    """Return options of ESPnet's trainer; what is not named is off."""
+    usual = {"ngpu": 0, "accum_grad": 1, "grad_clip_type": 2.0, "log_interval": 100}
+    off = {field.name: False for field in dataclasses.fields(FeatNormOptions)}
+    return FeatNormOptions(**off | usual | values)
 
 
 def save_tiny(

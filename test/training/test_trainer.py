@@ -1,22 +1,15 @@
 """Training that goes wrong says so: the trainer's own epoch, run on batches that are bad."""
 
-import argparse
-import dataclasses
 import threading
 from types import SimpleNamespace
-from typing import get_type_hints
 
 import pytest
 import torch
+from tiny_models import trainer_options
 
 from featnorm_se.data.parallel import ahead
 from featnorm_se.errors import FeatnormError
-from featnorm_se.training.trainer import (
-    FeatNormOptions,
-    FeatNormTrainer,
-    WatchedBatches,
-    _how_many,
-)
+from featnorm_se.training.trainer import FeatNormTrainer, WatchedBatches, _how_many
 
 NAN = float("nan")
 
@@ -45,17 +38,7 @@ def espnet() -> SimpleNamespace:
         def collect_feats(self, **_):
             return {}
 
-    hints = get_type_hints(FeatNormOptions)
-    values = {field.name: None for field in dataclasses.fields(FeatNormOptions)}
-    values |= {key: False for key, kind in hints.items() if kind is bool}
-    values |= {"ngpu": 0, "log_interval": 100, "grad_clip": 5.0, "grad_clip_type": 2.0}
-    return SimpleNamespace(
-        Trainer=FeatNormTrainer,
-        Reporter=SubReporter,
-        Line=Line,
-        one=DistributedOption(),
-        options=values,
-    )
+    return SimpleNamespace(Reporter=SubReporter, Line=Line, one=DistributedOption())
 
 
 def batches(*values):
@@ -69,17 +52,18 @@ def batches(*values):
 def run(espnet, folder, data, epoch="train", limit=3, model=None, accum_grad=1):
     model = model or espnet.Line()
     values = {"output_dir": folder, "accum_grad": accum_grad, "max_bad_steps": limit}
+    values |= {"grad_clip": 5.0}
     parts = {
         "model": model,
         "iterator": data,
         "reporter": espnet.Reporter(epoch, 1, 0),
-        "options": espnet.Trainer.build_options(argparse.Namespace(**espnet.options | values)),
+        "options": trainer_options(**values),
         "distributed_option": espnet.one,
     }
     if epoch == "valid":
-        return espnet.Trainer.validate_one_epoch(**parts)
+        return FeatNormTrainer.validate_one_epoch(**parts)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
-    return espnet.Trainer.train_one_epoch(
+    return FeatNormTrainer.train_one_epoch(
         optimizers=[optimizer], schedulers=[None], scaler=None, summary_writer=None, **parts
     )
 

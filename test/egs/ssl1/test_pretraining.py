@@ -1,7 +1,6 @@
 """Masked reconstruction: it learns, goes on bit by bit; its checkpoint is an official one."""
 
 import copy
-import csv
 import importlib
 import json
 import random
@@ -21,6 +20,7 @@ from pretraining.trainer import CURVE, Trainer
 from featnorm_se.bin import run
 from featnorm_se.data.audio import write_audio
 from featnorm_se.errors import FeatnormError
+from featnorm_se.report.experiments import read_scores
 from featnorm_se.upstream import load_upstream, upstream_card
 from featnorm_se.upstream.mockingjay import sinusoids
 
@@ -197,10 +197,8 @@ def test_a_checkpoint_a_curve_and_what_they_stand_on(options, tmp_path: Path, ca
     assert run(main, [*options, "--valid_speakers", "bert"]) == 0
     printed = capsys.readouterr().out
     assert "after 2 steps" in printed
-    with open(tmp_path / "exp" / "curve.csv", newline="") as handle:
-        rows = list(csv.DictReader(handle))
-    assert [row["step"] for row in rows] == ["0", "1", "2"]
-    assert all(0 < float(row["valid"]) < 2 for row in rows)
+    rows = read_scores(tmp_path / "exp" / "curve.csv", "step")
+    assert [*rows] == ["0", "1", "2"] and all(0 < row["valid"] < 2 for row in rows.values())
     assert (tmp_path / "exp" / "curve.png").read_bytes()[:4] == b"\x89PNG"
     settings = json.loads((tmp_path / "exp" / "settings.json").read_text())
     assert settings["speech"]["valid"]["names"] == ["bert"]
