@@ -9,7 +9,6 @@ import torch
 import yaml
 
 from featnorm_se.model.separator import FeatNormSeparator
-from featnorm_se.training.trainer import FeatNormOptions
 from featnorm_se.upstream import load_upstream, upstream_card
 
 STFT = {"n_fft": 512, "hop_length": 160, "win_length": 400}
@@ -87,8 +86,10 @@ def training_config(**separator: Any) -> dict[str, Any]:
     }
 
 
-def trainer_options(**values: Any) -> FeatNormOptions:
+def trainer_options(**values: Any) -> Any:
     """Return options of ESPnet's trainer; what is not named is off."""
+    from featnorm_se.training.trainer import FeatNormOptions  # takes a second
+
     usual = {"ngpu": 0, "accum_grad": 1, "grad_clip_type": 2.0, "log_interval": 100}
     off = {field.name: False for field in dataclasses.fields(FeatNormOptions)}
     return FeatNormOptions(**off | usual | values)

@@ -7,6 +7,7 @@ import pytest
 import torch
 from tiny_models import trainer_options
 
+import featnorm_se.training.task  # noqa: F401 (it imports ESPnet without its warnings)
 from featnorm_se.data.parallel import ahead
 from featnorm_se.errors import FeatnormError
 from featnorm_se.training.trainer import FeatNormTrainer, WatchedBatches, _how_many
@@ -16,7 +17,7 @@ NAN = float("nan")
 
 @pytest.fixture(scope="module")
 def espnet() -> SimpleNamespace:
-    """ESPnet's parts, imported the short way, and a model: a line's distance from zero."""
+    """ESPnet's parts, and a model: a line's distance from zero."""
     from espnet2.train.abs_espnet_model import AbsESPnetModel
     from espnet2.train.distributed_utils import DistributedOption
     from espnet2.train.reporter import SubReporter
