@@ -3,7 +3,6 @@
 import hashlib
 import json
 import os
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,12 @@ from typing import Any
 import numpy as np
 import soundfile
 import yaml
+from made_scores import write_scores
+from tiny_models import make, save_tiny, training_config
+
+from featnorm_se.data.audio import write_audio
+from featnorm_se.metrics.worker import Row
+from featnorm_se.report.pack import pack
 
 Spoil = Callable[[], None]  # acts on the current folder
 
@@ -27,12 +32,6 @@ class Payload:
 
 TRAIN = ("p226_001", "p227_001", "p228_001", "p287_001")
 TEST = ("p232_001",)
-TRAINING_YAML = {
-    "encoder_conf": {"n_fft": 512, "hop_length": 160, "win_length": 400},
-    "decoder_conf": {"n_fft": 512, "hop_length": 160, "win_length": 400},
-    "separator_conf": {"layers": 1, "units": 8},
-    "max_epoch": 1,
-}
 
 
 def noise(seconds: float = 0.4, seed: int = 0, rate: int = 16000) -> np.ndarray:
@@ -42,7 +41,7 @@ def noise(seconds: float = 0.4, seed: int = 0, rate: int = 16000) -> np.ndarray:
 
 
 def build(root: Path) -> None:
-    """Make the world: corpus, data directories, statistics, checkpoint, experiment, scores."""
+    """Make the world: corpus, data directories, checkpoint, experiment, scores."""
     here = Path.cwd()
     root.mkdir(parents=True, exist_ok=True)
     os.chdir(root)
@@ -58,69 +57,47 @@ def build(root: Path) -> None:
 def _corpus() -> None:
     for names, part in ((TRAIN, "trainset_28spk"), (TEST, "testset")):
         for kind in ("noisy", "clean"):
-            folder = Path("corpus", f"{kind}_{part}_wav")
-            folder.mkdir(parents=True)
             for seed, name in enumerate(names):
-                soundfile.write(folder / f"{name}.wav", noise(seed=seed + (kind == "noisy")), 16000)
+                path = f"corpus/{kind}_{part}_wav/{name}.wav"
+                write_audio(path, noise(seed=seed + (kind == "noisy")))
     Path("corpus/log_testset.txt").write_text("p232_001 bus 17.5\n")
-    Path("wavs").mkdir()
-    soundfile.write("wavs/a.wav", noise(), 16000)
+    write_audio("wavs/a.wav", noise())
 
 
 def _lists() -> None:
     sets = {"train": TRAIN[1:3], "valid": (TRAIN[0], TRAIN[3]), "test": TEST}
-    for place in ("data", "kaldi"):
-        for part, names in sets.items():
-            folder = Path(place, part)
-            folder.mkdir(parents=True)
-            spoken = "testset" if part == "test" else "trainset_28spk"
-            for kind, name in (("noisy", "wav.scp"), ("clean", "spk1.scp")):
-                lines = [f"{n} corpus/{kind}_{spoken}_wav/{n}.wav\n" for n in sorted(names)]
-                (folder / name).write_text("".join(lines))
-            lines = [f"{n} {n[:4]}\n" for n in sorted(names)]
-            (folder / "utt2spk").write_text("".join(lines))
+    for part, names in sets.items():
+        folder = Path("data", part)
+        folder.mkdir(parents=True)
+        spoken = "testset" if part == "test" else "trainset_28spk"
+        for kind, name in (("noisy", "wav.scp"), ("clean", "spk1.scp")):
+            lines = [f"{n} corpus/{kind}_{spoken}_wav/{n}.wav\n" for n in names]
+            (folder / name).write_text("".join(lines))
+        (folder / "utt2spk").write_text("".join(f"{n} {n[:4]}\n" for n in names))
     Path("conf/upstream").mkdir(parents=True)
-    Path("conf/train.yaml").write_text(yaml.safe_dump(TRAINING_YAML))
+    Path("conf/train.yaml").write_text(yaml.safe_dump(training_config()))
 
 
 def _models() -> None:
-    from tiny_models import make, save_tiny
-
-    from featnorm_se.collection import collect_shards
-    from featnorm_se.report.pack import pack
-
     save_tiny(Path("exp/tiny"))
     Path("exp/tiny/run.json").write_text(json.dumps({"name": "tiny", "upstream": "tera_tiny"}))
     pack(Path("exp/tiny"), Path("model.zip"))
     make(Path("ckpt"), "tera_tiny")
-    collect_shards(
-        output=Path("stats/clean.npz"),
-        wav_scp=[Path("data/train/spk1.scp")],
-        source={"name": "tera_tiny", "checkpoint": "scratch"},
-        norm_site="auto",
-        kind="clean",
-        shards=[(1, 1)],
-    )
 
 
 def _scores() -> None:
     for name in ("noisy", "tiny"):
-        folder = Path("exp", name, "scores_test")
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "scores.csv").write_text("utt_id,SI_SDR,reason\np232_001,1.5,\np232_002,2,\n")
-        told = {"mean": 1.75, "std": 0.3, "ci95": None, "count": 2, "unit": "dB"}
-        summary = {"utterances": 2, "failures": [], "metrics": {"SI_SDR": told}}
-        (folder / "summary.json").write_text(json.dumps(summary))
+        write_scores(Path("exp", name), [Row("p232_001", {"SI_SDR": 1.5})])
 
 
-def tree() -> dict[str, str]:
-    """Return the hash of every file below the current folder.
+def tree(folder: Path = Path()) -> dict[str, str]:
+    """Return the hash of every file below a folder, the current one if none is given.
 
     Locks are left out, and what stage 1 has resampled: a later call goes on from there.
     """
     return {
-        str(path): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(Path().rglob("*"))
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
         if path.is_file() and not path.name.endswith(".lock") and "wav16k" not in path.parts
     }
 
@@ -138,55 +115,9 @@ def put(path: str, content: str) -> Spoil:
     return spoil
 
 
-def cut(path: str) -> Spoil:
-    """Keep the first half of a file."""
-    return lambda: os.truncate(path, Path(path).stat().st_size // 2)
-
-
 def wav(path: str, samples: Any = None, rate: int = 16000, subtype: str = "PCM_16") -> Spoil:
     """Write another recording in the place of one that is there."""
     return lambda: soundfile.write(path, noise() if samples is None else samples, rate, subtype)
-
-
-def arrays(path: str, **changes: Any) -> Spoil:
-    """Change arrays of an npz; ``_`` in a name stands for ``/``."""
-
-    def spoil() -> None:
-        with np.load(path, allow_pickle=True) as archive:
-            held = dict(archive)
-        np.savez(path, **held | {n.replace("_", "/"): np.asarray(v) for n, v in changes.items()})
-
-    return spoil
-
-
-def meta(path: str, **changes: Any) -> Spoil:
-    """Change what a statistics file says of itself."""
-
-    def spoil() -> None:
-        with np.load(path) as archive:
-            told = json.loads(str(archive["meta"]))
-        arrays(path, meta=np.array(json.dumps({**told, **changes})))()
-
-    return spoil
-
-
-def repacked(path: str, **members: bytes) -> Spoil:
-    """Change members of a packed model; ``_`` stands for ``.``."""
-
-    def spoil() -> None:
-        with zipfile.ZipFile(path) as archive:
-            held = {name: archive.read(name) for name in archive.namelist()}
-        held |= {name.replace("_", ".", 1): data for name, data in members.items()}
-        with zipfile.ZipFile(path, "w") as archive:
-            for name, data in held.items():
-                archive.writestr(name, data)
-
-    return spoil
-
-
-def both(*spoils: Spoil) -> Spoil:
-    """Do several."""
-    return lambda: [spoil() for spoil in spoils] and None
 
 
 def nothing() -> None:

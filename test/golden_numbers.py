@@ -7,14 +7,18 @@ writes them anew. Do that only where a number is meant to change, and say why in
 
 import json
 import sys
+import tempfile
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import soundfile
+import torch
 import yaml
 from tiny_models import training_config
+
+from featnorm_se import Enhancer, FeatureStats
 
 MEASURED = ("tera_tiny", "wavlm_tiny", "enhanced")
 
@@ -64,8 +68,6 @@ def statistics(folder: Path, upstream: str) -> Path:
 
 def losses(folder: Path, upstream: str) -> list[float]:
     """Return training and validation loss of three epochs of five steps, FN at the first layer."""
-    import torch
-
     config = training_config() | {
         "max_epoch": 3,
         "chunk_length": 8000,
@@ -87,8 +89,6 @@ def losses(folder: Path, upstream: str) -> list[float]:
 
 def enhanced() -> list[list[float]]:
     """Return samples of what the shipped model makes of three made signals."""
-    from featnorm_se import Enhancer
-
     enhance = Enhancer.from_pretrained()
     found = []
     for number in range(3):
@@ -99,8 +99,6 @@ def enhanced() -> list[list[float]]:
 
 def measure(folder: Path, what: str) -> dict[str, Any]:
     """Compute the numbers of an upstream, or of ``enhanced``; files go below ``folder``."""
-    from featnorm_se import FeatureStats
-
     if what == "enhanced":
         return {what: enhanced()}
     write_pairs(folder / "train", 10, 8800, 0)
@@ -115,8 +113,6 @@ def measure(folder: Path, what: str) -> dict[str, Any]:
 
 def main() -> None:
     """Write them."""
-    import tempfile
-
     with tempfile.TemporaryDirectory() as folder:
         numbers = {what: measure(Path(folder) / what, what) for what in MEASURED}
     Path(sys.argv[1]).write_text(json.dumps(numbers) + "\n")

@@ -8,7 +8,6 @@ import csv
 import os
 import signal
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +31,8 @@ COMMANDS = {
     ),
     "enhance": ("{world}/test -o {out} --model {world}/exp", "*.wav"),
     "score": (
-        "--ref {world}/test/spk1.scp --inf {world}/test/wav.scp --output {out} --nj 1",
+        "--ref {world}/test/spk1.scp --inf {world}/test/wav.scp --output {out} --nj 1"
+        " --metrics STOI SSNR",
         "*.jsonl",
     ),
 }
@@ -66,41 +66,28 @@ def result(word: str, out: Path) -> Any:
     return files, lists
 
 
-@pytest.fixture(scope="module")
-def whole(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Any]:
-    """Return the result of a command that nothing has struck."""
-    known: dict[str, Any] = {}
-
-    def of(word: str) -> Any:
-        if word not in known:
-            out = tmp_path_factory.mktemp(word)
-            run(word, *options(word, world, out))
-            known[word] = result(word, out)
-        return known[word]
-
-    return of
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM], ids=["kill", "term"])
 @pytest.mark.parametrize("word", COMMANDS)
-def test_the_same_command_goes_on(world, whole, tmp_path, word, number):
-    wanted, log, out = whole(word), tmp_path / "log", tmp_path / "out"
-    arguments, pattern = options(word, world, out), COMMANDS[word][1]
-    struck = fork_command(word, arguments, log)
-    # Where there is no file to wait for, it has begun to say how far it is.
-    while not (list(out.glob(pattern)) if pattern else log.is_file() and log.stat().st_size):
-        assert struck.is_alive(), log.read_text()
-        time.sleep(0.005)
-    assert struck.pid
-    os.killpg(struck.pid, number)
-    struck.join(30)
-    assert struck.exitcode in (-number, 128 + number), log.read_text()
-    if number == signal.SIGTERM:
-        assert log.read_text().splitlines()[-1].endswith("the same command again does what is left")
-    if word == "enhance":  # it removes what a killed run, which can remove nothing, has left
-        (out / f".{2**22 + 1}.tmp.0123456789ab.wav").touch()
-    run(word, *arguments)
-    assert result(word, out) == wanted
-    if number == signal.SIGTERM or word == "enhance":
-        assert not list(out.rglob(".*.tmp.*"))
+def test_the_same_command_goes_on(world, tmp_path, word):
+    run(word, *options(word, world, tmp_path / "whole"))
+    wanted = result(word, tmp_path / "whole")
+    for number in (signal.SIGKILL, signal.SIGTERM):
+        out, log = tmp_path / str(number), tmp_path / f"{number}.log"
+        arguments, pattern = options(word, world, out), COMMANDS[word][1]
+        struck = fork_command(word, arguments, log)
+        # Where there is no file to wait for, it has begun to say how far it is.
+        while not (list(out.glob(pattern)) if pattern else log.is_file() and log.stat().st_size):
+            assert struck.is_alive(), log.read_text()
+            time.sleep(0.005)
+        os.killpg(struck.pid, number)
+        struck.join(30)
+        assert struck.exitcode in (-number, 128 + number), log.read_text()
+        if number == signal.SIGTERM:
+            last = log.read_text().splitlines()[-1]
+            assert last.endswith("the same command again does what is left")
+        if word == "enhance":  # it removes what a killed run, which can remove nothing, has left
+            (out / f".{2**22 + 1}.tmp.0123456789ab.wav").touch()
+        run(word, *arguments)
+        assert result(word, out) == wanted
+        if number == signal.SIGTERM or word == "enhance":
+            assert not list(out.rglob(".*.tmp.*"))

@@ -105,7 +105,8 @@ def test_gradients_against_finite_differences(norm):
 @pytest.mark.parametrize("norm", FEATURE_NORMS)
 def test_constant_channels_and_single_frames_stay_finite(norm):
     x = torch.full((2, 5, WIDTH), 3.0, requires_grad=True)
-    y = FeatureNorm(CLEAN, norm, NOISY)(x, torch.tensor([5, 1]))
+    flat = SiteStats(9, NOISY.mean, 0 * NOISY.m2)
+    y = FeatureNorm(CLEAN, norm, flat)(x, torch.tensor([5, 1]))
     y.sum().backward()
     assert torch.isfinite(y).all()
     assert torch.isfinite(x.grad).all()
@@ -141,8 +142,3 @@ def test_level_norm_sets_the_level_and_keeps_silence():
     level = 20 * torch.log10(y[0, :600].square().mean().sqrt())
     assert level.item() == pytest.approx(-26.0, abs=1e-3)
     assert y[1].abs().max() == 0
-
-
-def test_a_channel_of_noise_that_does_not_vary_stays_finite():
-    noisy = SiteStats(9, NOISY.mean, 0 * NOISY.m2)
-    assert FeatureNorm(CLEAN, "corpus", noisy)(batch()[0]).isfinite().all()

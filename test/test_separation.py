@@ -13,6 +13,7 @@ from tiny_models import save_tiny, training_config
 
 from featnorm_se import Enhancer
 from featnorm_se.bin import collect_stats, enhance, enhance_set, prepare, report, score, train
+from featnorm_se.data.audio import write_audio
 from featnorm_se.data.datadir import validate_data_dir
 from featnorm_se.data.scp import read_scp, write_scp
 from featnorm_se.errors import FeatnormError
@@ -39,8 +40,7 @@ def libri2mix(tmp_path: Path) -> Path:
             mixes = {"mix_clean": first + second, "mix_both": first + second + noise}
             for kind, wave in {"s1": first, "s2": second, "noise": noise, **mixes}.items():
                 path = root / "wav16k" / "min" / part / kind / f"{name}.wav"
-                path.parent.mkdir(parents=True, exist_ok=True)
-                soundfile.write(path, wave, 16000)
+                write_audio(path, wave)
     return root
 
 

@@ -1,6 +1,7 @@
 """FeatureStats: merged exactly, saved with their origin, refused when they do not fit."""
 
 import json
+import os
 
 import numpy as np
 import pytest
@@ -57,9 +58,11 @@ def test_save_and_load(tmp_path):
     assert [p.name for p in path.parent.iterdir()] == ["clean.npz"]
 
 
-def test_statistics_of_other_weights_are_not_merged():
+def test_statistics_of_other_weights_or_speech_are_not_merged():
     with pytest.raises(FeatnormError, match="identity 'scratch:0' and 'scratch:1'"):
         stats().merge(stats(identity="scratch:1"))
+    with pytest.raises(FeatnormError, match="kind 'clean' and 'noisy'"):
+        stats().merge(stats(kind="noisy"))
 
 
 @pytest.mark.parametrize(
@@ -76,6 +79,8 @@ def test_statistics_of_something_else_are_refused(wanted, message):
     stats().check("x.npz", **fits)
     with pytest.raises(FeatnormError, match=message):
         stats().check("x.npz", **{**fits, **wanted})
+    with pytest.raises(FeatnormError, match="x.npz is of one shard"):
+        stats(shard=[1, 3]).check("x.npz", **fits)
 
 
 @pytest.mark.parametrize(
@@ -84,6 +89,7 @@ def test_statistics_of_something_else_are_refused(wanted, message):
         ("frontend/m2", -np.ones(5), "values that cannot be"),
         ("frontend/m2", np.ones(4), "shapes"),
         ("layer.2/frames", np.int64(0), "0 frames"),
+        ("frontend/mean", np.array([{}], dtype=object), "stats.npz .*allow_pickle=False"),
         ("meta", np.array(json.dumps({"format": 9})), "format 9"),
     ],
 )
@@ -94,4 +100,7 @@ def test_damaged_files_are_refused(tmp_path, name, value, message):
         arrays = dict(archive)
     np.savez(path, **{**arrays, name: value})
     with pytest.raises(FeatnormError, match=message):
+        FeatureStats.load(path)
+    os.truncate(path, path.stat().st_size // 2)
+    with pytest.raises(FeatnormError, match="stats.npz is no whole statistics file"):
         FeatureStats.load(path)

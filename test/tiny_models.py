@@ -1,12 +1,14 @@
 """Tiny models: checkpoints in the official layouts, and experiments made without training."""
 
 import argparse
+import dataclasses
 from pathlib import Path
 from typing import Any
 
 import torch
 import yaml
 
+from featnorm_se.model.separator import FeatNormSeparator
 from featnorm_se.upstream import load_upstream, upstream_card
 
 STFT = {"n_fft": 512, "hop_length": 160, "win_length": 400}
@@ -84,12 +86,19 @@ def training_config(**separator: Any) -> dict[str, Any]:
     }
 
 
+def trainer_options(**values: Any) -> Any:
+    """Return options of ESPnet's trainer; what is not named is off."""
+    from featnorm_se.training.trainer import FeatNormOptions  # takes a second
+
+    usual = {"ngpu": 0, "accum_grad": 1, "grad_clip_type": 2.0, "log_interval": 100}
+    off = {field.name: False for field in dataclasses.fields(FeatNormOptions)}
+    return FeatNormOptions(**off | usual | values)
+
+
 def save_tiny(
     folder: Path, upstream: str = "tera_tiny", norm: str = "utterance", **separator: Any
 ) -> Path:
     """Write an experiment's folder with random weights and statistics."""
-    from featnorm_se.model.separator import FeatNormSeparator
-
     torch.manual_seed(0)
     config = tiny_config(upstream, norm, **separator)
     model = FeatNormSeparator(257, **config["separator_conf"]).eval()

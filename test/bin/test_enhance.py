@@ -14,6 +14,8 @@ from tiny_models import save_tiny
 
 from featnorm_se.bin.main import main
 from featnorm_se.files import locked
+from featnorm_se.inference import model_file
+from featnorm_se.report.pack import pack
 
 
 @pytest.fixture(scope="module")
@@ -212,9 +214,6 @@ def test_a_rename_that_fails_leaves_nothing_that_is_refused(model, tmp_path, mon
 
 
 def test_without_a_model_the_shipped_one_is_used_and_named(model, tmp_path, capsys, monkeypatch):
-    from featnorm_se.inference import model_file
-    from featnorm_se.report.pack import pack
-
     shipped = tmp_path / "models" / "default.zip"
     shipped.parent.mkdir()
     pack(model, shipped)

@@ -13,7 +13,7 @@ import soundfile
 from bad_inputs_world import Payload
 
 from featnorm_se.config import read_config
-from featnorm_se.data.audio import audio_info, read_any_audio, read_audio
+from featnorm_se.data.audio import audio_info, read_any_audio, read_audio, write_audio
 from featnorm_se.data.corpus import CorpusSet, find_pairs, match_names, read_listing
 from featnorm_se.data.datadir import read_log, validate_data_dir
 from featnorm_se.data.prepare import prepare_sets
@@ -23,11 +23,15 @@ from featnorm_se.files import read_json
 from featnorm_se.report.experiments import read_scores
 
 
+def touch(folder: Path, *names: str) -> None:
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
+
+
 def test_a_folders_files_and_what_is_passed_over_in_one_line(tmp_path: Path, capsys) -> None:
-    for name in ("a.wav", "spk/b.FLAC", "b.txt", "spk/c.txt", "spk/README", ".hidden/c.wav"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).touch()
-    (tmp_path / ".1.tmp.d.wav").touch()
+    touch(tmp_path, "a.wav", "spk/b.FLAC", "b.txt", "spk/c.txt", "spk/README")
+    touch(tmp_path, ".hidden/c.wav", ".1.tmp.d.wav")
     (tmp_path / "spk" / "loop").symlink_to(tmp_path)
     found = {"a": str(tmp_path / "a.wav"), "spk/b": str(tmp_path / "spk/b.FLAC")}
     assert read_listing(tmp_path) == found
@@ -50,9 +54,7 @@ def test_names_find_their_twins(names, twins, found, rule) -> None:
 
 
 def test_an_scp_with_paths_from_here_or_beside_it(tmp_path, monkeypatch):
-    (tmp_path / "data").mkdir()
-    (tmp_path / "data/near.wav").touch()
-    (tmp_path / "here.wav").touch()
+    touch(tmp_path, "data/near.wav", "here.wav")
     (tmp_path / "data/wav.scp").write_text("a here.wav\nb near.wav\nc gone.wav\n")
     monkeypatch.chdir(tmp_path)
     found = read_listing("data/wav.scp")
@@ -92,13 +94,13 @@ def test_the_function_of_the_document_works(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     for name, speaker in (("train", "a"), ("valid", "b"), ("test", "c")):
         for kind in ("noisy", "clean"):
-            folder = tmp_path / "corpus" / name / kind
-            folder.mkdir(parents=True)
-            soundfile.write(folder / f"{speaker}_1.wav", 0.1 * rng.standard_normal(4800), 48000)
+            path = tmp_path / "corpus" / name / kind / f"{speaker}_1.wav"
+            write_audio(path, 0.1 * rng.standard_normal(4800), 48000)
     (tmp_path / "corpus" / "test" / "conditions.txt").write_text("c_1 car 5\n")
     sets = given["find_mycorpus"](tmp_path / "corpus")
     record = prepare_sets(sets, tmp_path / "data", tmp_path / "wav")
     assert [record["counts"][name]["pairs"] for name in ("train", "valid", "test")] == [1, 1, 1]
+    assert record["counts"]["test"]["with_condition"] == 1
     listed = validate_data_dir(tmp_path / "data" / "test")
     assert listed["utt2spk"] == {"c_1": "c"}
     assert (tmp_path / "data" / "test" / "utt2cond").read_text() == "c_1\tcar\t5\n"
@@ -191,17 +193,13 @@ def test_what_is_started_leaves_stdin_to_the_shells_loop(tmp_path: Path, monkeyp
 
 
 def test_a_folder_of_either_side_names_the_speaker(tmp_path):
-    for place in ("noisy/84-121-0.wav", "clean/84/121/84-121-0.wav"):
-        (tmp_path / place).parent.mkdir(parents=True)
-        (tmp_path / place).touch()
+    touch(tmp_path, "noisy/84-121-0.wav", "clean/84/121/84-121-0.wav")
     (pair,) = find_pairs(tmp_path / "noisy", tmp_path / "clean")
     assert (pair.name, pair.speaker) == ("84-121-0", "84")
 
 
 def test_odd_names_of_both_folders_are_told_at_once(tmp_path, capsys):
-    for place in ("noisy/a b.wav", "clean/c d.wav", "clean/e f.wav"):
-        (tmp_path / place).parent.mkdir(exist_ok=True)
-        (tmp_path / place).touch()
+    touch(tmp_path, "noisy/a b.wav", "clean/c d.wav", "clean/e f.wav")
     with pytest.raises(FeatnormError, match="3 such names"):
         find_pairs(tmp_path / "noisy", tmp_path / "clean")
     assert len(capsys.readouterr().err.splitlines()) == 2

@@ -13,11 +13,13 @@ from tiny_models import save_tiny
 
 from featnorm_se import Enhancer
 from featnorm_se.bin import enhance_set
+from featnorm_se.data.parallel import beside
 from featnorm_se.data.scp import enhanced_by, read_scp, write_scp
 from featnorm_se.errors import FeatnormError
 from featnorm_se.files import mark_done
-from featnorm_se.inference import jobs
+from featnorm_se.inference import jobs, plan, together
 from featnorm_se.report.experiments import is_outdated
+from featnorm_se.upstream.batching import like_lengths
 
 
 @pytest.fixture
@@ -177,10 +179,6 @@ def test_a_set_is_enhanced_by_one_environment(tiny_experiment, scp, tmp_path, mo
 @pytest.mark.parametrize("upstream", ["tera_tiny", "wavlm_tiny"])
 def test_short_files_together_are_as_one_by_one(upstream, tmp_path, monkeypatch):
     """As on a GPU, in threads: mute, quiet and stereo too; a bad one spoils no other."""
-    from featnorm_se.data.parallel import beside
-    from featnorm_se.inference import plan, together
-    from featnorm_se.upstream.batching import like_lengths
-
     model = save_tiny(tmp_path / "exp", upstream)
     rng = np.random.default_rng(0)
     noise = [rng.normal(size=(size, 1)) * 0.1 for size in (300, 9000, 16000, 12345, 8000, 400000)]
@@ -209,8 +207,6 @@ def test_short_files_together_are_as_one_by_one(upstream, tmp_path, monkeypatch)
 
 
 def test_what_a_thread_cannot_write_ends_the_set_soon(monkeypatch):
-    from featnorm_se.data.parallel import beside
-
     taken, threads = [], set()
 
     def write(found):

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
@@ -43,7 +44,6 @@ def noisy(speech: Array) -> Array:
 @pytest.fixture
 def corpus(tmp_path: Path) -> Callable[[int], tuple[Path, Path]]:
     """Return a function that writes ``n`` pairs ``u0``, ``u1``, ... and gives both folders."""
-    import soundfile
 
     def write(count: int) -> tuple[Path, Path]:
         ref, inf = tmp_path / "ref", tmp_path / "inf"

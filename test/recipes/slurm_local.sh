@@ -6,26 +6,21 @@
 # Exit status 77: this machine cannot do it.
 set -euo pipefail
 
+export PATH="${PATH}:/usr/sbin"
 for program in munged mungekey slurmctld slurmd sinfo srun; do
-    PATH="${PATH}:/usr/sbin" command -v "${program}" > /dev/null || {
+    command -v "${program}" > /dev/null || {
         echo "slurm_local.sh: no ${program}: install slurm-wlm and munge" >&2
         exit 77
     }
 done
-export PATH="${PATH}:/usr/sbin"
 [ "$(id -u)" -eq 0 ] || { echo "slurm_local.sh: root is needed" >&2; exit 77; }
-id munge > /dev/null 2>&1 || { echo "slurm_local.sh: there is no user munge" >&2; exit 77; }
 
 scratch="$(mktemp -d)"
 host="$(hostname -s)"
-started=()
 stop() {
-    # The latest first: the node, the controller, munge.
-    for ((i = ${#started[@]} - 1; i >= 0; i--)); do
-        pid="$(cat "${started[i]}" 2> /dev/null || true)"
-        [ -z "${pid}" ] || kill "${pid}" 2> /dev/null || true
-    done
-    sleep 1
+    mapfile -t started < <(jobs -p)
+    kill "${started[@]}" 2> /dev/null || true
+    wait
     rm -rf "${scratch}"
 }
 trap stop EXIT
@@ -34,10 +29,9 @@ trap stop EXIT
 chmod 755 "${scratch}"
 mkdir "${scratch}/munge" "${scratch}/state" "${scratch}/spool" "${scratch}/log"
 mungekey --create --keyfile "${scratch}/munge/key"
-chown -R munge: "${scratch}/munge"
-runuser -u munge -- munged --key-file "${scratch}/munge/key" --socket "${scratch}/munge/socket" \
-    --pid-file "${scratch}/munge/pid" --log-file "${scratch}/munge/log" --seed-file "${scratch}/munge/seed"
-started+=("${scratch}/munge/pid")
+munged --foreground --key-file "${scratch}/munge/key" --socket "${scratch}/munge/socket" \
+    --pid-file "${scratch}/munge/pid" --seed-file "${scratch}/munge/seed" \
+    2> "${scratch}/log/munged" &
 
 nodes="${SLURM_LOCAL_NODES:-1}"
 # Free ports, so that no Slurm that is there already is met: the controller's, then the nodes'.
@@ -70,27 +64,22 @@ SlurmdLogFile=${scratch}/log/%n
 PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP OverSubscribe=FORCE:4
 END
 for node in $(seq "${nodes}"); do
+    mkdir "${scratch}/spool/node${node}"
     echo "NodeName=node${node} NodeHostname=${host} NodeAddr=127.0.0.1 Port=${ports[node]} CPUs=${cpus} State=UNKNOWN"
 done >> "${scratch}/slurm.conf"
 export SLURM_CONF="${scratch}/slurm.conf"
-slurmctld
-started+=("${scratch}/slurmctld.pid")
+slurmctld -D > /dev/null 2>&1 &
 for node in $(seq "${nodes}"); do
-    mkdir "${scratch}/spool/node${node}"
-    slurmd -N "node${node}"
-    started+=("${scratch}/node${node}.pid")
+    slurmd -D -N "node${node}" > /dev/null 2>&1 &
 done
 
-idle() {
-    [ "$(sinfo --noheader --format='%T %D' 2> /dev/null)" = "idle ${nodes}" ]
-}
-for _ in $(seq 60); do
-    ! idle || break
+for try in $(seq 60); do
+    [ "$(sinfo --noheader --format='%T %D' 2> /dev/null)" != "idle ${nodes}" ] || break
     sleep 0.5
+    if [ "${try}" -eq 60 ]; then
+        echo "slurm_local.sh: the node did not come up" >&2
+        tail -n 5 "${scratch}"/log/* >&2
+        exit 77
+    fi
 done
-if ! idle; then
-    echo "slurm_local.sh: the node did not come up" >&2
-    tail -n 5 "${scratch}"/log/* >&2
-    exit 77
-fi
 "$@"

@@ -6,7 +6,10 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from recipe_runs import EGS, places, run_script, telling_python
+from made_scores import write_scores
+from recipe_runs import EGS, places, run_script
+
+from featnorm_se.metrics.worker import Row
 
 RECIPE = EGS / "voicebank_demand" / "enh1"
 UPSTREAM = ["--upstream", "tera_tiny", "--upstream_ckpt", "scratch", "--config", "conf/tiny.yaml"]
@@ -51,9 +54,14 @@ def run(folder: Path, *options: str, **environment: str) -> subprocess.Completed
     return run_script(f"{RECIPE}/run.sh", *places(folder), *UPSTREAM, *options, **environment)
 
 
-def test_stages_2_to_4_are_jobs_of_a_queue(tmp_path: Path, ready: Path, queue) -> None:
-    (tmp_path / "data" / "test").mkdir()
-    (tmp_path / "data" / "test" / "wav.scp").write_text("a a.wav\n")
+@pytest.mark.parametrize(
+    ("backend", "words", "array"),
+    [
+        ("sge", "-v PATH -cwd -S /bin/bash -j y -l arch=*64*", "-t 1:2"),
+        ("pbs", "-V -v PATH -S /bin/bash", "-J 1-2"),
+    ],
+)
+def test_stages_2_to_4_are_jobs_of_a_queue(tmp_path, ready, queue, backend, words, array) -> None:
     exp = tmp_path / "exp" / TAG
     # The scripts of Kaldi wait five seconds for each of these that they make themselves.
     for place in (exp, exp / "enhanced_test", next_stats(tmp_path)):
@@ -61,35 +69,32 @@ def test_stages_2_to_4_are_jobs_of_a_queue(tmp_path: Path, ready: Path, queue) -
     for made in (exp / "config.yaml", next_stats(tmp_path) / "clean.npz"):
         made.write_text("x")
     stages = ["--stage", "2", "--stop_stage", "4", "--skip_gate", "true", "--python", str(ready)]
-    done = run(tmp_path, *stages, cmd_backend="sge", PATH=queue("sge"))
+    done = run(tmp_path, *stages, cmd_backend=backend, PATH=queue(backend))
     assert done.returncode == 0, done.stdout + done.stderr
-    submitted = take_submitted(tmp_path, "-v PATH -cwd -S /bin/bash -j y -l arch=*64*")
+    submitted = (tmp_path / "bin" / "submitted").read_text().splitlines()
+    assert all(words in command for command in submitted)
     # Statistics and enhancing are arrays, training is none.
-    assert ["-t 1:2" in command for command in submitted] == [True, False, True]
+    assert [array in command for command in submitted] == [True, False, True]
     assert "told: -m featnorm_se.bin.train" in (exp / "train.log").read_text()
-    logs = (exp / "enhanced_test" / "log").glob("enhance.*.log")
-    assert sorted(log.read_text().partition("--shard ")[2][:3] for log in logs) == ["1/2", "2/2"]
+    for place, name in ((next_stats(tmp_path), "clean"), (exp / "enhanced_test", "enhance")):
+        logs = [place / "log" / f"{name}.{shard}.log" for shard in (1, 2)]
+        assert [log.read_text().partition("--shard ")[2][:4] for log in logs] == ["1/2 ", "2/2 "]
 
 
 def test_a_table_of_what_run_sh_made_runs_what_its_rows_lack(tmp_path: Path, ready: Path) -> None:
-    scores = tmp_path / "exp" / TAG / "scores_test"
-    scores.mkdir(parents=True)
+    judged = [Row("a", {"STOI": 0.75}), Row("b", {"STOI": 0.85})]
+    scores = write_scores(tmp_path / "exp" / TAG, judged)
     record = {"finished": True, "upstream": "tera_tiny", "norm": "utterance", "seed": 0}
     (scores.parent / "run.json").write_text(json.dumps({**record, "norm_site": "layer.2"}))
     (scores.parent / "config.yaml").write_text("x")
-    (scores / "scores.csv").write_text("utt_id,STOI,reason\na,0.75,\nb,0.85,\n")
-    summary = {"metrics": {"STOI": {"mean": 0.8, "std": 0.07, "count": 2}}, "failures": 0}
-    (scores / "summary.json").write_text(json.dumps(summary))
     (tmp_path / "data" / "prepare.json").write_text("{}")
-    (tmp_path / "data" / "test").mkdir()
-    (tmp_path / "data" / "test" / "wav.scp").write_text("a a.wav\n")
     (tmp_path / "tables").mkdir()
     (tmp_path / "tables" / "one.yaml").write_text(
         "fn: {upstream: tera_tiny, weights: scratch, norm: utterance, norm_site: auto}\n"
     )
     words = [*places(tmp_path)[:4], "--config", "conf/tiny.yaml", "--table", "one"]
     words += ["--rows", str(tmp_path / "tables"), "--output", str(tmp_path / "out")]
-    words += ["--python", str(ready), "--", "--skip_gate", "true"]
+    words += ["--python", str(ready), "--", "--skip_gate", "true", "--metrics", "STOI SI_SDR"]
     table = run_script(f"{RECIPE}/tables.sh", *words)
     assert table.returncode == 0 and "./run.sh" not in table.stdout, table.stderr
     # The site that the model has, which a checkpoint of other layers than the card's decides.
@@ -99,32 +104,8 @@ def test_a_table_of_what_run_sh_made_runs_what_its_rows_lack(tmp_path: Path, rea
     assert lacking.returncode == 0 and " --stage 4 " in lacking.stdout, lacking.stderr
     told = (tmp_path / "exp" / "tables" / "one" / "log" / "row.1.log").read_text()
     assert f"told: -m featnorm_se.bin.score --ref {tmp_path}" in told and "bin.train" not in told
-
-
-def test_statistics_are_an_array_of_pbs(tmp_path: Path, ready: Path, queue) -> None:
-    (next_stats(tmp_path) / "q" / "sync").mkdir(parents=True)
-    stage = ["--stage", "2", "--stop_stage", "2", "--python", str(ready)]
-    done = run(tmp_path, *stage, cmd_backend="pbs", PATH=queue("pbs"))
-    assert done.returncode == 0, done.stdout + done.stderr
-    (command,) = take_submitted(tmp_path, "-V -v PATH -S /bin/bash")
-    assert "-J 1-2" in command
-    for shard in (1, 2):
-        log = next_stats(tmp_path) / "log" / f"clean.{shard}.log"
-        assert f"--shard {shard}/2 " in log.read_text()
-    # Statistics of what was in the data folder before are not taken.
-    merged, stage = next_stats(tmp_path) / "clean.npz", ["--stage", "3", "--skip_gate", "true"]
-    merged.write_text("x")
-    (tmp_path / "data" / "train" / "spk1.scp").write_text("a b.wav\n")
-    done = run(tmp_path, *stage, "--python", str(ready))
-    assert f"{merged} is not known to be of" in done.stderr and "run stage 2 first" in done.stderr
-
-
-def take_submitted(folder: Path, words: str) -> list[str]:
-    """Return the command lines that the queue got, all of which hold some words."""
-    submitted = (folder / "bin" / "submitted").read_text().splitlines()
-    assert all(words in command for command in submitted)
-    (folder / "bin" / "submitted").unlink()
-    return submitted
+    assert "--metrics STOI SI_SDR" in told
+    assert f"row 1 of 1: {TAG}" in (tmp_path / "exp" / "tables" / "one" / "progress").read_text()
 
 
 def next_stats(folder: Path) -> Path:
@@ -133,15 +114,6 @@ def next_stats(folder: Path) -> Path:
     check = subprocess.run(said, shell=True, capture_output=True, text=True, check=True)
     weights, data = check.stdout.split()
     return folder / "dump" / "stats" / f"tera_tiny_{weights}_seed0_auto_{data}"
-
-
-@pytest.fixture
-def ready(tmp_path: Path) -> Path:
-    """A python that only tells what it was asked, and the files that stages 2 and 3 look for."""
-    (tmp_path / "data" / "train").mkdir(parents=True)
-    for scp in ("wav.scp", "spk1.scp"):
-        (tmp_path / "data" / "train" / scp).write_text("a a.wav\n")
-    return telling_python(tmp_path / "python")
 
 
 STAGE = ["--stage", "3", "--stop_stage", "3", "--norm", "none", "--skip_gate", "true"]

@@ -9,13 +9,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from recipe_runs import EGS, places, run_script, telling_python
+from recipe_runs import EGS, places, run_script
 from rows import Setting, read_rows
 
 from featnorm_se.config import override_config
 from featnorm_se.data.audio import write_audio
 from featnorm_se.files import locked
+from featnorm_se.model.separator import FeatNormSeparator
 from featnorm_se.training.experiment import read_training_config
+from featnorm_se.training.task import FeatNormTask, build_parts, parse_options
 from featnorm_se.upstream import load_upstream
 
 RECIPE = EGS / "voicebank_demand" / "enh1"
@@ -24,8 +26,6 @@ TABLES = ("upstreams", "sites", "norms", "drift")
 
 
 def test_every_row_of_every_table_is_a_model() -> None:
-    from featnorm_se.model.separator import FeatNormSeparator
-
     setting = Setting(suffix="_tiny", ckpt_dir="there", conf_dir=str(RECIPE / "conf" / "upstream"))
     built = set()
     for table in TABLES:
@@ -48,8 +48,6 @@ def test_every_row_of_every_table_is_a_model() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", CONFIGS)
 def test_every_training_configuration_builds_and_takes_a_step(name: str, tmp_path: Path) -> None:
-    from featnorm_se.training.task import FeatNormTask, build_parts, parse_options
-
     config = read_training_config(RECIPE / "conf" / f"{name}.yaml")
     config = override_config(config, ["separator_conf.units=4", "separator_conf.layers=1"])
     config["separator_conf"] |= {**config["encoder_conf"], "upstream": "tera_tiny", "norm": "none"}
@@ -70,25 +68,22 @@ def snapshot(folder: Path) -> dict[str, int]:
     return {str(path): path.stat().st_mtime_ns for path in folder.rglob("*")}
 
 
-def laid_out(tmp_path: Path) -> tuple[list[str], Path]:
-    """Lay out data directories and a trained experiment; return options for it, and its folder."""
+@pytest.fixture
+def laid_out(tmp_path: Path, ready: Path) -> tuple[list[str], Path]:
+    """A trained experiment beside the data directories: options for it, and its folder."""
     exp = tmp_path / "exp" / "mine"
-    for folder in (exp, tmp_path / "data" / "train", tmp_path / "data" / "test"):
-        folder.mkdir(parents=True)
-    for part in ("train", "test"):
-        (tmp_path / "data" / part / "wav.scp").write_text("a a.wav\n")
+    exp.mkdir(parents=True)
     (exp / "config.yaml").write_text("x")
     options = [*places(tmp_path), "--skip_gate", "true", "--upstream", "tera_tiny"]
-    options += ["--norm", "none", "--tag", "mine"]
-    return [*options, "--python", str(telling_python(tmp_path / "python"))], exp
+    return [*options, "--norm", "none", "--tag", "mine", "--python", str(ready)], exp
 
 
 def only(stage: int) -> list[str]:
     return ["--stage", str(stage), "--stop_stage", str(stage)]
 
 
-def test_a_second_run_in_one_folder_touches_nothing(tmp_path: Path) -> None:
-    options, exp = laid_out(tmp_path)
+def test_a_second_run_in_one_folder_touches_nothing(tmp_path: Path, laid_out) -> None:
+    options, exp = laid_out
     (exp / "train.log").write_text("the first run's\n")
     with locked(exp):
         before = snapshot(tmp_path / "exp")
@@ -120,13 +115,12 @@ def test_a_second_run_in_one_folder_touches_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("at", ["enhance_set", "score"])
-def test_scores_of_a_test_set_that_changed_meanwhile_do_not_count(tmp_path: Path, at: str) -> None:
+def test_scores_of_a_test_set_that_changed_meanwhile_do_not_count(tmp_path, laid_out, ready, at):
     """Another run's stage 1 wrote the lists anew; scoring may end at other names, too."""
-    options, exp = laid_out(tmp_path)
-    python = tmp_path / "python"
+    options, exp = laid_out
     lists = tmp_path / "data" / "test" / "wav.scp"
     change = f"in {at}) echo b >> {lists}; [ {at} != score ] ;; train"
-    python.write_text(python.read_text().replace("in train", change))
+    ready.write_text(ready.read_text().replace("in train", change))
     both = [folder / "scores_test" / "summary.json" for folder in (exp, exp.parent / "noisy")]
     for summary in both:
         summary.parent.mkdir(parents=True)
@@ -136,38 +130,33 @@ def test_scores_of_a_test_set_that_changed_meanwhile_do_not_count(tmp_path: Path
     assert not any(summary.exists() for summary in both)
 
 
-def test_what_only_stage_1_takes_is_not_passed_over(tmp_path: Path) -> None:
-    """Stage 4 alone would score the old test set."""
-    options, _ = laid_out(tmp_path)
+def test_a_test_set_more_has_places_of_its_own_and_what_stage_1_took_is_not_passed_over(
+    tmp_path: Path, laid_out
+) -> None:
+    options, exp = laid_out
     made = f"db_root {tmp_path}/corpus\ntest_root \nvalid_speakers a b \nskip_bad false\n"
-    (tmp_path / "data" / ".options").write_text(made)
-    options += ["--db_root", str(tmp_path / "x/../corpus"), "--valid_speakers", "a b ", *only(4)]
-    assert run_script(f"{RECIPE}/run.sh", *options).returncode == 0
-    refused = run_script(f"{RECIPE}/run.sh", *options, "--test_root", str(tmp_path / "new"))
-    assert refused.returncode == 1 and "run stage 1, or leave it out" in refused.stderr
-
-
-def test_a_test_set_more_has_places_of_its_own(tmp_path: Path) -> None:
-    options, exp = laid_out(tmp_path)
-    made = f"db_root {tmp_path}/corpus\ntest_root \nvalid_speakers a\nskip_bad false\n"
     (tmp_path / "data" / ".options").write_text(made)
     for kind in ("noisy", "clean"):
         write_audio(tmp_path / "pairs" / kind / "x_1.wav", np.sin(np.arange(8000)))
-    shutil.copy(tmp_path / "data/train/wav.scp", tmp_path / "data/train/spk1.scp")
-    mine = [*options, "--test_set", "mine", "--db_root", str(tmp_path / "corpus")]
+    mine = [*options, "--test_set", "mine", "--db_root", str(tmp_path / "x/../corpus")]
     root = ["--test_root", str(tmp_path / "pairs")]
     early = run_script(f"{RECIPE}/run.sh", *mine, "--stage", "2", "--stop_stage", "4")
     assert "data/mine/wav.scp: run stage 1 first" in early.stderr and "stage 2" not in early.stdout
     first = run_script(f"{RECIPE}/run.sh", *mine, *root, *only(1))
     assert first.returncode == 0 and "mine: 1 pairs" in first.stdout, first.stderr
-    scored = run_script(f"{RECIPE}/run.sh", *mine, *root, *only(4))
+    scored = run_script(f"{RECIPE}/run.sh", *mine, *root, "--valid_speakers", "a b ", *only(4))
     assert scored.returncode == 0, scored.stderr
     told = "\n".join(line for line in scored.stdout.splitlines() if line.startswith("told:"))
     assert f"--output {exp}/scores_mine" in told and not re.search("[a-z]_test\\b|/test/", told)
     assert told.count(f"{tmp_path}/data/mine/spk1.scp") == 1  # noisy's is not shown
-    for folder, option in (("data/mine", "--test_root"), ("data", "--valid_speakers")):
-        other = run_script(f"{RECIPE}/run.sh", *mine, option, "another", *only(4))
-        assert f"{folder} was made with another: run stage 1" in other.stderr
+    # Stage 4 alone would score the old test set.
+    for folder, words in (
+        ("data/mine", [*mine, "--test_root"]),
+        ("data", [*mine, "--valid_speakers"]),
+        ("data", [*options, "--test_root"]),
+    ):
+        other = run_script(f"{RECIPE}/run.sh", *words, "another", *only(4))
+        assert f"{folder} was made with another: run stage 1, or leave it out" in other.stderr
     assert (tmp_path / "data" / ".options").read_text() == made
     gate = run_script(f"{RECIPE}/run.sh", *mine, "--skip_gate", "false", *only(3))
     assert "the gate: scoring" in gate.stdout, gate.stderr
@@ -176,9 +165,8 @@ def test_a_test_set_more_has_places_of_its_own(tmp_path: Path) -> None:
         assert bad.returncode == 1 and fault in bad.stderr, bad.stderr
 
 
-def test_stage_5_is_of_the_test_set_as_it_is_and_does_what_it_can(tmp_path: Path) -> None:
-    options, exp = laid_out(tmp_path)
-    python = tmp_path / "python"
+def test_stage_5_is_of_the_test_set_as_it_is_and_does_what_it_can(tmp_path, laid_out, ready):
+    options, exp = laid_out
     # Tables of another test set than the one whose files the page would play.
     summary = tmp_path / "exp" / "noisy" / "scores_test" / "summary.json"
     summary.parent.mkdir(parents=True)
@@ -192,8 +180,8 @@ def test_stage_5_is_of_the_test_set_as_it_is_and_does_what_it_can(tmp_path: Path
     os.utime(more / "summary.json", (0, 0))
     # What stage 5 cannot look at costs no table.
     fails = '\n[[ "$1" != */drift.py ]] || exit 1\ncase '
-    report = python.read_text().replace(" score)", " score | report)")
-    python.write_text(report.replace("\ncase ", fails))
+    report = ready.read_text().replace(" score)", " score | report)")
+    ready.write_text(report.replace("\ncase ", fails))
     (exp / "run.json").write_text("{}")
     tables = run_script(f"{RECIPE}/run.sh", *options, *only(5))
     assert "told: -m featnorm_se.bin.report" in tables.stdout and tables.returncode == 0
@@ -201,8 +189,8 @@ def test_stage_5_is_of_the_test_set_as_it_is_and_does_what_it_can(tmp_path: Path
     assert "data/mine is newer than its scores: run stage 4 with --test_set mine" in tables.stdout
 
 
-def test_the_number_of_talkers_is_that_of_the_data(tmp_path: Path) -> None:
-    options, exp = laid_out(tmp_path)
+def test_the_number_of_talkers_is_that_of_the_data(tmp_path: Path, laid_out) -> None:
+    options, exp = laid_out
     options += only(4)
     one = run_script(f"{RECIPE}/run.sh", *options, "--prepare", "kaldi", "--num_spk", "2")
     assert one.returncode == 1 and "data/train is of one talker, without spk2.scp" in one.stderr
@@ -222,12 +210,9 @@ def test_the_number_of_talkers_is_that_of_the_data(tmp_path: Path) -> None:
     assert "finetune.yaml" in check and "--num_spk" not in check
 
 
-def test_statistics_are_of_the_card_as_it_is(tmp_path: Path) -> None:
-    (tmp_path / "data" / "train").mkdir(parents=True)
-    for name in ("wav.scp", "spk1.scp"):
-        (tmp_path / "data" / "train" / name).write_text("a a.wav\n")
+def test_statistics_are_of_the_card_as_it_is(tmp_path: Path, ready: Path) -> None:
     options = [*places(tmp_path), "--stage", "3", "--stop_stage", "3", "--skip_gate", "true"]
-    options += ["--upstream", "tera_tiny", "--python", str(telling_python(tmp_path / "python"))]
+    options += ["--upstream", "tera_tiny", "--python", str(ready)]
     missing = run_script(f"{RECIPE}/run.sh", *options).stderr
     stats = Path(missing.partition("stage 3 needs ")[2].partition(": run stage 2 first")[0])
     stats.parent.mkdir(parents=True)
@@ -243,13 +228,13 @@ def test_statistics_are_of_the_card_as_it_is(tmp_path: Path) -> None:
         (tmp_path / "data" / "prepare.json").write_text(seen)
         assert "tera_tiny.yaml as they are now: run stage 2 first" in run_stage("3")
         assert "error" not in run_stage("2") + run_stage("3")
-    python, usual = tmp_path / "python", (tmp_path / "python").read_text()
+    usual = ready.read_text()
     ends = {  # of its jobs
         "kill -9 $$ ;;": "stage 2: a job ended without a word: was it killed",
         f'echo b b.wav >> "{tmp_path}/data/train/spk1.scp" ;;': "data/train or .* was made anew",
     }
     for end, told in ends.items():
-        python.write_text(usual.replace('echo "told: $*" ;;', end))
+        ready.write_text(usual.replace('echo "told: $*" ;;', end))
         failed = run_script(f"{RECIPE}/run.sh", *options, "--stage", "2")
         assert failed.returncode == 1 and re.search(told, failed.stderr), failed.stderr
     assert "run stage 2 first" in run_stage("3")

@@ -5,19 +5,17 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import made_scores
 import numpy as np
 from golden_numbers import write_pairs
 
-METRICS = ("PESQ_WB", "STOI", "SI_SDR")
+from featnorm_se.metrics.worker import Row
+
 UTTERANCES = tuple(f"test_{i:02d}" for i in range(12))
 
 
 def write_scores(folder: Path, gain: float, seed: int = 0) -> None:
     """Write ``scores.csv`` and ``summary.json`` whose scores lie ``gain`` above a common base."""
-    from featnorm_se.metrics.scoring import to_csv
-    from featnorm_se.metrics.summary import summarize
-    from featnorm_se.metrics.worker import Row
-
     base = np.random.default_rng(7).uniform(1.2, 2.5, len(UTTERANCES))
     jitter = np.random.default_rng(seed).normal(0, 0.02, len(UTTERANCES))
     rows = [
@@ -28,11 +26,8 @@ def write_scores(folder: Path, gain: float, seed: int = 0) -> None:
         name: (("bus", "cafe")[i % 2], (2.5, 7.5, 12.5, 17.5)[i % 4])
         for i, name in enumerate(UTTERANCES)
     }
-    summary = summarize(rows, METRICS, conditions)
-    summary["versions"] = {"pesq": "0.0.4", "pystoi": "0.4.1"}
-    folder.mkdir(parents=True)
-    (folder / "scores.csv").write_text(to_csv(rows, METRICS))
-    (folder / "summary.json").write_text(json.dumps(summary))
+    made_scores.write_scores(folder.parent, rows, conditions)
+    update(folder / "summary.json", versions={"pesq": "0.0.4", "pystoi": "0.4.1"})
 
 
 def run_record(norm: str, **more: Any) -> dict[str, Any]:

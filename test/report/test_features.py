@@ -3,11 +3,20 @@
 import csv
 import json
 
+import drift
 import numpy as np
 import pytest
+import torch
 from feature_look import channel_gaps, linear_cka, mean_cosine
+from golden_numbers import write_pairs
+from tiny_models import save_tiny
 
+from featnorm_se import Enhancer, load_upstream
+from featnorm_se.collection import collect
+from featnorm_se.data.audio import read_audio, write_audio
+from featnorm_se.data.scp import read_scp
 from featnorm_se.errors import FeatnormError
+from featnorm_se.report.experiments import read_scores
 
 RNG = np.random.default_rng(0)
 
@@ -38,30 +47,19 @@ def test_gaps_are_in_clean_deviations():
 @pytest.fixture
 def experiment(tmp_path):
     """A tiny model with the statistics of its data, the last layer moved as by fine-tuning."""
-    import torch
-    from golden_numbers import write_pairs
-    from tiny_models import save_tiny, tiny_config
-
-    from featnorm_se.collection import collect
-    from featnorm_se.data.audio import read_audio, write_audio
-    from featnorm_se.data.scp import read_scp
-    from featnorm_se.model.separator import FeatNormSeparator
-    from featnorm_se.upstream import load_upstream
-
     write_pairs(tmp_path / "valid", 3, 9000, 0)
     for wav in tmp_path.rglob("*.wav"):  # the mute of a call, which no statistics are of
         write_audio(wav, np.pad(read_audio(wav, 16000), (0, 8000)))
     upstream = load_upstream("wavlm_tiny", "scratch", seed=3)
     stats = collect(upstream, read_scp(tmp_path / "valid" / "spk1.scp"), ["frontend"])
     expdir = save_tiny(tmp_path / "exp", "wavlm_tiny", feature="weighted_sum")
-    conf = tiny_config("wavlm_tiny", feature="weighted_sum")["separator_conf"]
-    separator = FeatNormSeparator(257, **conf)
+    separator = Enhancer.from_pretrained(expdir).separator
     separator.start_from(upstream.state_dict(), stats)
-    with torch.no_grad():
-        for parameter in separator.upstream.model.encoder.layers[-1].parameters():
-            parameter.add_(torch.randn_like(parameter) * 0.3)
-        separator.weighted_sum.weight[-1] = 3.0
     state = {f"separator.{key}": value for key, value in separator.state_dict().items()}
+    for key, value in state.items():
+        if ".model.encoder.layers.2." in key:
+            value += 0.3 * torch.randn_like(value)
+    state["separator.weighted_sum.weight"][-1] = 3.0
     torch.save(state, expdir / "valid.loss.best.pth")
     record = {"upstream": "wavlm_tiny", "upstream_ckpt": "scratch", "seed": 3}
     record |= {"norm": "utterance", "norm_site": "frontend"}
@@ -70,26 +68,17 @@ def experiment(tmp_path):
     return expdir
 
 
-def rows(path):
-    with open(path, newline="") as handle:
-        return list(csv.DictReader(handle))
-
-
 def test_drift_command_writes_figures_and_refuses_another_start(experiment, tmp_path):
-    import drift
-
     options = ["--expdir", str(experiment), "--datadir", str(tmp_path / "valid")]
     drift.main(options)
-    drifted = {row["layer"]: float(row["cka"]) for row in rows(experiment / "features/drift.csv")}
-    last = list(drifted)[-1]
-    assert drifted["frontend"] == pytest.approx(1)
-    assert drifted[last] < 0.99
-    weights = [float(row["weight"]) for row in rows(experiment / "features/drift.csv")]
+    layers = read_scores(experiment / "features/drift.csv", "layer")
+    assert layers["frontend"]["cka"] == pytest.approx(1)
+    assert [*layers.values()][-1]["cka"] < 0.99
+    weights = [row["weight"] for row in layers.values()]
     assert weights[0] == 0 and sum(weights) == pytest.approx(1, abs=1e-5)
     assert weights[-1] / weights[1] == pytest.approx(np.exp(3), rel=1e-4)
-    distance = {
-        (row["site"], row["features"]): row for row in rows(experiment / "features/distance.csv")
-    }
+    with open(experiment / "features/distance.csv", newline="") as handle:
+        distance = {(row["site"], row["features"]): row for row in csv.DictReader(handle)}
     noisy, normalized = (distance["frontend", name] for name in ("noisy", "normalized"))
     assert float(normalized["mean_gap"]) < 1e-3 < float(noisy["mean_gap"])
     assert float(normalized["std_log2_ratio"]) < float(noisy["std_log2_ratio"])

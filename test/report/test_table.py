@@ -6,22 +6,17 @@ import csv
 import io
 import json
 import os
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-import tables
 from estimate import Estimate, format_difference, one_more
 from gather import gather
 from made_experiments import run_record, update, write_scores
 from rows import Setting, arguments, plan_runs, read_rows
 from table_text import cells, to_csv, to_latex, to_markdown
-from tables import main
 
-from featnorm_se.bin import run
 from featnorm_se.errors import FeatnormError
 from featnorm_se.report import paired
 from featnorm_se.report.experiments import drift_file, read_scores
@@ -310,40 +305,6 @@ def test_a_contrast_is_paired_by_seed_and_utterance() -> None:
     assert found.mean == pytest.approx(0.125)
     twice = contrast([(1, fn), (-1, none), (-1, fn), (1, none)], "STOI")
     assert twice.values == pytest.approx(np.zeros((2, 2)))
-
-
-# ---- the command of the tables: plan, one run, tables
-
-
-@pytest.fixture
-def rows(tmp_path: Path) -> Path:
-    folder = tmp_path / "rows"
-    folder.mkdir()
-    row = "{0}: {{upstream: tera_tiny, weights: scratch, norm: {0}}}\n"
-    (folder / "some.yaml").write_text(row.format("none") + row.format("utterance"))
-    return folder
-
-
-def options(rows: Path, *more: str) -> list[str]:
-    table = ["--rows", str(rows), "--table", "some", "--upstream_conf_dir", ""]
-    return [*table, "--expdir", str(rows.parent / "exp"), *more]
-
-
-def test_a_plan_is_printed_and_its_runs_become_run_sh(rows: Path, tmp_path: Path, capsys) -> None:
-    plan = str(tmp_path / "plan.json")
-    assert run(main, options(rows, "--seeds", "0 3", "--plan", plan)) == 0
-    printed = capsys.readouterr().out.splitlines()
-    assert len(printed) == 4 and printed[0].startswith("1 of 4: ./run.sh --stage 2 ")
-    script = tmp_path / "run.sh"
-    script.write_text('#!/bin/sh\nprintf "<%s>" "$@"\n')
-    script.chmod(0o755)
-    command = [sys.executable, tables.__file__, "--plan", plan, "--run", "4", "--"]
-    command += ["--metrics", "PESQ_WB STOI", "--stage", "1"]
-    line = subprocess.check_output(command, cwd=tmp_path, text=True).splitlines()[-1]
-    assert line.startswith("<--metrics><PESQ_WB STOI><--stage><1><--stage><2><--stop_stage><4>")
-    assert "<--norm><utterance>" in line and "<--upstream_ckpt><scratch>" in line
-    assert "<--tag><tera_tiny_scratch_utterance_auto_train_seed3>" in line
-    assert "row 4 of 4: tera_tiny_scratch" in (tmp_path / "progress").read_text()
 
 
 def test_an_end_that_rounds_to_zero_says_on_which_side_it_is():

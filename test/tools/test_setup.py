@@ -8,7 +8,9 @@ import sys
 import sysconfig
 from pathlib import Path
 
+import numpy
 import pytest
+import soundfile
 
 ROOT = Path(__file__).resolve().parents[2]
 TOOLS = ROOT / "tools"
@@ -126,9 +128,6 @@ def test_packages_by_the_python_at_hand(tmp_path, version, own, wanted):
 
 
 def test_a_wheel_in_a_clean_environment_enhances_a_file(tmp_path: Path) -> None:
-    import numpy
-    import soundfile
-
     pip = (sys.executable, "-m", "pip", "--disable-pip-version-check", "-q")
     source = tmp_path / "source"
     source.mkdir()

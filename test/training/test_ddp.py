@@ -1,7 +1,6 @@
 """Two gloo processes train as one does on the same total batch."""
 
 import argparse
-import dataclasses
 import multiprocessing
 from pathlib import Path
 from typing import Any
@@ -10,9 +9,11 @@ import numpy as np
 import pytest
 import torch
 from forked import fork
-from tiny_models import tiny_config
+from tiny_models import tiny_config, trainer_options
 
 from featnorm_se.names import NORMS
+from featnorm_se.training.task import EnhancementTask, register
+from featnorm_se.training.trainer import FeatNormTrainer
 
 UPSTREAMS = ("mockingjay_tiny", "tera_tiny", "wav2vec2_tiny", "hubert_tiny", "wavlm_tiny", "fbank")
 BATCH, SAMPLES, STEPS = 4, 8000, 2
@@ -23,8 +24,6 @@ TOLERANCE = 1e-3
 
 def build(config: dict[str, Any]) -> Any:
     """Build a tiny model, the same in every process, with statistics that are not blank."""
-    from featnorm_se.training.task import EnhancementTask, register
-
     register()
     torch.manual_seed(3)
     model = EnhancementTask.build_model(argparse.Namespace(**config, loss_wrapper=None))
@@ -57,8 +56,6 @@ def run_epoch(config: dict[str, Any], folder: Path, rank: int | None = None) -> 
     from espnet2.train.distributed_utils import DistributedOption
     from espnet2.train.reporter import Reporter
 
-    from featnorm_se.training.trainer import FeatNormOptions, FeatNormTrainer
-
     trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
     gradients: dict[str, list[Any]] = {name: [] for name in trained}
 
@@ -69,12 +66,9 @@ def run_epoch(config: dict[str, Any], folder: Path, rank: int | None = None) -> 
     optimizer = torch.optim.SGD(trained.values(), lr=0.1)
     optimizer.register_step_pre_hook(keep)
     share, together = slice(rank, None, 2 if rank is not None else 1), rank is not None
-    set_to = {"accum_grad": 1, "grad_clip": 1e9, "grad_clip_type": 2.0, "log_interval": 100}
-    set_to |= {"ngpu": 0, "use_amp": False, "output_dir": folder, "max_bad_steps": 1}
-    names = (field.name for field in dataclasses.fields(FeatNormOptions))
     parts = {
         "model": torch.nn.parallel.DistributedDataParallel(model) if together else model,
-        "options": FeatNormOptions(**{name: set_to.get(name, False) for name in names}),
+        "options": trainer_options(grad_clip=1e9, output_dir=folder, max_bad_steps=1),
         "distributed_option": DistributedOption(distributed=together, ngpu=0, dist_rank=rank),
     }
     training = {"optimizers": [optimizer], "schedulers": [None], "scaler": None}

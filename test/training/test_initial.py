@@ -19,6 +19,7 @@ from featnorm_se.errors import FeatnormError
 from featnorm_se.files import sha256_file
 from featnorm_se.report.pack import pack
 from featnorm_se.training.initial import read_initial
+from featnorm_se.training.task import FeatNormTask
 
 FINETUNE = Path(__file__).parents[2] / "egs" / "TEMPLATE" / "enh1" / "conf" / "finetune.yaml"
 
@@ -57,8 +58,6 @@ def weights(folder: Path, name: str = "valid.loss.best.pth") -> dict[str, torch.
     ],
 )
 def test_all_of_the_model_is_taken_over(tmp_path, packed, norm, conf):
-    from featnorm_se.training.task import FeatNormTask
-
     init = save_tiny(tmp_path / "old", norm=norm, **conf)
     state = weights(init)
     for key in state:

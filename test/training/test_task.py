@@ -7,14 +7,13 @@ import pytest
 import torch
 from tiny_models import save_tiny, tiny_config, training_config
 
-from featnorm_se import Enhancer
+from featnorm_se import Enhancer, load_upstream
 from featnorm_se.errors import FeatnormError
+from featnorm_se.training.task import FeatNormTask, build_parts, parse_options, register
 
 
 @pytest.fixture(scope="module")
 def task():
-    from featnorm_se.training.task import FeatNormTask, register
-
     register()
     return FeatNormTask
 
@@ -29,8 +28,6 @@ def arguments(folder, **more) -> argparse.Namespace:
 
 
 def test_training_starts_from_the_upstream_and_survives_init(task, tmp_path):
-    from featnorm_se.upstream import load_upstream
-
     for init in (None, "xavier_uniform", "normal"):
         model = task.build_model(arguments(tmp_path, init=init))
         wanted = load_upstream("tera_tiny", "scratch", seed=4).state_dict()
@@ -87,9 +84,6 @@ REFUSED += [({"optim": "adamw", "optim_conf": {}}, "adamw has no rate: optim_con
 
 @pytest.mark.parametrize(("changes", "told"), REFUSED)
 def test_what_would_not_be_heeded_is_refused(task, tmp_path, changes, told):
-    from featnorm_se.training.task import build_parts, parse_options
-    from featnorm_se.upstream import load_upstream
-
     config = training_config(upstream="tera_tiny", norm="none") | changes
     config |= {"output_dir": str(tmp_path), "resume": True}
     upstream = load_upstream("tera_tiny", "scratch")

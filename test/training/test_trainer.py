@@ -1,29 +1,26 @@
 """Training that goes wrong says so: the trainer's own epoch, run on batches that are bad."""
 
-import argparse
-import dataclasses
-import importlib
 import threading
 from types import SimpleNamespace
-from typing import get_type_hints
 
 import pytest
 import torch
+from tiny_models import trainer_options
 
+import featnorm_se.training.task  # noqa: F401 (it imports ESPnet without its warnings)
+from featnorm_se.data.parallel import ahead
 from featnorm_se.errors import FeatnormError
+from featnorm_se.training.trainer import FeatNormTrainer, WatchedBatches, _how_many
 
 NAN = float("nan")
 
 
 @pytest.fixture(scope="module")
 def espnet() -> SimpleNamespace:
-    """ESPnet's parts, imported the short way, and a model: a line's distance from zero."""
-    importlib.import_module("featnorm_se.training.task")
+    """ESPnet's parts, and a model: a line's distance from zero."""
     from espnet2.train.abs_espnet_model import AbsESPnetModel
     from espnet2.train.distributed_utils import DistributedOption
     from espnet2.train.reporter import SubReporter
-
-    from featnorm_se.training.trainer import FeatNormOptions, FeatNormTrainer
 
     class Line(AbsESPnetModel):
         def __init__(self):
@@ -42,17 +39,7 @@ def espnet() -> SimpleNamespace:
         def collect_feats(self, **_):
             return {}
 
-    hints = get_type_hints(FeatNormOptions)
-    values = {field.name: None for field in dataclasses.fields(FeatNormOptions)}
-    values |= {key: False for key, kind in hints.items() if kind is bool}
-    values |= {"ngpu": 0, "log_interval": 100, "grad_clip": 5.0, "grad_clip_type": 2.0}
-    return SimpleNamespace(
-        Trainer=FeatNormTrainer,
-        Reporter=SubReporter,
-        Line=Line,
-        one=DistributedOption(),
-        options=values,
-    )
+    return SimpleNamespace(Reporter=SubReporter, Line=Line, one=DistributedOption())
 
 
 def batches(*values):
@@ -66,17 +53,18 @@ def batches(*values):
 def run(espnet, folder, data, epoch="train", limit=3, model=None, accum_grad=1):
     model = model or espnet.Line()
     values = {"output_dir": folder, "accum_grad": accum_grad, "max_bad_steps": limit}
+    values |= {"grad_clip": 5.0}
     parts = {
         "model": model,
         "iterator": data,
         "reporter": espnet.Reporter(epoch, 1, 0),
-        "options": espnet.Trainer.build_options(argparse.Namespace(**espnet.options | values)),
+        "options": trainer_options(**values),
         "distributed_option": espnet.one,
     }
     if epoch == "valid":
-        return espnet.Trainer.validate_one_epoch(**parts)
+        return FeatNormTrainer.validate_one_epoch(**parts)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
-    return espnet.Trainer.train_one_epoch(
+    return FeatNormTrainer.train_one_epoch(
         optimizers=[optimizer], schedulers=[None], scaler=None, summary_writer=None, **parts
     )
 
@@ -129,8 +117,6 @@ def test_an_empty_set_is_named(espnet, tmp_path, epoch):
 @pytest.mark.parametrize(("shorter", "keys"), [(0, 2), (1, 4)])
 def test_lengths_of_whole_pieces_stay_on_the_processor(espnet, shorter, keys):
     """ESPnet moves what a batch holds to the GPU, and a length read there waits for it."""
-    from featnorm_se.training.trainer import WatchedBatches
-
     lengths = torch.tensor([16, 16 - shorter])
     batch = {f"speech_{kind}": torch.ones(2, 16) for kind in ("mix", "ref1")}
     batch |= {f"{name}_lengths": lengths for name in list(batch)}
@@ -141,8 +127,6 @@ def test_lengths_of_whole_pieces_stay_on_the_processor(espnet, shorter, keys):
 
 @pytest.mark.parametrize("count", [1, 3, 9])
 def test_batches_ahead(count):
-    from featnorm_se.data.parallel import ahead
-
     threads = []
 
     def items():
@@ -161,7 +145,5 @@ def test_batches_ahead(count):
 
 @pytest.mark.parametrize(("samples", "wanted"), [(20480, 32), (16000 * 15, 17), (10**9, 2)])
 def test_batches_that_are_ready_do_not_fill_a_gpu(samples, wanted):
-    from featnorm_se.training.trainer import _how_many
-
     batch = {f"speech_{kind}": torch.empty(8, samples, device="meta") for kind in ("mix", "ref1")}
     assert _how_many((["a"] * 8, batch, False)) == wanted

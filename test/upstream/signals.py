@@ -1,5 +1,8 @@
 """Waveforms, batches and variants that the tests of the upstreams share."""
 
+import importlib
+import warnings
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -37,10 +40,18 @@ def batch(waves: list[Tensor]) -> tuple[Tensor, Tensor]:
     return padded, torch.tensor([len(wave) for wave in waves])
 
 
-def quick_positions(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Spare the expert its table of 24,000 positions; ``test_positions`` compares the two."""
-    from s3prl.upstream.mockingjay import builder
+def genuine_expert(family: str, path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """s3prl's own expert on a checkpoint.
 
-    from featnorm_se.upstream.mockingjay import sinusoids
+    Its table of 24,000 positions is ours, which is quick; ``test_positions`` compares the two.
+    """
+    if family in MEL:
+        from s3prl.upstream.mockingjay import builder
 
-    monkeypatch.setattr(builder, "get_sinusoid_table", lambda width: sinusoids(24000, width))
+        from featnorm_se.upstream.mockingjay import sinusoids
+
+        monkeypatch.setattr(builder, "get_sinusoid_table", lambda width: sinusoids(24000, width))
+    module = importlib.import_module(f"s3prl.upstream.{family}.expert")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return module.UpstreamExpert(str(path)).eval()

@@ -21,6 +21,17 @@ def load(family: str, path: Path):
 
 
 @pytest.fixture
+def load_saved(tmp_path):
+    """``load_saved("wavlm", held)``: write a checkpoint that holds this, and load it."""
+
+    def save(family: str, held, **how):
+        torch.save(held, tmp_path / "saved.pt", **how)
+        return load(family, tmp_path / "saved.pt")
+
+    return save
+
+
+@pytest.fixture
 def states(make_checkpoint):
     """``states("wavlm")``: what a tiny checkpoint of the family holds, to be changed."""
 
@@ -32,15 +43,13 @@ def states(make_checkpoint):
 
 @pytest.mark.parametrize("legacy", [False, True])
 @pytest.mark.parametrize("family", FAMILIES)
-def test_a_live_payload_is_refused(states, tmp_path, family, legacy):
-    mark, path = tmp_path / "ran", tmp_path / "hostile.pt"
-    held = states(family)
+def test_a_live_payload_is_refused(states, load_saved, tmp_path, family, legacy):
+    mark, held = tmp_path / "ran", states(family)
     held["Args"] = Payload(mark)
-    torch.save(held, path, _use_new_zipfile_serialization=not legacy)
     with pytest.raises(FeatnormError, match="execute code"):
-        load(family, path)
+        load_saved(family, held, _use_new_zipfile_serialization=not legacy)
     assert not mark.exists()
-    torch.load(path, weights_only=False)  # the naive way: the payload is alive
+    torch.load(tmp_path / "saved.pt", weights_only=False)  # the naive way: the payload is alive
     assert mark.exists()
 
 
@@ -54,27 +63,24 @@ class ObjectScalar:
         return np._core.multiarray.scalar, (np.dtype("O"), self.payload)
 
 
-def test_other_objects_are_refused(states, tmp_path):
-    mark, path = tmp_path / "ran", tmp_path / "hostile.pt"
+def test_other_objects_are_refused(states, load_saved, tmp_path):
+    mark = tmp_path / "ran"
     hostile = ObjectScalar(pickle.dumps(Payload(mark)))
     plain = (functools.partial(print, "x"), torch.nn.Linear(2, 2), np.dtype("O").type)
     for value in (hostile, *plain):
-        torch.save({**states("tera"), "Args": value}, path)
         with pytest.raises(FeatnormError, match="execute code|cannot be read"):
-            load("tera", path)
+            load_saved("tera", {**states("tera"), "Args": value})
     assert not mark.exists()
 
 
 @pytest.mark.parametrize("family", ["wavlm", "hubert", "wav2vec2"])
-def test_code_in_the_configuration_does_not_run(states, tmp_path, family):
+def test_code_in_the_configuration_does_not_run(states, load_saved, tmp_path, family):
     """s3prl evaluates conv_feature_layers as Python."""
-    mark, path = tmp_path / "ran", tmp_path / "hostile.pt"
-    held = states(family)
+    mark, held = tmp_path / "ran", states(family)
     code = f"[(16,10,5)] if __import__('os').system('touch {mark}') else []"
     held["cfg" if family == "wavlm" else "model_cfg"]["conv_feature_layers"] = code
-    torch.save(held, path)
     with pytest.raises(FeatnormError, match="conv_feature_layers"):
-        load(family, path)
+        load_saved(family, held)
     assert not mark.exists()
 
 
@@ -87,7 +93,7 @@ def test_only_lists_of_layers_as_in_the_official_files():
     assert parse_conv_layers(official) == parse_conv_layers(repr(layers)) == layers
 
 
-def test_what_official_mel_files_hold_beside_weights(states, tmp_path):
+def test_what_official_mel_files_hold_beside_weights(states, load_saved):
     """Arguments of the run, NumPy numbers, paths, a schedule: read, and nothing of it used."""
     from s3prl.optimizers import WarmupLinearSchedule
 
@@ -95,30 +101,26 @@ def test_what_official_mel_files_hold_beside_weights(states, tmp_path):
     held["Args"] = argparse.Namespace(expdir=Path("result"), lr=np.float64(2e-4), n=np.int64(3))
     held["Optimizer"] = {"param_groups": [{"schedule": WarmupLinearSchedule(0.07, 1000)}]}
     for legacy in (False, True):
-        path = tmp_path / f"states-{legacy}.ckpt"
-        torch.save(held, path, _use_new_zipfile_serialization=not legacy)
-        assert load("tera", path).num_layers == 3
+        upstream = load_saved("tera", held, _use_new_zipfile_serialization=not legacy)
+        assert upstream.num_layers == 3
 
 
-def test_the_older_layout_of_mel_files(states, tmp_path):
+def test_the_older_layout_of_mel_files(states, load_saved):
     """``Config`` holds the architecture; layer norms are called gamma and beta."""
     held = states("mockingjay")
     held["Config"] = held.pop("Upstream_Config")
-    held["Transformer"] = {
-        k.replace("LayerNorm.weight", "LayerNorm.gamma").replace(
-            "LayerNorm.bias", "LayerNorm.beta"
-        ): v
-        for k, v in held["Transformer"].items()
-    }
-    torch.save(held, tmp_path / "old.ckpt")
-    assert load("mockingjay", tmp_path / "old.ckpt").num_layers == 3
+    for new, old in (("weight", "gamma"), ("bias", "beta")):
+        weights = held["Transformer"].items()
+        weights = {k.replace(f"LayerNorm.{new}", f"LayerNorm.{old}"): v for k, v in weights}
+        held["Transformer"] = weights
+    assert load_saved("mockingjay", held).num_layers == 3
 
 
 WEIGHTS = {"wavlm": "model", "hubert": "model_weight", "tera": "Transformer"}
 
 
 @pytest.mark.parametrize("family", WEIGHTS)
-def test_weights_that_do_not_fit_are_listed(states, tmp_path, family):
+def test_weights_that_do_not_fit_are_listed(states, load_saved, family):
     held = states(family)
     weights = held[WEIGHTS[family]]
     names = [
@@ -129,10 +131,9 @@ def test_weights_that_do_not_fit_are_listed(states, tmp_path, family):
     weights[names[1]] = torch.zeros(2, 2)
     weights[names[2]] = "text"
     weights[names[3]] = weights[names[3]] * float("nan")
-    torch.save(held, tmp_path / "odd.pt")
     found = "1 missing.* 1 left over.* 1 misshapen.* 1 no plain floats.* 1 not finite"
     with pytest.raises(FeatnormError, match=found):
-        load(family, tmp_path / "odd.pt")
+        load_saved(family, held)
 
 
 @pytest.mark.parametrize(
@@ -168,16 +169,14 @@ def features(upstream):
 
 
 @pytest.mark.parametrize("family", ["wavlm", "hubert", "wav2vec2"])
-def test_torchs_newer_names_of_weight_norm(states, tmp_path, make_checkpoint, family):
+def test_torchs_newer_names_of_weight_norm(states, load_saved, make_checkpoint, family):
     held = states(family)
     part = held["model" if family == "wavlm" else "model_weight"]
     for old, new in (("weight_g", "original0"), ("weight_v", "original1")):
         name = f"encoder.pos_conv.0.{old}"
         part[name.replace(old, f"parametrizations.weight.{new}")] = part.pop(name)
-    torch.save(held, tmp_path / "new.pt")
-    assert torch.equal(
-        features(load(family, tmp_path / "new.pt")), features(load(family, make_checkpoint(family)))
-    )
+    wanted = features(load(family, make_checkpoint(family)))
+    assert torch.equal(features(load_saved(family, held)), wanted)
 
 
 HEADS = ("mask_emb", "quantizer", "project_q", "final_proj", "label_embs_concat")
@@ -187,7 +186,7 @@ HEADS = ("mask_emb", "quantizer", "project_q", "final_proj", "label_embs_concat"
 @pytest.mark.parametrize("layout", ["s3prl", "cfg", "args"])
 @pytest.mark.parametrize("family", ["hubert", "wav2vec2"])
 def test_fairseqs_own_layouts_and_heads_of_pre_training_that_are_missing(
-    states, tmp_path, make_checkpoint, family, layout, heads
+    states, load_saved, make_checkpoint, family, layout, heads
 ):
     held = states(family)
     task, model, weights = held["task_cfg"], held["model_cfg"], held["model_weight"]
@@ -198,23 +197,17 @@ def test_fairseqs_own_layouts_and_heads_of_pre_training_that_are_missing(
         "args": {"cfg": None, "args": argparse.Namespace(arch="x", **{**task, **model})},
     }
     layouts["args"]["model"] = weights
-    torch.save({**layouts[layout], "optimizer_history": []}, tmp_path / "other.pt")
-    assert torch.equal(
-        features(load(family, tmp_path / "other.pt")),
-        features(load(family, make_checkpoint(family))),
-    )
+    found = load_saved(family, {**layouts[layout], "optimizer_history": []})
+    assert torch.equal(features(found), features(load(family, make_checkpoint(family))))
 
 
-def test_what_fairseq_fine_tuned_on_a_task_is_told_as_that(tmp_path):
+def test_what_fairseq_fine_tuned_on_a_task_is_told_as_that(load_saved):
     weights = {"w2v_encoder.w2v_model.mask_emb": torch.ones(2)}
-    torch.save({"args": argparse.Namespace(), "model": weights}, tmp_path / "asr.pt")
     with pytest.raises(FeatnormError, match="not one of wav2vec2: fairseq has fine-tuned it on a"):
-        load("wav2vec2", tmp_path / "asr.pt")
+        load_saved("wav2vec2", {"args": argparse.Namespace(), "model": weights})
 
 
-def test_weights_alone_are_of_the_cards_size(states, tmp_path):
-    torch.save(states("wavlm", encoder_layers=2)["model"], tmp_path / "alone.pt")
+def test_weights_alone_are_of_the_cards_size(states, load_saved):
     with pytest.raises(FeatnormError, match="weights alone, of 2 layers; wavlm_tiny has 3"):
-        load("wavlm", tmp_path / "alone.pt")
-    torch.save(states("wavlm")["model"], tmp_path / "alone.pt")
-    assert load("wavlm", tmp_path / "alone.pt").num_layers == 3
+        load_saved("wavlm", states("wavlm", encoder_layers=2)["model"])
+    assert load_saved("wavlm", states("wavlm")["model"]).num_layers == 3

@@ -1,11 +1,8 @@
 """``featnorm-se export-upstream``: what s3prl's genuine experts make of the file."""
 
-import importlib
-import warnings
-
 import pytest
 import torch
-from signals import FAMILIES, MEL, batch, noise, quick_positions
+from signals import FAMILIES, batch, genuine_expert, noise
 from test_parity import worst_difference
 from tiny_models import save_tiny
 
@@ -25,12 +22,7 @@ def test_experts_give_the_experiments_features(family, packed, tmp_path, monkeyp
         source = tmp_path / "m.zip"
     assert main(["export-upstream", str(source), str(output)]) == 0
     assert capsys.readouterr().out == f"written: {output}\nwritten: {output.with_suffix('.npz')}\n"
-    if family in MEL:
-        quick_positions(monkeypatch)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        expert = importlib.import_module(f"s3prl.upstream.{family}.expert").UpstreamExpert
-        expert = expert(str(output)).eval()
+    expert = genuine_expert(family, output, monkeypatch)
     stats = FeatureStats.load(output.with_suffix(".npz"))
     (site,) = separator.norm_sites
     norm = separator.upstream.norms[site]

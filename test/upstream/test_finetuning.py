@@ -12,14 +12,6 @@ from featnorm_se.upstream.precision import computing
 VARIANTS = [*[(f, {}) for f in FAMILIES], *[(f, LARGE) for f in WAVEFORM]]
 
 
-@pytest.fixture
-def make(make_checkpoint):
-    def build(family, **changes):
-        return load_upstream(f"{family}_tiny", make_checkpoint(family, **changes))
-
-    return build
-
-
 def step(upstream, sizes=(8000, 6000), site="last") -> None:
     """One backward pass through a layer, in training mode."""
     upstream.train()
@@ -29,8 +21,8 @@ def step(upstream, sizes=(8000, 6000), site="last") -> None:
 
 @pytest.mark.parametrize("freeze,site", [("none", "last"), ("cnn", "last"), ("none", "layer.1")])
 @pytest.mark.parametrize("family,changes", VARIANTS)
-def test_every_trainable_parameter_gets_a_gradient(make, family, changes, freeze, site):
-    upstream = make(family, **changes)
+def test_every_trainable_parameter_gets_a_gradient(tiny, family, changes, freeze, site):
+    upstream = tiny(family, **changes)
     upstream.configure(freeze=freeze, feature=site)
     assert not upstream.training
     step(upstream, site=site)
@@ -41,10 +33,10 @@ def test_every_trainable_parameter_gets_a_gradient(make, family, changes, freeze
         assert first.grad.abs().max() > 0
 
 
-def test_what_is_used_is_found_in_any_mode_and_draws_nothing(make, tmp_path):
+def test_what_is_used_is_found_in_any_mode_and_draws_nothing(tiny, tmp_path):
     state = torch.get_rng_state()
     with torch.inference_mode():
-        upstream = make("wavlm")
+        upstream = tiny("wavlm")
         upstream.configure(feature="layer.2")
     used = {name: p.requires_grad for name, p in upstream.model.named_parameters()}
     assert used["encoder.layers.1.fc1.weight"] and not used["encoder.layers.2.fc1.weight"]
@@ -68,8 +60,8 @@ class Shift(nn.Module):
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_freeze(make, family):
-    upstream = make(family)
+def test_freeze(tiny, family):
+    upstream = tiny(family)
     upstream.configure(freeze="all")
     upstream.train()
     waves = batch(noise(8000))
@@ -91,8 +83,8 @@ def rates(upstream) -> set[float]:
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_dropout(make, family):
-    upstream = make(family)
+def test_dropout(tiny, family):
+    upstream = tiny(family)
     own = rates(upstream)
     waves = batch(noise(8000))
     upstream.train()
@@ -105,11 +97,11 @@ def test_dropout(make, family):
     assert rates(upstream) == own
 
 
-def two_ways(make, family, half=False, **settings):
+def two_ways(tiny, family, half=False, **settings):
     """Gradients without and with gradient checkpointing, of the same random draws."""
     found = []
     for on in (False, True):
-        upstream = make(family)
+        upstream = tiny(family)
         upstream.configure(gradient_checkpointing=on, **settings)
         torch.manual_seed(3)
         with torch.autocast("cpu", torch.bfloat16, enabled=half):
@@ -122,9 +114,9 @@ def two_ways(make, family, half=False, **settings):
 @pytest.mark.parametrize(
     "settings", [{"dropout": 0.0}, {}, {"freeze": "cnn"}, {"fast": False}, {"half": True}]
 )
-def test_checkpointing_changes_no_gradient(make, family, settings):
+def test_checkpointing_changes_no_gradient(tiny, family, settings):
     """Nor the draws of dropout, nor what autocast computes in, on a ragged batch."""
-    plain, checkpointed = two_ways(make, family, **settings)
+    plain, checkpointed = two_ways(tiny, family, **settings)
     assert plain.keys() == checkpointed.keys()
     largest = max(float(gradient.abs().max()) for gradient in plain.values())
     # Sums over a batch are in another order; in bfloat16 that is seen.

@@ -193,19 +193,6 @@ def test_no_code_of_a_folder_runs(copied, tmp_path):
 # ---- names, and the other places that a checkpoint can be in ----
 
 
-@pytest.fixture
-def hub(server, tmp_path, monkeypatch):
-    """The server on this machine as the hub, with an empty cache and an empty home."""
-    from huggingface_hub import constants
-
-    address = "/{repo_id}/resolve/{revision}/{filename}"
-    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", server.address + address)
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.chdir(tmp_path)
-    return server
-
-
 def test_a_name_is_fetched_once_and_a_local_folder_goes_first(hub, tmp_path):
     files = {path.name: path.read_bytes() for path in (FOLDERS / "hubert_base").iterdir()}
     hub.add_repository("someone/hubert", files)

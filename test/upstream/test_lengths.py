@@ -10,14 +10,14 @@ from featnorm_se.upstream import load_upstream
 ALL = [*FAMILIES, "fbank"]
 
 
-def tiny(family: str):
+def scratch(family: str):
     return load_upstream("fbank" if family == "fbank" else f"{family}_tiny", "scratch")
 
 
 @pytest.mark.parametrize("family,changes", VARIANTS)
-def test_alone_equals_in_a_batch(make_checkpoint, family, changes):
+def test_alone_equals_in_a_batch(tiny, family, changes):
     """For group-norm models too: their convolutions see each utterance without padding."""
-    upstream = load_upstream(f"{family}_tiny", make_checkpoint(family, **changes))
+    upstream = tiny(family, **changes)
     waves = noise(16000, 801, 12345, 9000)
     with torch.no_grad():
         together, lengths = upstream.extract(*batch(waves), list(upstream.sites))
@@ -30,7 +30,7 @@ def test_alone_equals_in_a_batch(make_checkpoint, family, changes):
 
 @pytest.mark.parametrize("family", ALL)
 def test_padding_frames_are_zero_whatever_the_padding_holds(family):
-    upstream = tiny(family)
+    upstream = scratch(family)
     wav, lengths = batch(noise(16000, 9000))
     clean, frames = upstream(wav, lengths)
     wav[1, 9000:] = float("nan")
@@ -44,13 +44,13 @@ def test_padding_frames_are_zero_whatever_the_padding_holds(family):
 def test_gradients_of_a_silent_recording_are_finite(family):
     wav, lengths = batch(noise(4000, 4000))
     wav[1] = 0
-    tiny(family)(wav.requires_grad_(), lengths)[0].square().mean().backward()
+    scratch(family)(wav.requires_grad_(), lengths)[0].square().mean().backward()
     assert wav.grad.isfinite().all()
 
 
 @pytest.mark.parametrize("family", ALL)
 def test_frames_formula(family):
-    upstream = tiny(family)
+    upstream = scratch(family)
     sizes = [1, 200, 201, 399, 400, 401, 719, 720, 721, 1039, 1040, 16000, 16161, 31999]
     for size in sizes:
         feats, lengths = upstream(*batch(noise(size)))
@@ -63,7 +63,7 @@ def test_frames_formula(family):
 
 @pytest.mark.parametrize("family", ALL)
 def test_an_impulse_comes_out_at_its_own_time(family):
-    upstream = tiny(family)
+    upstream = scratch(family)
     for place in (4000, 8001, 12345):
         wav = 0.001 * torch.randn(1, 20000, generator=torch.Generator().manual_seed(1))
         lengths = torch.tensor([20000])

@@ -14,7 +14,6 @@ from torch.utils._pytree import tree_leaves
 
 from featnorm_se.normalization import FeatureNorm
 from featnorm_se.statistics import SiteStats
-from featnorm_se.upstream import load_upstream
 from featnorm_se.upstream.batching import piece_sizes
 from featnorm_se.upstream.fast import convolve
 from featnorm_se.upstream.mockingjay import sinusoids
@@ -141,10 +140,8 @@ def test_outputs_and_gradients_of_the_genuine_expert(pair, sparing, family, chan
 
 @pytest.mark.parametrize("changes,spare", [({}, False), (LARGE, False), (LARGE, True)])
 @pytest.mark.parametrize("family", WAVEFORM)
-def test_bfloat16_is_near_in_features_and_gradients(
-    make_checkpoint, sparing, family, changes, spare
-):
-    upstream = load_upstream(f"{family}_tiny", make_checkpoint(family, **changes))
+def test_bfloat16_is_near_in_features_and_gradients(tiny, sparing, family, changes, spare):
+    upstream = tiny(family, **changes)
     upstream.configure(dropout=0.0)
     upstream.train()
     flat, features = [], []
@@ -202,12 +199,12 @@ class LikeCuda(torch.autograd.Function):
 
 
 @pytest.mark.parametrize("half,size", [(False, 19000), (True, 19000), (False, 15456)])
-@pytest.mark.parametrize("family,changes", [(f, c) for f in WAVEFORM for c in ({}, LARGE)])
+@pytest.mark.parametrize("family,changes", GRADED)
 def test_what_can_be_made_again_is_not_kept(
-    make_checkpoint, sparing, monkeypatch, family, changes, half, size
+    tiny, sparing, monkeypatch, family, changes, half, size
 ):
     monkeypatch.setattr(F, "scaled_dot_product_attention", LikeCuda.apply)
-    upstream = load_upstream(f"{family}_tiny", make_checkpoint(family, **changes))
+    upstream = tiny(family, **changes)
     upstream.configure(dropout=0.0)
     upstream.train()
     kept, found = [], []
@@ -231,8 +228,8 @@ def test_what_can_be_made_again_is_not_kept(
         assert off <= 1e-3 * value.abs().max() + 1e-6, name
 
 
-def test_a_graph_without_a_backward_pass_is_let_go(make_checkpoint, sparing):
-    upstream = load_upstream("hubert_tiny", make_checkpoint("hubert"))
+def test_a_graph_without_a_backward_pass_is_let_go(tiny, sparing):
+    upstream = tiny("hubert")
     upstream.train()
     left = []
     for spare in (False, True):

@@ -1,24 +1,22 @@
 """Rows run again: inside or outside of where the first runs let them be expected."""
 
-import json
 from pathlib import Path
 
 import again
 import pytest
+from made_scores import write_scores
 from study.again import run_again, to_markdown
 from study.results import pack, unpack
 
 from featnorm_se.bin import run
+from featnorm_se.metrics.worker import Row
 
 RECIPE = Path(__file__).parents[3] / "egs" / "mini" / "enh1"
 
 
 def runs(folder: Path, row: str, gains: list[float]) -> None:
     for seed, gain in enumerate(gains):
-        scores = folder / f"{row}_seed{seed}" / "scores_test"
-        scores.mkdir(parents=True)
-        summary = {"metrics": {"PESQ_WB": {"mean": 1.9 + gain}}}
-        (scores / "summary.json").write_text(json.dumps(summary))
+        write_scores(folder / f"{row}_seed{seed}", [Row("u", {"PESQ_WB": 1.9 + gain})])
 
 
 def test_one_run_falls_inside_and_one_outside(tmp_path: Path) -> None:

@@ -1,7 +1,6 @@
 """The answers of a grid: questions from a file, values from runs that are there, and no others."""
 
 import csv
-import json
 from pathlib import Path
 
 import answers
@@ -9,7 +8,11 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from made_scores import write_scores
+from rows import Setting, read_rows
 from study.answers import read_questions, read_runs, reply, tell_missing, to_markdown
+
+from featnorm_se.metrics.worker import Row
 
 MINI = Path(__file__).parents[3] / "egs" / "mini" / "enh1"
 UTTERANCES = [f"p257_{i:03d}" for i in range(24)]
@@ -31,14 +34,11 @@ def snr(i: int) -> float:
 def write_run(folder: Path, gain: float, slope: float = 0.0, seed: int = 0) -> None:
     """Scores of ``gain`` above a base, and of ``slope`` more a dB, with noise of the seed."""
     rng = np.random.default_rng(100 + seed)
-    folder = folder / "scores_test"
-    folder.mkdir(parents=True)
-    lines = ["utt_id,PESQ_WB,STOI,reason"]
+    rows = []
     for i, name in enumerate(UTTERANCES):
         value = 1.5 + 0.05 * i + gain + slope * (snr(i) - 10.0) + rng.normal(0.0, 0.01)
-        lines.append(f"{name},{value:.6f},{0.8 + 0.1 * gain:.6f},")
-    (folder / "scores.csv").write_text("\n".join(lines) + "\n")
-    (folder / "summary.json").write_text(json.dumps({"metrics": {}}))
+        rows.append(Row(name, {"PESQ_WB": value, "STOI": 0.8 + 0.1 * gain}))
+    write_scores(folder, rows)
 
 
 @pytest.fixture
@@ -92,8 +92,6 @@ def test_what_is_there_is_answered_and_the_rest_is_named(grid: Path) -> None:
 
 
 def test_the_recipe_compares_rows_that_the_grid_has() -> None:
-    from rows import Setting, read_rows
-
     questions = read_questions(MINI / "conf" / "comparisons.yaml")
     setting = Setting(config="conf/mini_grid.yaml", conf_dir=str(MINI / "conf" / "upstream"))
     known = {

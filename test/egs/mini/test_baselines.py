@@ -4,16 +4,16 @@ import compare
 import numpy as np
 import pytest
 import small_models
-import soundfile
 from golden_numbers import voice
+
+from featnorm_se.data.audio import write_audio
 
 
 @pytest.fixture
 def folders(tmp_path):
     for number in range(2):
         for folder, signal in zip(("clean", "noisy"), voice(16000, number), strict=True):
-            (tmp_path / folder).mkdir(exist_ok=True)
-            soundfile.write(tmp_path / folder / f"u{number}.flac", signal, 16000)
+            write_audio(tmp_path / folder / f"u{number}.flac", signal)
     return tmp_path
 
 

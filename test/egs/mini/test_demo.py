@@ -1,22 +1,11 @@
 """egs/mini/enh1/demo.sh without its trainings: order, progress, what it says at the end."""
 
-import csv
-from pathlib import Path
-
 import demo
 from demo import ROWS, main
+from made_scores import write_scores
 
 from featnorm_se.bin import run
-
-
-def write_scores(folder: Path, values: list[float]) -> None:
-    """Write a table of scores as stage 4 does."""
-    (folder / "scores_test").mkdir(parents=True)
-    with open(folder / "scores_test" / "scores.csv", "w", newline="") as handle:
-        rows = csv.writer(handle)
-        rows.writerow(["utt_id", "PESQ_WB"])
-        rows.writerows([f"p257_{index:03d}", value] for index, value in enumerate(values))
-    (folder / "scores_test" / "summary.json").write_text("{}")
+from featnorm_se.metrics.worker import Row
 
 
 def test_all_rows_run_and_what_was_learnt_is_said(tmp_path, monkeypatch, capsys):
@@ -35,7 +24,8 @@ def test_all_rows_run_and_what_was_learnt_is_said(tmp_path, monkeypatch, capsys)
     monkeypatch.setattr(demo, "call", fake_call)
     monkeypatch.setattr(demo, "DEMO", tmp_path)
     for name, gain in {"noisy": 0.0, "none": 0.3, "instance": 0.4, "utterance": 0.4}.items():
-        write_scores(tmp_path / "exp" / name, [1.5 + gain + 0.01 * index for index in range(9)])
+        rows = [Row(f"p257_{n:03d}", {"PESQ_WB": 1.5 + gain + 0.01 * n}) for n in range(9)]
+        write_scores(tmp_path / "exp" / name, rows)
     assert run(main, []) == 0
     assert [stage for name, stage in called if name == "utterance"] == ["2", "3", "4"]
     looks = ["../../TEMPLATE/enh1/local/drift.py"] * 2

@@ -1,6 +1,5 @@
 """The mini corpus and more noise, by their commands: layout, same bytes twice, nobody twice."""
 
-import hashlib
 import io
 import json
 import shlex
@@ -11,12 +10,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from bad_inputs_world import tree
 from corpus import box
 from corpus.mix import active_level, rms
 from make_mini import main
 
 from featnorm_se.bin import run
 from featnorm_se.bin.prepare import main as prepare
+from featnorm_se.data.audio import write_audio
 from featnorm_se.data.scp import read_scp
 
 SMALL = ["--train_speakers", "2", "--train_utts", "5", "--valid_utts", "2", "--test_utts", "3"]
@@ -24,14 +25,6 @@ SMALL = ["--train_speakers", "2", "--train_utts", "5", "--valid_utts", "2", "--t
 
 def make(folder: Path, *more: str) -> int:
     return run(main, ["--output", str(folder), *more])
-
-
-def hashes(folder: Path) -> dict[str, str]:
-    return {
-        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file()
-    }
 
 
 def log(path: Path) -> dict[str, tuple[str, float]]:
@@ -99,7 +92,7 @@ def test_sets_share_neither_speakers_nor_noises(boxed: Path) -> None:
 def test_same_bytes_for_any_number_of_jobs_and_made_once(boxed: Path, tmp_path, capsys) -> None:
     again = tmp_path / "again"
     assert make(again, *SMALL, "--nj", "2", "--copies", "2") == 0
-    assert hashes(again) == hashes(boxed)
+    assert tree(again) == tree(boxed)
     times = [{wav.name: wav.stat().st_mtime_ns for wav in x.rglob("*.wav")} for x in (again, boxed)]
     assert times[0] == times[1]  # so that what was trained on one goes on
     before = (again / "mini.json").stat().st_ino
@@ -114,15 +107,13 @@ def test_recordings_of_any_form_and_a_failing_run_leaves_the_old_corpus(tmp_path
     forms += [("aiff", 16000, 3, 1.2), ("wav", 48000, 1, 1.1), ("wav", 16000, 1, 1.3)]
     for index, (ending, rate, channels, seconds) in enumerate(forms):
         place = tmp_path / "speech" / f"person{index}" / f"take one.{ending}"
-        place.parent.mkdir(parents=True)
         samples = 0.1 * rng.standard_normal((round(rate * seconds), channels))
-        soundfile.write(place, samples, rate)
+        write_audio(place, samples, rate, soundfile.default_subtype(ending))
     soundfile.write(place.with_name("short.wav"), 0.1 * np.ones(8000), 16000)
     soundfile.write(place.with_name("still.wav"), np.zeros(32000), 16000)
-    (tmp_path / "noise").mkdir()
     for index, (rate, seconds) in enumerate([(16000, 0.3), (44100, 3), (8000, 15), (16000, 2)]):
         samples = 0.1 * rng.standard_normal(round(rate * seconds))
-        soundfile.write(tmp_path / "noise" / f"hum {index}.wav", samples, rate)
+        write_audio(tmp_path / "noise" / f"hum {index}.wav", samples, rate)
     roots = ["--speech_root", str(tmp_path / "speech"), "--noise_root", str(tmp_path / "noise")]
     output = tmp_path / "corpus"
     assert make(output, *roots, "--nj", "1") == 0
@@ -145,11 +136,11 @@ def test_recordings_of_any_form_and_a_failing_run_leaves_the_old_corpus(tmp_path
     made = (output / "mini.json").stat().st_ino
     assert make(output, *roots, "--nj", "1") == 0
     assert (output / "mini.json").stat().st_ino != made
-    before = hashes(output)
+    before = tree(output)
     (tmp_path / "speech" / "person3" / "bad.wav").write_text("no audio")
     assert make(output, *roots, "--nj", "1") == 1
     assert "bad.wav is no audio" in capsys.readouterr().err
-    assert hashes(output) == before
+    assert tree(output) == before
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".corpus.new")]
 
 
@@ -174,10 +165,8 @@ def call(*words: str) -> subprocess.CompletedProcess[str]:
 def test_every_recording_comes_with_variants_and_babble(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     for folder, names in (("noise", "ab"), ("speech", "cdefghijklmno")):
-        (tmp_path / folder).mkdir()
         for name in names:
-            samples = rng.normal(size=16000) * 0.02
-            soundfile.write(tmp_path / folder / f"{name}.flac", samples, 16000)
+            write_audio(tmp_path / folder / f"{name}.flac", rng.normal(size=16000) * 0.02)
     options = ("--variants", "2", "--babbles", "1")
     words = [str(tmp_path / folder) for folder in ("noise", "speech", "out")]
     done = call(*words, *options)

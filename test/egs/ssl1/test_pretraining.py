@@ -1,7 +1,6 @@
 """Masked reconstruction: it learns, goes on bit by bit; its checkpoint is an official one."""
 
 import copy
-import csv
 import importlib
 import json
 import random
@@ -11,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import soundfile
 import torch
 import yaml
 from pretrain import main
@@ -20,7 +18,9 @@ from pretraining.plan import OBJECTIVE, Plan
 from pretraining.trainer import CURVE, Trainer
 
 from featnorm_se.bin import run
+from featnorm_se.data.audio import write_audio
 from featnorm_se.errors import FeatnormError
+from featnorm_se.report.experiments import read_scores
 from featnorm_se.upstream import load_upstream, upstream_card
 from featnorm_se.upstream.mockingjay import sinusoids
 
@@ -184,9 +184,7 @@ def test_the_checkpoint_is_an_official_one(tmp_path: Path, monkeypatch, cmvn: bo
 def options(tmp_path: Path) -> list[str]:
     rng = np.random.default_rng(0)
     for name in ("anna", "bert", "carl"):
-        folder = tmp_path / "speech" / name
-        folder.mkdir(parents=True)
-        soundfile.write(folder / "a.flac", 0.1 * rng.standard_normal(16000 * 2), 16000)
+        write_audio(tmp_path / "speech" / name / "a.flac", 0.1 * rng.standard_normal(32000))
     base = Path(__file__).parents[3] / "egs" / "mini" / "ssl1" / "conf" / "mockingjay.yaml"
     plan = yaml.safe_load(base.read_text())
     plan |= {"crop_seconds": [1], "batch_seconds": 2, "steps": 2, "interval": 1}
@@ -199,10 +197,8 @@ def test_a_checkpoint_a_curve_and_what_they_stand_on(options, tmp_path: Path, ca
     assert run(main, [*options, "--valid_speakers", "bert"]) == 0
     printed = capsys.readouterr().out
     assert "after 2 steps" in printed
-    with open(tmp_path / "exp" / "curve.csv", newline="") as handle:
-        rows = list(csv.DictReader(handle))
-    assert [row["step"] for row in rows] == ["0", "1", "2"]
-    assert all(0 < float(row["valid"]) < 2 for row in rows)
+    rows = read_scores(tmp_path / "exp" / "curve.csv", "step")
+    assert [*rows] == ["0", "1", "2"] and all(0 < row["valid"] < 2 for row in rows.values())
     assert (tmp_path / "exp" / "curve.png").read_bytes()[:4] == b"\x89PNG"
     settings = json.loads((tmp_path / "exp" / "settings.json").read_text())
     assert settings["speech"]["valid"]["names"] == ["bert"]

@@ -9,13 +9,13 @@ import torch
 from corpus.sources import Clip
 from pretraining import speech
 
+from featnorm_se.data.audio import write_audio
 from featnorm_se.upstream import load_upstream
 
 
 def write(path: Path, seconds: float, pitch: float = 200.0) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
     time = np.arange(round(seconds * 16000)) / 16000
-    soundfile.write(path, 0.1 * np.sin(2 * np.pi * pitch * time * (1 + 0.1 * time)), 16000)
+    write_audio(path, 0.1 * np.sin(2 * np.pi * pitch * time * (1 + 0.1 * time)))
 
 
 @pytest.fixture

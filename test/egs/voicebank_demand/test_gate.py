@@ -1,14 +1,12 @@
 """The gate: what it lets pass, and what it stops."""
 
-import json
 from pathlib import Path
 
 import pytest
 from gate import main
+from made_scores import write_scores
 
 from featnorm_se.bin import run
-from featnorm_se.metrics.scoring import to_csv
-from featnorm_se.metrics.summary import summarize
 from featnorm_se.metrics.worker import Row
 
 NAMES = [f"p232_{n:03d}" for n in range(393)] + [f"p257_{n:03d}" for n in range(431)]
@@ -25,10 +23,7 @@ def gate(
         spread = 0.5 if i % 2 else -0.5
         values = {m: means[m] + spread * (1.0 if m == "PESQ_WB" else 0.1) for m in metrics}
         rows.append(Row(name, fault="it is silent") if i < failed else Row(name, values))
-    folder.mkdir(exist_ok=True)
-    (folder / "summary.json").write_text(json.dumps(summarize(rows, metrics)))
-    (folder / "scores.csv").write_text(to_csv(rows, metrics))
-    return run(main, ["--scores", str(folder)])
+    return run(main, ["--scores", str(write_scores(folder, rows))])
 
 
 @pytest.mark.parametrize(("pesq", "stoi"), [(1.972, 0.921), (1.96, 0.911), (1.98, 0.931)])
