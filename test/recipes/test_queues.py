@@ -82,7 +82,7 @@ def test_stages_2_to_4_are_jobs_of_a_queue(tmp_path, ready, queue, backend, word
 
 
 def test_a_table_of_what_run_sh_made_runs_what_its_rows_lack(tmp_path: Path, ready: Path) -> None:
-    judged = [Row("a", {"STOI": 0.75}), Row("b", {"STOI": 0.85})]
+    judged = [Row(name, {"STOI": stoi, "SI_SDR": 9}) for name, stoi in (("a", 0.75), ("b", 0.85))]
     scores = write_scores(tmp_path / "exp" / TAG, judged)
     record = {"finished": True, "upstream": "tera_tiny", "norm": "utterance", "seed": 0}
     (scores.parent / "run.json").write_text(json.dumps({**record, "norm_site": "layer.2"}))

@@ -14,6 +14,7 @@ from typing import Any
 from featnorm_se.config import flat, merge_configs, read_config
 from featnorm_se.errors import FeatnormError, say
 from featnorm_se.files import read_json, sha256_file
+from featnorm_se.metrics.names import resolve
 from featnorm_se.names import FEATURE_NORMS, check_norm, resolve_sites, site_names
 from featnorm_se.report.experiments import (
     NOISY,
@@ -25,8 +26,6 @@ from featnorm_se.report.experiments import (
 from featnorm_se.training.experiment import read_training_config
 from featnorm_se.upstream import upstream_card
 
-# With these in a command, stage 4 is asked again; it keeps what is as it is asked for.
-_DECODING = {"inference_config", "inference_model", "metrics"}
 _KEYS = {"upstream", "weights", "norm", "norm_site", "baseline", "config"}
 
 
@@ -199,8 +198,7 @@ def plan_runs(
             same = not changed and same_input((found, noisy), testset)
             same = same and (scored.is_file() or not any(found.test_pairs(testset)))
             if scores and not scores.get("failures") and same and found.has_ended:
-                words = {word.lstrip("-").replace("-", "_") for word in given if word[:1] == "-"}
-                stage = 4 if _DECODING & words else 5
+                stage = 5 if _is_as_asked(scores, given) else 4
             if stage > 2 and not row.is_noisy:
                 _warn_of_others(folder, found.run, row, given, sources)
             measured = not drift or drift_file(folder).is_file()
@@ -209,6 +207,15 @@ def plan_runs(
             job = {"tag": tag, "stage": stage, "drift": drift, "arguments": arguments(row, seed)}
             runs[tag] = job
     return list(runs.values())
+
+
+def _is_as_asked(scores: dict[str, Any], given: Sequence[str]) -> bool:
+    """Whether scores are what the options of ``run.sh`` ask of stage 4, as far as that is known."""
+    asked = {word.lstrip("-").replace("-", "_"): value for word, value in pairwise(given)}
+    if asked.keys() & {"inference_config", "inference_model"}:
+        return False  # stage 4 looks at it; what is as asked for stays
+    metrics = asked.get("metrics", "").split()
+    return not metrics or {*resolve(metrics)} <= scores.get("metrics", {}).keys()
 
 
 _hash = cache(sha256_file)
