@@ -19,7 +19,7 @@ import pytest
 from bad_inputs_world import noise, nothing, put, wav
 from recipe_runs import EGS, run_script
 
-from featnorm_se.bin import info, run
+from featnorm_se.bin import run
 
 COMMANDS = {
     "prepare": "--db_root corpus --output out/data --nj 1",
@@ -31,7 +31,7 @@ COMMANDS = {
     "enhance_set": "--model exp/tiny --wav_scp data/test/wav.scp --output out/enhanced",
     "pack": "exp/tiny out/model.zip",
     "report": "--expdir exp --output out/RESULTS.md",
-    "info": "--check --upstream tera_tiny",
+    "info": "--upstream tera_tiny --upstream_ckpt scratch",
 }
 
 CKPT, WAV = "ckpt/tera_tiny.pt", "wavs/a.wav"
@@ -83,8 +83,6 @@ CASES = [
     ("stats: a share of jobs", "collect_stats --output x.npz --wav_scp x.scp --shard 1/2"
      " --nj 2", nothing, "leave --nj 2 out"),
     # --- configuration ---
-    ("info: a site of no norm", "info --norm level --norm_site last", nothing, "has no site"),
-    ("info: the lowest site twice", "info --norm_site auto,projection", nothing, "named twice"),
     ("config: a second STFT", "train --norm none --set separator_conf.n_fft=1024", nothing,
      "separator_conf.n_fft is 1024, not"),
     ("config: no such option", "train --norm none --set separator_conf.depth=3", nothing, "depth"),
@@ -264,17 +262,32 @@ FOLDER = Path(__file__).parent / "upstream" / "huggingface" / "hubert_base"  # o
         ("hubert_tiny", "any.pt", "last", "layer.6,last", ""),
         ("hubert_tiny", "any.pt", "layer.4", "layer.6", "norm_site layer.6 lies above"),
         ("hubert_tiny", "any.pt", "layer.4", "frontent", "no such site: 'frontent'"),
+        ("mockingjay", None, "last", "auto,projection", "projection is named twice"),
     ],
 )
-def test_sites_are_those_of_the_upstream(name, checkpoint, feature, site, told, capsys) -> None:
-    options = ["--upstream", name, "--norm_site", site]
+def test_sites_are_those_of_the_upstream(
+    name, checkpoint, feature, site, told, tmp_path, monkeypatch, capsys
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("any.pt").touch()
+    options = ["--upstream", name, "--norm_site", site, "--num_spk", "1"]
     options += ["--upstream_ckpt", str(checkpoint)] if checkpoint else []
-    more = ["--num_spk", "1", "--set", f"separator_conf.feature={feature}", "--norm"]
-    assert check(CONF / "train.yaml", *options, *more, "utterance") == bool(told)
+    more = ["--set", f"separator_conf.feature={feature}"]
+    assert check(CONF / "train.yaml", *options, *more, "--norm", "utterance") == bool(told)
     assert told in capsys.readouterr().err
-    assert check(CONF / "train.yaml", *options, *more, "none") == bool(told and "above" not in told)
-    if "feature" not in told and "above" not in told and checkpoint != "any.pt":
-        assert run(info.main, ["--check", *options]) == bool(told)
+    assert check(CONF / "train.yaml", *options, *more, "--norm", "none") == bool(
+        told or site != "auto"
+    )
+    if "feature" not in told and "above" not in told:  # what is refused without a configuration
+        main = import_module("check_config").main
+        assert run(main, [*options, "--norm", "utterance"]) == bool(told)
+
+
+def test_a_site_for_a_norm_without_one_and_a_lost_checkpoint_are_refused(capsys) -> None:
+    for words, told in ((["--norm_site", "last"], "has no site"), ([], "no such file or folder")):
+        options = ["--num_spk", "1", "--norm", "level", "--upstream_ckpt", "lost.pt", *words]
+        assert run(import_module("check_config").main, options) == 1
+        assert told in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -129,17 +129,15 @@ esac
 check_places expdir dumpdir tag test_set
 [[ "${test_set}" =~ ^[A-Za-z0-9][A-Za-z0-9._-]*$ ]] || die "--test_set '${test_set}': the name of a folder in --datadir is wanted"
 [[ "${datadir}" != -* ]] || die "--datadir '${datadir}': ./${datadir} is wanted, it begins like an option"
-check=("${python}" -m featnorm_se.bin.info --check --metrics "${metrics}")
-named=() # of --init, the model says it
-[ -n "${init}" ] || named=(--upstream "${upstream}" --upstream_ckpt "${upstream_ckpt}"
-    --upstream_conf_dir conf/upstream --norm "${norm}" --norm_site "${norm_site}")
-"${check[@]}" "${named[@]}"
+check=("${python}" "${MAIN_ROOT}/egs/TEMPLATE/enh1/local/check_config.py" --metrics "${metrics}")
+# Of --init, the model says it.
+[ -n "${init}" ] || check+=(--upstream "${upstream}" --upstream_ckpt "${upstream_ckpt}" --norm "${norm}"
+    --norm_site "${norm_site}" --upstream_conf_dir conf/upstream --num_spk "${num_spk}")
 if [ "${stage}" -lt 3 ] && [ "${stop_stage}" -ge 3 ]; then # hours of other stages come first
-    check=("${python}" "${MAIN_ROOT}/egs/TEMPLATE/enh1/local/check_config.py" --config "${config}")
+    check+=(--config "${config}" "${train_options[@]}")
     [ "${stop_stage}" -lt 4 ] || check+=(--inference_config "${inference_config}")
-    [ -n "${init}" ] || check+=(--num_spk "${num_spk}")
-    "${check[@]}" "${named[@]}" "${train_options[@]}"
 fi
+"${check[@]}"
 exp="${expdir}/${tag}"
 # Only random weights are others with another seed.
 weights_seed=$([ "${upstream_ckpt}" = scratch ] && echo "${seed}" || echo 0)

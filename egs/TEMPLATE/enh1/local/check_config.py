@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Look for words in a training configuration that stage 3 would stop at, before other stages."""
+"""Look for options and settings that a later stage would stop at, before any stage."""
 
 from __future__ import annotations
 
@@ -12,23 +12,56 @@ from typing import Any
 
 from featnorm_se.bin import Parser, add_upstream_options, run
 from featnorm_se.errors import FeatnormError
+from featnorm_se.fetch import is_hub_name
+from featnorm_se.metrics.names import check_packages, resolve
+from featnorm_se.names import FEATURE_NORMS, check_norm, highest_site, resolve_sites
 
 
 def get_parser() -> argparse.ArgumentParser:
     """Return the command's parser."""
     parser = Parser("local/check_config.py", __doc__)
-    parser.add_argument("--config", type=Path, required=True, help="training YAML")
+    parser.add_argument("--config", type=Path, help="training YAML, if it is to be looked at")
     parser.add_argument("--set", dest="overrides", action="append", default=[], help="over it")
-    parser.add_argument("--num_spk", type=int, help="talkers that the data has; else not looked at")
+    parser.add_argument("--num_spk", type=int, help="talkers of the data; not with --init")
     parser.add_argument("--norm", default="none", help="kind of normalization")
     add_upstream_options(parser)
     parser.add_argument("--inference_config", help="decoding YAML, to be looked at too")
+    parser.add_argument("--metrics", help="metrics to score, parted by blanks")
     return parser
 
 
 def main(argv: Sequence[str]) -> None:
-    """Hold the settings against ESPnet's, and build all that they are of with a tiny upstream."""
+    """Check what is named of a new model, the metrics, and the configuration."""
     args = get_parser().parse_args(argv)
+    if args.metrics:
+        check_packages(resolve(args.metrics.split()))
+    if args.config:
+        check_training(args)
+    elif args.num_spk is not None:
+        check_named(args)
+
+
+def check_named(args: argparse.Namespace, feature: str = "last") -> None:
+    """Hold norm, sites, feature and checkpoint against the upstream's card; none is loaded."""
+    from featnorm_se.upstream import known_sites, upstream_card
+
+    card = upstream_card(args.upstream, args.upstream_conf_dir)
+    if check_norm(args.norm) not in FEATURE_NORMS and args.norm_site != "auto":
+        raise FeatnormError(f"--norm_site {args.norm_site}: the norm {args.norm} has no site")
+    sites = known_sites(card, args.upstream_ckpt, args.norm_site, feature)
+    normed = resolve_sites(args.norm_site, sites, card.get("lowest_site", sites[0]))
+    highest_site(feature, sites, normed if args.norm in FEATURE_NORMS else ())
+    file = args.upstream_ckpt or ("" if card["architecture"] else card.get("source")) or "scratch"
+    elsewhere = file == "scratch" or "://" in file or is_hub_name(file)
+    if not elsewhere and not Path(file).exists():
+        raise FeatnormError(
+            f"--upstream_ckpt {file}: there is no such file or folder; a path, a name of"
+            " Hugging Face's, 'scratch' or nothing (the official checkpoint) is wanted"
+        )
+
+
+def check_training(args: argparse.Namespace) -> None:
+    """Hold the settings against ESPnet's, and build all that they are of with a tiny upstream."""
     from featnorm_se.bin.enhance_set import make_settings
     from featnorm_se.config import override_config
     from featnorm_se.training.checks import check_settings
@@ -49,19 +82,8 @@ def main(argv: Sequence[str]) -> None:
             raise FeatnormError(f"{args.config} or --set: there is no {group}.{min(unknown)}")
     is_init = args.num_spk is None
     if not is_init:
-        check_sites(args, config.get("separator_conf", {}).get("feature", "last"))
+        check_named(args, config.get("separator_conf", {}).get("feature", "last"))
     build_tiny(config, f"{args.config} or --set", is_init)
-
-
-def check_sites(args: argparse.Namespace, feature: str) -> None:
-    """Hold the head's feature and the normalized sites against the upstream's card."""
-    from featnorm_se.names import FEATURE_NORMS, highest_site, resolve_sites
-    from featnorm_se.upstream import known_sites, upstream_card
-
-    card = upstream_card(args.upstream, args.upstream_conf_dir)
-    sites = known_sites(card, args.upstream_ckpt, args.norm_site, feature)
-    normed = resolve_sites(args.norm_site, sites, card.get("lowest_site", sites[0]))
-    highest_site(feature, sites, normed if args.norm in FEATURE_NORMS else ())
 
 
 def build_tiny(config: dict[str, Any], source: str, is_init: bool) -> None:
