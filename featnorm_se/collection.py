@@ -148,7 +148,7 @@ def _read(entries: Mapping[str, str], key: str) -> tuple[Tensor, int, int]:
 
 
 def without_silence(wav: FloatArray, name: str) -> Tensor:
-    """Return the samples (N,) of the blocks that hold a signal, as training has them.
+    """Return the samples (N,) of the blocks that hold a signal, as the statistics are of.
 
     Raises:
         FeatnormError: no block does; ``name`` is the utterance's, for the message.

@@ -50,7 +50,8 @@ def find_voicebank_demand(
     train, valid = split_valid(pairs, valid_speakers)
     if test_root:
         test, test_log = find_pairs(test_root / "noisy", test_root / "clean"), test_root / TEST_LOG
-        test_log = test_log if test_log.is_file() else test_root / "utt2cond"
+        own = test_root / "utt2cond"
+        test_log = own if own.is_file() and not test_log.is_file() else test_log
     else:
         test = find_pairs(*(_folder(db_root, name, unpack_dir) for name in TEST_FOLDERS))
         test_log = logs / TEST_LOG

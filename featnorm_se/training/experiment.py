@@ -183,6 +183,15 @@ def add_figure(config: dict[str, Any], talkers: int) -> None:
         config["criterions"] = [*config["criterions"], {**figure, "wrapper_conf": {"weight": 0.0}}]
 
 
+def given_config(made: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the configuration in a ``run.json`` without what ``add_figure`` has added."""
+    config = dict(made.get("config") or {})
+    if "criterions" in config:
+        given = [one for one in config["criterions"] if one.get("name") != "valid_si_snr"]
+        config["criterions"] = given
+    return config
+
+
 def read_training_config(path: Path, readers: tuple[Path, ...] = ()) -> dict[str, Any]:
     """Read a training YAML.
 

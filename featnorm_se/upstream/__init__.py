@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from featnorm_se.config import read_config
 from featnorm_se.errors import FeatnormError
+from featnorm_se.files import sha256_file
 from featnorm_se.names import site_names
 
 if TYPE_CHECKING:
@@ -69,6 +71,17 @@ def known_sites(card: Mapping[str, Any], checkpoint: str | None, *asked: str) ->
     deepest = max([1, *map(int, re.findall(r"layer\.(\d{1,3})", ",".join(asked)))])
     both = {f"layer.{deepest}", "last"}  # named side by side they are two
     return site_names(deepest + any(both <= {*re.split(r"[\s,]+", sites)} for sites in asked))
+
+
+@cache
+def file_identity(checkpoint: str) -> str | None:
+    """Return the ``identity`` of weights in one file; ``None`` for all else.
+
+    A ``config.json`` beside a file counts too, and so do the files of a folder.
+    """
+    path = Path(checkpoint)
+    alone = path.is_file() and not path.with_name("config.json").is_file()
+    return f"sha256:{sha256_file(path)}" if alone else None
 
 
 def load_upstream(

@@ -26,7 +26,7 @@ TABLES = ("upstreams", "sites", "norms", "drift")
 
 
 def test_every_row_of_every_table_is_a_model() -> None:
-    setting = Setting(suffix="_tiny", ckpt_dir="there", conf_dir=str(RECIPE / "conf" / "upstream"))
+    setting = Setting(suffix="_tiny", conf_dir=str(RECIPE / "conf" / "upstream"))
     built = set()
     for table in TABLES:
         for row in read_rows(RECIPE / "conf" / "tables" / f"{table}.yaml", setting):

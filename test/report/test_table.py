@@ -167,10 +167,11 @@ def test_decoding_options_are_held_against_what_is_done(rows_file: Path, exp: Pa
         assert {run["stage"] for run in runs} == {2, 4} and {one["tag"] for one in runs} > first
 
 
-def test_a_pretrained_row_needs_weights(tmp_path: Path) -> None:
+def test_a_pretrained_row_needs_weights_to_be_trained(tmp_path: Path) -> None:
     (tmp_path / "one.yaml").write_text("a: {upstream: tera_tiny, weights: pretrained, norm: none}")
+    rows = read_rows(tmp_path / "one.yaml", SETTING)
     with pytest.raises(FeatnormError, match="there are no official weights of tera_tiny"):
-        read_rows(tmp_path / "one.yaml", SETTING)
+        plan_runs(rows, [0], tmp_path)
 
 
 def test_values_are_means_over_seeds_and_differences_are_paired(rows_file, exp) -> None:

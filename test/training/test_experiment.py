@@ -11,6 +11,7 @@ from featnorm_se.errors import FeatnormError
 from featnorm_se.files import sha256_file, write_json
 from featnorm_se.training import record
 from featnorm_se.training.experiment import process_rank, read_training_config
+from featnorm_se.upstream import file_identity
 
 
 def test_an_exponent_needs_no_dot(tmp_path):
@@ -184,24 +185,27 @@ def test_stage_4_alone_is_of_what_is_named(tmp_path, capsys):
         "upstream_ckpt": "a.pt",
         "upstream_identity": f"sha256:{sha256_file(tmp_path / 'a.pt')}",
     }
-    made |= {"norm": "utterance", "norm_site": "layer.1", "seed": 0, "finished": None}
-    made["config"] = {"separator_conf": {"units": 4}, "max_epoch": 3}
+    made |= {"norm": "utterance", "norm_site": "projection,layer.1", "seed": 0, "finished": None}
+    made["config"] = {"separator_conf": {"units": 4}, "max_epoch": 3, "seed": 0}
     write_json(tmp_path / "run.json", made)
 
     def check(*options):
         return run(check_trained.main, ["--expdir", str(tmp_path), *options])
 
-    right = ["--seed", "0", "--norm", "utterance", "--norm_site", "last", "--set", "max_epoch=9"]
-    assert check(*right, "--upstream_ckpt", str(tmp_path / "a.pt")) == 0
-    assert "has not ended its training" in capsys.readouterr().err
+    right = ["--seed", "0", "--norm", "utterance", "--norm_site", "layer.1,projection"]
+    assert check(*right, "--set", "max_epoch=9", "--upstream_ckpt", str(tmp_path / "a.pt")) == 0
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "has not ended its training" in line
+    for wrong in (["--seed", "1"], ["--norm", "none"], ["--norm_site", "layer.2"]):
+        assert check(*wrong) == 1, wrong
+        assert "was trained with" in capsys.readouterr().err
     (tmp_path / "a.pt").write_bytes(b"others")
-    for wrong in (
-        ["--seed", "1"],
-        ["--norm", "none"],
-        ["--norm_site", "layer.2"],
+    file_identity.cache_clear()
+    for idle in (
         ["--upstream_ckpt", "scratch"],
         ["--upstream_ckpt", str(tmp_path / "a.pt")],
         ["--set", "separator_conf.units=8"],
+        ["--set", "accum_grad=2"],
     ):
-        assert check(*wrong) == 1, wrong
-        assert "was trained with" in capsys.readouterr().err
+        assert check(*idle) == 0, idle
+        assert "does not count in stage 4" in capsys.readouterr().err

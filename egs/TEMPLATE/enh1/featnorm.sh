@@ -79,7 +79,7 @@ card="conf/upstream/${upstream}.yaml"
 [ -n "${init}${upstream_ckpt}" ] || ! grep -qs '^source: null' "${card}" || upstream_ckpt=scratch
 [ "${num_spk}" = 1 ] || [ "${num_spk}" = 2 ] || die "--num_spk ${num_spk}: there are 1 and 2"
 [ "${num_spk}" = 1 ] || [[ "${prepare}" =~ ^(mini|libri2mix|kaldi)$ ]] || die "--num_spk 2 is for --prepare mini, libri2mix and kaldi"
-[ "${num_spk}" = 2 ] || [[ ! -v "given[mix]" ]] || die "--mix ${mix} is for --num_spk 2"
+[ "${num_spk}" = 2 ] && [ "${prepare}" != kaldi ] || [[ ! -v "given[mix]" ]] || die "--mix ${mix} is for --num_spk 2, and not for kaldi"
 [ "${num_spk}" = 2 ] || [ "${prepare}" != libri2mix ] || die "--prepare libri2mix is of two talkers: --num_spk 2 is wanted"
 [ -z "${speech_root}${noise_root}" ] || [ "${prepare}" = mini ] || die "--speech_root and --noise_root are for --prepare mini"
 [[ ! -v "given[copies]" ]] || [ "${prepare}" = mini ] || die "--copies is for --prepare mini"
@@ -213,6 +213,7 @@ about_data() { # option...: what stage 1 makes data of
     local option value
     for option in "$@"; do
         value="${!option}"
+        [ "${option}" != valid_speakers ] || value="${value:-p226 p287}"
         [[ -z "${value}" || "${option}" != *_root ]] || value="$(realpath -m -- "${value}")"
         echo "${option} ${value}"
     done

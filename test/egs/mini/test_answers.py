@@ -94,7 +94,7 @@ def test_what_is_there_is_answered_and_the_rest_is_named(grid: Path) -> None:
 def test_the_recipe_compares_rows_that_the_grid_has() -> None:
     questions = read_questions(MINI / "conf" / "comparisons.yaml")
     cards = str(MINI / "conf" / "upstream")
-    setting = Setting(config="conf/mini_grid.yaml", ckpt_dir="there", conf_dir=cards)
+    setting = Setting(config="conf/mini_grid.yaml", conf_dir=cards)
     known = {
         row.tag(0).removesuffix("_seed0")
         for table in ("claim", "crops", "large", "upstreams", "sites", "norms")

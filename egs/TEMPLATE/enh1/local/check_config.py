@@ -46,10 +46,11 @@ def check_named(args: argparse.Namespace, feature: str = "last") -> None:
     from featnorm_se.upstream import known_sites, upstream_card
 
     card = upstream_card(args.upstream, args.upstream_conf_dir)
-    if check_norm(args.norm) not in FEATURE_NORMS and args.norm_site != "auto":
-        raise FeatnormError(f"--norm_site {args.norm_site}: the norm {args.norm} has no site")
-    sites = known_sites(card, args.upstream_ckpt, args.norm_site, feature)
-    normed = resolve_sites(args.norm_site, sites, card.get("lowest_site", sites[0]))
+    check_norm(args.norm)
+    sites, site = known_sites(card, args.upstream_ckpt, args.norm_site, feature), args.norm_site
+    if args.upstream_ckpt not in (None, "scratch"):  # whose lowest site only its weights say
+        site = ",".join(one for one in site.split(",") if one != "auto") or sites[0]
+    normed = resolve_sites(site, sites, card.get("lowest_site", sites[0]))
     highest_site(feature, sites, normed if args.norm in FEATURE_NORMS else ())
     file = args.upstream_ckpt or ("" if card["architecture"] else card.get("source")) or "scratch"
     elsewhere = file == "scratch" or "://" in file or is_hub_name(file)

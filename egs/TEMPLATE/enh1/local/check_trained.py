@@ -4,15 +4,16 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from featnorm_se.bin import Parser, run
 from featnorm_se.config import LENGTH, flat, override_config
 from featnorm_se.errors import FeatnormError, say
-from featnorm_se.files import sha256_file
+from featnorm_se.training.experiment import given_config
 from featnorm_se.training.record import read_record
+from featnorm_se.upstream import file_identity
 
 NAMED = ("upstream_ckpt", "norm", "norm_site", "seed")
 
@@ -28,39 +29,41 @@ def get_parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str]) -> None:
-    """Refuse what says otherwise than the record; warn of a training that has not ended."""
+    """Refuse another norm, site or seed; warn of the rest, which stage 4 does not read."""
     args = get_parser().parse_args(argv)
     if not (args.expdir / "run.json").is_file():  # a packed model's folder, or one of ESPnet's
         return
     made = read_record(args.expdir)
     if made.get("finished", True) is None:
         say(f"warning: {args.expdir} has not ended its training: run stage 3 again, it goes on")
-    for name in NAMED:
-        asked, held = getattr(args, name), made.get(name)
-        if asked is not None and name in made and not fits(name, asked, held, made):
-            raise FeatnormError(refusal(args.expdir, f"--{name} {asked}", held))
-    then = flat(made.get("config", {}))
+    for name in ("norm", "norm_site", "seed"):
+        asked, held = getattr(args, name), str(made.get(name))
+        if asked is not None and name in made and not is_same(asked, held):
+            fault = f"--{name} {asked}: {args.expdir} was trained with {held or 'none'}"
+            raise FeatnormError(f"{fault}: leave it out, or give another --tag")
+    then = flat(given_config(made))
     for key, value in flat(override_config({}, args.overrides)).items():
-        if key.split(".")[0] not in LENGTH and key in then and then[key] != value:
-            raise FeatnormError(refusal(args.expdir, f"--set {key}={value}", then[key]))
+        if key.split(".")[0] not in LENGTH and then.get(key) != value:
+            warn(args.expdir, f"--set {key}={value}", then.get(key, "ESPnet's or our default"))
+    checkpoint = args.upstream_ckpt
+    if checkpoint is not None and "upstream_ckpt" in made:
+        held = made["upstream_ckpt"] or ""
+        now = file_identity(checkpoint) or made.get("upstream_identity")
+        if now != made.get("upstream_identity"):
+            warn(args.expdir, f"--upstream_ckpt {checkpoint}", made["upstream_identity"])
+        elif checkpoint != held and not Path(checkpoint).exists():
+            warn(args.expdir, f"--upstream_ckpt {checkpoint}", held or "the official checkpoint")
 
 
-def fits(name: str, asked: str, held: Any, made: Mapping[str, Any]) -> bool:
-    """Whether an option says what the record does, as far as that can be told from here."""
-    if name == "norm_site" and {"auto", "last", "all"} & {*asked.split(",")}:
-        return True  # only the upstream knows which these are
-    path = Path(asked)
-    if name == "upstream_ckpt" and path.is_file() and not path.with_name("config.json").is_file():
-        return made.get("upstream_identity") in (None, f"sha256:{sha256_file(asked)}")
-    if name == "upstream_ckpt" and asked and path.exists():
-        return True  # a hash of several files
-    return asked == ("" if held is None else str(held))
+def is_same(asked: str, held: str) -> bool:
+    """Whether an option says what the record does; names of sites that depend on it may."""
+    sites = {*asked.split(",")}
+    return asked == held or bool({"auto", "last", "all"} & sites) or sites == {*held.split(",")}
 
 
-def refusal(expdir: Path, asked: str, held: Any) -> str:
-    """Return the message."""
-    how = "without" if held in (None, "") else f"with {held}"
-    return f"{asked}: {expdir} was trained {how}: leave it out, or give another --tag"
+def warn(expdir: Path, asked: str, held: Any) -> None:
+    """Warn of an option that stage 4 does not read."""
+    say(f"warning: {asked} does not count in stage 4: {expdir} was trained with {held}")
 
 
 if __name__ == "__main__":

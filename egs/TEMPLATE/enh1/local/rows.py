@@ -6,14 +6,13 @@ import re
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from featnorm_se.config import flat, merge_configs, read_config
 from featnorm_se.errors import FeatnormError, say
-from featnorm_se.files import read_json, sha256_file
+from featnorm_se.files import read_json
 from featnorm_se.metrics.names import resolve
 from featnorm_se.names import FEATURE_NORMS, check_norm, resolve_sites, site_names
 from featnorm_se.report.experiments import (
@@ -23,8 +22,8 @@ from featnorm_se.report.experiments import (
     read_experiment,
     same_input,
 )
-from featnorm_se.training.experiment import read_training_config
-from featnorm_se.upstream import upstream_card
+from featnorm_se.training.experiment import given_config, read_training_config
+from featnorm_se.upstream import file_identity, upstream_card
 
 _KEYS = {"upstream", "weights", "norm", "norm_site", "baseline", "config"}
 
@@ -42,6 +41,7 @@ class Row:
         baseline: name of the row to compare with; empty: none.
         config: the training YAML.
         checkpoint: of the upstream; ``scratch``, or empty: the official one.
+        official: whether there is an official one.
     """
 
     name: str
@@ -53,6 +53,7 @@ class Row:
     baseline: str = ""
     config: str = ""
     checkpoint: str = ""
+    official: bool = True
 
     @property
     def is_noisy(self) -> bool:
@@ -142,9 +143,8 @@ def _make_row(name: str, entry: Any, setting: Setting) -> Row:
     checkpoint = "scratch" if weights == "scratch" else ""
     if setting.ckpt_dir and not checkpoint:
         checkpoint = str(Path(setting.ckpt_dir) / f"{upstream}.pt")
-    if not (checkpoint or card.get("source")):
-        raise FeatnormError(f"there are no official weights of {upstream}: name a --ckpt_dir")
-    return Row(name, upstream, weights, norm, site, acting, baseline, config, checkpoint)
+    official = bool(card.get("source"))
+    return Row(name, upstream, weights, norm, site, acting, baseline, config, checkpoint, official)
 
 
 def arguments(row: Row, seed: int) -> list[str]:
@@ -199,6 +199,9 @@ def plan_runs(
             same = same and (scored.is_file() or not any(found.test_pairs(testset)))
             if scores and not scores.get("failures") and same and found.has_ended:
                 stage = 5 if _is_as_asked(scores, given) else 4
+            if stage == 2 and not (row.checkpoint or row.official):
+                fault = f"there are no official weights of {row.upstream}"
+                raise FeatnormError(f"{row.name}: {fault}: name a --ckpt_dir")
             if stage > 2 and not row.is_noisy:
                 _warn_of_others(folder, found.run, row, given, sources)
             measured = not drift or drift_file(folder).is_file()
@@ -216,9 +219,6 @@ def _is_as_asked(scores: dict[str, Any], given: Sequence[str]) -> bool:
         return False  # stage 4 looks at it; what is as asked for stays
     metrics = asked.get("metrics", "").split()
     return not metrics or {*resolve(metrics)} <= scores.get("metrics", {}).keys()
-
-
-_hash = cache(sha256_file)
 
 
 def _warn_of_others(
@@ -239,13 +239,9 @@ def _warn_of_others(
     )
     weights = made.get("upstream_ckpt") or ""
     pairs = {"--set": (was, now), "--upstream_ckpt": (weights, row.checkpoint)}
-    file = Path(row.checkpoint)
-    if file.is_file() and not file.with_name("config.json").is_file():  # else a hash of both
-        pairs["weights"] = (made.get("upstream_identity"), f"sha256:{_hash(file)}")
-    if config := made.get("config"):
-        # Stage 3 adds that figure to the criterions of the YAML.
-        kept = [one for one in config.get("criterions", ()) if one["name"] != "valid_si_snr"]
-        config = {**config, "criterions": kept}
+    if identity := file_identity(row.checkpoint):
+        pairs["weights"] = (made.get("upstream_identity"), identity)
+    if config := given_config(made):
         old = flat(config)
         new = flat(merge_configs(config, read_training_config(Path(row.config))))
         over = tuple(re.findall(r"([\w.]+)=", was))

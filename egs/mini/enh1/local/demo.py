@@ -21,7 +21,6 @@ DEMO = Path("demo")
 # Tag and norm of each row; the first two take their turns before the third.
 ROWS = ("none", "instance", "utterance")
 OPTIONS = ["--upstream", "tera_small", "--norm_site", "frontend", "--config", "conf/demo.yaml"]
-OPTIONS += ["--copies", "4"]
 PLACES = [word for n in ("exp", "data", "dump") for word in (f"--{n}dir", f"{DEMO}/{n}")]
 # Parts of the whole time: they are what was measured on two cores.
 DATA, STATISTICS, EPOCH, SCORES, PAGE = 6, 2, 4, 4, 4

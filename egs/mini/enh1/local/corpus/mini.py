@@ -128,9 +128,14 @@ def make_mini(output: str, options: MiniOptions, nj: int = 1) -> dict[str, Any]:
     if options.num_spk == 1:
         del chosen["num_spk"]  # as in the stamps of corpora made before it was there
     stamp = {"generator": GENERATOR, "options": chosen, "sources": sources}
+    by_size = {root: _fingerprint(root, False) for root in options.roots.values() if root}
     with locked(target):
         known = _read_stamp(target)
-        if known and all(known.get(key) == value for key, value in stamp.items()):
+        same = {
+            **stamp,
+            "sources": sources | by_size,
+        }  # as corpora made before times counted have it
+        if known and any(one.items() <= known.items() for one in (stamp, same)):
             print(f"make_mini: {target} is already made with these options", file=sys.stderr)
             return known
         with replaced_folder(target) as folder:
@@ -160,13 +165,13 @@ def _read_stamp(target: Path) -> dict[str, Any] | None:
     return stamp if isinstance(stamp, dict) else None
 
 
-def _fingerprint(root: str) -> str:
-    """Return a hash over the names, sizes and times of the audio files below a folder."""
+def _fingerprint(root: str, times: bool = True) -> str:
+    """Return a hash over the names, sizes and ``times`` of the audio files below a folder."""
     digest = hashlib.sha256()
     for path in find_audio(root):
         about = path.stat()
-        line = f"{path.relative_to(root)}\0{about.st_size}\0{about.st_mtime_ns}\n"
-        digest.update(line.encode())
+        line = f"{path.relative_to(root)}\0{about.st_size}" + f"\0{about.st_mtime_ns}" * times
+        digest.update(f"{line}\n".encode())
     return digest.hexdigest()
 
 
