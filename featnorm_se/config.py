@@ -69,7 +69,7 @@ def merge_configs(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str,
     """
     from omegaconf import OmegaConf
 
-    replaced = {f"{key}_conf" for key in over if over[key] != base.get(key)}
+    replaced = {f"{key}_conf" for key in over if key in base and over[key] != base[key]}
     kept = {key: value for key, value in base.items() if key not in replaced}
     merged = OmegaConf.merge(OmegaConf.create(kept), OmegaConf.create(dict(over)))
     found: Any = OmegaConf.to_container(merged, resolve=False)

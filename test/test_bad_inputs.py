@@ -85,6 +85,8 @@ CASES = [
     # --- configuration ---
     ("config: a second STFT", "train --norm none --set separator_conf.n_fft=1024", nothing,
      "separator_conf.n_fft is 1024, not"),
+    ("config: nothing to freeze", "train --norm none --set separator_conf.freeze=cnn", nothing,
+     "the family tera has no convolutions to freeze"),
     ("config: no such option", "train --norm none --set separator_conf.depth=3", nothing, "depth"),
     ("config: no key of ESPnet", "train --set nonsense=1", nothing, "conf/train.yaml", "nonsense"),
     ("config: loads a file", "train --set init_param=[x.pth]", nothing, "init_param", "run code"),
@@ -231,6 +233,7 @@ def check(config: Path, *options: str) -> int:
         ("keep_nbest_models=[]", "keep_nbest_models []: 1 or more is wanted"),
         ("patience=-1", "patience -1: 1 or more is wanted"),
         ("log_interval=0", "log_interval 0: 1 or more is wanted"),
+        ("noise_scp=x.scp", "noise_scp does nothing without a preprocessor"),
         ("freeze_param=[separator.hed]", "freeze_param 'separator.hed': no weight"),
         # A step up the loss, or none at all.
         ("grad_clip=-1", "grad_clip -1: above 0 is wanted"),

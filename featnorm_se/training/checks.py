@@ -33,6 +33,13 @@ _CHUNKS = (
     lambda x: re.fullmatch(f"{_RANGE}(,{_RANGE})*", str(x)),
     "samples are wanted, such as 20480, or of several lengths 20480,32000-48000",
 )
+# ESPnet reads these with its preprocessor alone.
+_PREPROCESSING = (
+    *("speech_volume_normalize", "speech_segment", "avoid_allzero_segment", "categories"),
+    *("rir_scp", "rir_apply_prob", "noise_scp", "noise_apply_prob", "noise_db_range"),
+    *("short_noise_thres", "num_noise_type", "use_reverberant_ref", "flexible_numspk", "utt2spk"),
+    *("force_single_channel", "channel_reordering", "dynamic_mixing", "dynamic_mixing_gain_db"),
+)
 _STFT_ONLY = (lambda x: x == "stft", "here it is stft")
 _FEATNORM_ONLY = (lambda x: x == "featnorm", "here it is featnorm, with separator_conf.head")
 # By key, which values are right, and what to tell whoever wrote another.
@@ -70,6 +77,10 @@ def check_settings(config: Mapping[str, Any], source: str) -> None:
     for key, (is_right, wanted) in _SETTINGS.items():
         if key in settings and not is_right(settings[key]):
             raise FeatnormError(f"{source} or --set: {key} {settings[key]!r}: {wanted}")
+    if not config.get("preprocessor"):
+        for key in _PREPROCESSING:
+            if config.get(key) is not None:
+                raise FeatnormError(f"{source} or --set: {key} does nothing without a preprocessor")
     for key, one in signature(FeatNormSeparator).parameters.items():
         value = config.get("separator_conf", {}).get(key)
         # A quoted false is a text, which would count as true.

@@ -14,7 +14,7 @@ from featnorm_se.data.datadir import stamp_recordings, validate_data_dir
 from featnorm_se.data.scp import write_scp
 from featnorm_se.errors import FeatnormError, say
 from featnorm_se.files import read_json, remove_temporary, sha256_file
-from featnorm_se.names import FEATURE_NORMS, check_norm
+from featnorm_se.names import FEATURE_NORMS, SAMPLE_RATE, check_norm
 from featnorm_se.statistics import FeatureStats
 from featnorm_se.training import record
 from featnorm_se.training.checks import STFT, check_settings
@@ -138,6 +138,9 @@ def resolve_config(
     if initial is not None:
         config = initial.complete(config)
     check_settings(config, str(experiment.config))
+    if config["separator_conf"].get("freeze") == "cnn" and not upstream.cnn_parts():
+        fault = f"the family {upstream.family} has no convolutions to freeze"
+        raise FeatnormError(f"{experiment.config} or --set: separator_conf.freeze cnn: {fault}")
     encoder = config.setdefault("encoder_conf", {})
     config["separator"] = "featnorm"
     config["separator_conf"] = {
@@ -151,15 +154,9 @@ def resolve_config(
         # ESPnet's own `init` is how random weights are drawn.
         config["init_model" if key == "init" else key] = None if path is None else str(path)
     talkers = config["separator_conf"].get("num_spk", 1)
-    for name, folder in (("train", experiment.train_dir), ("valid", experiment.valid_dir)):
-        clean = [p for p in (folder / "spk1.scp", folder / "spk2.scp") if p.is_file()]
-        if len(clean) != talkers:
-            fault = f"{folder} has clean speech of {len(clean)} talkers, not {talkers}"
-            raise FeatnormError(f"{fault}: --num_spk and separator_conf.num_spk must be the same")
-        config[f"{name}_data_path_and_name_and_type"] = [
-            [str(folder / "wav.scp"), "speech_mix", "sound"],
-            *([str(scp), f"speech_ref{n}", "sound"] for n, scp in enumerate(clean, start=1)),
-        ]
+    if config.get("preprocessor"):  # ESPnet's defaults are another corpus's
+        config = {"num_spk": talkers, "sample_rate": SAMPLE_RATE, **config}
+    config |= list_data(experiment, talkers)
     wrappers = {one.get("wrapper", "fixed_order") for one in config.get("criterions") or [{}]}
     if talkers > 1 and "fixed_order" in wrappers:
         fault = "criterions with the wrapper fixed_order know no order of talkers, pit does"
@@ -173,11 +170,31 @@ def resolve_config(
     return config
 
 
+def list_data(experiment: Experiment, talkers: int) -> dict[str, list[list[str]]]:
+    """Return ESPnet's keys for the lists to train and to validate with.
+
+    Raises:
+        FeatnormError: a folder has another number of talkers.
+    """
+    found = {}
+    for name, folder in (("train", experiment.train_dir), ("valid", experiment.valid_dir)):
+        clean = [p for p in (folder / "spk1.scp", folder / "spk2.scp") if p.is_file()]
+        if len(clean) != talkers:
+            fault = f"{folder} has clean speech of {len(clean)} talkers, not {talkers}"
+            raise FeatnormError(f"{fault}: --num_spk and separator_conf.num_spk must be the same")
+        found[f"{name}_data_path_and_name_and_type"] = [
+            [str(folder / "wav.scp"), "speech_mix", "sound"],
+            *([str(scp), f"speech_ref{n}", "sound"] for n, scp in enumerate(clean, start=1)),
+        ]
+    return found
+
+
 def add_figure(config: dict[str, Any], talkers: int) -> None:
     """Let validation report SI-SNR where it chooses the best epoch."""
     # ESPnet's own default chooses by figures, too, that enhancement does not have.
     criteria = config.setdefault("best_model_criterion", [["valid", "loss", "min"]])
-    if ["valid", "si_snr", "max"] in criteria and config.get("criterions"):
+    held = {one.get("name") for one in config.get("criterions") or ()}
+    if ["valid", "si_snr", "max"] in criteria and held and "valid_si_snr" not in held:
         figure = {"name": "valid_si_snr", "conf": {}, "wrapper": "fixed_order"}
         figure |= {"wrapper": "pit"} if talkers > 1 else {}
         config["criterions"] = [*config["criterions"], {**figure, "wrapper_conf": {"weight": 0.0}}]

@@ -84,9 +84,13 @@ def is_finished(expdir: Path, fields: Mapping[str, Any]) -> bool:
     longest, wanted = (one.get("max_epoch") or 40 for one in (before, fields))  # ESPnet's default
     was, now = (one.get("config", {}).get("patience") for one in (before, fields))
     was, now = (one if isinstance(one, int) else math.inf for one in (was, now))  # "none" too
-    stopped = before.get("epochs", longest) < longest and now > was  # by a patience of before
-    if before.get("finished") and longest >= wanted and not stopped:
-        if longest > wanted:
+    done = before.get("epochs", longest)
+    is_early = done < longest  # by its patience
+    if before.get("finished") and (now <= was if is_early else longest >= wanted):
+        if is_early and wanted > longest:
+            fault = f"{expdir} ended after {done} epochs, by patience {was}"
+            say(f"warning: {fault}: a larger patience goes on")
+        elif longest > wanted:
             fault = f"{expdir} has max_epoch {longest}, not {wanted}"
             say(f"warning: {fault}: another --tag trains anew")
         return True

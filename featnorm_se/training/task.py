@@ -233,7 +233,10 @@ def build_parts(
         optimizers = FeatNormTask.build_optimizers(args, model)
         part = "scheduler"
         if args.scheduler:
-            scheduler_classes[args.scheduler](*optimizers, **args.scheduler_conf)
+            scheduler = scheduler_classes[args.scheduler](*optimizers, **args.scheduler_conf)
+            if optimizers[0].param_groups[0]["lr"] == 0:  # a warm-up from 0, where all are alike
+                optimizers[0].step()
+                scheduler.step()
             head, *slow = (group["lr"] for group in optimizers[0].param_groups)
             if slow and not math.isclose(slow[0], head * args.upstream_lr_scale):
                 fault = "sets one rate for the whole model: upstream_lr_scale has to be 1 with it"

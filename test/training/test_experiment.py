@@ -10,7 +10,7 @@ from featnorm_se.config import override_config
 from featnorm_se.errors import FeatnormError
 from featnorm_se.files import sha256_file, write_json
 from featnorm_se.training import record
-from featnorm_se.training.experiment import process_rank, read_training_config
+from featnorm_se.training.experiment import add_figure, process_rank, read_training_config
 from featnorm_se.upstream import file_identity
 
 
@@ -162,6 +162,20 @@ def test_a_run_may_move_but_not_change(tmp_path, capsys):
     assert "has 2 epochs already, more than max_epoch 1" in capsys.readouterr().err
 
 
+def test_what_a_base_leaves_unsaid_is_not_replaced():
+    base = {"separator_conf": {"freeze": "all"}, "scheduler": "a", "scheduler_conf": {"x": 1}}
+    over = ["separator=featnorm", "scheduler=b"]
+    wanted = {"separator_conf": {"freeze": "all"}, "separator": "featnorm", "scheduler": "b"}
+    assert override_config(base, over) == wanted
+
+
+def test_si_snr_is_shown_once_where_it_chooses():
+    config = {"criterions": [{"name": "l1"}], "best_model_criterion": [["valid", "si_snr", "max"]]}
+    add_figure(config, 1)
+    add_figure(config, 1)  # as of --init, whose model has it
+    assert [one["name"] for one in config["criterions"]] == ["l1", "valid_si_snr"]
+
+
 def test_more_patience_goes_on_after_an_early_end(tmp_path):
     ended = {"config": {"patience": 2}, "finished": "today", "max_epoch": 9}
     (tmp_path / record.CHECKPOINT).touch()
@@ -175,6 +189,8 @@ def test_more_patience_goes_on_after_an_early_end(tmp_path):
         write_json(tmp_path / "run.json", {**ended, "epochs": epochs})
         now = {"config": {"patience": patience}, "max_epoch": 9}
         assert record.is_finished(tmp_path, now) is done, (epochs, patience)
+        longer = {**now, "max_epoch": 12}
+        assert record.is_finished(tmp_path, longer) is (done and epochs < 9), (epochs, patience)
 
 
 def test_stage_4_alone_is_of_what_is_named(tmp_path, capsys):

@@ -75,9 +75,13 @@ ONE_RATE = {
     "exponentialdecaywarmup": {"max_lr": 1, "min_lr": 0.1, "total_steps": 9, "warmup_steps": 3},
     "cosineannealingwarmuprestarts": {"first_cycle_steps": 9, "max_lr": 1.0, "min_lr": 0.1},
 }
+FROM_0 = {
+    "exponentialdecaywarmup": ONE_RATE["exponentialdecaywarmup"] | {"warm_from_zero": True},
+    "cosineannealingwarmuprestarts": {"first_cycle_steps": 9, "min_lr": 0.0, "warmup_steps": 2},
+}
 REFUSED = [
     ({"scheduler": name, "scheduler_conf": conf}, f"{name} sets one rate .* upstream_lr_scale")
-    for name, conf in ONE_RATE.items()
+    for name, conf in (*ONE_RATE.items(), *FROM_0.items())
 ]
 REFUSED += [({"optim": "adamw", "optim_conf": {}}, "adamw has no rate: optim_conf.lr is None")]
 

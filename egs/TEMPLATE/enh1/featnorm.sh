@@ -443,7 +443,7 @@ if runs 3; then
     for_job "${python}" -m featnorm_se.bin.train "${upstream_options[@]}" --norm "${norm}" \
         --config "${config}" --expdir "${exp}" --train_dir "${datadir}/train" \
         --valid_dir "${datadir}/valid" --command "${command_line}" "${train_options[@]}"
-    sleep infinity 8>&- 9>&- &
+    tail -f /dev/null --pid=$$ 8>&- 9>&- & # ends with this script, whatever kills it
     training=$!
     trap 'kill "${training}" 2> /dev/null || true' EXIT
     follow_training "${training}" 8>&- 9>&- &
