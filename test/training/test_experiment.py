@@ -225,3 +225,5 @@ def test_stage_4_alone_is_of_what_is_named(tmp_path, capsys):
     ):
         assert check(*idle) == 0, idle
         assert "does not count in stage 4" in capsys.readouterr().err
+    write_json(tmp_path / "run.json", {"norm": "none", "norm_site": "", "seed": 0})
+    assert check("--norm", "none", "--norm_site", "frontend") == 0

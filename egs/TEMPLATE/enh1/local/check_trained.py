@@ -38,6 +38,8 @@ def main(argv: Sequence[str]) -> None:
         say(f"warning: {args.expdir} has not ended its training: run stage 3 again, it goes on")
     for name in ("norm", "norm_site", "seed"):
         asked, held = getattr(args, name), str(made.get(name))
+        if name == "norm_site" and not made.get(name):  # a norm without a site
+            continue
         if asked is not None and name in made and not is_same(asked, held):
             fault = f"--{name} {asked}: {args.expdir} was trained with {held or 'none'}"
             raise FeatnormError(f"{fault}: leave it out, or give another --tag")
