@@ -199,8 +199,9 @@ def read_results(experiment: Path, weights: Path) -> dict[str, Any]:
         run["init"] = {**run["init"], "model": Path(run["init"]["model"]).name}
     run["data"] = _only(record.get("data") or {}, ("counts", "sources", "resampler"))
     scores = {}
+    packed = {sha256_file(weights)}
     for testset, summary in own.summaries.items():
-        if {one["model"] for one in summary.get("enhanced_with", ())} - {sha256_file(weights)}:
+        if {one["model"] for one in summary.get("enhanced_with", ())} - packed:
             say(f"warning: {experiment}/scores_{testset} is of other weights: left out")
             continue
         beside = noisy.summaries.get(testset, {}) if same_input((own, noisy), testset) else {}
