@@ -35,10 +35,9 @@ _CHUNKS = (
 )
 # ESPnet reads these with its preprocessor alone.
 _PREPROCESSING = (
-    *("speech_volume_normalize", "speech_segment", "avoid_allzero_segment", "categories"),
-    *("rir_scp", "rir_apply_prob", "noise_scp", "noise_apply_prob", "noise_db_range"),
-    *("short_noise_thres", "num_noise_type", "use_reverberant_ref", "flexible_numspk", "utt2spk"),
-    *("force_single_channel", "channel_reordering", "dynamic_mixing", "dynamic_mixing_gain_db"),
+    *("speech_volume_normalize", "speech_segment", "categories", "rir_scp", "noise_scp"),
+    *("use_reverberant_ref", "flexible_numspk", "force_single_channel", "channel_reordering"),
+    *("dynamic_mixing", "dynamic_mixing_gain_db", "utt2spk"),
 )
 _STFT_ONLY = (lambda x: x == "stft", "here it is stft")
 _FEATNORM_ONLY = (lambda x: x == "featnorm", "here it is featnorm, with separator_conf.head")
@@ -79,7 +78,7 @@ def check_settings(config: Mapping[str, Any], source: str) -> None:
             raise FeatnormError(f"{source} or --set: {key} {settings[key]!r}: {wanted}")
     if not config.get("preprocessor"):
         for key in _PREPROCESSING:
-            if config.get(key) is not None:
+            if config.get(key):
                 raise FeatnormError(f"{source} or --set: {key} does nothing without a preprocessor")
     for key, one in signature(FeatNormSeparator).parameters.items():
         value = config.get("separator_conf", {}).get(key)

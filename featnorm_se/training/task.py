@@ -234,10 +234,13 @@ def build_parts(
         part = "scheduler"
         if args.scheduler:
             scheduler = scheduler_classes[args.scheduler](*optimizers, **args.scheduler_conf)
-            if optimizers[0].param_groups[0]["lr"] == 0:  # a warm-up from 0, where all are alike
+            groups = optimizers[0].param_groups
+            for _ in range(1000):  # out of a warm-up from 0, where all are alike
+                if groups[0]["lr"] or not args.optim_conf["lr"]:
+                    break
                 optimizers[0].step()
                 scheduler.step()
-            head, *slow = (group["lr"] for group in optimizers[0].param_groups)
+            head, *slow = (group["lr"] for group in groups)
             if slow and not math.isclose(slow[0], head * args.upstream_lr_scale):
                 fault = "sets one rate for the whole model: upstream_lr_scale has to be 1 with it"
                 raise FeatnormError(f"{source}: scheduler {args.scheduler} {fault}")

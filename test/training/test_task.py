@@ -78,6 +78,7 @@ ONE_RATE = {
 FROM_0 = {
     "exponentialdecaywarmup": ONE_RATE["exponentialdecaywarmup"] | {"warm_from_zero": True},
     "cosineannealingwarmuprestarts": {"first_cycle_steps": 9, "min_lr": 0.0, "warmup_steps": 2},
+    "piecewiselinearwarmuplr": {"warmup_steps_list": [0, 9, 99], "warmup_lr_list": [0.0, 0.0, 1]},
 }
 REFUSED = [
     ({"scheduler": name, "scheduler_conf": conf}, f"{name} sets one rate .* upstream_lr_scale")

@@ -52,7 +52,7 @@ def main(argv: Sequence[str]) -> None:
         held = made["upstream_ckpt"] or ""
         now = file_identity(checkpoint) or made.get("upstream_identity")
         if now != made.get("upstream_identity"):
-            warn(args.expdir, f"--upstream_ckpt {checkpoint}", made["upstream_identity"])
+            warn(args.expdir, f"--upstream_ckpt {checkpoint}", made.get("upstream_identity"))
         elif checkpoint != held and not Path(checkpoint).exists():
             warn(args.expdir, f"--upstream_ckpt {checkpoint}", held or "the official checkpoint")
 

@@ -131,10 +131,8 @@ def make_mini(output: str, options: MiniOptions, nj: int = 1) -> dict[str, Any]:
     by_size = {root: _fingerprint(root, False) for root in options.roots.values() if root}
     with locked(target):
         known = _read_stamp(target)
-        same = {
-            **stamp,
-            "sources": sources | by_size,
-        }  # as corpora made before times counted have it
+        # As corpora have it that were made before times counted.
+        same = {**stamp, "sources": sources | by_size}
         if known and any(one.items() <= known.items() for one in (stamp, same)):
             print(f"make_mini: {target} is already made with these options", file=sys.stderr)
             return known
