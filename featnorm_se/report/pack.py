@@ -31,7 +31,7 @@ _KEPT_CONFIG = (
 )
 _KEPT_RECORD = (
     *("name", "seed", "upstream", "upstream_identity", "init", "norm", "norm_site", "parameters"),
-    *("epochs", "best_epoch", "training_seconds", "versions", "machine", "finished"),
+    *("epochs", "training_seconds", "versions", "machine", "finished"),
 )
 _KEPT_SCORES = ("utterances", "metrics", "versions")
 
@@ -151,7 +151,7 @@ def model_card(
     import jinja2
 
     run, sites = results["run"], conf.get("norm_site", "auto")
-    trained = [f"{k} {run[k]}" for k in ("epochs", "best_epoch", "seed") if run.get(k) is not None]
+    trained = [f"{k} {run[k]}" for k in ("epochs", "weights", "seed") if run.get(k) is not None]
     folder = jinja2.FileSystemLoader(Path(__file__).parent / "templates")
     pages = jinja2.Environment(loader=folder, trim_blocks=True, keep_trailing_newline=True)
     pages.filters["score"] = lambda mean: f"{mean:.3f}" if isinstance(mean, int | float) else ""
@@ -197,6 +197,7 @@ def read_results(experiment: Path, weights: Path) -> dict[str, Any]:
     run["own_checkpoint"] = has_own or bool(record.get("init"))
     if run.get("init"):
         run["init"] = {**run["init"], "model": Path(run["init"]["model"]).name}
+    run["weights"] = weights.resolve().name  # such as 7epoch.pth, or an average
     run["data"] = _only(record.get("data") or {}, ("counts", "sources", "resampler"))
     scores = {}
     packed = {sha256_file(weights)}

@@ -78,6 +78,7 @@ def test_paths_of_the_machine_are_left_out_and_scores_are_in(tmp_path, capsys):
     assert "\n## How it was made\n\n    ./run.sh --stage 3\n\n## Scores" in card
     assert "| PESQ_WB | 1.970 | 2.500 |" in card
     assert "train: 7 pairs, 0.5 hours" in card
+    assert "epochs 3, weights valid.loss.best.pth" in card
     assert "trained further from default.zip, sha256:4eca: what that model was trained on" in card
     for wanted in ("2306.08406", "Not causal", "0 to 8 kHz", "Licence", "featnorm_se, version"):
         assert wanted in card
