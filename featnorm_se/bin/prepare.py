@@ -54,7 +54,7 @@ def main(argv: Sequence[str]) -> None:
     from featnorm_se.data.voicebank_demand import find_voicebank_demand
 
     wav_dir = args.wav_dir or args.output.absolute().parent / "dump" / "wav16k"
-    valid_speakers = (args.valid_speakers or " ".join(VALID_SPEAKERS)).replace(",", " ").split()
+    named = (args.valid_speakers or "").replace(",", " ").split()
     corpus, output = args.corpus, args.output
     option, root = ("test", args.test_root) if args.test_set else ("db", args.db_root)
     pipes = args.allow_pipes == "true"
@@ -74,10 +74,10 @@ def main(argv: Sequence[str]) -> None:
             raise FeatnormError(f"--db_root and the output are the same folder, {output}")
         sets = find_kaldi([root / name for name in SETS], pipes)
     elif corpus == "folders":
-        sets = find_folders(root, valid_speakers, args.test_root)
+        sets = find_folders(root, named or VALID_SPEAKERS, args.test_root)
     else:
         unpacked = wav_dir.parent / "unpacked"
-        sets = find_voicebank_demand(root, unpacked, args.test_root, valid_speakers)
+        sets = find_voicebank_demand(root, unpacked, args.test_root, named or VALID_SPEAKERS)
     record = prepare_sets(sets, output, wav_dir, args.nj, args.skip_bad == "true")
     for line in describe(record["counts"], corpus == "voicebank_demand" and not args.test_set):
         print(line)

@@ -166,6 +166,11 @@ def same_decoding(experiments: Iterable[Experiment], testset: str) -> bool:
     return all(found == made[0] for found in made)
 
 
+def same_length(experiments: Iterable[Experiment]) -> bool:
+    """Whether their trainings had the same ``max_epoch``, as far as that is known."""
+    return len({one.run["max_epoch"] for one in experiments if one.run.get("max_epoch")}) < 2
+
+
 def read_scores(path: PathLike, key: str = "utt_id") -> Scores:
     """Read a ``scores.csv``, or another table of numbers; a cell that is empty is left out.
 

@@ -19,6 +19,7 @@ from featnorm_se.report.experiments import (
     read_experiment,
     same_decoding,
     same_input,
+    same_length,
 )
 
 RESAMPLES = 2000
@@ -145,10 +146,7 @@ def compare_folders(
             say(f"warning: {both}: if these are other recordings, run stage 4 of both")
         if not same_decoding((one, experiments[0]), testset):
             say(f"warning: {one.folder} and {baseline} were enhanced with other settings")
-        longest = {
-            run["max_epoch"] for e in (one, experiments[0]) if (run := e.run).get("max_epoch")
-        }
-        if len(longest) > 1:
+        if not same_length((one, experiments[0])):
             say(f"warning: {one.folder} and {baseline} were trained with another max_epoch each")
     first, *rest = (one.scores(testset) for one in experiments)
     names = [one.name for one in experiments]

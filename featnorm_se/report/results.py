@@ -11,6 +11,7 @@ from featnorm_se.report.experiments import (
     names_of_testsets,
     same_decoding,
     same_input,
+    same_length,
 )
 
 INTERNAL = ("LLR", "WSS")  # parts of the composite measures
@@ -75,7 +76,7 @@ def caveats(experiments: Sequence[Experiment], testset: str) -> list[str]:
     sources = [e.run.get("data_sources") or {} for e in scored]
     if len({(of["train"], of.get("valid")) for of in sources if "train" in of}) > 1:
         found.append("Not all rows were trained on the same recordings.")
-    if len({e.run["max_epoch"] for e in scored if e.run.get("max_epoch")}) > 1:
+    if not same_length(scored):
         found.append("Not all rows were trained with the same max_epoch.")
     return found
 

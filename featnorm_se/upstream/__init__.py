@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -73,7 +72,6 @@ def known_sites(card: Mapping[str, Any], checkpoint: str | None, *asked: str) ->
     return site_names(deepest + any(both <= {*re.split(r"[\s,]+", sites)} for sites in asked))
 
 
-@cache
 def file_identity(checkpoint: str) -> str | None:
     """Return the ``identity`` of weights in one file; ``None`` for all else.
 

@@ -11,7 +11,6 @@ from featnorm_se.errors import FeatnormError
 from featnorm_se.files import sha256_file, write_json
 from featnorm_se.training import record
 from featnorm_se.training.experiment import add_figure, process_rank, read_training_config
-from featnorm_se.upstream import file_identity
 
 
 def test_an_exponent_needs_no_dot(tmp_path):
@@ -216,7 +215,6 @@ def test_stage_4_alone_is_of_what_is_named(tmp_path, capsys):
         assert check(*wrong) == 1, wrong
         assert "was trained with" in capsys.readouterr().err
     (tmp_path / "a.pt").write_bytes(b"others")
-    file_identity.cache_clear()
     for idle in (
         ["--upstream_ckpt", "scratch"],
         ["--upstream_ckpt", str(tmp_path / "a.pt")],

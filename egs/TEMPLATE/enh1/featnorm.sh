@@ -34,7 +34,7 @@ db_root=                        # the corpus. voicebank_demand: the four officia
 allow_pipes=false               # kaldi: true runs the commands that an scp holds
 skip_bad=false                  # true leaves bad pairs of the corpus out, and says how many
 skip_gate=false                 # voicebank_demand: true trains although the noisy scores are not the published ones
-valid_speakers=                 # training speakers to validate on; empty: p226 p287
+valid_speakers="p226 p287"      # training speakers to validate on
 test_root=                      # test pairs in place of the corpus's: a folder with noisy/ and clean/ (not with kaldi, libri2mix), or those of --test_set
 test_set="test"                 # name of the test set, a folder in --datadir; if it is not test, stage 1 makes it alone, from --test_root
 speech_root=                    # mini: folder of clean speech; empty: the one in egs/mini/corpus
@@ -213,7 +213,6 @@ about_data() { # option...: what stage 1 makes data of
     local option value
     for option in "$@"; do
         value="${!option}"
-        [ "${option}" != valid_speakers ] || value="${value:-p226 p287}"
         [[ -z "${value}" || "${option}" != *_root ]] || value="$(realpath -m -- "${value}")"
         echo "${option} ${value}"
     done
@@ -253,7 +252,7 @@ elif runs 1; then
     [ "${prepare}" != kaldi ] || check_talkers "${db_root}"/{train,test}
     log "stage 1: preparing data in ${datadir}"
     prepare_options=(--output "${datadir}" --wav_dir "${dumpdir}/wav16k" --nj "${nj}" --skip_bad "${skip_bad}")
-    [ -z "${valid_speakers}" ] || prepare_options+=(--valid_speakers "${valid_speakers}")
+    [[ ! -v "given[valid_speakers]" ]] || prepare_options+=(--valid_speakers "${valid_speakers}")
     [ -z "${test_root}" ] || prepare_options+=(--test_root "${test_root}")
     case "${prepare}" in
         mini)
@@ -270,7 +269,7 @@ elif runs 1; then
             printf '%s\n' "${place}" "${mixed}" > "${owner}"
             db_root="${dumpdir}/mini"
             # One who validates alone is p226.
-            [ "${num_spk}" = 2 ] || [ -n "${valid_speakers}" ] || compgen -G "${db_root}/clean_trainset_28spk_wav/p287_*" > /dev/null || prepare_options+=(--valid_speakers p226)
+            [ "${num_spk}" = 2 ] || [[ -v "given[valid_speakers]" ]] || compgen -G "${db_root}/clean_trainset_28spk_wav/p287_*" > /dev/null || prepare_options+=(--valid_speakers p226)
             [ "${num_spk}" = 1 ] || { prepare=libri2mix; prepare_options+=(--mix "${mix}"); }
             ;;
         voicebank_demand)

@@ -6,6 +6,7 @@ import re
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -221,6 +222,9 @@ def _is_as_asked(scores: dict[str, Any], given: Sequence[str]) -> bool:
     return not metrics or {*resolve(metrics)} <= scores.get("metrics", {}).keys()
 
 
+_identity = cache(file_identity)  # rows share checkpoints, of hundreds of megabytes
+
+
 def _warn_of_others(
     folder: Path, made: dict[str, Any], row: Row, given: Sequence[str], sources: dict[str, str]
 ) -> None:
@@ -239,7 +243,7 @@ def _warn_of_others(
     )
     weights = made.get("upstream_ckpt") or ""
     pairs = {"--set": (was, now), "--upstream_ckpt": (weights, row.checkpoint)}
-    if identity := file_identity(row.checkpoint):
+    if identity := _identity(row.checkpoint):
         pairs["weights"] = (made.get("upstream_identity"), identity)
     if config := given_config(made):
         old = flat(config)

@@ -121,19 +121,19 @@ def make_mini(output: str, options: MiniOptions, nj: int = 1) -> dict[str, Any]:
     """
     options.check()
     target = Path(output)
-    sources = {root: _fingerprint(root) for root in options.roots.values() if root}
+    sources = {root: _fingerprints(root) for root in options.roots.values() if root}
     if not all(options.roots.values()):
-        sources[BOX.name] = sha256_file(BOX)
+        sources[BOX.name] = (sha256_file(BOX),) * 2
     chosen = asdict(options)
     if options.num_spk == 1:
         del chosen["num_spk"]  # as in the stamps of corpora made before it was there
-    stamp = {"generator": GENERATOR, "options": chosen, "sources": sources}
-    by_size = {root: _fingerprint(root, False) for root in options.roots.values() if root}
+    about: dict[str, Any] = {"generator": GENERATOR, "options": chosen}
+    stamp = about | {"sources": {name: both[0] for name, both in sources.items()}}
+    # As corpora have it that were made before times counted.
+    older = about | {"sources": {name: both[1] for name, both in sources.items()}}
     with locked(target):
         known = _read_stamp(target)
-        # As corpora have it that were made before times counted.
-        same = {**stamp, "sources": sources | by_size}
-        if known and any(one.items() <= known.items() for one in (stamp, same)):
+        if known and any(one.items() <= known.items() for one in (stamp, older)):
             print(f"make_mini: {target} is already made with these options", file=sys.stderr)
             return known
         with replaced_folder(target) as folder:
@@ -163,14 +163,15 @@ def _read_stamp(target: Path) -> dict[str, Any] | None:
     return stamp if isinstance(stamp, dict) else None
 
 
-def _fingerprint(root: str, times: bool = True) -> str:
-    """Return a hash over the names, sizes and ``times`` of the audio files below a folder."""
-    digest = hashlib.sha256()
+def _fingerprints(root: str) -> tuple[str, str]:
+    """Return hashes of the audio files below a folder: by names, sizes and times; without times."""
+    with_times, without = hashlib.sha256(), hashlib.sha256()
     for path in find_audio(root):
         about = path.stat()
-        line = f"{path.relative_to(root)}\0{about.st_size}" + f"\0{about.st_mtime_ns}" * times
-        digest.update(f"{line}\n".encode())
-    return digest.hexdigest()
+        line = f"{path.relative_to(root)}\0{about.st_size}"
+        with_times.update(f"{line}\0{about.st_mtime_ns}\n".encode())
+        without.update(f"{line}\n".encode())
+    return with_times.hexdigest(), without.hexdigest()
 
 
 def _fill(folder: Path, raw: Path, options: MiniOptions, nj: int) -> dict[str, Any]:

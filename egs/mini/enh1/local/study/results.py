@@ -8,7 +8,6 @@ set, and the tables of ``features/`` as they are. Together they give the experim
 from __future__ import annotations
 
 import csv
-import io
 import json
 import lzma
 from collections.abc import Iterable, Iterator
@@ -16,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from featnorm_se.errors import FeatnormError
-from featnorm_se.files import atomic_path, read_json, write_json, write_text
+from featnorm_se.files import atomic_path, csv_text, read_json, write_json, write_text
 from featnorm_se.report.experiments import SCORES_PREFIX
 
 SCORES, RUNS = "scores.csv.xz", "runs.jsonl.xz"
@@ -52,11 +51,7 @@ def pack(root: Path, sets: Iterable[str], output: Path) -> int:
             metrics += [m for m in rows[0] if m not in ("utt_id", "reason", *metrics)]
     if not records:
         raise FeatnormError(f"{root} holds no runs of {' '.join(sets)}")
-    text = io.StringIO()
-    writer = csv.DictWriter(text, [*_KEYS, *metrics, "reason"], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(lines)
-    _write(output / SCORES, text.getvalue())
+    _write(output / SCORES, _table(lines, [*_KEYS, *metrics, "reason"]))
     _write(output / RUNS, "".join(json.dumps(r, ensure_ascii=False) + "\n" for r in records))
     return len(records)
 
@@ -108,7 +103,8 @@ def unpack(source: Path, output: Path, sets: Iterable[str] = ()) -> list[Path]:
         for testset, summary in record["summaries"].items():
             place = folder / f"{SCORES_PREFIX}{testset}"
             rows = scores[record["set"], record["run"], testset]
-            write_text(place / "scores.csv", _scores_csv(rows, list(summary["metrics"])))
+            columns = ["utt_id", *summary["metrics"], "reason"]  # as scoring writes them
+            write_text(place / "scores.csv", _table(rows, columns))
             write_json(place / "summary.json", summary)
         for name, text in record["features"].items():
             write_text(folder / "features" / name, text)
@@ -118,14 +114,8 @@ def unpack(source: Path, output: Path, sets: Iterable[str] = ()) -> list[Path]:
     return written
 
 
-def _scores_csv(rows: list[dict[str, str]], metrics: list[str]) -> str:
-    """Return the lines of one run and test set as scoring writes them."""
-    text = io.StringIO()
-    columns = ["utt_id", *metrics, "reason"]
-    writer = csv.DictWriter(text, columns, extrasaction="ignore", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
+def _table(rows: list[dict[str, str]], columns: list[str]) -> str:
+    return csv_text([columns, *([row.get(name) for name in columns] for row in rows)])
 
 
 def _write(path: Path, text: str) -> None:
