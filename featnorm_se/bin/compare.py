@@ -16,7 +16,7 @@ def get_parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("baseline", metavar="EXP_A", help="folder such as exp/noisy")
     add("others", metavar="EXP_B", nargs="+", help="folders to compare with it")
-    add("--metric", default="PESQ_WB", help="the score to compare")
+    add("--metrics", nargs="+", default=["PESQ_WB"], help="the scores to compare, a table each")
     add("--test_set", default="test", help="the test set that all were scored on")
     return parser
 
@@ -28,9 +28,10 @@ def main(argv: Sequence[str]) -> None:
     from featnorm_se.report.figure import axis_label
     from featnorm_se.report.paired import compare_folders, comparison_table
 
-    comparisons = compare_folders(args.baseline, args.others, args.metric, args.test_set)
-    print(f"differences in {axis_label(args.metric)}")
-    print(align(comparison_table(comparisons, args.metric)))
+    found = compare_folders(args.baseline, args.others, args.metrics, args.test_set)
+    for metric, comparisons in found.items():
+        print(f"differences in {axis_label(metric)}")
+        print(align(comparison_table(comparisons, metric)))
 
 
 if __name__ == "__main__":

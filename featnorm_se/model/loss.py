@@ -1,11 +1,14 @@
-"""The training loss and a figure of validation, as ESPnet criterions."""
+"""The training loss and the figures of validation, as ESPnet criterions."""
 
 import math
 
+import numpy as np
 import torch
 from espnet2.enh.loss.criterions.tf_domain import FrequencyDomainLoss
-from espnet2.enh.loss.criterions.time_domain import SISNRLoss
+from espnet2.enh.loss.criterions.time_domain import SISNRLoss, TimeDomainLoss
 from torch import Tensor
+
+from featnorm_se.names import SAMPLE_RATE
 
 
 class OnSpectra(FrequencyDomainLoss):
@@ -109,9 +112,38 @@ class ValidSiSnr(SISNRLoss):
         return -super().forward(ref, est)
 
 
+class ValidPesq(TimeDomainLoss):
+    """PESQ_WB, a figure that validation reports as ``pesq_wb``; higher is better.
+
+    It is that of the first 20 s: PESQ's code crashes on more than 50 stretches of speech, which
+    20 s cannot hold. An utterance in which it finds no speech counts as 1, the worst.
+    """
+
+    def __init__(self) -> None:
+        super().__init__("pesq_wb", only_for_test=True)
+
+    def forward(self, ref: Tensor, est: Tensor) -> Tensor:
+        """Return the PESQ_WB of each utterance, (B,).
+
+        ``ref`` and ``est`` are (B, N) at 16 kHz; where the clean speech ends with zeros, as in a
+        padded batch, it ends before them.
+        """
+        from pesq import PesqError, pesq
+
+        signals = (x[:, : 20 * SAMPLE_RATE].float().cpu().numpy() for x in (ref, est))
+        found = []
+        for clean, enhanced in zip(*signals, strict=True):
+            size = max(len(np.trim_zeros(clean, "b")), 1)
+            pair, errors = (clean[:size], enhanced[:size]), PesqError.RETURN_VALUES
+            score = pesq(SAMPLE_RATE, *pair, "wb", on_error=errors)
+            found.append(score if score > 1.0 else 1.0)  # NaN, if all that came out is zeros
+        return ref.new_tensor(found)
+
+
 # The names that `criterions` of a training configuration takes besides ESPnet's own.
 CRITERIONS = {
     "compressed_spectrum": CompressedSpectrum,
     "log1p_l1": LogMagnitudeL1,
+    "valid_pesq_wb": ValidPesq,
     "valid_si_snr": ValidSiSnr,
 }

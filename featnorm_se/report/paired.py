@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 
 from featnorm_se.errors import FeatnormError, say
 from featnorm_se.files import PathLike
-from featnorm_se.metrics.names import METRICS
+from featnorm_se.metrics.names import METRICS, resolve
 from featnorm_se.metrics.summary import FEWEST, student_t
 from featnorm_se.report.experiments import (
     SCORES_PREFIX,
@@ -78,7 +79,7 @@ def contrast(terms: Sequence[tuple[float, Mapping[int, Scores]]], metric: str) -
     shared = set.intersection(*(set(table) for table in tables))
     names = sorted(name for name in shared if all(metric in table[name] for table in tables))
     if not names:
-        has = f"has {metric} in all score tables: score all with it, or take another --metric"
+        has = f"has {metric} in all score tables: score all with it, or take other --metrics"
         raise FeatnormError(f"no utterance {has if shared else 'is in all score tables'}")
     values = np.zeros((len(seeds), len(names)))
     for weight, runs in terms:
@@ -120,19 +121,18 @@ def crossed_interval(values: NDArray[np.float64]) -> tuple[float, float] | None:
 
 
 def compare_folders(
-    baseline: PathLike, others: Sequence[PathLike], metric: str, testset: str = "test"
-) -> dict[str, Contrast]:
+    baseline: PathLike, others: Sequence[PathLike], metrics: Sequence[str], testset: str = "test"
+) -> dict[str, dict[str, Contrast]]:
     """Compare experiments, folders ``exp/<name>``, with the baseline on one test set.
 
     Returns:
-        The comparisons by a label of two lines, ``<other>`` and ``less <baseline>``.
+        By metric, the comparisons by a label of two lines, ``<other>`` and ``less <baseline>``.
 
     Raises:
-        FeatnormError: the metric is unknown, a folder has no scores on the test set that count, or
+        FeatnormError: a metric is unknown, a folder has no scores on the test set that count, or
             two have no scored utterance in common.
     """
-    if metric not in METRICS:
-        raise FeatnormError(f"no metric is named {metric!r}; there are {', '.join(METRICS)}")
+    names = resolve(metrics)
     experiments = [read_experiment(Path(folder)) for folder in (baseline, *others)]
     for one in experiments:
         if testset not in one.summaries:
@@ -149,17 +149,17 @@ def compare_folders(
         if not same_length((one, experiments[0])):
             say(f"warning: {one.folder} and {baseline} were trained with another max_epoch each")
     first, *rest = (one.scores(testset) for one in experiments)
-    names = [one.name for one in experiments]
-    if len({*names}) < len(names):
-        names = [str(one.folder) for one in experiments]
-    labels = [f"{name}\nless {names[0]}" for name in names[1:]]
-    found: dict[str, Contrast] = {}
-    for label, table in zip(labels, rest, strict=True):
+    rows = [one.name for one in experiments]
+    if len({*rows}) < len(rows):
+        rows = [str(one.folder) for one in experiments]
+    labels = [f"{row}\nless {rows[0]}" for row in rows[1:]]
+    found: dict[str, dict[str, Contrast]] = {metric: {} for metric in names}
+    for metric, (label, table) in product(names, zip(labels, rest, strict=True)):
         try:
-            found[label] = compare(first, table, metric)
+            found[metric][label] = compare(first, table, metric)
         except FeatnormError as error:
             raise FeatnormError(f"{' '.join(label.split())}: {error}") from error
-        shared, scored = len(found[label].utterances), max(len(first), len(table))
+        shared, scored = len(found[metric][label].utterances), max(len(first), len(table))
         if shared < scored:
             count = f"{shared} of {scored} utterances have {metric} in both"
             say(f"warning: {' '.join(label.split())}: {count}: the others are left out")

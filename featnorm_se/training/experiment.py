@@ -23,6 +23,8 @@ from featnorm_se.training.initial import InitialModel, load_start
 if TYPE_CHECKING:
     from featnorm_se.upstream.base import Upstream
 
+_FIGURES = ("valid_si_snr", "valid_pesq_wb")  # criterions that only validation reports
+
 
 @dataclass(frozen=True)
 class Experiment:
@@ -166,7 +168,7 @@ def resolve_config(
     if config.get("iterator_type", "sequence") == "sequence":
         config["train_shape_file"] = [str(experiment.expdir / "train_shape")]
         config.setdefault("batch_type", "sorted")
-    add_figure(config, talkers)
+    add_figures(config, talkers)
     return config
 
 
@@ -189,22 +191,23 @@ def list_data(experiment: Experiment, talkers: int) -> dict[str, list[list[str]]
     return found
 
 
-def add_figure(config: dict[str, Any], talkers: int) -> None:
-    """Let validation report SI-SNR where it chooses the best epoch."""
+def add_figures(config: dict[str, Any], talkers: int) -> None:
+    """Let validation report SI-SNR and PESQ_WB where they choose the best epoch."""
     # ESPnet's own default chooses by figures, too, that enhancement does not have.
     criteria = config.setdefault("best_model_criterion", [["valid", "loss", "min"]])
-    held = {one.get("name") for one in config.get("criterions") or ()}
-    if ["valid", "si_snr", "max"] in criteria and held and "valid_si_snr" not in held:
-        figure = {"name": "valid_si_snr", "conf": {}, "wrapper": "fixed_order"}
-        figure |= {"wrapper": "pit"} if talkers > 1 else {}
-        config["criterions"] = [*config["criterions"], {**figure, "wrapper_conf": {"weight": 0.0}}]
+    how: dict[str, Any] = {"conf": {}, "wrapper": "fixed_order", "wrapper_conf": {"weight": 0.0}}
+    if talkers > 1:  # in the order that the loss has found: by itself, pit takes the least figure
+        how |= {"wrapper": "pit", "wrapper_conf": {"weight": 0.0, "independent_perm": False}}
+    asked = [name for name in _FIGURES if ["valid", name.removeprefix("valid_"), "max"] in criteria]
+    if losses := [one for one in config.get("criterions") or () if one.get("name") not in asked]:
+        config["criterions"] = losses + [{"name": name, **how} for name in asked]
 
 
 def given_config(made: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the configuration in a ``run.json`` without what ``add_figure`` has added."""
+    """Return the configuration in a ``run.json`` without what ``add_figures`` has added."""
     config = dict(made.get("config") or {})
     if "criterions" in config:
-        given = [one for one in config["criterions"] if one.get("name") != "valid_si_snr"]
+        given = [one for one in config["criterions"] if one.get("name") not in _FIGURES]
         config["criterions"] = given
     return config
 

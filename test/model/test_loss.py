@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 import torch
+from pesq import pesq
 
 from featnorm_se.model.head import to_stft_rate
-from featnorm_se.model.loss import CompressedSpectrum, LogMagnitudeL1
+from featnorm_se.model.loss import CompressedSpectrum, LogMagnitudeL1, ValidPesq
 
 
 def spectra(scale=1.0):
@@ -51,6 +52,22 @@ def test_gradients_are_finite_where_there_is_next_to_no_sound(loss, scale):
     loss(clean, enhanced).sum().backward()
     assert torch.isfinite(torch.view_as_real(enhanced.grad)).all()
     assert torch.view_as_real(enhanced.grad).abs().max() < 100
+
+
+def test_pesq_of_validation_is_each_utterance_s_own_and_never_crashes():
+    bursts = np.random.default_rng(0).normal(0, 0.1, (3, 16000 * 60)).astype(np.float32)
+    bursts *= np.arange(16000 * 60) % 9600 < 4800  # 100 stretches of 0.3 s: PESQ would crash
+    clean = torch.from_numpy(bursts)
+    clean[1, 40000:] = 0.0  # padding
+    clean[2] = 0.0
+    enhanced = clean + 0.05 * torch.randn(clean.shape, generator=torch.Generator().manual_seed(0))
+    found = ValidPesq()(clean, enhanced)
+    for row, size in ((0, 20 * 16000), (1, 40000)):
+        pair = (x[row, :size].numpy() for x in (clean, enhanced))
+        assert found[row] == pytest.approx(pesq(16000, *pair, "wb"), abs=1e-6)
+    assert found[2] == 1.0
+    with pytest.warns(RuntimeWarning):
+        assert ValidPesq()(clean, 0 * enhanced).tolist() == [1.0] * 3
 
 
 # ---- frames

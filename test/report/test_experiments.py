@@ -79,7 +79,7 @@ def test_rows_name_their_weights_and_what_is_outdated_is_left_out(expdir, capsys
     assert read_experiments(expdir)[1].summaries == {}
     assert "tera_none/scores_test is of other weights or files" in capsys.readouterr().err
     with pytest.raises(FeatnormError, match="no scores in .*tera_none/scores_test that count"):
-        compare_folders(expdir / "noisy", [folder], "STOI")
+        compare_folders(expdir / "noisy", [folder], ["STOI"])
     score(enhanced_with=made)
     for content, window in (b"second", 9), (b"second", 5):  # and scoring was killed
         made = enhance(content, window=window)
@@ -181,11 +181,11 @@ def test_rows_of_other_recordings_of_the_same_names_are_told(expdir: Path, capsy
     assert [*differences] == ["tera utterance\n less noisy"]
     noisy, old, new = (expdir / name for name in ("noisy", "tera_none", "tera_utterance"))
     capsys.readouterr()
-    assert compare_folders(noisy, [new], "STOI") and "warning" not in capsys.readouterr().err
-    assert compare_folders(noisy, [new, old], "STOI")
+    assert compare_folders(noisy, [new], ["STOI"]) and "warning" not in capsys.readouterr().err
+    assert compare_folders(noisy, [new, old], ["STOI"])
     assert f"{old} and {noisy} go back to test pairs of other times" in capsys.readouterr().err
     shutil.copytree(old, expdir / "b" / new.name)  # another place's, of the same name
-    (label,) = compare_folders(new, [expdir / "b" / new.name], "STOI")
+    (label,) = compare_folders(new, [expdir / "b" / new.name], ["STOI"])["STOI"]
     assert label == f"{expdir / 'b' / new.name}\nless {new}"
     update(old / "scores_test/summary.json", enhanced_with=[])  # of what another program made
     assert "Not all rows" not in results_text(read_experiments(expdir))
@@ -211,7 +211,7 @@ def test_rows_of_other_settings_or_training_data_are_told(expdir: Path, capsys) 
     assert caveats(read_experiments(expdir), "test") == [
         "Not all rows were enhanced with the same settings."
     ]
-    assert compare_folders(none, [fn], "STOI")
+    assert compare_folders(none, [fn], ["STOI"])
     assert "were enhanced with other settings" in capsys.readouterr().err
     update(fn / "run.json", data_sources={"train": "1", "valid": "3"}, max_epoch=9)
     update(none / "scores_test/summary.json", enhanced_with=made)
@@ -219,7 +219,7 @@ def test_rows_of_other_settings_or_training_data_are_told(expdir: Path, capsys) 
         "Not all rows were trained on the same recordings.",
         "Not all rows were trained with the same max_epoch.",
     ]
-    assert compare_folders(none, [fn], "STOI")
+    assert compare_folders(none, [fn], ["STOI"])
     assert "were trained with another max_epoch each" in capsys.readouterr().err
     assert "**Not all rows were trained on" in results_markdown(read_experiments(expdir), "T")
 

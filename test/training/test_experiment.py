@@ -3,14 +3,18 @@
 import subprocess
 from contextlib import suppress
 
+import numpy as np
 import pytest
+import torch
+from pesq import pesq
 
 from featnorm_se.bin import run
 from featnorm_se.config import override_config
 from featnorm_se.errors import FeatnormError
 from featnorm_se.files import sha256_file, write_json
 from featnorm_se.training import record
-from featnorm_se.training.experiment import add_figure, process_rank, read_training_config
+from featnorm_se.training.experiment import add_figures, process_rank, read_training_config
+from featnorm_se.training.task import criterion_choices, register
 
 
 def test_an_exponent_needs_no_dot(tmp_path):
@@ -170,9 +174,30 @@ def test_what_a_base_leaves_unsaid_is_not_replaced():
 
 def test_si_snr_is_shown_once_where_it_chooses():
     config = {"criterions": [{"name": "l1"}], "best_model_criterion": [["valid", "si_snr", "max"]]}
-    add_figure(config, 1)
-    add_figure(config, 1)  # as of --init, whose model has it
+    add_figures(config, 1)
+    add_figures(config, 1)  # as of --init, whose model has it
     assert [one["name"] for one in config["criterions"]] == ["l1", "valid_si_snr"]
+
+
+def test_figures_of_two_talkers_are_those_of_the_order_that_the_loss_finds():
+    asked = [["valid", "si_snr", "max"], ["valid", "pesq_wb", "max"]]
+    loss = {"name": "l1_td", "conf": {}, "wrapper": "pit", "wrapper_conf": {}}
+    config = {"criterions": [loss], "best_model_criterion": asked}
+    add_figures(config, 2)
+    register()
+    from espnet2.enh.loss.wrappers.pit_solver import PITSolver
+
+    torch.manual_seed(0)
+    clean = [torch.randn(1, 16000), torch.randn(1, 16000)]
+    found = [x + 0.1 * torch.randn_like(x) for x in clean[::-1]]  # the second talker first
+    stats, others = {}, {}
+    for one in config["criterions"]:
+        criterion = criterion_choices.get_class(one["name"])(**one["conf"])
+        _, figure, others = PITSolver(criterion, **one["wrapper_conf"])(clean, found, others)
+        stats |= figure
+    assert stats["si_snr"] == pytest.approx(20, abs=0.5)
+    pairs = ((x[0].numpy(), y[0].numpy()) for x, y in zip(clean, found[::-1], strict=True))
+    assert stats["pesq_wb"] == pytest.approx(np.mean([pesq(16000, *pair, "wb") for pair in pairs]))
 
 
 def test_more_patience_goes_on_after_an_early_end(tmp_path):

@@ -20,6 +20,7 @@ import yaml
 from bad_inputs_world import Payload
 from forked import fork
 from golden_numbers import write_pairs
+from pesq import pesq
 from tiny_models import training_config
 
 from featnorm_se import Enhancer
@@ -144,7 +145,8 @@ def trained(recipe, folder: Path, *overrides: str, epochs: int = 2) -> dict:
 
 
 @pytest.mark.parametrize(
-    ("phase", "figure", "mode"), [("valid", "si_snr", "max"), ("train", "loss", "min")]
+    ("phase", "figure", "mode"),
+    [("valid", "si_snr", "max"), ("valid", "pesq_wb", "max"), ("train", "loss", "min")],
 )
 def test_the_configured_figure_chooses_the_best_model(recipe, tmp_path, phase, figure, mode):
     setting = f"best_model_criterion=[[{phase},{figure},{mode}],[valid,loss,min]]"
@@ -165,12 +167,13 @@ def test_the_configured_figure_chooses_the_best_model(recipe, tmp_path, phase, f
             mean = torch.load(tmp_path / "exp" / f"{name}.ave_{count}best.pth")[key]
             torch.testing.assert_close(mean, sum(epochs) / count)
     assert os.readlink(tmp_path / "exp" / "valid.loss.ave.pth") == "valid.loss.ave_3best.pth"
-    if figure == "si_snr":  # a figure in dB, and no part of the loss
+    if phase == "valid":  # a figure, and no part of the loss
         assert stats[best]["valid"]["loss"] == stats[best]["valid"]["log1p_l1"]
         enhancer = Enhancer.from_pretrained(tmp_path / "exp")
         pairs = [read_scp(recipe.run.valid_dir / name) for name in ("wav.scp", "spk1.scp")]
         noisy, clean = ([soundfile.read(path) for path in scp.values()] for scp in pairs)
-        found = [si_sdr(s[0], enhancer(*x)) for x, s in zip(noisy, clean, strict=True)]
+        score = si_sdr if figure == "si_snr" else lambda *pair: pesq(16000, *pair, "wb")
+        found = [score(s[0], enhancer(*x)) for x, s in zip(noisy, clean, strict=True)]
         assert values[best] == pytest.approx(np.mean(found), abs=0.01)
 
 

@@ -95,7 +95,7 @@ def build_tiny(config: dict[str, Any], source: str, is_init: bool) -> None:
     """
     from featnorm_se.model.head import HEADS
     from featnorm_se.training.checks import STFT
-    from featnorm_se.training.experiment import add_figure
+    from featnorm_se.training.experiment import add_figures
     from featnorm_se.training.task import build_parts, parse_options
     from featnorm_se.upstream import load_upstream
 
@@ -108,7 +108,7 @@ def build_tiny(config: dict[str, Any], source: str, is_init: bool) -> None:
         figures = ("best_model_criterion", "early_stopping_criterion", "val_scheduler_criterion")
         config = {key: value for key, value in config.items() if key not in figures}
         config |= {figures[1]: ["valid", "loss", "min"], figures[2]: ["valid", "loss"]}
-    add_figure(config, parts.get("num_spk", 1))
+    add_figures(config, parts.get("num_spk", 1))
     parts |= {key: value for key, value in encoder.items() if key in STFT}
     parts |= {"upstream": "tera_tiny", "norm": "none", "norm_site": "auto"}
     if parts.get("feature") != "weighted_sum":  # a layer that the tiny one may not have

@@ -101,7 +101,7 @@ def learnt() -> str:
     fn = DEMO / "exp" / "utterance"
     parts = []
     for baseline in ("noisy", "none", "instance"):
-        (found,) = compare_folders(DEMO / "exp" / baseline, [fn], "PESQ_WB").values()
+        (found,) = compare_folders(DEMO / "exp" / baseline, [fn], ["PESQ_WB"])["PESQ_WB"].values()
         low, high = found.interval or (math.nan, math.nan)
         sure = "" if low > 0 or high < 0 else ", no sure difference"
         parts.append(f"{found.mean:+.2f} [{low:+.2f}, {high:+.2f}] on {baseline}{sure}")
