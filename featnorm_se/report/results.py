@@ -156,7 +156,9 @@ def details(experiment: Experiment) -> list[tuple[str, str]]:
     """Return what an experiment's numbers stand on, as far as it is known: headings and texts."""
     found = {key: _text(experiment.run.get(key)) for key in _PROVENANCE}
     config = experiment.run.get("config") or {}
-    found["loss"] = _text([one.get("name") for one in config.get("criterions") or ()])
+    losses = config.get("criterions") or ()  # of the weight 0 are figures of validation
+    named = [x.get("name") for x in losses if (x.get("wrapper_conf") or {}).get("weight", 1)]
+    found["loss"] = _text(named)
     conf = config.get("separator_conf") or {}  # as it was set; unset, the last layer and none
     found |= {key: _text(conf.get(key)) for key in ("feature", "freeze")}
     # Of the data no folders of one machine, and of all files' hashes the hash.

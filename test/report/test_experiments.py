@@ -148,7 +148,8 @@ def test_a_row_an_experiment(expdir: Path) -> None:
 
 def test_markdown_says_what_the_rows_stand_on(expdir: Path) -> None:
     config = {"separator_conf": {"feature": "layer.1", "freeze": "cnn"}}
-    config["criterions"] = [{"name": "si_snr"}]
+    figure = {"name": "valid_pesq_wb", "wrapper_conf": {"weight": 0.0}}
+    config["criterions"] = [{"name": "si_snr"}, figure]
     update(expdir / "tera_none" / "run.json", config=config)
     text = results_markdown(read_experiments(expdir), "Results of mini")
     assert text.startswith("# Results of mini\n")

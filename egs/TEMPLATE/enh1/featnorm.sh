@@ -409,6 +409,9 @@ follow_training() { # pid: until it ends, show the lines of the log that tell ho
     tail -n 0 -F -s 0.3 --pid="$1" "${exp}/train.log" 2> /dev/null | while IFS= read -r line; do
         if [[ "${line}" =~ ${results} ]]; then
             epoch="epoch ${BASH_REMATCH[1]}: train loss ${BASH_REMATCH[2]}, valid loss ${BASH_REMATCH[3]}"
+            if [[ "${line#*\[valid\]}" =~ (si_snr|pesq_wb)=([^,]*) ]]; then
+                epoch+=", ${BASH_REMATCH[1]} ${BASH_REMATCH[2]}"
+            fi
         elif [[ "${line}" =~ "The best model has been updated: "(.*) ]]; then
             echo "${epoch}, the best so far by ${BASH_REMATCH[1]}"
         elif [[ "${line}" =~ "There are no improvements in this epoch" ]]; then
