@@ -234,6 +234,7 @@ def check(config: Path, *options: str) -> int:
         ("patience=-1", "patience -1: 1 or more is wanted"),
         ("log_interval=0", "log_interval 0: 1 or more is wanted"),
         ("noise_scp=x.scp", "noise_scp does nothing without a preprocessor"),
+        ("noise_db_range=5_20", "noise_db_range 520: a text is wanted, such as '5_20'"),
         ("freeze_param=[separator.hed]", "freeze_param 'separator.hed': no weight"),
         # A step up the loss, or none at all.
         ("grad_clip=-1", "grad_clip -1: above 0 is wanted"),

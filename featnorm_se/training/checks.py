@@ -39,6 +39,8 @@ _PREPROCESSING = (
     *("use_reverberant_ref", "flexible_numspk", "force_single_channel", "channel_reordering"),
     *("dynamic_mixing", "dynamic_mixing_gain_db", "utt2spk"),
 )
+# YAML reads 5_20 as a number.
+_RANGE_TEXT = (lambda x: x is None or isinstance(x, str), "a text is wanted, such as '5_20'")
 _STFT_ONLY = (lambda x: x == "stft", "here it is stft")
 _FEATNORM_ONLY = (lambda x: x == "featnorm", "here it is featnorm, with separator_conf.head")
 # By key, which values are right, and what to tell whoever wrote another.
@@ -55,6 +57,7 @@ _SETTINGS = {
     **dict.fromkeys(("accum_grad", "max_epoch"), _COUNT),
     **dict.fromkeys(_SIZES, _SIZE),
     "chunk_length": _CHUNKS,
+    **dict.fromkeys(("noise_db_range", "speech_volume_normalize"), _RANGE_TEXT),
     **{"encoder": _STFT_ONLY, "decoder": _STFT_ONLY, "separator": _FEATNORM_ONLY},
     **dict.fromkeys(_IDLE, (not_, "it trains nothing")),
     "nbest_averaging_interval": (not_, "averages are made at the end"),

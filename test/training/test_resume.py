@@ -144,6 +144,24 @@ def trained(recipe, folder: Path, *overrides: str, epochs: int = 2) -> dict:
     return json.loads((folder / "run.json").read_text())
 
 
+def test_noises_that_training_draws_are_the_same_after_a_break(recipe, tmp_path):
+    noise = np.random.default_rng(1).normal(0, 0.1, 16000)
+    soundfile.write(tmp_path / "noise.wav", noise, 16000)
+    (tmp_path / "noise.scp").write_text(f"noise {tmp_path / 'noise.wav'}\n")
+    drawn = ("preprocessor=enh", f"noise_scp={tmp_path / 'noise.scp'}", "noise_db_range='0_15'")
+    for folder, settings, runs in (
+        ("plain", (), [2]),
+        ("whole", drawn, [2]),
+        ("cut", drawn, [1, 2]),
+    ):
+        for epochs in runs:
+            trained(recipe, tmp_path / folder, *settings, epochs=epochs)
+    plain, whole, cut = (all_states(tmp_path / folder) for folder in ("plain", "whole", "cut"))
+    check_same({name: cut[name] for name in whole}, whole)
+    key = "checkpoint.pth.separator.head.mask.weight"
+    assert not torch.equal(plain[key], whole[key])
+
+
 @pytest.mark.parametrize(
     ("phase", "figure", "mode"),
     [("valid", "si_snr", "max"), ("valid", "pesq_wb", "max"), ("train", "loss", "min")],
