@@ -59,11 +59,6 @@ def test_damage_is_found(server, start) -> None:
     assert "model.bin is damaged: remove it and" in line and blob in line
 
 
-def test_what_to_fetch_by_hand_is_the_file_of_that_revision(start) -> None:
-    line = told(start("someone/model@v1", "none.pt"))
-    assert "run hf download someone/model none.pt --revision v1 where there is" in line
-
-
 def test_what_is_a_name_on_the_hub_and_what_a_path(tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     names = ("microsoft/wavlm-base-plus", "facebook/wav2vec2-xls-r-0.3b", "a/b@refs/pr/1")

@@ -1,4 +1,4 @@
-"""Packed models: the same output to the bit, and nothing in a zip is trusted."""
+"""Packed models: the same output to the bit."""
 
 import json
 import zipfile
@@ -12,7 +12,6 @@ from tiny_models import save_tiny
 
 from featnorm_se import Enhancer
 from featnorm_se.bin.main import main
-from featnorm_se.errors import FeatnormError
 from featnorm_se.inference.model_file import read_member
 from featnorm_se.inference.windows import Windowing
 from featnorm_se.report.pack import halve, pack
@@ -120,18 +119,6 @@ def test_what_float16_cannot_hold_stays_float32():
     halved = halve({"a": large, "b": small, "c": torch.ones(2), "d": torch.ones(2, 2).long()})
     kinds = [halved[key].dtype for key in "abcd"]
     assert kinds == [torch.float32, torch.float16, torch.float32, torch.int64]
-
-
-def test_cut_and_damaged_zips_and_torch_s_own_are_refused(packed, tmp_path):
-    whole = packed.read_bytes()
-    path, middle = tmp_path / "odd.zip", len(whole) // 3
-    for data in (whole[: len(whole) // 2], whole[:middle] + b"\xff" * 64 + whole[middle + 64 :]):
-        path.write_bytes(data)
-        with pytest.raises(FeatnormError, match=r"odd\.zip is no packed model"):
-            Enhancer.from_pretrained(path)
-    torch.save({"separator.x": torch.ones(1)}, path)
-    with pytest.raises(FeatnormError, match=r"odd\.zip is no packed model"):
-        Enhancer.from_pretrained(path)
 
 
 def test_a_hub_name_gives_a_folder_without_pickles(packed, hub):

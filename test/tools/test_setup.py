@@ -60,7 +60,7 @@ def test_every_requirement_is_an_exact_pin_and_ours_are_explained(pins: str) -> 
     assert {name for name in ours if name not in names} <= optional
 
 
-# ---- what is refused, each in one line
+# ---- what is fetched
 
 
 def python_saying(path: Path, body: str) -> Path:
@@ -70,21 +70,13 @@ def python_saying(path: Path, body: str) -> Path:
     return path
 
 
-@pytest.mark.parametrize(
-    ("body", "name", "said"),
-    [
-        ("echo 3.13  # it has every distribution", "install_packages.sh", "uninstall s3prl"),
-        ('for a; do d=$a; done; echo bad >"$d/espnet-202611.tar.gz"', "link_espnet_utils.sh",
-         "SHA-256 differs"),
-    ],
-    ids=["s3prl there", "a wrong archive"],
-)  # fmt: skip
-def test_what_is_refused(tmp_path: Path, body: str, name: str, said: str) -> None:
+def test_another_archive_than_espnets_is_not_unpacked(tmp_path: Path) -> None:
     tools = copy_tools(tmp_path)
+    body = 'for a; do d=$a; done; echo bad >"$d/espnet-202611.tar.gz"'
     places = {"PY": str(python_saying(tmp_path / "bin" / "python3", body))}
     places |= {"BASE_PYTHON": places["PY"], "STAMP": str(tools / "a.done")}
-    done = run(tools / "installers" / name, STEP="1/4", OWN_ENV="0", **places)
-    assert done.returncode != 0 and said in done.stdout
+    done = run(tools / "installers" / "link_espnet_utils.sh", STEP="1/4", OWN_ENV="0", **places)
+    assert done.returncode != 0 and "SHA-256 differs" in done.stdout
     assert not (tools / "a.done").exists() and not (tools / "utils").exists()
 
 
