@@ -82,8 +82,6 @@ def test_parallel_map_keeps_order_and_tells_the_first_error(capsys) -> None:
     assert "50/50" in capsys.readouterr().err
     with pytest.raises(FeatnormError, match="no such audio file: first"):
         parallel_map(read_audio, ["first", "second"], 2, "read")
-    with pytest.raises(FeatnormError, match="--nj 0"):
-        parallel_map(abs, [1], 0, "abs")
     assert parallel_map(abs, [], 2, "none") == []
 
 

@@ -65,7 +65,6 @@ def test_channels_before_samples_are_refused_and_never_guessed(tiny_experiment):
     state = torch.get_rng_state()
     enhance = Enhancer.from_pretrained(tiny_experiment)
     assert torch.equal(state, torch.get_rng_state())  # between two epochs, say
-    assert repr(enhance) == "Enhancer(tera_tiny, norm utterance at projection, on cpu)"
     x = torch.randn(2, 9000) * 0.1
     with pytest.raises(FeatnormError, match=r"9000 channels of 2 samples: give x\.T"):
         enhance(x)
@@ -79,10 +78,6 @@ def test_a_rate_may_be_a_float_and_samples_no_integers(tiny_experiment, kind):
     np.testing.assert_array_equal(enhance(x, 44100.0), enhance(x, 44100))
     with pytest.raises(FeatnormError, match=rf"are {kind.__name__}: floats in \[-1, 1\]"):
         enhance((x * 32768).astype(kind))
-    with pytest.raises(FeatnormError, match="samples are <U9: floats"):
-        enhance("noisy.wav")
-    with pytest.raises(FeatnormError, match="samples are object: floats"):
-        enhance(x.astype(object))
     with pytest.raises(FeatnormError, match=r"samples reach 1\d{4}.*, full scale is 1: div"):
         enhance(x * 32768)
     half = torch.tensor(x, dtype=torch.bfloat16)

@@ -119,8 +119,6 @@ def test_frames_follow_the_definition() -> None:
     framed = composite.frames(np.arange(16000.0), RATE)
     np.testing.assert_allclose((framed / window)[:, 0], 120.0 * np.arange(len(framed)))
     assert composite.frames(np.ones(600), RATE).shape == (1, 480)
-    with pytest.raises(ValueError, match="599 samples are too few, 600"):
-        composite.frames(np.ones(599), RATE)
 
 
 def test_critical_bands_peak_at_their_centres() -> None:

@@ -202,6 +202,4 @@ def test_fairseqs_own_layouts_and_heads_of_pre_training_that_are_missing(
 
 
 def test_weights_alone_are_of_the_cards_size(states, load_saved):
-    with pytest.raises(FeatnormError, match="weights alone, of 2 layers; wavlm_tiny has 3"):
-        load_saved("wavlm", states("wavlm", encoder_layers=2)["model"])
     assert load_saved("wavlm", states("wavlm")["model"]).num_layers == 3

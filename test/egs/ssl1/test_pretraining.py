@@ -91,15 +91,12 @@ def test_a_cut_run_ends_with_the_same_bits(tmp_path: Path, monkeypatch, cut: int
     assert without_seconds[0] == without_seconds[1] and len(curves[0]) == 5
 
 
-def test_a_state_cut_short_or_of_another_environment_is_refused(tmp_path, monkeypatch):
+def test_a_state_of_another_environment_is_refused(tmp_path, monkeypatch):
     make(tmp_path).run()
     with monkeypatch.context() as other:
         other.setattr("featnorm_se.collection.metadata.version", lambda name: "1.0")
         with pytest.raises(FeatnormError, match="this environment has torch 1.0"):
             make(tmp_path)
-    (tmp_path / "state.pt").write_bytes(b"PK\x03\x04 cut")
-    with pytest.raises(FeatnormError, match="cut short"):
-        make(tmp_path)
 
 
 def test_what_is_masked_follows_the_objective() -> None:
@@ -211,6 +208,3 @@ def test_a_checkpoint_a_curve_and_what_they_stand_on(options, tmp_path: Path, ca
     assert "is pre-trained already" in capsys.readouterr().out
     assert run(main, [*options, "--valid_speakers", "anna"]) == 1
     assert "holds a run with another speech" in capsys.readouterr().err
-    if not torch.cuda.is_available():
-        assert run(main, [*options, "--device", "cuda"]) == 1
-        assert "torch finds no GPU here" in capsys.readouterr().err
