@@ -1,4 +1,4 @@
-"""Signals that PESQ and STOI take for speech, and the real test set when it is there."""
+"""A made voice and noise beside it, and the real test set when it is there."""
 
 import csv
 from collections.abc import Callable
@@ -7,21 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from golden_numbers import voice
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 RATE = 16000
-
-
-def make_speech(seed: int, seconds: float = 1.5, rate: int = RATE) -> Array:
-    """Return a buzz with some breath that comes in syllables, peak 0.5."""
-    rng = np.random.default_rng(seed)
-    time = np.arange(int(seconds * rate)) / rate
-    pitch = 2 * np.pi * np.cumsum(110 + 20 * np.sin(2 * np.pi * 2 * time)) / rate
-    buzz = sum(np.sin(k * pitch + rng.uniform(0, 6)) / k for k in range(1, 30))
-    syllables = np.clip(np.sin(2 * np.pi * 3 * time + rng.uniform(0, 6)), 0.0, 1.0)
-    signal = np.asarray(buzz) * syllables + 0.02 * rng.standard_normal(len(time))
-    return np.asarray(0.5 * signal / np.abs(signal).max())
 
 
 def make_noisy(speech: Array, snr: float, seed: int) -> Array:
@@ -33,7 +23,7 @@ def make_noisy(speech: Array, snr: float, seed: int) -> Array:
 
 @pytest.fixture
 def speech() -> Array:
-    return make_speech(1)
+    return np.asarray(voice(24000, 1)[0])
 
 
 @pytest.fixture
@@ -50,7 +40,7 @@ def corpus(tmp_path: Path) -> Callable[[int], tuple[Path, Path]]:
         for folder in (ref, inf):
             folder.mkdir()
         for i in range(count):
-            clean = make_speech(i, 1.0 + 0.1 * i)
+            clean = voice(16000 + 1600 * i, i)[0]
             soundfile.write(ref / f"u{i}.wav", clean, RATE, subtype="PCM_16")
             noisy = np.clip(make_noisy(clean, 5.0 * i, i), -1, 1)
             soundfile.write(inf / f"u{i}.wav", noisy, RATE, subtype="PCM_16")
