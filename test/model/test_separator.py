@@ -13,7 +13,6 @@ from featnorm_se.model.head import to_stft_rate
 from featnorm_se.model.loss import CompressedSpectrum, LogMagnitudeL1
 from featnorm_se.model.separator import FeatNormSeparator, invert_stft
 from featnorm_se.names import LEVEL_SITE, NORMS, PRECISIONS
-from featnorm_se.normalization import FeatureNorm
 from featnorm_se.statistics import FeatureStats, SiteStats
 from featnorm_se.upstream import load_upstream
 from featnorm_se.upstream.batching import SILENCE, may_hold_silence
@@ -62,19 +61,6 @@ def test_every_norm_runs_and_trains(upstream, norm):
     enhanced.abs().sum().backward()
     missing = [n for n, p in separator.named_parameters() if p.requires_grad and p.grad is None]
     assert missing == []
-
-
-def test_start_from_puts_weights_and_statistics_in():
-    separator = build("tera_tiny", "utterance", norm_site="projection,layer.2")
-    upstream = load_upstream("tera_tiny", "scratch", seed=9)
-    stats = fake_stats(separator)
-    norm = separator.upstream.norms["layer_2"]
-    separator.start_from(upstream.state_dict(), stats)
-    for key, value in upstream.state_dict().items():
-        assert torch.equal(separator.upstream.state_dict()[key], value)
-    # An optimizer made before, and the device, are still its own.
-    assert isinstance(norm, FeatureNorm) and norm is separator.upstream.norms["layer_2"]
-    np.testing.assert_allclose(norm.mean, stats["layer.2"].mean, rtol=1e-6)
 
 
 def test_level_ignores_the_input_level():
