@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from featnorm_se.data.audio import FloatArray
 from featnorm_se.inference.windows import (
+    BlockReader,
     Window,
     Windowing,
     cut_windows,
@@ -104,15 +106,22 @@ def enhance_signal(
 def without_offset(signal: Signal) -> Signal:
     """Take a constant offset off each channel, and find what is silence in this recording.
 
-    It is the mean of what holds a signal: the zeros of a mute have no offset.
+    It is the mean of what holds a signal: the zeros of a mute have no offset, and stay zeros.
     """
+
+    def blocks() -> Iterator[FloatArray]:
+        reader = BlockReader(signal.blocks())
+        while len(x := reader.take(400 * BLOCK)):  # the same blocks however it is read
+            yield x
+
+    def centred(x: FloatArray) -> FloatArray:
+        return np.where(_lasting_zeros(x), x, x - offset)
+
     total = np.zeros(signal.channels)
     count = np.zeros(signal.channels)
     loudest = torch.zeros(signal.channels)
-    for x in signal.blocks():
+    for x in blocks():
         wav = torch.from_numpy(np.ascontiguousarray(x.T))
-        if not wav.shape[1]:
-            continue
         loudest = torch.maximum(loudest, block_deviation(wav).amax(dim=1))
         limit = torch.tensor([*map(silence_limit, loudest.tolist())])[:, None]
         lengths = torch.full((len(wav),), wav.shape[1])
@@ -122,7 +131,15 @@ def without_offset(signal: Signal) -> Signal:
         count += kept.sum(dim=1).numpy()
     offset = (total / np.maximum(count, 1)).astype(np.float32)
     limits = [*map(silence_limit, loudest.tolist())]
-    return replace(signal, blocks=lambda: (x - offset for x in signal.blocks()), silence=limits)
+    return replace(signal, blocks=lambda: map(centred, blocks()), silence=limits)
+
+
+def _lasting_zeros(x: FloatArray, least: int = 16) -> NDArray[np.bool_]:
+    """Return which samples of x (n, channels) are among so many zeros, as no speech has them."""
+    from scipy.ndimage import binary_opening
+
+    zeros = x == 0.0
+    return binary_opening(zeros, np.ones((least, 1))) if zeros.any() else zeros
 
 
 def enhance_windows(

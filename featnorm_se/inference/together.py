@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -50,8 +51,10 @@ def enhance_signals(
 
 
 def _loaded(signal: Signal) -> Signal:
-    """Return a signal in memory, without its offset."""
-    return without_offset(Signal.of(np.concatenate([*signal.blocks()])))
+    """Return a signal in memory, without its offset, as one block."""
+    ready = without_offset(Signal.of(np.concatenate([*signal.blocks()])))
+    whole = np.concatenate([*ready.blocks()])
+    return replace(ready, blocks=lambda: iter([whole]))
 
 
 def _enhance_together(enhancer: Enhancer, signals: list[Signal]) -> list[FloatArray]:

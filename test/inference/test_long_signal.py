@@ -4,6 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -11,6 +12,7 @@ from tiny_models import save_tiny
 
 from featnorm_se import Enhancer
 from featnorm_se.inference import together
+from featnorm_se.inference.jobs import Job, enhance_file
 from featnorm_se.inference.long_signal import TURN, Signal, enhance_windows
 from featnorm_se.inference.windows import (
     FADE_SECONDS,
@@ -217,6 +219,25 @@ def test_silence_and_a_constant_offset_change_nothing(upstream, seconds, silent,
         assert not y[at + 800 : at + len(mute) - 800].any(), "silence stays silence"
         kept = np.concatenate([y[:at], y[at + len(mute) :]])
         assert decibels(kept - wanted, wanted) < -25, at
+
+
+def test_the_zeros_of_a_mute_are_none_of_the_recordings_offset(tmp_path) -> None:
+    folder = save_tiny(tmp_path / "exp", "tera_tiny")
+    speech = speechlike(3)[:, 0]
+    speech[16000:32000] = 0
+    recorded = np.where(speech == 0, 0, speech + np.float32(0.05))
+    for limit in (None, 20.0):
+        enhance = Enhancer.from_pretrained(folder, atten_lim=limit)
+        plain, found = enhance(speech), enhance(recorded)
+        assert not found[16800:31200].any()
+        edges = np.r_[16000:16800, 31200:32000]
+        assert np.abs(found[edges]).max() < 2 * np.abs(plain[edges]).max() + 1e-4
+    (tmp_path / "x").mkdir()
+    for name, y in (("one", recorded), ("two", np.stack([recorded, speech], 1))):
+        soundfile.write(tmp_path / "x" / f"{name}.wav", y, 16000, "FLOAT")
+        enhance_file(enhance, Job(tmp_path / "x" / f"{name}.wav", tmp_path / f"{name}.wav"))
+        written = soundfile.read(tmp_path / f"{name}.wav", dtype="float32")[0]
+        np.testing.assert_array_equal(written, enhance(y))
 
 
 def test_dither_is_silence_and_a_quiet_recording_is_not(tmp_path) -> None:
