@@ -52,6 +52,20 @@ def check_norm(norm: str) -> str:
     return norm
 
 
+def check_sites(norm: str, sites: Sequence[str]) -> None:
+    """Refuse ``corpus`` at several sites.
+
+    Its noisy statistics are those of the upstream by itself, and FN at a lower site changes what
+    comes to a higher one.
+
+    Raises:
+        FeatnormError: so it is.
+    """
+    if norm == "corpus" and len(sites) > 1:
+        fault = f"norm corpus at {', '.join(sites)}: its noisy statistics would be of other"
+        raise FeatnormError(f"{fault} features than come to the higher sites: name one site")
+
+
 def site_names(layers: int) -> list[str]:
     """Return the sites of an upstream of so many transformer layers, from the signal upwards."""
     behind = ["projection", *(f"layer.{k + 1}" for k in range(layers))] if layers else []

@@ -14,7 +14,7 @@ from featnorm_se.data.datadir import stamp_recordings, validate_data_dir
 from featnorm_se.data.scp import write_scp
 from featnorm_se.errors import FeatnormError, say
 from featnorm_se.files import read_json, remove_temporary, sha256_file
-from featnorm_se.names import FEATURE_NORMS, SAMPLE_RATE, check_norm
+from featnorm_se.names import FEATURE_NORMS, SAMPLE_RATE, check_norm, check_sites
 from featnorm_se.statistics import FeatureStats
 from featnorm_se.training import record
 from featnorm_se.training.checks import STFT, check_settings
@@ -140,6 +140,7 @@ def resolve_config(
     if initial is not None:
         config = initial.complete(config)
     check_settings(config, str(experiment.config))
+    check_sites(config["separator_conf"]["norm"], config["separator_conf"]["norm_site"])
     if config["separator_conf"].get("freeze") == "cnn" and not upstream.cnn_parts():
         fault = f"the family {upstream.family} has no convolutions to freeze"
         raise FeatnormError(f"{experiment.config} or --set: separator_conf.freeze cnn: {fault}")
