@@ -79,6 +79,8 @@ CASES = [
     # --- statistics ---
     ("stats: not used", "train --norm none --clean_stats x.npz", nothing, "leave it out"),
     # --- configuration ---
+    ("norm: corpus twice", "train --norm corpus --norm_site projection,layer.2", nothing,
+     "norm corpus at projection, layer.2", "name one site"),
     ("config: a second STFT", "train --norm none --set separator_conf.n_fft=1024", nothing,
      "separator_conf.n_fft is 1024, not"),
     ("config: nothing to freeze", "train --norm none --set separator_conf.freeze=cnn", nothing,
@@ -177,6 +179,10 @@ SHELL_CASES = [
     ("voicebank_demand/enh1/tables.sh -- --norm none", "--norm after --: the rows"),
     ("voicebank_demand/enh1/tables.sh -- --norm-site last", "--norm_site after --: the rows"),
     ("mini/enh1/run.sh --mix clean", "--mix clean is for --num_spk 2"),
+    ("mini/enh1/run.sh --datadir ''", "--datadir is empty: a variable that is not set?"),
+    ("mini/enh1/run.sh --expdir ''", "--expdir is empty: a variable that is not set?"),
+    ("mini/enh1/run.sh --init run.sh", "run.sh is no packed model"),
+    ("mini/enh1/run.sh --stage 3 --set separator_conf.freze=all", "no separator_conf.freze"),
     # Of several --set each counts, of several --tag the last.
     ("mini/enh1/run.sh --set optim_conf.lrr=1 --set max_epoch=1", "there is no optim_conf.lrr"),
 ]

@@ -122,7 +122,7 @@ def results_table(experiments: Sequence[Experiment], testset: str) -> list[list[
                 _text(run.get("norm")),
                 _text(run.get("norm_site")),
                 *(format_value(name, experiment.mean(testset, name)) for name in metrics),
-                format_count((run.get("parameters") or {}).get("total")),
+                format_parameters(run.get("parameters") or {}),
                 spent if experiment.has_ended else "unfinished",
             ]
         )
@@ -145,6 +145,12 @@ def format_count(value: Any) -> str:
     if not isinstance(value, (int, float)):
         return ""
     return f"{value / 1e6:.1f} M" if value >= 1e6 else f"{value:,.0f}"
+
+
+def format_parameters(parameters: Mapping[str, Any]) -> str:
+    """Write how many a model has and, where fewer are trained, ``94.4 M (0.5 M trained)``."""
+    total, trained = (format_count(parameters.get(kind)) for kind in ("total", "trainable"))
+    return total if trained in ("", total) else f"{total} ({trained} trained)"
 
 
 def format_duration(seconds: Any) -> str:

@@ -132,7 +132,7 @@ def test_a_row_an_experiment(expdir: Path) -> None:
     ]
     assert rows[0][:5] == ["noisy", "", "", "", ""] and rows[0][-2:] == ["", ""]
     assert rows[1][:5] == ["tera_none", "tera", "scratch", "none", "projection"]
-    assert rows[1][-2:] == ["41,234", "0:03:12"]
+    assert rows[1][-2:] == ["41,234 (41,000 trained)", "0:03:12"]
     mean = json.loads((expdir / "tera_none/scores_test/summary.json").read_text())
     assert rows[1][5] == f"{mean['metrics']['PESQ_WB']['mean']:.3f}"
     # What is missing leaves its cell empty.

@@ -23,6 +23,7 @@ from featnorm_se.report.experiments import drift_file, read_scores
 from featnorm_se.report.paired import compare, contrast, crossed_interval
 
 SETTING = Setting(config="conf/tiny.yaml", conf_dir="")
+HUBERT = Path(__file__).parents[1] / "upstream" / "huggingface" / "hubert_base"
 
 
 TABLE = """
@@ -73,6 +74,38 @@ def test_tags_are_those_of_a_single_run_and_doubles_fall_together(rows_file: Pat
     assert "" in arguments(rows["low"], 0)
 
 
+def test_what_a_row_sets_is_in_its_name_its_run_and_the_table(rows_file, exp, capsys) -> None:
+    over = "separator_conf.freeze=all max_epoch=2 optim_conf.betas=[0.5, 0.9]"
+    own = f"own: {{upstream: tera, weights: scratch, norm: none, set: '{over}'}}"
+    rows_file.write_text(TABLE + own)
+    rows = read_rows(rows_file, SETTING)
+    row, others = rows[-1], [one for one in rows[:-1] if one.weights != "pretrained"]
+    tag = "tera_scratch_none_tiny_seed0_separator_conf.freeze=all_optim_conf.betas=0.5,0.9"
+    assert row.tag(0) == tag
+    assert arguments(row, 0)[-2:] == ["--set", over]
+    write_scores(exp / tag / "scores_test", 0.1)
+    done = {**run_record("none", finished="now"), "command": f"./run.sh --set a=1 --set '{over}'"}
+    (exp / tag / "run.json").write_text(json.dumps(done))
+    plan_runs([*others, row], [0], exp, given=["--set", "a=1"])
+    assert tag not in capsys.readouterr().err
+    plan_runs([*others, row], [0], exp)
+    assert f"{tag} was trained with --set 'a=1 {over}'" in capsys.readouterr().err
+    lines, _ = gather(rows, [0], exp)
+    heading, *body = cells(lines)
+    assert [line[heading.index("settings")] for line in body] == [""] * 5 + [over]
+    table = list(csv.DictReader(io.StringIO(to_csv(lines))))
+    assert table[-1]["settings"] == over and table[-1]["trainable"] == "41000"
+
+
+def test_a_folder_of_weights_says_how_many_layers_there_are(rows_file: Path, tmp_path) -> None:
+    (tmp_path / "hubert").symlink_to(HUBERT)  # of two
+    rows_file.write_text(
+        "mid: {upstream: hubert, weights: pretrained, norm: utterance, norm_site: middle}"
+    )
+    (row,) = read_rows(rows_file, replace(SETTING, ckpt_dir=str(tmp_path)))
+    assert (row.site, row.checkpoint) == ("layer.1", str(tmp_path / "hubert"))
+
+
 def test_only_what_is_missing_is_planned(rows_file: Path, exp: Path, capsys, tmp_path) -> None:
     (exp / "tera_pretrained_utterance_auto_tiny_seed0").mkdir()
     record = exp / "tera_pretrained_utterance_auto_tiny_seed0" / "run.json"
@@ -94,8 +127,13 @@ def test_only_what_is_missing_is_planned(rows_file: Path, exp: Path, capsys, tmp
         plan_runs(rows, [0], exp, datadir=tmp_path / "data")
         assert ("was trained on other recordings than" in capsys.readouterr().err) == told
     record.write_text(json.dumps(done))
-    plan_runs(read_rows(rows_file, replace(SETTING, ckpt_dir="/c")), [0], exp)
-    assert "with --upstream_ckpt '', now it is '/c/tera.pt'" in capsys.readouterr().err
+    mine = read_rows(rows_file, replace(SETTING, ckpt_dir=str(tmp_path)))
+    plan_runs(mine, [0], exp)
+    assert f"mid: there is no checkpoint {tmp_path}/tera.pt yet" in capsys.readouterr().err
+    (tmp_path / "tera.pt").touch()
+    plan_runs(mine, [0], exp)
+    told = f"with --upstream_ckpt '', now it is '{tmp_path}/tera.pt'"
+    assert told in capsys.readouterr().err
     config = tmp_path / "tiny.yaml"
     config.write_text("max_epoch: 9\noptim_conf: {lr: 0.1}\na: 2\ncriterions: [{name: x}]\n")
     done["config"] = {"max_epoch": 9, "optim_conf": {"lr": 0.1, "eps": 1}, "a": 1, "z": 0}
@@ -204,7 +242,7 @@ def test_values_are_means_over_seeds_and_differences_are_paired(rows_file, exp) 
     # Two seeds, 0.15 and 0.07 apart from the baseline's: they leave its sign open.
     assert delta.low < 0 < delta.high
     assert lines["noisy"].values["PESQ_WB"].low is None
-    assert none.parameters == 41234 and none.seconds == pytest.approx(101.0)
+    assert none.parameters["total"] == 41234 and none.seconds == pytest.approx(101.0)
 
 
 def test_cells_that_were_not_run_stay_empty(rows_file, exp) -> None:

@@ -128,12 +128,34 @@ case "${tag}" in
 esac
 check_places expdir dumpdir tag test_set
 [[ "${test_set}" =~ ^[A-Za-z0-9][A-Za-z0-9._-]*$ ]] || die "--test_set '${test_set}': the name of a folder in --datadir is wanted"
+[ -n "${datadir}" ] || die "--datadir is empty: a variable that is not set?"
 [[ "${datadir}" != -* ]] || die "--datadir '${datadir}': ./${datadir} is wanted, it begins like an option"
+
+runs() { # stage: is it asked for?
+    [ "${stage}" -le "$1" ] && [ "$1" -le "${stop_stage}" ]
+}
+
+# What is started here holds this pipe open: when cat ends, all of it has ended.
+exec 9> >(trap '' INT TERM; exec cat > /dev/null 2>&1)
+jobs_end=$!
+
+# As before a pre-emption, and on Ctrl-C. What runs here gets the signal itself, and ends.
+ended() { # how status
+    trap '' INT TERM
+    exec 9>&-
+    wait "${jobs_end}" || true
+    echo "${prog}: error: $1: the same command again goes on" >&2
+    exit "$2"
+}
+trap 'ended "ended by SIGTERM" 143' TERM
+trap 'ended interrupted 130' INT
+
 check=("${python}" "${MAIN_ROOT}/egs/TEMPLATE/enh1/local/check_config.py" --metrics "${metrics}")
 # Of --init, the model says it.
+[ -z "${init}" ] || check+=(--init "${init}")
 [ -n "${init}" ] || check+=(--upstream "${upstream}" --upstream_ckpt "${upstream_ckpt}" --norm "${norm}"
     --norm_site "${norm_site}" --upstream_conf_dir conf/upstream --num_spk "${num_spk}")
-if [ "${stage}" -lt 3 ] && [ "${stop_stage}" -ge 3 ]; then # hours of other stages come first
+if runs 3; then # before hours of other stages, and before it makes a folder
     check+=(--config "${config}" "${train_options[@]}")
     [ "${stop_stage}" -lt 4 ] || check+=(--inference_config "${inference_config}")
 fi
@@ -152,10 +174,6 @@ if [ "${ngpu}" -gt 0 ]; then
     device=cuda
     gpu_option=(--gpu "${ngpu}")
 fi
-
-runs() { # stage: is it asked for?
-    [ "${stage}" -le "$1" ] && [ "$1" -le "${stop_stage}" ]
-}
 
 needs() { # stage file made-by of
     [ -s "$2" ] || die "stage $1 needs $2: run stage $3 first"
@@ -183,21 +201,6 @@ run_jobs() { # stage runner jobs log command...
         die "stage ${number}: ${said:-${killed}} (${job_log%/*})"
     }
 }
-
-# What is started here holds this pipe open: when cat ends, all of it has ended.
-exec 9> >(trap '' INT TERM; exec cat > /dev/null 2>&1)
-jobs_end=$!
-
-# As before a pre-emption, and on Ctrl-C. What runs here gets the signal itself, and ends.
-ended() { # how status
-    trap '' INT TERM
-    exec 9>&-
-    wait "${jobs_end}" || true
-    echo "${prog}: error: $1: the same command again goes on" >&2
-    exit "$2"
-}
-trap 'ended "ended by SIGTERM" 143' TERM
-trap 'ended interrupted 130' INT
 
 check_talkers() { # data directory...
     local part spoken number
@@ -362,8 +365,21 @@ score_noisy() { # without its tables: RESULTS.md has the means, and the enhanced
     [ ! "${list}" -nt "${summary}" ] || touch -c -r "${list}" "${summary}"
 }
 
+if runs 3; then
+    needs 3 "${datadir}/train/wav.scp" 1
+    if [ -n "${init}" ]; then
+        train_options+=(--init "${init}")
+    elif [ "${norm}" != none ]; then
+        needs_stats clean
+        train_options+=(--clean_stats "${stats}/clean.npz")
+    fi
+    if [ -z "${init}" ] && [ "${norm}" = corpus ]; then
+        needs_stats noisy
+        train_options+=(--noisy_stats "${stats}/noisy.npz")
+    fi
+fi
+
 if runs 3 || runs 4; then
-    ! runs 3 || needs 3 "${datadir}/train/wav.scp" 1
     runs 3 || needs 4 "${datadir}/${test_set}/wav.scp" 1
     if [ "${prepare}" = voicebank_demand ] && [ "${skip_gate}" = false ] && { runs 3 || [ -z "${other_set}" ]; }; then
         log "the gate: scoring the noisy test set against the published scores"
@@ -423,16 +439,6 @@ follow_training() { # pid: until it ends, show the lines of the log that tell ho
 }
 
 if runs 3; then
-    if [ -n "${init}" ]; then
-        train_options+=(--init "${init}")
-    elif [ "${norm}" != none ]; then
-        needs_stats clean
-        train_options+=(--clean_stats "${stats}/clean.npz")
-    fi
-    if [ -z "${init}" ] && [ "${norm}" = corpus ]; then
-        needs_stats noisy
-        train_options+=(--noisy_stats "${stats}/noisy.npz")
-    fi
     log "stage 3: fine-tuning ${exp} (${exp}/train.log)"
     mkdir -p "${exp}"
     # The training holds one lock, once it runs, and this script the other, with all that it starts:

@@ -76,6 +76,7 @@ check_stages() {
 check_places() {
     local name odd='[][:space:][:cntrl:]"'\''\\$`;&|<>(){}*?!#~^[]|^-|JOB'
     for name in "$@"; do
+        [ -n "${!name}" ] || die "--${name} is empty: a variable that is not set?"
         if [[ "${!name}" =~ ${odd} ]]; then
             die "--${name} '${!name}' cannot be in the path of a log: choose one without blanks, quotes, \$, JOB and the like"
         fi

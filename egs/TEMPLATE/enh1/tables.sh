@@ -11,7 +11,7 @@ rows=conf/tables                # folder of the tables
 seeds="0"                       # seeds of every row, parted by blanks
 upstream=                       # for the tables sites and norms: another upstream than their rows'
 upstream_suffix=                # what goes after every upstream's name, as in _tiny
-ckpt_dir=                       # folder of <upstream>.pt for the pre-trained rows; empty: the official ones
+ckpt_dir=                       # folder of <upstream>.pt, or folders <upstream> of Hugging Face's, for the pre-trained rows; empty: the official ones
 config=conf/train.yaml          # training configuration of rows that name none
 jobs=1                          # rows at once; each uses --ngpu GPUs, and they share the cores
 ngpu=0                          # GPUs of each row; 0: the CPU
@@ -76,7 +76,7 @@ mv "${plan}"/plan.* "${work}"
 # Data, and the noisy scores that all rows share, before any two rows run at once.
 [ -s "${datadir}/prepare.json" ] || ./run.sh "${common[@]}" --stage 1 --stop_stage 1
 count="$(wc -l < "${work}/plan.txt")"
-status=0
+status=0 left=""
 
 run_rows() { # jobs at once, first, last
     tail -n 0 -F "${work}/progress" 2> /dev/null &
@@ -96,9 +96,11 @@ rm -f "${work}"/log/row.*.log
 if [ "${count}" -gt 0 ]; then
     # The first row alone: it scores the noisy set and passes the gate for all.
     run_rows 1 1 1
-    if [ "${status}" -eq 0 ] && [ "${count}" -gt 1 ]; then
+    if [ "${status}" -ne 0 ]; then
+        left=" (the first, without which the others are not tried)"
+    elif [ "${count}" -gt 1 ]; then
         run_rows "${jobs}" 2 "${count}"
     fi
 fi
 "${tables[@]}"
-[ "${status}" -eq 0 ] || die "rows failed, the same command runs them again: $(grep -hE 'error:' "${work}"/log/row.*.log | tail -n 1) (${work}/log)"
+[ "${status}" -eq 0 ] || die "rows failed${left}, the same command runs them again: $(grep -hE 'error:' "${work}"/log/row.*.log | tail -n 1) (${work}/log)"

@@ -14,7 +14,7 @@ from featnorm_se.bin import Parser, add_upstream_options, run
 from featnorm_se.errors import FeatnormError
 from featnorm_se.fetch import is_hub_name
 from featnorm_se.metrics.names import check_packages, resolve
-from featnorm_se.names import FEATURE_NORMS, check_norm, highest_site, resolve_sites
+from featnorm_se.names import FEATURE_NORMS, check_norm, check_sites, highest_site, resolve_sites
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -23,6 +23,7 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument("--config", type=Path, help="training YAML, if it is to be looked at")
     parser.add_argument("--set", dest="overrides", action="append", default=[], help="over it")
     parser.add_argument("--num_spk", type=int, help="talkers of the data; not with --init")
+    parser.add_argument("--init", type=Path, help="trained model to start from")
     parser.add_argument("--norm", default="none", help="kind of normalization")
     add_upstream_options(parser)
     parser.add_argument("--inference_config", help="decoding YAML, to be looked at too")
@@ -33,6 +34,8 @@ def get_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str]) -> None:
     """Check what is named of a new model, the metrics, and the configuration."""
     args = get_parser().parse_args(argv)
+    if args.init:
+        check_init(args.init)
     if args.metrics:
         check_packages(resolve(args.metrics.split()))
     if args.config:
@@ -41,9 +44,20 @@ def main(argv: Sequence[str]) -> None:
         check_named(args)
 
 
+def check_init(source: Path) -> None:
+    """Look whether a trained model is there, without loading it."""
+    from featnorm_se.inference.model_file import count_talkers, find_weights
+
+    count_talkers(source)
+    if source.is_dir():
+        find_weights(source)
+
+
 def check_named(args: argparse.Namespace, feature: str = "last") -> None:
     """Hold norm, sites, feature and checkpoint against the upstream's card; none is loaded."""
-    from featnorm_se.upstream import known_sites, upstream_card
+    from unloaded import known_sites
+
+    from featnorm_se.upstream import upstream_card
 
     card = upstream_card(args.upstream, args.upstream_conf_dir)
     check_norm(args.norm)
@@ -51,6 +65,7 @@ def check_named(args: argparse.Namespace, feature: str = "last") -> None:
     if args.upstream_ckpt not in (None, "scratch"):  # whose lowest site only its weights say
         site = ",".join(one for one in site.split(",") if one != "auto") or sites[0]
     normed = resolve_sites(site, sites, card.get("lowest_site", sites[0]))
+    check_sites(args.norm, normed)
     highest_site(feature, sites, normed if args.norm in FEATURE_NORMS else ())
     file = args.upstream_ckpt or ("" if card["architecture"] else card.get("source")) or "scratch"
     elsewhere = file == "scratch" or "://" in file or is_hub_name(file)

@@ -8,12 +8,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from unloaded import file_identity
+
 from featnorm_se.bin import Parser, run
 from featnorm_se.config import LENGTH, flat, override_config
 from featnorm_se.errors import FeatnormError, say
 from featnorm_se.training.experiment import given_config
 from featnorm_se.training.record import read_record
-from featnorm_se.upstream import file_identity
 
 NAMED = ("upstream_ckpt", "norm", "norm_site", "seed")
 

@@ -7,10 +7,11 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from estimate import DELTAS, Estimate, of_contrast, over_seeds
+from estimate import Estimate, of_contrast, over_seeds
 from rows import Row
 
 from featnorm_se.errors import FeatnormError, say
+from featnorm_se.metrics.names import METRICS
 from featnorm_se.report.experiments import (
     SCORES_PREFIX,
     Experiment,
@@ -36,14 +37,14 @@ class Line:
             difference to the baseline over seeds and utterances; ``cka`` and ``cosine``, the
             drift over seeds as a mean over layers; ``last_cka`` and ``last_cosine``, that of the
             last layer.
-        parameters: of the model.
+        parameters: of the model, ``total`` and ``trainable``; empty where its runs differ.
         seconds: mean training time.
     """
 
     row: Row
     seeds: int
     values: dict[str, Estimate] = field(default_factory=dict)
-    parameters: int | None = None
+    parameters: Mapping[str, int] = field(default_factory=dict)
     seconds: float | None = None
 
 
@@ -100,12 +101,12 @@ def _line(row: Row, by_seed: Runs, baseline: Runs, testset: str) -> Line:
     # The model's own, which a checkpoint of fewer layers than the card's has elsewhere.
     sites = {site for run in runs if (site := run.run.get("norm_site"))}
     row = replace(row, site=sites.pop()) if len(sites) == 1 and row.norm_site != "all" else row
-    counts = {(run.run.get("parameters") or {}).get("total") for run in runs}
+    counts = [run.run.get("parameters") or {} for run in runs]
     return Line(
         row,
         len(runs),
         {**full, **_differences(baseline, by_seed, testset), **_drift(runs)},
-        counts.pop() if len(counts) == 1 else None,
+        counts[0] if all(count == counts[0] for count in counts) else {},
         sum(times) / len(times) if len(times) == len(runs) else None,
     )
 
@@ -119,7 +120,7 @@ def _differences(baseline: Runs, judged: Runs, testset: str) -> dict[str, Estima
         for weight, runs in ((1.0, judged), (-1.0, baseline))
     ]
     found = {}
-    for metric in DELTAS:
+    for metric in METRICS:
         with suppress(FeatnormError):  # one of them was not scored with it
             difference = contrast(terms, metric)
             found[f"delta_{metric}"] = of_contrast(difference)

@@ -11,7 +11,9 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from featnorm_se.config import flat, merge_configs, read_config
+from unloaded import file_identity, known_sites
+
+from featnorm_se.config import LENGTH, flat, merge_configs, read_config
 from featnorm_se.errors import FeatnormError, say
 from featnorm_se.files import read_json
 from featnorm_se.metrics.names import resolve
@@ -24,9 +26,9 @@ from featnorm_se.report.experiments import (
     same_input,
 )
 from featnorm_se.training.experiment import given_config, read_training_config
-from featnorm_se.upstream import file_identity, upstream_card
+from featnorm_se.upstream import upstream_card
 
-_KEYS = {"upstream", "weights", "norm", "norm_site", "baseline", "config"}
+_KEYS = {"upstream", "weights", "norm", "norm_site", "baseline", "config", "set"}
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,7 @@ class Row:
         site: where it is normalized, ``auto`` and ``last`` resolved; empty: nowhere.
         baseline: name of the row to compare with; empty: none.
         config: the training YAML.
+        overrides: what is set over it, ``key=value`` words as ``run.sh --set`` takes them.
         checkpoint: of the upstream; ``scratch``, or empty: the official one.
         official: whether there is an official one.
     """
@@ -53,6 +56,7 @@ class Row:
     site: str = ""
     baseline: str = ""
     config: str = ""
+    overrides: str = ""
     checkpoint: str = ""
     official: bool = True
 
@@ -67,7 +71,10 @@ class Row:
             return NOISY
         site = f"_{self.norm_site.replace(',', '+')}" if self.norm_site else ""
         start = f"{self.upstream}_{self.weights}_{self.norm}{site}"
-        return f"{start}_{Path(self.config).stem}_seed{seed}"
+        pairs = re.split(r"\s+(?=[A-Za-z_][\w.]*=)", self.overrides)
+        words = [pair for pair in pairs if pair and pair.partition("=")[0] not in LENGTH]
+        name = "_".join([start, Path(self.config).stem, f"seed{seed}", *words])
+        return re.sub(r"[^A-Za-z0-9._+=,@-]", "", name)
 
 
 @dataclass(frozen=True)
@@ -77,7 +84,8 @@ class Setting:
     Attributes:
         upstream: takes the place of the rows' upstream (tables of one upstream only).
         suffix: goes after every upstream's name, such as ``_tiny``.
-        ckpt_dir: folder of ``<upstream>.pt`` for pre-trained rows; empty: the official ones.
+        ckpt_dir: folder of ``<upstream>.pt``, or folders ``<upstream>`` of Hugging Face's, for
+            pre-trained rows; empty: the official ones.
         config: the training YAML of rows that name none.
         conf_dir: the recipe's own upstream cards.
     """
@@ -127,13 +135,17 @@ def _make_row(name: str, entry: Any, setting: Setting) -> Row:
     weights = entry.get("weights")
     if weights not in ("pretrained", "scratch"):
         raise FeatnormError(f"weights is {weights!r}: pretrained or scratch is wanted")
+    checkpoint = _checkpoint(upstream, weights, setting.ckpt_dir)
     norm = check_norm(str(entry.get("norm")))
     site = acting = ""
     if norm in FEATURE_NORMS:
         layers = int(card["layers"])
         site = str(entry.get("norm_site", "auto"))
-        site = f"layer.{(layers + 1) // 2}" if site == "middle" else site
         sites = site_names(layers)
+        if checkpoint and Path(checkpoint).is_dir():  # which may have others than the card
+            sites = known_sites(card, checkpoint)
+            layers = len(sites) - 2
+        site = f"layer.{(layers + 1) // 2}" if site == "middle" else site
         lowest = str(card.get("lowest_site", sites[0]))
         resolve_sites(site, sites, lowest)
         # A single run calls it auto too.
@@ -141,11 +153,17 @@ def _make_row(name: str, entry: Any, setting: Setting) -> Row:
         acting = site.replace("auto", lowest)
         acting = acting.replace("last", f"layer.{layers}")
     baseline, config = str(entry.get("baseline", "")), str(entry.get("config", setting.config))
-    checkpoint = "scratch" if weights == "scratch" else ""
-    if setting.ckpt_dir and not checkpoint:
-        checkpoint = str(Path(setting.ckpt_dir) / f"{upstream}.pt")
-    official = bool(card.get("source"))
-    return Row(name, upstream, weights, norm, site, acting, baseline, config, checkpoint, official)
+    overrides, official = str(entry.get("set", "")), bool(card.get("source"))
+    found = (name, upstream, weights, norm, site, acting, baseline, config, overrides, checkpoint)
+    return Row(*found, official)
+
+
+def _checkpoint(upstream: str, weights: str, folder: str) -> str:
+    """Return what ``--upstream_ckpt`` is to name: ``scratch``, in a folder, or the official one."""
+    if weights == "scratch" or not folder:
+        return "scratch" if weights == "scratch" else ""
+    here = Path(folder) / upstream  # Hugging Face's folder of it
+    return str(here if here.is_dir() else Path(folder) / f"{upstream}.pt")
 
 
 def arguments(row: Row, seed: int) -> list[str]:
@@ -159,6 +177,7 @@ def arguments(row: Row, seed: int) -> list[str]:
         "seed": str(seed),
         "tag": row.tag(seed),
     }
+    options |= {"set": row.overrides} if row.overrides else {}
     return [word for key, value in options.items() for word in (f"--{key}", value)]
 
 
@@ -203,6 +222,9 @@ def plan_runs(
             if stage == 2 and not (row.checkpoint or row.official):
                 fault = f"there are no official weights of {row.upstream}"
                 raise FeatnormError(f"{row.name}: {fault}: name a --ckpt_dir")
+            own = row.checkpoint not in ("", "scratch")
+            if stage == 2 and own and not Path(row.checkpoint).exists():
+                say(f"warning: {row.name}: there is no checkpoint {row.checkpoint} yet")
             if stage > 2 and not row.is_noisy:
                 _warn_of_others(folder, found.run, row, given, sources)
             measured = not drift or drift_file(folder).is_file()
@@ -241,6 +263,7 @@ def _warn_of_others(
         " ".join(value for key, value in pairwise(words) if key == "--set")
         for words in (shlex.split(made.get("command", "")), given)
     )
+    now = f"{now} {row.overrides}".strip()
     weights = made.get("upstream_ckpt") or ""
     pairs = {"--set": (was, now), "--upstream_ckpt": (weights, row.checkpoint)}
     if identity := _identity(row.checkpoint):

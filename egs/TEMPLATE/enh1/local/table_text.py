@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from pathlib import Path
 
 from estimate import DELTAS, Estimate, format_difference, one_more
 from gather import Line
@@ -11,7 +12,12 @@ from gather import Line
 from featnorm_se.files import csv_text
 from featnorm_se.metrics.names import METRICS
 from featnorm_se.metrics.summary import format_value
-from featnorm_se.report.results import INTERNAL, format_count, format_duration, markdown_table
+from featnorm_se.report.results import (
+    INTERNAL,
+    format_duration,
+    format_parameters,
+    markdown_table,
+)
 
 _DRIFT = {
     "cka": "CKA",
@@ -19,7 +25,6 @@ _DRIFT = {
     "last_cka": "CKA, last layer",
     "last_cosine": "cosine, last layer",
 }
-_WORDS = 5  # columns of words at the left
 _MINUS = re.compile(r"(?<![\w.])-(?=\d)")  # in LaTeX's text a hyphen is no minus
 _LATEX = {
     **{character: f"\\{character}" for character in "#$%&_{}"},
@@ -58,18 +63,21 @@ def cells(lines: Sequence[Line], drift: bool = False) -> list[list[str]]:
     """
     metrics, drifts = shown(lines), list(_DRIFT) if drift else []
     changing = [name for name in DELTAS if name in metrics]
-    heading = ["row", "upstream", "weights", "norm", "site", "seeds", *metrics]
+    differ = settings(lines)
+    more = ["settings"] if any(differ) else []
+    heading = ["row", "upstream", "weights", "norm", "site", *more, "seeds", *metrics]
     heading += [f"one more run: {name}" for name in changing]
     heading += [_DRIFT[name] for name in drifts]
     heading += ["baseline", *(f"Δ {name}" for name in DELTAS), "parameters", "training"]
     most = max((line.seeds for line in lines), default=0)
     table = [heading]
-    for line in lines:
+    for line, own in zip(lines, differ, strict=True):
         row, values = line.row, line.values
         few = 0 < line.seeds < most and not row.is_noisy  # its mean is over fewer than theirs
         table.append(
             [
                 *(row.name, row.upstream, row.weights, row.norm, row.site),
+                *([own] if more else []),
                 f"{line.seeds} of {most}" if few else str(line.seeds or ""),
                 *(_value(values.get(name), METRICS[name].decimals) for name in metrics),
                 *(_one_more(values.get(name), line.seeds, name) for name in changing),
@@ -79,11 +87,19 @@ def cells(lines: Sequence[Line], drift: bool = False) -> list[list[str]]:
                     format_difference(values.get(f"delta_{name}"), METRICS[name].decimals)
                     for name in DELTAS
                 ),
-                format_count(line.parameters),
+                format_parameters(line.parameters),
                 format_duration(line.seconds),
             ]
         )
     return table
+
+
+def settings(lines: Sequence[Line]) -> list[str]:
+    """Return what each row is trained with, where they differ: its YAML's name and its ``set``."""
+    differ = len({line.row.config for line in lines if not line.row.is_noisy}) > 1
+    rows = [line.row for line in lines]
+    named = [Path(row.config).stem if differ else "" for row in rows]
+    return [f"{name} {row.overrides}".strip() for name, row in zip(named, rows, strict=True)]
 
 
 def _value(estimate: Estimate | None, decimals: int) -> str:
@@ -110,7 +126,7 @@ def to_markdown(
 ) -> str:
     """Return the table as Markdown, with a heading and what its cells are."""
     rows = [[cell.replace("|", "\\|") for cell in row] for row in cells(lines, drift)]
-    table = markdown_table(rows, _WORDS)
+    table = markdown_table(rows, rows[0].index("seeds"))
     return "\n".join([f"# {title}", "", _note(drift, caveats), "", *table]) + "\n"
 
 
@@ -128,7 +144,7 @@ def to_latex(
         escaped = ("".join(_LATEX.get(c, c) for c in value) for value in values)
         return " & ".join(_MINUS.sub("$-$", value) for value in escaped) + r" \\"
 
-    columns = "".join("l" if i < _WORDS else "r" for i in filled)
+    columns = "".join("l" if i < table[0].index("seeds") else "r" for i in filled)
     parts = [
         f"% {title}. {_note(drift, caveats)}",
         f"\\begin{{tabular}}{{{columns}}}",
@@ -144,12 +160,14 @@ def to_latex(
 
 def to_csv(lines: Sequence[Line], drift: bool = False) -> str:
     """Return the table as CSV: plain numbers, an interval as two columns, six decimals."""
-    columns = [*shown(lines), *(_DRIFT if drift else ()), *(f"delta_{name}" for name in DELTAS)]
-    head = ["row", "upstream", "weights", "norm", "norm_site", "baseline", "seeds"]
+    differences = [name for name in METRICS if any(f"delta_{name}" in x.values for x in lines)]
+    columns = [*shown(lines), *(_DRIFT if drift else ()), *(f"delta_{n}" for n in differences)]
+    head = ["row", "upstream", "weights", "norm", "norm_site", "settings", "baseline", "seeds"]
     spread = [f"{name}{end}" for name in columns for end in ("", "_low", "_high")]
     ends = [f"{name}_one_more_{end}" for name in DELTAS for end in ("low", "high")]
-    table: list[list[object]] = [[*head, *spread, *ends, "parameters", "training_seconds"]]
-    for line in lines:
+    last = ["parameters", "trainable", "training_seconds"]
+    table: list[list[object]] = [[*head, *spread, *ends, *last]]
+    for line, own in zip(lines, settings(lines), strict=True):
         row = line.row
         written: list[str] = []
         for name in columns:
@@ -157,6 +175,7 @@ def to_csv(lines: Sequence[Line], drift: bool = False) -> str:
         for name in DELTAS:
             ends_of = one_more(line.values.get(name), line.seeds)
             written += [f"{end:.6f}" for end in ends_of] if ends_of else [""] * 2
-        words = [row.name, row.upstream, row.weights, row.norm, row.site, row.baseline]
-        table.append([*words, line.seeds or "", *written, line.parameters, line.seconds])
+        words = [row.name, row.upstream, row.weights, row.norm, row.site, own, row.baseline]
+        counts = [line.parameters.get(name) for name in ("total", "trainable")]
+        table.append([*words, line.seeds or "", *written, *counts, line.seconds])
     return csv_text(table)
