@@ -99,6 +99,7 @@ def override_config(config: Mapping[str, Any], overrides: Sequence[str]) -> dict
         merged = merge_configs(config, dict(over))  # type: ignore[arg-type]
     except (OmegaConfBaseException, YAMLError, ValueError) as error:
         reason = " ".join(str(error).split())
+        reason += ": set a list as a whole" if "ListConfig" in reason else ""
         raise FeatnormError(f"--set {' '.join(overrides)}: {reason}") from error
     for key, value in merged.items():
         if key.endswith("_conf") and not isinstance(value, dict):

@@ -65,7 +65,7 @@ class WeightedSum(nn.Module):
 
 
 class MaskHead(nn.Module):
-    """BLSTM and a linear layer with a sigmoid.
+    """BLSTM and a linear layer with a sigmoid; each of its inputs has a layer norm of its own.
 
     Args:
         features: width D of the upstream's features.

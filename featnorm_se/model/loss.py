@@ -12,7 +12,7 @@ from featnorm_se.names import SAMPLE_RATE
 
 
 class OnSpectra(FrequencyDomainLoss):
-    """What compares spectra, not masks."""
+    """What compares spectra, not masks: the clean one, and the enhanced waveform's."""
 
     @property
     def compute_on_mask(self) -> bool:
@@ -58,7 +58,8 @@ class CompressedSpectrum(OnSpectra):
     """Squared distance of power-law compressed spectra, of magnitudes and with the phases.
 
     ``(1 - w) (|X|^p - |S|^p)^2 + w | |X|^p e^jx - |S|^p e^js |^2 + a max(0, |S|^p - |X|^p)^2``
-    in the mean over time and frequency, where x and s are the phases. The first two terms are
+    in the mean over time and frequency, where x and s are the phases, and the square of each
+    magnitude is 1e-8 more than it is. The first two terms are
     those of Ephrat et al., "Looking to Listen at the Cocktail Party", 2018, and Braun and Tashev,
     "A consolidated view of loss functions for supervised deep learning-based speech enhancement",
     2021 (arXiv 2009.12286); the third, which counts speech that was taken away once more, is of
