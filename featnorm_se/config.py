@@ -97,7 +97,7 @@ def override_config(config: Mapping[str, Any], overrides: Sequence[str]) -> dict
     try:
         over = OmegaConf.to_container(OmegaConf.from_dotlist(list(overrides)), resolve=False)
         merged = merge_configs(config, dict(over))  # type: ignore[arg-type]
-    except (OmegaConfBaseException, YAMLError, ValueError) as error:
+    except (OmegaConfBaseException, YAMLError, ValueError, IndexError) as error:
         reason = " ".join(str(error).split())
         reason += ": set a list as a whole" if "ListConfig" in reason else ""
         raise FeatnormError(f"--set {' '.join(overrides)}: {reason}") from error

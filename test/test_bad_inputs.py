@@ -182,6 +182,8 @@ SHELL_CASES = [
     ("mini/enh1/run.sh --datadir ''", "--datadir is empty: a variable that is not set?"),
     ("mini/enh1/run.sh --expdir ''", "--expdir is empty: a variable that is not set?"),
     ("mini/enh1/run.sh --init run.sh", "run.sh is no packed model"),
+    ("mini/enh1/run.sh --init conf", "conf holds no valid.loss.best.pth"),
+    ("mini/enh1/run.sh --init ''", "--init is empty: a variable that is not set?"),
     ("mini/enh1/run.sh --stage 3 --set separator_conf.freze=all", "no separator_conf.freze"),
     # Of several --set each counts, of several --tag the last.
     ("mini/enh1/run.sh --set optim_conf.lrr=1 --set max_epoch=1", "there is no optim_conf.lrr"),
@@ -229,7 +231,13 @@ def check(config: Path, *options: str) -> int:
         ("keep_nbest_models=0", "keep_nbest_models 0: 1 or more is wanted"),
         ("noise_scp=x.scp", "noise_scp does nothing without a preprocessor"),
         ("noise_db_range=5_20", "noise_db_range 520: a text is wanted, such as '5_20'"),
+        ("preprocessor=enh noise_scp=no.scp", "no such file: no.scp"),
         ("freeze_param=[separator.hed]", "freeze_param 'separator.hed': no weight"),
+        ("criterions.name=l1", "set a list as a whole"),
+        (
+            "val_scheduler_criterion=[valid,si_snr] best_model_criterion=[[valid,si_snr,max]]",
+            "higher si_snr is better",
+        ),
         # A step up the loss, or none at all.
         ("grad_clip=-1", "grad_clip -1: above 0 is wanted"),
         ("grad_clip=0", "grad_clip 0: above 0 is wanted"),
@@ -238,9 +246,21 @@ def check(config: Path, *options: str) -> int:
 )
 def test_a_wrong_setting_is_told_before_any_stage(setting: str, told: str, capsys) -> None:
     config = EGS / "libri2mix" / "sep1" / "conf" / "separate.yaml"
-    assert check(config, "--num_spk", "2", "--set", setting) == 1
+    words = [word for one in setting.split() for word in ("--set", one)]
+    assert check(config, "--num_spk", "2", *words) == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert told in line
+
+
+def test_norms_that_would_not_do_what_they_say_are_told_before_training(capsys) -> None:
+    options = ["--upstream", "wavlm", "--num_spk", "1", "--norm_site", "frontend,last"]
+    above = ["--norm", "utterance", "--set", "separator_conf.feature=layer.6"]
+    assert check(CONF / "train.yaml", *options, *above) == 1
+    assert "layer.12 lies above" in capsys.readouterr().err
+    assert check(CONF / "train.yaml", *options, "--norm", "corpus") == 1
+    assert "name one site" in capsys.readouterr().err
+    # A finished model is scored.
+    assert run(import_module("check_config").main, [*options, "--norm", "corpus"]) == 0
 
 
 FOLDER = Path(__file__).parent / "upstream" / "huggingface" / "hubert_base"  # of two layers

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from featnorm_se.data.audio import FloatArray
@@ -106,7 +105,8 @@ def enhance_signal(
 def without_offset(signal: Signal) -> Signal:
     """Take a constant offset off each channel, and find what is silence in this recording.
 
-    It is the mean of what holds a signal: the zeros of a mute have no offset, and stay zeros.
+    It is the mean of what holds a signal: the zeros of a mute have no offset, and 10 ms of
+    silence become zeros, whatever their constant is.
     """
 
     def blocks() -> Iterator[FloatArray]:
@@ -115,7 +115,8 @@ def without_offset(signal: Signal) -> Signal:
             yield x
 
     def centred(x: FloatArray) -> FloatArray:
-        return np.where(_lasting_zeros(x), x, x - offset)
+        varies = limits <= block_deviation(torch.from_numpy(np.ascontiguousarray(x.T))).numpy().T
+        return (x - offset) * varies.repeat(BLOCK, axis=0)[: len(x)]
 
     total = np.zeros(signal.channels)
     count = np.zeros(signal.channels)
@@ -132,14 +133,6 @@ def without_offset(signal: Signal) -> Signal:
     offset = (total / np.maximum(count, 1)).astype(np.float32)
     limits = [*map(silence_limit, loudest.tolist())]
     return replace(signal, blocks=lambda: map(centred, blocks()), silence=limits)
-
-
-def _lasting_zeros(x: FloatArray, least: int = 16) -> NDArray[np.bool_]:
-    """Return which samples of x (n, channels) are among so many zeros, as no speech has them."""
-    from scipy.ndimage import binary_opening
-
-    zeros = x == 0.0
-    return binary_opening(zeros, np.ones((least, 1))) if zeros.any() else zeros
 
 
 def enhance_windows(

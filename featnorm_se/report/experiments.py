@@ -71,7 +71,10 @@ class Experiment:
     def decoding(self, testset: str) -> list[dict[str, Any]]:
         """Return the settings that its files were enhanced with; empty where not known."""
         made = self.summaries.get(testset, {}).get("enhanced_with", ())
-        return [{k: v for k, v in one.items() if k not in ("model", "config")} for one in made]
+        settings = [{k: v for k, v in x.items() if k not in ("model", "config")} for x in made]
+        for one in settings:  # the best is the best, whatever chose it
+            one["weights"] = re.sub(r"^\w+\.\w+\.(?=best|ave)", "", one.get("weights", ""))
+        return settings
 
     def scores(self, testset: str) -> Scores:
         """Read the values by metric, by utterance; raises what ``read_scores`` does."""

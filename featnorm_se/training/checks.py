@@ -40,7 +40,11 @@ _PREPROCESSING = (
     *("dynamic_mixing", "dynamic_mixing_gain_db", "utt2spk"),
 )
 # YAML reads 5_20 as a number.
-_RANGE_TEXT = (lambda x: x is None or isinstance(x, str), "a text is wanted, such as '5_20'")
+_PAIR = r"-?[0-9.]+(_-?[0-9.]+)?"
+_RANGE_TEXT = (
+    lambda x: x is None or (isinstance(x, str) and re.fullmatch(_PAIR, x)),
+    "a text is wanted, such as '5_20'",
+)
 _STFT_ONLY = (lambda x: x == "stft", "here it is stft")
 _FEATNORM_ONLY = (lambda x: x == "featnorm", "here it is featnorm, with separator_conf.head")
 # By key, which values are right, and what to tell whoever wrote another.
@@ -105,12 +109,15 @@ def check_criteria(args: argparse.Namespace, model: Any) -> None:
     known |= {f"valid {name}" for name in ("loss", *(one.name for one in criterions))}
     asked = [("best_model_criterion", words) for words in args.best_model_criterion]
     asked.append(("early_stopping_criterion", args.early_stopping_criterion))
-    asked.append(("val_scheduler_criterion", [*args.val_scheduler_criterion, "min"]))
+    falls = args.scheduler_conf.get("mode", "min")  # what the scheduler itself takes it for
+    asked.append(("val_scheduler_criterion", [*args.val_scheduler_criterion, falls]))
     for key, words in asked:
         *figure, mode = map(str, words)
         if " ".join(figure) not in known or mode not in ("min", "max"):
             fault = f"{key}: {' '.join(map(str, words))} is never reported; there are"
             raise FeatnormError(f"{fault} {', '.join(sorted(known))}, each min or max")
+        if mode == "min" and figure[-1] in ("si_snr", "pesq_wb"):
+            raise FeatnormError(f"{key} or scheduler_conf.mode: higher {figure[-1]} is better: max")
 
 
 def check_one_stft(config: Mapping[str, Any], strict: bool = True) -> None:

@@ -18,12 +18,10 @@ from featnorm_se.names import FEATURE_NORMS, SAMPLE_RATE, check_norm, check_site
 from featnorm_se.statistics import FeatureStats
 from featnorm_se.training import record
 from featnorm_se.training.checks import STFT, check_settings
-from featnorm_se.training.initial import InitialModel, load_start
+from featnorm_se.training.initial import FIGURES, InitialModel, load_start
 
 if TYPE_CHECKING:
     from featnorm_se.upstream.base import Upstream
-
-_FIGURES = ("valid_si_snr", "valid_pesq_wb")  # criterions that only validation reports
 
 
 @dataclass(frozen=True)
@@ -199,7 +197,7 @@ def add_figures(config: dict[str, Any], talkers: int) -> None:
     how: dict[str, Any] = {"conf": {}, "wrapper": "fixed_order", "wrapper_conf": {"weight": 0.0}}
     if talkers > 1:  # in the order that the loss has found: by itself, pit takes the least figure
         how |= {"wrapper": "pit", "wrapper_conf": {"weight": 0.0, "independent_perm": False}}
-    asked = [name for name in _FIGURES if ["valid", name.removeprefix("valid_"), "max"] in criteria]
+    asked = [name for name in FIGURES if ["valid", name.removeprefix("valid_"), "max"] in criteria]
     if losses := [one for one in config.get("criterions") or () if one.get("name") not in asked]:
         config["criterions"] = losses + [{"name": name, **how} for name in asked]
 
@@ -208,7 +206,7 @@ def given_config(made: Mapping[str, Any]) -> dict[str, Any]:
     """Return the configuration in a ``run.json`` without what ``add_figures`` has added."""
     config = dict(made.get("config") or {})
     if "criterions" in config:
-        given = [one for one in config["criterions"] if one.get("name") not in _FIGURES]
+        given = [one for one in config["criterions"] if one.get("name") not in FIGURES]
         config["criterions"] = given
     return config
 

@@ -21,6 +21,8 @@ _SEPARATOR = (
     *("upstream", "norm", "norm_site", "feature", "feature_layer_norm", "use_spectrum"),
     *("n_fft", "hop_length", "win_length", "head", "layers", "units", "num_spk"),
 )
+# Criterions that validation reports where they choose the best epoch.
+FIGURES = ("valid_si_snr", "valid_pesq_wb")
 _GROUPS = ("encoder_conf", "separator_conf", "decoder_conf")
 
 
@@ -63,6 +65,8 @@ class InitialModel:
             fault = f"--init {self.source} does not fit {', '.join(wrong)}"
             raise FeatnormError(f"{fault}: leave these out, they come from there")
         loss = {k: v for k, v in self.config.items() if k in ("criterions", "model_conf")}
+        if "criterions" in loss:
+            loss["criterions"] = [x for x in loss["criterions"] if x.get("name") not in FIGURES]
         return {**loss, **config, **{group: fixed[group] | given[group] for group in _GROUPS}}
 
 

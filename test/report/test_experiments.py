@@ -162,7 +162,7 @@ def test_markdown_says_what_the_rows_stand_on(expdir: Path) -> None:
         "- seed: 0",
         "- upstream identity: sha256 feed",
         "- data: resampler soxr VHQ",
-        *("- feature: layer.1", "- freeze: cnn", "- loss: si_snr"),
+        *("- feature: layer.1", "- freeze: cnn", "- loss: si_snr\n"),
         "torch 2.13.0",
         "- machine: cpu some \\| cpu, cores 2",
         "utterances 12, pesq 0.0.4, pystoi 0.4.1",

@@ -80,7 +80,8 @@ def test_what_a_row_sets_is_in_its_name_its_run_and_the_table(rows_file, exp, ca
     rows_file.write_text(TABLE + own)
     rows = read_rows(rows_file, SETTING)
     row, others = rows[-1], [one for one in rows[:-1] if one.weights != "pretrained"]
-    tag = "tera_scratch_none_tiny_seed0_separator_conf.freeze=all_optim_conf.betas=0.5,0.9"
+    own = "separator_conf.freeze=all_max_epoch=2_optim_conf.betas=0.5,0.9"
+    tag = f"tera_scratch_none_tiny_seed0_{own}"
     assert row.tag(0) == tag
     assert arguments(row, 0)[-2:] == ["--set", over]
     write_scores(exp / tag / "scores_test", 0.1)
@@ -95,6 +96,43 @@ def test_what_a_row_sets_is_in_its_name_its_run_and_the_table(rows_file, exp, ca
     assert [line[heading.index("settings")] for line in body] == [""] * 5 + [over]
     table = list(csv.DictReader(io.StringIO(to_csv(lines))))
     assert table[-1]["settings"] == over and table[-1]["trainable"] == "41000"
+    columns = to_latex(lines, "T").splitlines()[1].removeprefix(r"\begin{tabular}{")
+    assert columns.startswith("llllllr")  # words to the left, the settings too
+    assert to_markdown(lines, "T").splitlines()[5].startswith("| --- " * 6 + "| ---: |")
+    rows_file.write_text(
+        f"{TABLE}own: {{upstream: tera, weights: scratch, norm: none, config: b.yaml}}"
+    )
+    lines, _ = gather(read_rows(rows_file, SETTING), [0], exp)
+    heading, *body = cells(lines)
+    assert [line[heading.index("settings")] for line in body] == ["", *["tiny"] * 4, "b"]
+    for wrong, told in (
+        ("", "set is None"),
+        ("{a: 1}", "set is {'a': 1}"),
+        ("x=" + "y" * 200, "too"),
+    ):
+        rows_file.write_text(f"a: {{upstream: tera, weights: scratch, norm: none, set: {wrong}}}")
+        with pytest.raises(FeatnormError, match=told):
+            read_rows(rows_file, SETTING)
+
+
+def test_rows_of_other_lengths_are_two_runs(rows_file, exp) -> None:
+    row = "upstream: tera, weights: scratch, norm: none, set: max_epoch="
+    rows_file.write_text(f"one: {{{row}1}}\ntwo: {{{row}2}}\n")
+    runs = plan_runs(read_rows(rows_file, SETTING), [0], exp)
+    assert [run["arguments"][-1] for run in runs] == ["max_epoch=1", "max_epoch=2"]
+
+
+def test_a_table_has_the_differences_of_all_scores_and_counts_that_agree(rows_file, exp) -> None:
+    (table, *_), rows = [exp / "tera_scratch_none_tiny_seed1"], read_rows(rows_file, SETTING)
+    update(table / "run.json", parameters={"total": 5, "trainable": 5})
+    lines = {line.row.name: line for line in gather(rows, [0, 1], exp)[0]}
+    assert lines["none"].parameters == {} and "delta_SI_SDR" in lines["fn"].values
+    (fn,) = (
+        row for row in csv.DictReader(io.StringIO(to_csv([*lines.values()]))) if row["row"] == "fn"
+    )
+    assert float(fn["delta_SI_SDR"]) == pytest.approx(
+        lines["fn"].values["delta_SI_SDR"].mean, abs=1e-6
+    )
 
 
 def test_a_folder_of_weights_says_how_many_layers_there_are(rows_file: Path, tmp_path) -> None:
@@ -129,7 +167,7 @@ def test_only_what_is_missing_is_planned(rows_file: Path, exp: Path, capsys, tmp
     record.write_text(json.dumps(done))
     mine = read_rows(rows_file, replace(SETTING, ckpt_dir=str(tmp_path)))
     plan_runs(mine, [0], exp)
-    assert f"mid: there is no checkpoint {tmp_path}/tera.pt yet" in capsys.readouterr().err
+    assert f"there is no checkpoint {tmp_path}/tera.pt yet" in capsys.readouterr().err
     (tmp_path / "tera.pt").touch()
     plan_runs(mine, [0], exp)
     told = f"with --upstream_ckpt '', now it is '{tmp_path}/tera.pt'"

@@ -64,6 +64,7 @@ done
 [ "${num_nodes}" -ge 1 ] || die "--num_nodes must be at least 1"
 [ "${num_nodes}" -eq 1 ] || [ "${job_cmd}" != run.pl ] ||
     die "--num_nodes ${num_nodes} needs a cluster: cmd_backend=slurm ${prog} ... (or pbs, sge)"
+[[ ! -v "given[init]" ]] || [ -n "${init}" ] || die "--init is empty: a variable that is not set?"
 if [ -n "${init}" ]; then
     [ -e "${init}" ] || die "--init ${init}: there is no such experiment or packed model"
     # What is not named comes from there, and the weights in any case.

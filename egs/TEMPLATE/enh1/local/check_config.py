@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import argparse
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from inspect import signature
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,14 @@ from featnorm_se.bin import Parser, add_upstream_options, run
 from featnorm_se.errors import FeatnormError
 from featnorm_se.fetch import is_hub_name
 from featnorm_se.metrics.names import check_packages, resolve
-from featnorm_se.names import FEATURE_NORMS, check_norm, check_sites, highest_site, resolve_sites
+from featnorm_se.names import (
+    FEATURE_NORMS,
+    SAMPLE_RATE,
+    check_norm,
+    check_sites,
+    highest_site,
+    resolve_sites,
+)
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -65,7 +72,8 @@ def check_named(args: argparse.Namespace, feature: str = "last") -> None:
     if args.upstream_ckpt not in (None, "scratch"):  # whose lowest site only its weights say
         site = ",".join(one for one in site.split(",") if one != "auto") or sites[0]
     normed = resolve_sites(site, sites, card.get("lowest_site", sites[0]))
-    check_sites(args.norm, normed)
+    if args.config:  # it is to be trained
+        check_sites(args.norm, normed)
     highest_site(feature, sites, normed if args.norm in FEATURE_NORMS else ())
     file = args.upstream_ckpt or ("" if card["architecture"] else card.get("source")) or "scratch"
     elsewhere = file == "scratch" or "://" in file or is_hub_name(file)
@@ -96,10 +104,25 @@ def check_training(args: argparse.Namespace) -> None:
     for group, kind in (("separator_conf", FeatNormSeparator), ("optim_conf", optimizer)):
         if unknown := config.get(group, {}).keys() - signature(kind).parameters.keys():
             raise FeatnormError(f"{args.config} or --set: there is no {group}.{min(unknown)}")
+    check_recordings(config)
     is_init = args.num_spk is None
     if not is_init:
         check_named(args, config.get("separator_conf", {}).get("feature", "last"))
     build_tiny(config, f"{args.config} or --set", is_init)
+
+
+def check_recordings(config: Mapping[str, Any]) -> None:
+    """Look at the noises and rooms that training is to draw from: mono, 16 kHz, not empty."""
+    from featnorm_se.data.audio import audio_info
+    from featnorm_se.data.scp import read_scp
+
+    for key in ("noise_scp", "rir_scp"):
+        for path in read_scp(config[key]).values() if config.get(key) else ():
+            header = audio_info(path)
+            if (header.channels, header.sample_rate) != (1, SAMPLE_RATE) or not header.frames:
+                found = f"{header.channels} channels of {header.frames} samples"
+                fault = f"{path} has {found} at {header.sample_rate} Hz"
+                raise FeatnormError(f"{key}: {fault}: one channel at {SAMPLE_RATE} Hz is wanted")
 
 
 def build_tiny(config: dict[str, Any], source: str, is_init: bool) -> None:

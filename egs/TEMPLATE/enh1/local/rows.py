@@ -13,7 +13,7 @@ from typing import Any
 
 from unloaded import file_identity, known_sites
 
-from featnorm_se.config import LENGTH, flat, merge_configs, read_config
+from featnorm_se.config import flat, merge_configs, read_config
 from featnorm_se.errors import FeatnormError, say
 from featnorm_se.files import read_json
 from featnorm_se.metrics.names import resolve
@@ -66,13 +66,15 @@ class Row:
         return self.upstream == NOISY
 
     def tag(self, seed: int) -> str:
-        """Return the name of the row's experiment, the one that ``run.sh`` would give it."""
+        """Return the name of the row's experiment, the one that ``run.sh`` would give it.
+
+        But for ``max_epoch`` and its like, which ``run.sh`` leaves out: rows may differ in them.
+        """
         if self.is_noisy:
             return NOISY
         site = f"_{self.norm_site.replace(',', '+')}" if self.norm_site else ""
         start = f"{self.upstream}_{self.weights}_{self.norm}{site}"
-        pairs = re.split(r"\s+(?=[A-Za-z_][\w.]*=)", self.overrides)
-        words = [pair for pair in pairs if pair and pair.partition("=")[0] not in LENGTH]
+        words = re.split(r"\s+(?=[A-Za-z_][\w.]*=)", self.overrides) if self.overrides else []
         name = "_".join([start, Path(self.config).stem, f"seed{seed}", *words])
         return re.sub(r"[^A-Za-z0-9._+=,@-]", "", name)
 
@@ -153,17 +155,22 @@ def _make_row(name: str, entry: Any, setting: Setting) -> Row:
         acting = site.replace("auto", lowest)
         acting = acting.replace("last", f"layer.{layers}")
     baseline, config = str(entry.get("baseline", "")), str(entry.get("config", setting.config))
-    overrides, official = str(entry.get("set", "")), bool(card.get("source"))
+    overrides, official = entry.get("set", ""), bool(card.get("source"))
+    if not isinstance(overrides, str):
+        raise FeatnormError(f"set is {overrides!r}: key=value words in quotes are wanted")
     found = (name, upstream, weights, norm, site, acting, baseline, config, overrides, checkpoint)
-    return Row(*found, official)
+    row = Row(*found, official)
+    if len(row.tag(0)) > 200:
+        raise FeatnormError("set is too long for the name of a folder: make it a config")
+    return row
 
 
 def _checkpoint(upstream: str, weights: str, folder: str) -> str:
     """Return what ``--upstream_ckpt`` is to name: ``scratch``, in a folder, or the official one."""
     if weights == "scratch" or not folder:
         return "scratch" if weights == "scratch" else ""
-    here = Path(folder) / upstream  # Hugging Face's folder of it
-    return str(here if here.is_dir() else Path(folder) / f"{upstream}.pt")
+    here, file = Path(folder) / upstream, Path(folder) / f"{upstream}.pt"
+    return str(here if here.is_dir() and not file.exists() else file)  # Hugging Face's folder
 
 
 def arguments(row: Row, seed: int) -> list[str]:
@@ -200,6 +207,7 @@ def plan_runs(
         ``drift`` (whether that is wanted) and ``arguments`` of ``run.sh``.
     """
     runs: dict[str, dict[str, Any]] = {}
+    needed: set[str] = set()
     noisy = read_experiment(expdir / NOISY)
     lists = datadir / testset / "wav.scp"
     scored = noisy.folder / f"{SCORES_PREFIX}{testset}" / "summary.json"
@@ -222,9 +230,8 @@ def plan_runs(
             if stage == 2 and not (row.checkpoint or row.official):
                 fault = f"there are no official weights of {row.upstream}"
                 raise FeatnormError(f"{row.name}: {fault}: name a --ckpt_dir")
-            own = row.checkpoint not in ("", "scratch")
-            if stage == 2 and own and not Path(row.checkpoint).exists():
-                say(f"warning: {row.name}: there is no checkpoint {row.checkpoint} yet")
+            if stage == 2 and row.checkpoint not in ("", "scratch"):
+                needed.add(row.checkpoint)
             if stage > 2 and not row.is_noisy:
                 _warn_of_others(folder, found.run, row, given, sources)
             measured = not drift or drift_file(folder).is_file()
@@ -232,6 +239,9 @@ def plan_runs(
                 continue
             job = {"tag": tag, "stage": stage, "drift": drift, "arguments": arguments(row, seed)}
             runs[tag] = job
+    for path in sorted(needed):
+        if not Path(path).exists():
+            say(f"warning: there is no checkpoint {path} yet")
     return list(runs.values())
 
 

@@ -63,15 +63,15 @@ def cells(lines: Sequence[Line], drift: bool = False) -> list[list[str]]:
     """
     metrics, drifts = shown(lines), list(_DRIFT) if drift else []
     changing = [name for name in DELTAS if name in metrics]
-    differ = settings(lines)
-    more = ["settings"] if any(differ) else []
+    trained = settings(lines)
+    more = ["settings"] if any(trained) else []
     heading = ["row", "upstream", "weights", "norm", "site", *more, "seeds", *metrics]
     heading += [f"one more run: {name}" for name in changing]
     heading += [_DRIFT[name] for name in drifts]
     heading += ["baseline", *(f"Δ {name}" for name in DELTAS), "parameters", "training"]
     most = max((line.seeds for line in lines), default=0)
     table = [heading]
-    for line, own in zip(lines, differ, strict=True):
+    for line, own in zip(lines, trained, strict=True):
         row, values = line.row, line.values
         few = 0 < line.seeds < most and not row.is_noisy  # its mean is over fewer than theirs
         table.append(
@@ -160,7 +160,8 @@ def to_latex(
 
 def to_csv(lines: Sequence[Line], drift: bool = False) -> str:
     """Return the table as CSV: plain numbers, an interval as two columns, six decimals."""
-    differences = [name for name in METRICS if any(f"delta_{name}" in x.values for x in lines)]
+    judged = {*(f"delta_{m}" for m in DELTAS), *(key for line in lines for key in line.values)}
+    differences = [name for name in METRICS if f"delta_{name}" in judged]
     columns = [*shown(lines), *(_DRIFT if drift else ()), *(f"delta_{n}" for n in differences)]
     head = ["row", "upstream", "weights", "norm", "norm_site", "settings", "baseline", "seeds"]
     spread = [f"{name}{end}" for name in columns for end in ("", "_low", "_high")]
