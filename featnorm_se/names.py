@@ -53,13 +53,9 @@ def check_norm(norm: str) -> str:
 
 
 def check_sites(norm: str, sites: Sequence[str]) -> None:
-    """Refuse ``corpus`` at several sites.
+    """Raise FeatnormError for ``corpus`` at several sites.
 
-    Its noisy statistics are those of the upstream by itself, and FN at a lower site changes what
-    comes to a higher one.
-
-    Raises:
-        FeatnormError: so it is.
+    Its noisy statistics are without FN, and FN at a lower site changes what comes to a higher one.
     """
     if norm == "corpus" and len(sites) > 1:
         fault = f"norm corpus at {', '.join(sites)}: its noisy statistics would be of other"
