@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from featnorm_se.data.audio import audio_info
+from featnorm_se.data.audio import AudioInfo, audio_info
 from featnorm_se.data.scp import read_scp, write_scp
 from featnorm_se.errors import FeatnormError
 from featnorm_se.files import read_text, stamp, write_text
@@ -74,6 +74,20 @@ def stamp_recordings(folder: Path) -> str:
     return stamp(file for scp in lists if scp.is_file() for file in read_scp(scp).values())
 
 
+def ready_info(path: str, mend: str) -> AudioInfo:
+    """Read the header of a recording and check that training can take it as it is.
+
+    Raises:
+        FeatnormError: it has not one channel at 16 kHz, or no samples; ``mend`` ends the message.
+    """
+    h = audio_info(path)
+    if (h.channels, h.sample_rate) != (1, SAMPLE_RATE) or not h.frames:
+        found = f"{h.channels} channels of {h.frames} samples at {h.sample_rate} Hz"
+        wanted = f"one, with samples, at {SAMPLE_RATE} Hz is wanted: {mend}"
+        raise FeatnormError(f"{path} has {found}; {wanted}")
+    return h
+
+
 def validate_data_dir(folder: Path) -> dict[str, dict[str, str]]:
     """Check a data directory from its lists and the files' headers.
 
@@ -97,12 +111,7 @@ def validate_data_dir(folder: Path) -> dict[str, dict[str, str]]:
     samples: dict[str, str] = {}
     for name in lists["wav.scp"]:
         files = [entries[name] for key, entries in lists.items() if key != "utt2spk"]
-        infos = [(file, audio_info(file)) for file in files]
-        for path, h in infos:
-            if (h.channels, h.sample_rate) != (1, SAMPLE_RATE) or not h.frames:
-                found = f"{h.channels} channels of {h.frames} samples at {h.sample_rate} Hz"
-                wanted = f"one, with samples, at {SAMPLE_RATE} Hz is wanted: run stage 1"
-                raise FeatnormError(f"{path} has {found}; {wanted}")
+        infos = [(file, ready_info(file, "run stage 1")) for file in files]
         if len({h for _, h in infos}) > 1:
             twins = ", ".join(f"{path} ({h.frames} samples)" for path, h in infos)
             raise FeatnormError(f"{name}: noisy file and clean twin differ: {twins}")

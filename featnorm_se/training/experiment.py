@@ -202,15 +202,6 @@ def add_figures(config: dict[str, Any], talkers: int) -> None:
         config["criterions"] = losses + [{"name": name, **how} for name in asked]
 
 
-def given_config(made: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the configuration in a ``run.json`` without what ``add_figures`` has added."""
-    config = dict(made.get("config") or {})
-    if "criterions" in config:
-        given = [one for one in config["criterions"] if one.get("name") not in FIGURES]
-        config["criterions"] = given
-    return config
-
-
 def read_training_config(path: Path, readers: tuple[Path, ...] = ()) -> dict[str, Any]:
     """Read a training YAML.
 

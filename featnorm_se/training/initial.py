@@ -21,9 +21,14 @@ _SEPARATOR = (
     *("upstream", "norm", "norm_site", "feature", "feature_layer_norm", "use_spectrum"),
     *("n_fft", "hop_length", "win_length", "head", "layers", "units", "num_spk"),
 )
-# Criterions that validation reports where they choose the best epoch.
-FIGURES = ("valid_si_snr", "valid_pesq_wb")
+FIGURES = ("valid_si_snr", "valid_pesq_wb")  # criterions that only validation reports
 _GROUPS = ("encoder_conf", "separator_conf", "decoder_conf")
+
+
+def without_figures(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a training configuration without what ``add_figures`` has added to it."""
+    kept = [one for one in config.get("criterions") or () if one.get("name") not in FIGURES]
+    return {**config, "criterions": kept} if "criterions" in config else dict(config)
 
 
 @dataclass(frozen=True)
@@ -64,9 +69,8 @@ class InitialModel:
         if wrong:
             fault = f"--init {self.source} does not fit {', '.join(wrong)}"
             raise FeatnormError(f"{fault}: leave these out, they come from there")
-        loss = {k: v for k, v in self.config.items() if k in ("criterions", "model_conf")}
-        if "criterions" in loss:
-            loss["criterions"] = [x for x in loss["criterions"] if x.get("name") not in FIGURES]
+        own_loss = without_figures(self.config)
+        loss = {k: v for k, v in own_loss.items() if k in ("criterions", "model_conf")}
         return {**loss, **config, **{group: fixed[group] | given[group] for group in _GROUPS}}
 
 

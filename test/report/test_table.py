@@ -164,14 +164,6 @@ def test_only_what_is_missing_is_planned(rows_file: Path, exp: Path, capsys, tmp
         record.write_text(json.dumps({**done, "data_sources": sources}))
         plan_runs(rows, [0], exp, datadir=tmp_path / "data")
         assert ("was trained on other recordings than" in capsys.readouterr().err) == told
-    record.write_text(json.dumps(done))
-    mine = read_rows(rows_file, replace(SETTING, ckpt_dir=str(tmp_path)))
-    plan_runs(mine, [0], exp)
-    assert f"there is no checkpoint {tmp_path}/tera.pt yet" in capsys.readouterr().err
-    (tmp_path / "tera.pt").touch()
-    plan_runs(mine, [0], exp)
-    told = f"with --upstream_ckpt '', now it is '{tmp_path}/tera.pt'"
-    assert told in capsys.readouterr().err
     config = tmp_path / "tiny.yaml"
     config.write_text("max_epoch: 9\noptim_conf: {lr: 0.1}\na: 2\ncriterions: [{name: x}]\n")
     done["config"] = {"max_epoch": 9, "optim_conf": {"lr": 0.1, "eps": 1}, "a": 1, "z": 0}
@@ -208,6 +200,22 @@ def test_only_what_is_missing_is_planned(rows_file: Path, exp: Path, capsys, tmp
         "tera_pretrained_utterance_auto_tiny_seed2": 2,
         "tera_pretrained_utterance_layer.2_tiny_seed2": 2,
     }
+
+
+def test_another_checkpoint_than_a_row_was_trained_with_is_told(
+    rows_file: Path, exp: Path, capsys, tmp_path
+) -> None:
+    done = {"finished": "today", "upstream_ckpt": None, "command": "./run.sh"}
+    (exp / "tera_pretrained_utterance_auto_tiny_seed0").mkdir()
+    record = exp / "tera_pretrained_utterance_auto_tiny_seed0" / "run.json"
+    record.write_text(json.dumps(done))
+    mine = read_rows(rows_file, replace(SETTING, ckpt_dir=str(tmp_path)))
+    plan_runs(mine, [0], exp)
+    assert f"there is no checkpoint {tmp_path}/tera.pt yet" in capsys.readouterr().err
+    (tmp_path / "tera.pt").touch()
+    plan_runs(mine, [0], exp)
+    told = f"with --upstream_ckpt '', now it is '{tmp_path}/tera.pt'"
+    assert told in capsys.readouterr().err
 
 
 def test_scores_of_older_test_pairs_are_made_again(rows_file: Path, exp: Path, capsys) -> None:

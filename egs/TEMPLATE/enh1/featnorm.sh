@@ -64,7 +64,7 @@ done
 [ "${num_nodes}" -ge 1 ] || die "--num_nodes must be at least 1"
 [ "${num_nodes}" -eq 1 ] || [ "${job_cmd}" != run.pl ] ||
     die "--num_nodes ${num_nodes} needs a cluster: cmd_backend=slurm ${prog} ... (or pbs, sge)"
-[[ ! -v "given[init]" ]] || [ -n "${init}" ] || die "--init is empty: a variable that is not set?"
+[[ ! -v "given[init]" ]] || check_filled init
 if [ -n "${init}" ]; then
     [ -e "${init}" ] || die "--init ${init}: there is no such experiment or packed model"
     # What is not named comes from there, and the weights in any case.
@@ -129,7 +129,7 @@ case "${tag}" in
 esac
 check_places expdir dumpdir tag test_set
 [[ "${test_set}" =~ ^[A-Za-z0-9][A-Za-z0-9._-]*$ ]] || die "--test_set '${test_set}': the name of a folder in --datadir is wanted"
-[ -n "${datadir}" ] || die "--datadir is empty: a variable that is not set?"
+check_filled datadir
 [[ "${datadir}" != -* ]] || die "--datadir '${datadir}': ./${datadir} is wanted, it begins like an option"
 
 runs() { # stage: is it asked for?
@@ -152,10 +152,12 @@ trap 'ended "ended by SIGTERM" 143' TERM
 trap 'ended interrupted 130' INT
 
 check=("${python}" "${MAIN_ROOT}/egs/TEMPLATE/enh1/local/check_config.py" --metrics "${metrics}")
-# Of --init, the model says it.
-[ -z "${init}" ] || check+=(--init "${init}")
-[ -n "${init}" ] || check+=(--upstream "${upstream}" --upstream_ckpt "${upstream_ckpt}" --norm "${norm}"
-    --norm_site "${norm_site}" --upstream_conf_dir conf/upstream --num_spk "${num_spk}")
+if [ -n "${init}" ]; then # the model says the rest
+    check+=(--init "${init}")
+else
+    check+=(--upstream "${upstream}" --upstream_ckpt "${upstream_ckpt}" --norm "${norm}"
+        --norm_site "${norm_site}" --upstream_conf_dir conf/upstream --num_spk "${num_spk}")
+fi
 if runs 3; then # before hours of other stages, and before it makes a folder
     check+=(--config "${config}" "${train_options[@]}")
     [ "${stop_stage}" -lt 4 ] || check+=(--inference_config "${inference_config}")

@@ -71,12 +71,20 @@ check_stages() {
     [ "${stop_stage}" -ge "${stage}" ] || die "--stop_stage ${stop_stage} is before --stage ${stage}: no stage would run"
 }
 
+# Check that options (their names are given) are not empty.
+check_filled() {
+    local name
+    for name in "$@"; do
+        [ -n "${!name}" ] || die "--${name} is empty: a variable that is not set?"
+    done
+}
+
 # Check the options (their names are given) that become paths of logs: Kaldi's job runners hand those
 # to a shell as they are.
 check_places() {
     local name odd='[][:space:][:cntrl:]"'\''\\$`;&|<>(){}*?!#~^[]|^-|JOB'
+    check_filled "$@"
     for name in "$@"; do
-        [ -n "${!name}" ] || die "--${name} is empty: a variable that is not set?"
         if [[ "${!name}" =~ ${odd} ]]; then
             die "--${name} '${!name}' cannot be in the path of a log: choose one without blanks, quotes, \$, JOB and the like"
         fi

@@ -16,7 +16,6 @@ from featnorm_se.fetch import is_hub_name
 from featnorm_se.metrics.names import check_packages, resolve
 from featnorm_se.names import (
     FEATURE_NORMS,
-    SAMPLE_RATE,
     check_norm,
     check_sites,
     highest_site,
@@ -113,16 +112,12 @@ def check_training(args: argparse.Namespace) -> None:
 
 def check_recordings(config: Mapping[str, Any]) -> None:
     """Look at the noises and rooms that training is to draw from: mono, 16 kHz, not empty."""
-    from featnorm_se.data.audio import audio_info
+    from featnorm_se.data.datadir import ready_info
     from featnorm_se.data.scp import read_scp
 
     for key in ("noise_scp", "rir_scp"):
         for path in read_scp(config[key]).values() if config.get(key) else ():
-            header = audio_info(path)
-            if (header.channels, header.sample_rate) != (1, SAMPLE_RATE) or not header.frames:
-                found = f"{header.channels} channels of {header.frames} samples"
-                fault = f"{path} has {found} at {header.sample_rate} Hz"
-                raise FeatnormError(f"{key}: {fault}: one channel at {SAMPLE_RATE} Hz is wanted")
+            ready_info(path, f"convert what {key} names")
 
 
 def build_tiny(config: dict[str, Any], source: str, is_init: bool) -> None:

@@ -13,7 +13,7 @@ from unloaded import file_identity
 from featnorm_se.bin import Parser, run
 from featnorm_se.config import LENGTH, flat, override_config
 from featnorm_se.errors import FeatnormError, say
-from featnorm_se.training.experiment import given_config
+from featnorm_se.training.initial import without_figures
 from featnorm_se.training.record import read_record
 
 NAMED = ("upstream_ckpt", "norm", "norm_site", "seed")
@@ -44,7 +44,7 @@ def main(argv: Sequence[str]) -> None:
         if asked is not None and name in made and not is_same(asked, held):
             fault = f"--{name} {asked}: {args.expdir} was trained with {held or 'none'}"
             raise FeatnormError(f"{fault}: leave it out, or give another --tag")
-    then = flat(given_config(made))
+    then = flat(without_figures(made.get("config") or {}))
     for key, value in flat(override_config({}, args.overrides)).items():
         if key.split(".")[0] not in LENGTH and then.get(key) != value:
             warn(args.expdir, f"--set {key}={value}", then.get(key, "ESPnet's or our default"))

@@ -25,7 +25,8 @@ from featnorm_se.report.experiments import (
     read_experiment,
     same_input,
 )
-from featnorm_se.training.experiment import given_config, read_training_config
+from featnorm_se.training.experiment import read_training_config
+from featnorm_se.training.initial import without_figures
 from featnorm_se.upstream import upstream_card
 
 _KEYS = {"upstream", "weights", "norm", "norm_site", "baseline", "config", "set"}
@@ -167,8 +168,10 @@ def _make_row(name: str, entry: Any, setting: Setting) -> Row:
 
 def _checkpoint(upstream: str, weights: str, folder: str) -> str:
     """Return what ``--upstream_ckpt`` is to name: ``scratch``, in a folder, or the official one."""
-    if weights == "scratch" or not folder:
-        return "scratch" if weights == "scratch" else ""
+    if weights == "scratch":
+        return weights
+    if not folder:
+        return ""
     here, file = Path(folder) / upstream, Path(folder) / f"{upstream}.pt"
     return str(here if here.is_dir() and not file.exists() else file)  # Hugging Face's folder
 
@@ -278,7 +281,7 @@ def _warn_of_others(
     pairs = {"--set": (was, now), "--upstream_ckpt": (weights, row.checkpoint)}
     if identity := _identity(row.checkpoint):
         pairs["weights"] = (made.get("upstream_identity"), identity)
-    if config := given_config(made):
+    if config := without_figures(made.get("config") or {}):
         old = flat(config)
         new = flat(merge_configs(config, read_training_config(Path(row.config))))
         over = tuple(re.findall(r"([\w.]+)=", was))
