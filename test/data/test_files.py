@@ -203,6 +203,19 @@ def test_all_samples_are_read_whatever_the_header_says(tmp_path: Path, name: str
     assert np.array_equal(np.concatenate(list(AudioInput(path).blocks())), expected)
 
 
+@pytest.mark.parametrize("begins", [-20, 0, 1])
+@pytest.mark.parametrize("told", [0, 4000])
+def test_a_recorder_that_broke_off_is_told_of(tmp_path: Path, told: int, begins: int) -> None:
+    """Its header has no length, or an early one; what lies behind is speech, or begins silent."""
+    path = written(tmp_path / "broken.wav", sized(told, riff=36 + told))
+    data = bytearray(path.read_bytes())
+    data[44 + told : 60 + told] = np.full(8, begins, "<i2").tobytes()
+    path.write_bytes(data)
+    for read in (read_any_audio, audio_info, AudioInput):
+        with pytest.raises(FeatnormError, match=f"tells of {told} of 16044 bytes: .* -ignore_length"):
+            read(path)
+
+
 def test_what_is_empty_or_cut_stays_so(tmp_path: Path, monkeypatch) -> None:
     tail = b"LIST" + (12).to_bytes(4, "little") + b"INFOISFT\0\0\0\0"
     empty = tmp_path / "empty.wav"
