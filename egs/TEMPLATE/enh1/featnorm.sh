@@ -67,12 +67,11 @@ done
 [[ ! -v "given[init]" ]] || check_filled init
 if [ -n "${init}" ]; then
     [ -e "${init}" ] || die "--init ${init}: there is no such experiment or packed model"
-    # What is not named comes from there, and the weights in any case.
-    for option in upstream norm norm_site; do
-        [[ -v "given[${option}]" ]] || printf -v "${option}" ''
+    for option in upstream upstream_ckpt norm norm_site; do
+        [[ ! -v "given[${option}]" ]] || die "--${option} ${!option}: leave it out, --init ${init} has it"
+        printf -v "${option}" ''
     done
     [[ -v "given[config]" ]] || config=conf/finetune.yaml
-    [ -z "${upstream_ckpt}" ] || die "--upstream_ckpt ${upstream_ckpt}: leave it out, --init ${init} has it"
 fi
 card="conf/upstream/${upstream}.yaml"
 [ -f "${card}" ] || card="${MAIN_ROOT}/featnorm_se/upstream/conf/${upstream}.yaml"
