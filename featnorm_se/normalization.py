@@ -127,15 +127,14 @@ class FeatureNorm(nn.Module):
 class LevelNorm(nn.Module):
     """The control ``level``: scale a waveform to the clean corpus's mean level, nothing else.
 
-    Args:
-        level_db: the level to reach, RMS in dB relative to full scale.
+    That level is the buffer ``level_db``, RMS in dB relative to full scale.
     """
 
     level_db: Tensor
 
-    def __init__(self, level_db: float = 0.0) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self.register_buffer("level_db", torch.tensor(float(level_db)))
+        self.register_buffer("level_db", torch.tensor(0.0))
 
     def forward(self, wav: Tensor, lengths: Tensor) -> Tensor:
         """Scale wav (B, N), of ``lengths`` (B,) valid samples; silence stays silence."""
