@@ -78,7 +78,7 @@ def pack(
         "results.json": json.dumps(results, indent=2).encode(),
     }
     parameters = sum(weight.numel() for weight in separator.parameters())
-    card = model_card(kept["separator_conf"], results, parameters, notes, licence)
+    card = _model_card(kept["separator_conf"], results, parameters, notes, licence)
     members["README.md"] = card.encode()
     with atomic_path(output) as temporary, zipfile.ZipFile(temporary, "w") as archive:
         for name, data in members.items():
@@ -130,24 +130,14 @@ def halve(weights: Mapping[str, torch.Tensor]) -> Weights:
     return halved
 
 
-def model_card(
+def _model_card(
     conf: Mapping[str, Any],
     results: Mapping[str, Any],
     parameters: int,
     notes: Path | None,
     licence: str | None,
 ) -> str:
-    """Return the card in Markdown, with the header that Hugging Face reads.
-
-    Args:
-        conf: the separator's configuration.
-        results: from ``read_results``.
-        parameters: number of weights.
-        notes, licence: see ``pack``.
-
-    Raises:
-        FeatnormError: the notes are no text.
-    """
+    """Return the card in Markdown, with the header that Hugging Face reads."""
     import jinja2
 
     run, sites = results["run"], conf.get("norm_site", "auto")
