@@ -103,9 +103,6 @@ def make_clips(
 
 def format_scores(scores: Mapping[str, float]) -> str:
     """Write an utterance's main scores in a line, such as ``PESQ_WB 2.71, SI_SDR 8.1 dB``."""
-    units = {name: " dB" if METRICS[name].unit == "dB" else "" for name in SHOWN_SCORES}
-    return ", ".join(
-        f"{name} {format_value(name, scores[name])}{unit}"
-        for name, unit in units.items()
-        if name in scores
-    )
+    shown = [name for name in SHOWN_SCORES if name in scores]
+    units = {name: " dB" if METRICS[name].unit == "dB" else "" for name in shown}
+    return ", ".join(f"{name} {format_value(name, scores[name])}{units[name]}" for name in shown)
