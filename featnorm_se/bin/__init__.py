@@ -12,8 +12,6 @@ from typing import Any, NoReturn
 
 from featnorm_se.errors import FeatnormError, say
 
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-
 
 class _Formatter(argparse.HelpFormatter):
     """Shows the default of an option that has one."""
@@ -125,7 +123,7 @@ def _message(error: Exception) -> str:
     if not isinstance(error, OSError):
         return str(error) if isinstance(error, FeatnormError) else ""
     where = f" {error.filename}" if error.filename else ""
-    if error.errno in _NO_ROOM:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return f"cannot write{where}: {error.strerror}: make room and give the same command again"
     # What no reader or writer has foreseen: a name that is too long, a closed folder.
     return f"cannot use{where}: {error.strerror}: mend it, or see --debug" if where else ""
