@@ -200,7 +200,7 @@ def collect_shards(
     norm_site: str,
     kind: str,
     shards: Sequence[Shard],
-    device: str = "cpu",
+    device: str,
 ) -> None:
     """Collect the given shards, a process each, and write their merged statistics.
 

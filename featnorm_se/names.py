@@ -68,7 +68,7 @@ def site_names(layers: int) -> list[str]:
     return ["frontend", *behind]
 
 
-def highest_site(feature: str, sites: Sequence[str], normed: Sequence[str] = ()) -> str:
+def highest_site(feature: str, sites: Sequence[str], normed: Sequence[str]) -> str:
     """Return the highest of all sites that is computed, by what the head gets.
 
     Raises:

@@ -21,5 +21,4 @@ def progress(
         unit=unit,
         mininterval=0.2 if terminal else 5.0,
         ncols=None if terminal else 80,
-        file=sys.stderr,
     )

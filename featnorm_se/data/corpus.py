@@ -200,7 +200,7 @@ def split_valid(
 
 
 def find_folders(
-    db_root: Path, valid_speakers: Sequence[str], test_root: Path | None = None
+    db_root: Path, valid_speakers: Sequence[str], test_root: Path | None
 ) -> dict[str, CorpusSet]:
     """List the sets of a folder that holds ``train``, ``valid`` and ``test``.
 
@@ -261,7 +261,7 @@ def find_kaldi(folders: Sequence[Path], allow_pipes: bool = False) -> dict[str, 
     return sets
 
 
-def find_test_set(name: str, root: Path, allow_pipes: bool = False) -> dict[str, CorpusSet]:
+def find_test_set(name: str, root: Path, allow_pipes: bool) -> dict[str, CorpusSet]:
     """List one more test set: a data directory of Kaldi's, or a folder of ``noisy`` and ``clean``.
 
     Beside these two, ``utt2spk`` and ``utt2cond`` may lie, or VoiceBank-DEMAND's log in its place.

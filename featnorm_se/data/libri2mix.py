@@ -14,7 +14,7 @@ from featnorm_se.errors import FeatnormError
 FOLDERS = ("train-100", "dev", "test")
 
 
-def find_libri2mix(db_root: Path, mix: str = "both") -> dict[str, CorpusSet]:
+def find_libri2mix(db_root: Path, mix: str) -> dict[str, CorpusSet]:
     """List train, valid and test of a folder in Libri2Mix's layout.
 
     A recording is called ``<one>_<other>``, where a talker's name ends at the first ``-``.

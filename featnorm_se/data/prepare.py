@@ -170,7 +170,7 @@ def _tell_bad(
         raise FeatnormError(f"{faults[0]} ({fault})")
 
 
-def prepare_pair(pair: Utterance, wav_dir: Path, made_by: str = "") -> tuple[Utterance, str]:
+def prepare_pair(pair: Utterance, wav_dir: Path, made_by: str) -> tuple[Utterance, str]:
     """Check one pair's samples; write what other readers would read otherwise to ``wav_dir``.
 
     Returns:
