@@ -14,13 +14,8 @@ from featnorm_se.names import SAMPLE_RATE
 class OnSpectra(FrequencyDomainLoss):
     """What compares spectra, not masks: the clean one, and the enhanced waveform's."""
 
-    @property
-    def compute_on_mask(self) -> bool:
-        return False
-
-    @property
-    def mask_type(self) -> str | None:
-        return None
+    compute_on_mask = False
+    mask_type = None
 
 
 class LogMagnitudeL1(OnSpectra):

@@ -70,6 +70,7 @@ class FeatNormSeparator(AbsSeparator):
             encoder's.
     """
 
+    num_spk = 1
     recorder: Recorder | None = None
 
     def __init__(
@@ -100,7 +101,7 @@ class FeatNormSeparator(AbsSeparator):
         super().__init__()
         if num_spk < 1:
             raise FeatnormError(f"num_spk is {num_spk}: at least one talker is wanted")
-        self._num_spk = num_spk
+        self.num_spk = num_spk
         if head not in HEADS:
             raise FeatnormError(f"no such head: {head!r}; there are {', '.join(HEADS)}")
         self.stft = (n_fft, hop_length, win_length)
@@ -126,10 +127,6 @@ class FeatNormSeparator(AbsSeparator):
         self.has_silence = True
         self.precision = check_precision(precision, bf16)
         self.register_load_state_dict_pre_hook(_drop_steps)
-
-    @property
-    def num_spk(self) -> int:
-        return self._num_spk
 
     def start_from(
         self,
