@@ -106,14 +106,10 @@ class FeatureStats:
         Raises:
             FeatnormError: they come from different upstreams, weights, rates or sites.
         """
-        mine, theirs = (
-            {**{key: part.meta.get(key) for key in _MUST_MATCH}, "sites": list(part.sites)}
-            for part in (self, other)
-        )
-        for key, value in mine.items():
-            if value != theirs[key]:
-                fault = f"cannot merge statistics of {key} {value!r} and {theirs[key]!r}"
-                raise FeatnormError(fault)
+        mine, theirs = ({**part.meta, "sites": list(part.sites)} for part in (self, other))
+        for key in (*_MUST_MATCH, "sites"):
+            if (a := mine.get(key)) != (b := theirs.get(key)):
+                raise FeatnormError(f"cannot merge statistics of {key} {a!r} and {b!r}")
         sites = {site: value.merge(other[site]) for site, value in self.sites.items()}
         meta = {key: value for key, value in self.meta.items() if key != "shard"}
         for key in ("utterances", "samples"):
@@ -124,13 +120,11 @@ class FeatureStats:
 
     def save(self, path: PathLike) -> None:
         """Write one ``.npz`` with all sites and the meta data, whole or not at all."""
-        arrays: dict[str, NDArray[Any]] = {}
-        for site, value in self.sites.items():
-            arrays[f"{site}/frames"] = np.array(value.frames, dtype=np.int64)
-            arrays[f"{site}/mean"] = value.mean
-            arrays[f"{site}/m2"] = value.m2
+        arrays: dict[str, Any] = {}
+        for site, stats in self.sites.items():
+            arrays |= {f"{site}/{key}": value for key, value in vars(stats).items()}
         meta = {**self.meta, "format": FORMAT, "sites": list(self.sites)}
-        arrays["meta"] = np.array(json.dumps(meta, sort_keys=True))
+        arrays["meta"] = json.dumps(meta, sort_keys=True)
         with atomic_path(path) as temporary, open(temporary, "wb") as handle:
             np.savez(handle, allow_pickle=False, **arrays)
 
