@@ -171,35 +171,21 @@ class Part:
     starts: list[int]
 
 
-class Pieces:
-    """The utterances of a batch cut into pieces, and put together again.
+def split_pieces(x: Tensor, sizes: list[list[int]]) -> Tensor:
+    """Cut utterances (B, T, D) into pieces (P, longest, D) of so many frames, listed for each."""
+    if max(map(len, sizes)) == 1:
+        return x
+    rows = [p for r, own in zip(x, sizes, strict=True) for p in r[: sum(own)].split(own)]
+    return pad_sequence(rows, batch_first=True)
 
-    Args:
-        sizes: frames of the pieces of each utterance.
 
-    Attributes:
-        valid: (P,) frames of each piece.
-    """
-
-    def __init__(self, sizes: list[list[int]]) -> None:
-        self.sizes = sizes
-        self.whole = all(len(of_one) == 1 for of_one in sizes)
-        self.valid = torch.tensor([size for of_one in sizes for size in of_one])
-
-    def split(self, x: Tensor) -> Tensor:
-        """(B, T, D) utterances to (P, longest piece, D)."""
-        if self.whole:
-            return x
-        rows = [p for r, own in zip(x, self.sizes, strict=True) for p in r[: sum(own)].split(own)]
-        return pad_sequence(rows, batch_first=True)
-
-    def join(self, x: Tensor) -> Tensor:
-        """(P, longest piece, D) pieces to (B, T, D)."""
-        if self.whole:
-            return x
-        pieces = iter(x)
-        joined = [torch.cat([p[:n] for n, p in zip(s, pieces, strict=False)]) for s in self.sizes]
-        return pad_sequence(joined, batch_first=True)
+def join_pieces(x: Tensor, sizes: list[list[int]]) -> Tensor:
+    """Put the pieces of ``split_pieces`` together again, to (B, T, D)."""
+    if max(map(len, sizes)) == 1:
+        return x
+    pieces = iter(x)
+    joined = [torch.cat([p[:n] for n, p in zip(own, pieces, strict=False)]) for own in sizes]
+    return pad_sequence(joined, batch_first=True)
 
 
 def piece_sizes(frames: int, size: int, start: int = 0) -> list[int]:

@@ -13,7 +13,13 @@ from torch import Tensor, nn
 from featnorm_se.errors import FeatnormError
 from featnorm_se.names import site_names
 from featnorm_se.upstream.base import Steps, Upstream
-from featnorm_se.upstream.batching import Pieces, check_batch, padding_mask, piece_sizes
+from featnorm_se.upstream.batching import (
+    check_batch,
+    join_pieces,
+    padding_mask,
+    piece_sizes,
+    split_pieces,
+)
 from featnorm_se.upstream.mel import LogMel
 
 
@@ -70,28 +76,28 @@ class MelUpstream(Upstream):
         lengths = self.frames(wav_lengths)
         x = yield "frontend", self.mel(wav, counts), lengths
         pieces = self._pieces(lengths.tolist())
-        x = pieces.split(x)
+        x = split_pieces(x, pieces)
         inputs = model.input_representations
         x = inputs.LayerNorm(inputs.spec_transform(x) + sinusoids(x.size(1), self.width, x.device))
-        x = yield "projection", pieces.join(x), lengths
-        x = pieces.split(x)
-        x = inputs.dropout(x)
+        x = yield "projection", join_pieces(x, pieces), lengths
+        x = inputs.dropout(split_pieces(x, pieces))
         # Added to the scores of the attention; as large as s3prl's own.
-        mask = padding_mask(pieces.valid, x.size(1), x.device)[:, None, None] * -10000.0
+        valid = torch.tensor([frames for of_one in pieces for frames in of_one])
+        mask = padding_mask(valid, x.size(1), x.device)[:, None, None] * -10000.0
         for number, layer in enumerate(model.encoder.layer, start=1):
             x = self.run_part(layer, x, mask)
             if number == self.num_layers and model.config.pre_layer_norm:
                 x = model.encoder.LayerNorm[-1](x)
-            x = yield f"layer.{number}", pieces.join(x), lengths
-            x = pieces.split(x)
+            x = yield f"layer.{number}", join_pieces(x, pieces), lengths
+            x = split_pieces(x, pieces)
 
-    def _pieces(self, lengths: list[int]) -> Pieces:
+    def _pieces(self, lengths: list[int]) -> list[list[int]]:
         """Cut each utterance by its own length, and the parts of a file where the file is cut."""
         if self.part is None:
-            return Pieces([piece_sizes(n, self._piece_frames(n)) for n in lengths])
+            return [piece_sizes(n, self._piece_frames(n)) for n in lengths]
         size = self._piece_frames(self.frames(self.part.samples))
         rows = zip(lengths, [start // self.hop for start in self.part.starts], strict=True)
-        return Pieces([piece_sizes(n, size, start) for n, start in rows])
+        return [piece_sizes(n, size, start) for n, start in rows]
 
     def dropouts(self) -> list[tuple[Any, str]]:
         """All modules of dropout."""
