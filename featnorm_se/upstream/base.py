@@ -113,6 +113,7 @@ class Upstream(nn.Module):
 
         That is the site's name, its features (B, T, D) and the valid frames (B,). The caller sends
         the (normalized) features back; a walk that is not gone on with computes nothing deeper.
+        ``wav_lengths`` are on the CPU.
         """
         raise NotImplementedError
 
@@ -152,7 +153,7 @@ class Upstream(nn.Module):
         """
         wanted = self.resolve_sites(sites)
         kept: dict[str, Tensor] = {}
-        steps = self.walk(wav, wav_lengths)
+        steps = self.walk(wav, wav_lengths.cpu())
         site, x, lengths = next(steps)
         while True:
             key = site.replace(".", "_")

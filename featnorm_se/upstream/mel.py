@@ -94,7 +94,6 @@ class FbankUpstream(Upstream):
 
     def walk(self, wav: Tensor, wav_lengths: Tensor) -> Steps:
         """Yield the one site; see ``Upstream.walk``."""
-        wav_lengths = wav_lengths.cpu()
         wav, counts = check_batch(wav, wav_lengths, self.shortest)
         with torch.autocast(wav.device.type, enabled=False):
             # One by one: the last frames reflect the utterance's own end.

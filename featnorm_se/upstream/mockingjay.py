@@ -70,7 +70,6 @@ class MelUpstream(Upstream):
 
     def walk(self, wav: Tensor, wav_lengths: Tensor) -> Steps:
         """Yield the sites; see ``Upstream.walk``."""
-        wav_lengths = wav_lengths.cpu()
         model = self.model
         wav, counts = check_batch(wav, wav_lengths, self.shortest)
         lengths = self.frames(wav_lengths)

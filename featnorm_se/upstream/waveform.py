@@ -59,7 +59,6 @@ class WaveformUpstream(Upstream):
 
     def walk(self, wav: Tensor, wav_lengths: Tensor) -> Steps:
         """Yield the sites; see ``Upstream.walk``."""
-        wav_lengths = wav_lengths.cpu()
         model, encoder = self.model, self.model.encoder
         wav, counts = check_batch(wav, wav_lengths, self.shortest)
         lengths = self.frames(wav_lengths)
