@@ -83,8 +83,7 @@ def enhance_signal(
     """Enhance a signal; memory does not grow with its length.
 
     Args:
-        enhancer: the model.
-        signal: the noisy signal.
+        enhancer, signal: the model and the noisy signal.
         windowing: how; ``None``: the defaults.
         label: show on stderr how far a long signal is, under this name.
 

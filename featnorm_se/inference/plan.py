@@ -32,9 +32,8 @@ class Job:
         def beside(mark: str) -> Path:
             return target.with_name(f"{target.stem}{mark}{target.suffix}")
 
-        first, *others = (
-            [beside(f"_spk{n + 1}") for n in range(talkers)] if talkers > 1 else [target]
-        )
+        marks = [f"_spk{n + 1}" for n in range(talkers)] if talkers > 1 else [""]
+        first, *others = map(beside, marks)
         return cls(source, first, beside(NOISE_SUFFIX) if save_noise else None, tuple(others))
 
     @property

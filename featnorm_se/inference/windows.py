@@ -136,12 +136,8 @@ def cut_windows(blocks: Iterable[FloatArray], plan: list[Window]) -> Iterator[Fl
 def follow_talkers(outputs: Iterable[FloatArray], plan: list[Window]) -> Iterator[FloatArray]:
     """Keep the talkers of all windows (and channels) in one order, by what neighbours share.
 
-    Args:
-        outputs: (talkers, channels, samples) of each window of ``plan``, in order.
-        plan: from ``plan_windows``.
-
-    Yields:
-        (samples, talkers * channels) of each, a talker's channels together.
+    ``outputs`` are (talkers, channels, samples) of each window of ``plan``, in order. Yields
+    (samples, talkers * channels) of each, a talker's channels together.
     """
     before: FloatArray | None = None
     for number, y in enumerate(outputs):
@@ -163,12 +159,8 @@ def _order(talkers: FloatArray, like: FloatArray) -> list[int]:
 def join_windows(outputs: Iterable[FloatArray], plan: list[Window]) -> Iterator[FloatArray]:
     """Put the windows' outputs together, with a cross-fade around every joint.
 
-    Args:
-        outputs: (samples, channels) of each window of the plan, in order.
-        plan: from ``plan_windows``.
-
-    Yields:
-        (n, channels) pieces, together as long as the signal.
+    ``outputs`` are (samples, channels) of each window of ``plan``, in order. Yields (n, channels)
+    pieces, together as long as the signal.
     """
     fade = int(FADE_SECONDS * SAMPLE_RATE)
     rise = ((np.arange(fade, dtype=np.float32) + 0.5) / fade)[:, None]

@@ -36,12 +36,7 @@ class LogMagnitudeL1(OnSpectra):
         self.scale = scale
 
     def forward(self, ref: Tensor, inf: Tensor) -> Tensor:
-        """Return the loss of each utterance, (B,).
-
-        Args:
-            ref: complex spectrum of the clean speech (B, T, F).
-            inf: complex spectrum of the enhanced speech (B, T, F).
-        """
+        """Return the loss of each utterance, (B,); ``ref`` and ``inf`` are complex (B, T, F)."""
         # sqrt(x + eps) instead of abs(): the gradient of abs() at 0 + 0j is not a number's.
         clean = (ref.real.square() + ref.imag.square() + 1e-12).sqrt()
         enhanced = (inf.real.square() + inf.imag.square() + 1e-12).sqrt()

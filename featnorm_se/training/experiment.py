@@ -206,9 +206,7 @@ def read_training_config(path: Path, readers: tuple[Path, ...] = ()) -> dict[str
     """Read a training YAML.
 
     ``base: other.yaml`` in it names a file beside it whose keys it changes or adds to, see
-    ``merge_configs``.
-
-    ``readers`` are the files that name it as their base, one by the other.
+    ``merge_configs``; ``readers`` are the files that name it as their base, one by the other.
 
     Raises:
         FeatnormError: the file or its base is missing or no YAML, or is its own base.

@@ -60,9 +60,7 @@ def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str,
 def is_finished(expdir: Path, fields: Mapping[str, Any]) -> bool:
     """Whether ``expdir`` holds this very run, trained for so many epochs to its end.
 
-    Args:
-        expdir: the experiment's folder.
-        fields: what the run is about.
+    ``fields`` say what the run is about.
 
     Raises:
         FeatnormError: the folder holds a run of something else, or one that is not at its end and

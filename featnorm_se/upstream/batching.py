@@ -70,8 +70,7 @@ def signal_blocks(
     either side as well. Mute, gated and edited recordings are full of such blocks.
 
     Args:
-        wav: (B, N) samples in [-1, 1].
-        wav_lengths: (B,) valid samples.
+        wav, wav_lengths: (B, N) samples in [-1, 1], (B,) of them valid.
         block: samples in a block.
         limit: see ``silence_limit``, of all or of each (B, 1); ``None``: that of ``wav``, which is
             then one recording.
@@ -101,11 +100,7 @@ def keep_blocks(
 ) -> tuple[Tensor, Tensor]:
     """Return waveforms (B, N') of the kept blocks alone, and their valid samples (B,).
 
-    Args:
-        wav: (B, N) samples.
-        wav_lengths: (B,) valid samples.
-        kept: (B, T) booleans, as of ``signal_blocks``; each row keeps one at least.
-        block: samples in a block.
+    Of wav (B, N) that is, and ``kept`` (B, T) as of ``signal_blocks``; each row keeps one at least.
     """
     if bool(kept.all()) and int(wav_lengths.min()) == wav.size(1):
         return wav, wav_lengths
