@@ -77,27 +77,22 @@ class WaveformUpstream(Upstream):
             x = encoder.layer_norm(x)
         x = yield "projection", x, lengths
         x = F.dropout(x, p=encoder.dropout, training=model.training)
-        bias = None
+        bias, run = None, self.run_plain_layer
+        if self.fast:
+            run = partial(fast.run_layer, spare=self._spare(x))
         for number, layer in enumerate(encoder.layers, start=1):
-            x, bias = self.run_part(self.run_layer, layer, x, mask, bias)
+            x, bias = self.run_part(run, layer, x, mask, bias)
             if number == self.num_layers and encoder.layer_norm_first:
                 x = encoder.layer_norm(x)
             x = yield f"layer.{number}", x, lengths
 
-    def run_layer(
-        self, layer: nn.Module, x: Tensor, mask: Tensor | None, bias: Tensor | None
-    ) -> tuple[Tensor, Tensor | None]:
-        """Run one layer on x (B, T, D); the mask (B, T) is true in the padding.
-
-        What comes back beside x is the position bias, of WavLM only, which the next layer takes.
-        """
-        sparing = partial(fast.run_layer, spare=self._spare(x))
-        return (sparing if self.fast else self.run_plain_layer)(layer, x, mask, bias)
-
     def run_plain_layer(
         self, layer: nn.Module, x: Tensor, mask: Tensor | None, bias: Tensor | None
     ) -> tuple[Tensor, Tensor | None]:
-        """Run one layer as s3prl does; see ``run_layer``."""
+        """Run one layer on x (B, T, D) as s3prl does; the mask (B, T) is true in the padding.
+
+        What comes back beside x is the position bias, of WavLM only, which the next layer takes.
+        """
         out, _ = layer(x.transpose(0, 1), self_attn_padding_mask=mask, need_weights=False)
         return out.transpose(0, 1), None
 
