@@ -148,7 +148,7 @@ def enhance_windows(
 
     known: Known = {}
     # Each site's features are built on the normalization of those below it.
-    for site in _normalized(upstream) if windowing.stats == "file" else ():
+    for site, norm in _normalized(upstream).items() if windowing.stats == "file" else ():
         totals = [SiteStats.of(np.zeros((0, upstream.sites[site])))] * signal.channels
         for rows in batches("statistics"):
             wav = _stack(rows)
@@ -163,7 +163,7 @@ def enhance_windows(
                 _given(enhancer, signal, rows, known),
                 computing(enhancer.device, enhancer.precision),
             ):
-                features = _features_before_norm(upstream, site, wav.to(enhancer.device), lengths)
+                features = _before_norm(upstream, site, norm, wav.to(enhancer.device), lengths)
             for row, kept, x in zip(rows, blocks[speaks], features, strict=True):
                 own = x[_own_frames(row.window, upstream.hop, kept, len(x))]
                 totals[row.channel] = totals[row.channel].merge(SiteStats.of(own.numpy()))
@@ -191,8 +191,7 @@ def _batches(windows: Iterable[tuple[Window, FloatArray]], size: int) -> Iterato
 
 
 def _limits(signal: Signal, rows: list[Row]) -> Tensor:
-    limits = signal.silence or [SILENCE] * signal.channels
-    return torch.tensor([limits[row.channel] for row in rows])[:, None]
+    return torch.tensor([signal.silence[row.channel] for row in rows])[:, None]
 
 
 def _stack(rows: list[Row]) -> Tensor:
@@ -207,12 +206,11 @@ def _normalized(upstream: Upstream) -> dict[str, FeatureNorm]:
 
 
 @torch.inference_mode()
-def _features_before_norm(
-    upstream: Upstream, site: str, wav: Tensor, lengths: Tensor
+def _before_norm(
+    upstream: Upstream, site: str, norm: FeatureNorm, wav: Tensor, lengths: Tensor
 ) -> list[Tensor]:
     """Run an upstream on wav (B, N) as far as a site; return (T, D) of each, float32 on the CPU."""
     found: list[Tensor] = []
-    norm = _normalized(upstream)[site]
     with norm.register_forward_pre_hook(lambda _, inputs: found.append(inputs[0])):
         _, frames = upstream.extract(wav, lengths, [site])
     return [x[:n].float().cpu() for x, n in zip(found[0], frames.tolist(), strict=True)]
