@@ -129,13 +129,6 @@ class FeatNormTrainer(Trainer):
         return False
 
     @classmethod
-    def _check_files(cls) -> None:
-        """Look whether the recordings are still those that the training began with."""
-        if other := next((file for file, was in cls._stamps.items() if stamp([file]) != was), None):
-            fault = f"recordings, such as {other}, were written anew or moved meanwhile"
-            raise FeatnormError(f"{fault}: the epoch is not kept, train under another --tag")
-
-    @classmethod
     def validate_one_epoch(
         cls, *, iterator: Iterable[Batch], options: FeatNormOptions, **parts: Any
     ) -> None:
@@ -147,7 +140,9 @@ class FeatNormTrainer(Trainer):
         watched = WatchedBatches(iterator, parts["reporter"], parts["model"], max_bad_steps=1)
         super().validate_one_epoch(iterator=watched, options=options, **parts)
         if _is_first(parts["distributed_option"]):
-            cls._check_files()
+            if other := next((f for f, was in cls._stamps.items() if stamp([f]) != was), None):
+                fault = f"recordings, such as {other}, were written anew or moved meanwhile"
+                raise FeatnormError(f"{fault}: the epoch is not kept, train under another --tag")
             record.begin_saving(Path(options.output_dir))
 
 
