@@ -18,6 +18,7 @@ from featnorm_se.errors import FeatnormError
 from featnorm_se.files import PathLike
 from featnorm_se.inference.high_band import to_own_rate
 from featnorm_se.inference.long_signal import TURN, Signal, enhance_signal
+from featnorm_se.inference.model_file import SHIPPED, read_model
 from featnorm_se.inference.windows import Windowing
 from featnorm_se.model.separator import FeatNormSeparator
 from featnorm_se.names import FEATURE_NORMS, SAMPLE_RATE, check_decoding
@@ -108,9 +109,7 @@ class Enhancer:
         Raises:
             FeatnormError: a file is missing, broken, or would run code when loaded.
         """
-        from featnorm_se.inference import model_file as files
-
-        config, weights = files.read_model(files.SHIPPED if source is None else source, model_file)
+        config, weights = read_model(SHIPPED if source is None else source, model_file)
         return cls(config, weights, device, precision, atten_lim, high_band)
 
     def __repr__(self) -> str:

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load
 
 from featnorm_se.config import parse_config, read_config
 from featnorm_se.errors import FeatnormError
@@ -100,9 +102,6 @@ def parse_weights(data: bytes, where: str) -> Weights:
     Raises:
         FeatnormError: it is another format or cut short; ``where`` names the file.
     """
-    from safetensors import SafetensorError
-    from safetensors.torch import load
-
     try:
         weights = load(data)
     except (SafetensorError, ValueError, KeyError) as error:

@@ -12,10 +12,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from featnorm_se.collection import check_versions, part_versions
 from featnorm_se.config import differences
 from featnorm_se.errors import FeatnormError, say
 from featnorm_se.files import read_json, stamp, write_json
+from featnorm_se.upstream import checkpoint
 
 CHECKPOINT = "checkpoint.pth"
 _LAST = ".checkpoint.last.pth"
@@ -174,8 +177,6 @@ def _now() -> str:
 
 
 def _machine() -> dict[str, Any]:
-    import torch
-
     info = Path("/proc/cpuinfo")
     cpus = info.read_text(encoding="utf-8") if info.is_file() else ""
     model = re.search(r"^model name\s*:\s*(.+)$", cpus, re.M)
@@ -226,8 +227,6 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     Raises:
         FeatnormError: it is not whole, or no such file.
     """
-    from featnorm_se.upstream import checkpoint
-
     try:
         states = checkpoint.read_checkpoint(path)
     except FeatnormError as error:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from featnorm_se.errors import FeatnormError
@@ -73,8 +74,6 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     """
     try:
         if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
             return load_file(path)
         with torch.serialization.safe_globals(_allowed()):
             states = torch.load(path, map_location="cpu", weights_only=True)
