@@ -100,7 +100,7 @@ def keep_blocks(
 ) -> tuple[Tensor, Tensor]:
     """Return waveforms (B, N') of the kept blocks alone, and their valid samples (B,).
 
-    Of wav (B, N) that is, and ``kept`` (B, T) as of ``signal_blocks``; each row keeps one at least.
+    ``wav`` is (B, N), ``kept`` (B, T) is what ``signal_blocks`` returns, with a block in each row.
     """
     if bool(kept.all()) and int(wav_lengths.min()) == wav.size(1):
         return wav, wav_lengths
