@@ -4,6 +4,7 @@ import argparse
 import contextlib
 import copy
 import io
+import logging
 import math
 from collections.abc import Iterator, Mapping
 from functools import partial
@@ -225,7 +226,7 @@ def build_parts(
     Raises:
         FeatnormError: one of them is wrong; ``source`` is what the message calls them.
     """
-    part = "model"
+    part, handlers = "model", [*logging.root.handlers]
     try:
         model = FeatNormTask.build_model(args, upstream, initial)
         check_criteria(args, model)
@@ -249,6 +250,8 @@ def build_parts(
     except Exception as e:  # whatever a key or value of *_conf leads to
         fault = f"{source}: the {part} cannot be built"
         raise FeatnormError(f"{fault}: {type(e).__name__} {e}") from e
+    finally:  # what ESPnet logs here sets a log up, in place of its own that has the epochs
+        logging.root.handlers[:] = handlers
     return model
 
 

@@ -3,9 +3,11 @@
 import io
 import itertools
 import json
+import logging
 import os
 import shutil
 import signal
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -284,6 +286,21 @@ def test_a_checkpoint_that_is_cut_or_runs_code_is_refused(recipe, tmp_path):
         with pytest.raises(FeatnormError, match="lacks optimizers|execute code"):
             read_checkpoint(path)
     assert not (tmp_path / "ran").exists()
+
+
+def logged(start: Callable, log: Path) -> None:
+    """Train as a process does in which nothing has set logging up."""
+    logging.getLogger().handlers.clear()
+    sys.stderr = log.open("w", buffering=1)
+    start()
+
+
+def test_epochs_are_logged_whatever_espnet_says_before(recipe, tmp_path):
+    """It logs how it draws weights, before it sets its log up."""
+    settings = ["init=xavier_uniform", "max_epoch=1"]
+    run = replace(recipe.run, expdir=tmp_path / "exp", overrides=settings)
+    fork(logged, partial(train, run), tmp_path / "train.log").join(60)
+    assert " 1epoch results: " in (tmp_path / "train.log").read_text()
 
 
 def test_what_is_told_of_steps_is_their_loss_and_a_warm_up_without_end(recipe, tmp_path, capsys):
