@@ -2,7 +2,6 @@
 
 import argparse
 import shlex
-import sys
 from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -74,7 +73,7 @@ def main(argv: Sequence[str]) -> None:
 
     options = vars(args)
     launcher = {key: value for key in LAUNCHER if (value := options.pop(key)) is not None}
-    options["command"] = args.command or shlex.join([Path(sys.argv[0]).name, *argv])
+    options["command"] = args.command or shlex.join(["featnorm-se", "train", *argv])
     # The first of several processes holds the folder for all of them.
     with locked(args.expdir) if process_rank(launcher) == 0 else nullcontext():
         train(Experiment(**options, launcher=launcher))

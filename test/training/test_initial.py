@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import shlex
 import signal
 from functools import partial
 from pathlib import Path
@@ -111,6 +112,9 @@ def test_a_cut_run_goes_on_from_itself(place, tmp_path):
     digest = f"sha256:{sha256_file(init / 'valid.loss.best.pth')}"
     assert record["init"] == {"model": str(init), "weights": digest}
     assert (record["upstream"], record["norm"]) == ("tera_tiny", "utterance")
+    assert record["command"] == shlex.join(
+        ["featnorm-se", "train", *words(place, init, cut, *frozen)]
+    )
     assert len(record["resumed"]) == 1
     # And it is a model like any other, to start from as well.
     assert read_initial(cut).separator.norm_sites == ["projection"]
