@@ -205,8 +205,8 @@ def find_folders(
     """List the sets of a folder that holds ``train``, ``valid`` and ``test``.
 
     Args:
-        db_root: each of the three has ``noisy``, ``clean`` and, perhaps, ``utt2cond``; without
-            ``valid``, training speakers validate.
+        db_root: each of the three has ``noisy``, ``clean`` and, perhaps, ``utt2spk`` and
+            ``utt2cond``; without ``valid``, training speakers validate.
         valid_speakers: they.
         test_root: what takes the place of ``test``.
 
@@ -218,6 +218,7 @@ def find_folders(
         say(f"{roots['valid']} is not there: speakers of {roots['train']} validate")
         roots["valid"] = roots["train"]
     pairs = {name: find_pairs(root / "noisy", root / "clean") for name, root in roots.items()}
+    pairs = {name: name_speakers(one, roots[name] / "utt2spk") for name, one in pairs.items()}
     if drawn:
         pairs["train"], pairs["valid"] = split_valid(pairs["train"], valid_speakers)
     return {name: CorpusSet(pairs[name], roots[name] / "utt2cond", name) for name in SETS}

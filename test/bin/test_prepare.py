@@ -346,7 +346,10 @@ def test_pairs_in_folders_of_sets_speakers_and_dns_names(root: Path, capsys) -> 
     for name, path in test["spk1.scp"].items():
         assert path == f"{corpus}/test/clean/clean_{name[name.index('fileid') :]}.wav"
     put_pair(corpus / "valid", "q_1.wav")
+    (corpus / "valid" / "utt2spk").write_text("q_1 p1\n")
+    capsys.readouterr()
     assert prepare_folders(corpus) == 0
+    assert validate_data_dir(data / "valid")["utt2spk"] == {"q_1": "p1"}
     assert list(validate_data_dir(data / "valid")["wav.scp"]) == ["q_1"]
     shutil.rmtree(corpus / "valid")
     for name in ("p1/p1_1.wav", "p1/1.wav"):
