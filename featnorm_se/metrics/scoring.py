@@ -158,7 +158,8 @@ def _score_all(
     known = _read_cache(cache)
     made_by = _hash([metrics, package_versions(metrics)])
     refs, infs, mixes = sides
-    pairs = [*zip(refs, infs, strict=True), *((refs[0], mix) for mix in mixes)]
+    pairs = [(ref, inf, "file to score") for ref, inf in zip(refs, infs, strict=True)]
+    pairs += [(refs[0], mix, "input in --mix") for mix in mixes]
     for name in sorted(set().union(*refs, *infs)):
         if fault := next(filter(None, (_find_fault(name, *pair) for pair in pairs)), ""):
             rows[name] = Row(name, fault=fault)
@@ -191,12 +192,12 @@ def _read_cache(path: Path) -> dict[str, Row]:
     return rows
 
 
-def _find_fault(name: str, refs: Listing, infs: Listing) -> str:
+def _find_fault(name: str, refs: Listing, infs: Listing, what: str) -> str:
     """Return why an utterance's files cannot be read at all; empty when both are there."""
     if name not in refs:
         return f"no reference beside {infs.get(name, 'it, for one of the talkers')}"
     if name not in infs:
-        return f"no file to score beside the reference {refs[name]}"
+        return f"no {what} beside the reference {refs[name]}"
     missing = next((path for path in (refs[name], infs[name]) if not os.path.isfile(path)), None)
     return f"no such audio file: {missing}" if missing else ""
 

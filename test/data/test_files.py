@@ -212,7 +212,9 @@ def test_a_recorder_that_broke_off_is_told_of(tmp_path: Path, told: int, begins:
     data[44 + told : 60 + told] = np.full(8, begins, "<i2").tobytes()
     path.write_bytes(data)
     for read in (read_any_audio, audio_info, AudioInput):
-        with pytest.raises(FeatnormError, match=f"tells of {told} of 16044 bytes: .* -ignore_length"):
+        with pytest.raises(
+            FeatnormError, match=f"tells of {told} of 16044 bytes: .* -ignore_length"
+        ):
             read(path)
 
 

@@ -174,6 +174,17 @@ def test_no_utterance_is_dropped(corpus: Corpus, tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("asked")
+def test_an_input_that_is_missing_is_said_to_be_it(corpus: Corpus, tmp_path: Path) -> None:
+    ref, inf = corpus(2)
+    shutil.copytree(inf, tmp_path / "mix")
+    (tmp_path / "mix" / "u1.wav").unlink()
+    score_set(ref, inf, tmp_path / "out", ["SI_SDR", "SI_SDRi"], mix=tmp_path / "mix")
+    rows = read_csv(tmp_path / "out")
+    assert rows["u0"]["SI_SDRi"] == "0.000000"
+    assert "no input in --mix beside the reference" in rows["u1"]["reason"]
+
+
+@pytest.mark.usefixtures("asked")
 def test_names_in_latin_1_are_scored_and_told(corpus: Corpus, tmp_path: Path) -> None:
     ref, inf = corpus(2)
     for folder in (ref, inf):
