@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tables
 from estimate import Estimate, format_difference, one_more
 from gather import gather
 from made_experiments import run_record, update, write_scores
@@ -200,6 +201,23 @@ def test_only_what_is_missing_is_planned(rows_file: Path, exp: Path, capsys, tmp
         "tera_pretrained_utterance_auto_tiny_seed2": 2,
         "tera_pretrained_utterance_layer.2_tiny_seed2": 2,
     }
+
+
+@pytest.mark.parametrize(
+    ("visible", "count", "wanted"),
+    [
+        ("", 1, ["0", "1", "2", "3", "0"]),
+        ("", 3, ["0,1,2"] * 5),
+        ("GPU-a,GPU-b,GPU-c,GPU-d,GPU-e", 2, ["GPU-a,GPU-b", "GPU-c,GPU-d"] * 2 + ["GPU-a,GPU-b"]),
+        ("7", 1, ["7"] * 5),  # as a queue gives a job its own
+        ("7", 0, ["7"] * 5),
+    ],
+)
+def test_rows_take_gpus_in_turn(monkeypatch, visible: str, count: int, wanted: list[str]) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 4)
+    found = [tables.own_gpus(number, count) for number in range(1, 6)]
+    assert [one["CUDA_VISIBLE_DEVICES"] for one in found] == wanted
 
 
 def test_another_checkpoint_than_a_row_was_trained_with_is_told(

@@ -15,4 +15,4 @@ case "${cmd_backend:-local}" in
 esac
 export train_cmd="${job_cmd}"   # collecting statistics
 export cuda_cmd="${job_cmd}"    # fine-tuning
-export decode_cmd="${job_cmd}"  # enhancing and scoring
+export decode_cmd="${job_cmd}"  # enhancing; scores are computed where run.sh runs

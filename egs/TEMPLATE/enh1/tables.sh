@@ -13,7 +13,7 @@ upstream=                       # for the tables sites and norms: another upstre
 upstream_suffix=                # what goes after every upstream's name, as in _tiny
 ckpt_dir=                       # folder of <upstream>.pt, or folders <upstream> of Hugging Face's, for the pre-trained rows; empty: the official ones
 config=conf/train.yaml          # training configuration of rows that name none
-jobs=1                          # rows at once; each uses --ngpu GPUs, and they share the cores
+jobs=1                          # rows at once; they share the cores, and take this machine's GPUs in turn, --ngpu each
 ngpu=0                          # GPUs of each row; 0: the CPU
 expdir=exp                      # where experiments go
 datadir=data                    # where data directories are
@@ -53,7 +53,7 @@ check_places expdir table test_set
 
 tables=("${python}" "${MAIN_ROOT}/egs/TEMPLATE/enh1/local/tables.py" --rows "${rows}" --table "${table}" --seeds "${seeds}"
     --upstream "${upstream}" --upstream_suffix "${upstream_suffix}" --ckpt_dir "${ckpt_dir}"
-    --config "${config}" --expdir "${expdir}" --datadir "${datadir}" --test_set "${test_set}" --output "${output}")
+    --config "${config}" --expdir "${expdir}" --datadir "${datadir}" --test_set "${test_set}" --output "${output}" --ngpu "${ngpu}")
 share=()
 if [ "${jobs}" -gt 1 ] && [ "${job_cmd}" = run.pl ]; then
     cores="$(($(env -u OMP_NUM_THREADS nproc) / jobs))"

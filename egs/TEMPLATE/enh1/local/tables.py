@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import shlex
 import subprocess
 import sys
@@ -42,6 +43,7 @@ def get_parser() -> argparse.ArgumentParser:
     add("--upstream_conf_dir", default="conf/upstream", help="the recipe's upstream cards")
     add("--plan", help="write the runs still to do to this file (JSON), run and gather nothing")
     add("--run", type=int, help="do run K (from 1) of --plan, with ./run.sh and what follows --")
+    add("--ngpu", type=int, default=0, help="GPUs that the run gets")
     add("rest", nargs="*", help="after --: options for ./run.sh")
     return parser
 
@@ -128,10 +130,23 @@ def run_one(plan: Path, number: int, args: argparse.Namespace) -> None:
         progress.write(f"{time.strftime('%H:%M:%S')} row {number} of {len(runs)}: {job['tag']}\n")
     for command in commands_of(job, args):
         print(shlex.join(command), flush=True)
-        done = subprocess.run(command, check=False)
+        done = subprocess.run(command, check=False, env=own_gpus(number, args.ngpu))
         if done.returncode:
             raise SystemExit(done.returncode)
     raise SystemExit(0)
+
+
+def own_gpus(number: int, count: int) -> dict[str, str]:
+    """Return an environment in which a run sees so many GPUs: those of this machine, in turn."""
+    environment = {**os.environ}
+    if count:
+        import torch
+
+        named = environment.get("CUDA_VISIBLE_DEVICES", "").split(",")
+        gpus = named if any(named) else [*map(str, range(torch.cuda.device_count()))]
+        turn = (number - 1) % max(len(gpus) // count, 1) * count
+        environment["CUDA_VISIBLE_DEVICES"] = ",".join(gpus[turn : turn + count])
+    return environment
 
 
 if __name__ == "__main__":
