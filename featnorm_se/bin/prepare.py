@@ -30,7 +30,7 @@ def get_parser() -> argparse.ArgumentParser:
     )
     add("--output", type=Path, default="data", help="gets train, valid, test and prepare.json")
     add("--test_root", type=Path, help="holds noisy/ and clean/ to test on instead of the corpus's")
-    add("--test_set", help="make only this set more, of --test_root: noisy/ and clean/, or wav.scp")
+    add("--test_set", help="make only this test set, of --test_root: noisy/ and clean/, or wav.scp")
     official = " ".join(VALID_SPEAKERS)
     add("--valid_speakers", help=f"training speakers to validate with; default: {official}")
     mixes = ("both", "clean")

@@ -39,7 +39,7 @@ def get_parser() -> argparse.ArgumentParser:
         metavar="NAME",
         help=f"of {' '.join(METRICS)}; DNSMOS stands for its four",
     )
-    add("--mix", help="the input, noisy or mixed, which SI_SDRi is over: a folder or an scp file")
+    add("--mix", help="the unprocessed input, a folder or an scp file: SI_SDRi is the gain over it")
     add("--nj", type=count, default=count_cores(), help="processes, one thread each")
     add(
         "--allow_failures",

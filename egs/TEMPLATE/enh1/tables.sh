@@ -8,7 +8,7 @@ cd "$(dirname "$0")"
 # Options: each is a line "name=default  # help", and --name value sets it.
 table=upstreams                 # <table>.yaml in --rows: upstreams, sites, norms, drift, ...
 rows=conf/tables                # folder of the tables
-seeds="0"                       # seeds of every row, parted by blanks
+seeds="0"                       # seeds of every row, separated by spaces
 upstream=                       # for the tables sites and norms: another upstream than their rows'
 upstream_suffix=                # what goes after every upstream's name, as in _tiny
 ckpt_dir=                       # folder of <upstream>.pt, or folders <upstream> of Hugging Face's, for the pre-trained rows; empty: the official ones

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Two talkers parted, on Libri2Mix. ./run.sh --help lists the options.
+# Two talkers, separated: on Libri2Mix. ./run.sh --help lists the options.
 set -euo pipefail
 cd "$(dirname "$0")"
 

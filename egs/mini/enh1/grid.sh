@@ -5,15 +5,15 @@ set -euo pipefail
 cd "$(dirname "$0")"
 
 # Options: each is a line "name=default  # help", and --name value sets it.
-tables="claim upstreams sites norms drift"      # which, parted by blanks; claim is the short one
-seeds="0 1 2 3 4"               # seeds of every row, parted by blanks
+tables="claim upstreams sites norms drift"      # which, separated by spaces; claim is the short one
+seeds="0 1 2 3 4"               # seeds of every row, separated by spaces
 config=conf/mini_grid.yaml      # training configuration of all rows
 jobs=2                          # rows at once, a thread each
 ngpu=0                          # GPUs of each row, and 1 or more to pre-train on one; 0: the CPU
 speech_root=                    # folder of clean speech to mix; empty: the mini corpus
 noise_root=                     # folder of noise to mix; empty: the one in egs/mini/corpus
 test_root=                      # test pairs: a folder with clean/ and noisy/; empty: the mini corpus's
-ssl_root=                       # folders of clean speech to pre-train on, parted by blanks; empty: the mini corpus
+ssl_root=                       # folders of clean speech to pre-train on, separated by spaces; empty: the mini corpus
 ckpt_dir=                       # folder of tera.pt, tera_raw.pt and mockingjay.pt; empty: they are made
 metrics="PESQ_WB STOI"          # metrics to score
 expdir=exp/grid                 # where experiments go

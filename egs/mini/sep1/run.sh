@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Two talkers parted, on a corpus that needs no download. ./run.sh --help lists the options.
+# Two talkers, separated: on a corpus that needs no download. ./run.sh --help lists the options.
 set -euo pipefail
 cd "$(dirname "$0")"
 

@@ -33,7 +33,7 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument("--norm", default="none", help="kind of normalization")
     add_upstream_options(parser)
     parser.add_argument("--inference_config", help="decoding YAML, to be looked at too")
-    parser.add_argument("--metrics", help="metrics to score, parted by blanks")
+    parser.add_argument("--metrics", help="metrics to score, separated by spaces")
     return parser
 
 

@@ -31,7 +31,7 @@ def get_parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--table", default="upstreams", help="which: <table>.yaml in --rows")
     add("--rows", default="conf/tables", help="folder of the tables")
-    add("--seeds", default="0", help="seeds, parted by blanks")
+    add("--seeds", default="0", help="seeds, separated by spaces")
     add("--expdir", default="exp", help="folder of experiments")
     add("--datadir", default="data", help="folder of data directories")
     add("--output", default="tables", help="folder to write <table>.md, .csv and .tex to")
@@ -61,7 +61,7 @@ def main(argv: Sequence[str]) -> None:
         args.upstream, args.upstream_suffix, args.ckpt_dir, args.config, args.upstream_conf_dir
     )
     if not all(seed.isdecimal() for seed in args.seeds.split() or [""]):
-        raise FeatnormError(f"--seeds is {args.seeds!r}: whole numbers, parted by blanks")
+        raise FeatnormError(f"--seeds is {args.seeds!r}: whole numbers, separated by spaces")
     rows = read_rows(Path(args.rows) / f"{args.table}.yaml", setting)
     seeds = [int(seed) for seed in args.seeds.split()]
     (write_plan if args.plan else write_tables)(rows, seeds, args)

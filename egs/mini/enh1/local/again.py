@@ -25,7 +25,7 @@ def get_parser() -> argparse.ArgumentParser:
         help="folder of those that say what is expected: local/results.py unpack makes it",
     )
     add("--test_set", default="test", help="the test set's name")
-    add("--metrics", default="PESQ_WB STOI", help="which, parted by blanks")
+    add("--metrics", default="PESQ_WB STOI", help="which, separated by spaces")
     return parser
 
 

@@ -24,7 +24,7 @@ def get_parser() -> argparse.ArgumentParser:
     add("--log_testset", required=True, help="'<utt> <noise> <snr>' lines of the test set")
     add("--output", default="answers", help="folder to write to")
     add("--comparisons", default="conf/comparisons.yaml", help="what is compared with what")
-    add("--seeds", default="0 1 2 3 4", help="seeds wanted, parted by blanks")
+    add("--seeds", default="0 1 2 3 4", help="seeds wanted, separated by spaces")
     add("--audio", default="data/grid/test/wav.scp", help="test set, for lengths: folder or scp")
     add("--test_set", default="test", help="the test set's name")
     meaning = "rows whose difference is looked at by condition; may be repeated; none: utterance at"
@@ -41,7 +41,7 @@ def main(argv: Sequence[str]) -> None:
     from featnorm_se.files import write_text
 
     if not args.seeds.split() or not all(seed.isdecimal() for seed in args.seeds.split()):
-        raise FeatnormError(f"--seeds is {args.seeds!r}: whole numbers, parted by blanks")
+        raise FeatnormError(f"--seeds is {args.seeds!r}: whole numbers, separated by spaces")
     seeds = [int(seed) for seed in args.seeds.split()]
     expdir, output = Path(args.expdir), Path(args.output)
     if not expdir.is_dir():

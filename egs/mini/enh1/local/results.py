@@ -21,7 +21,7 @@ def get_parser() -> argparse.ArgumentParser:
     add("action", choices=("unpack", "pack"), help="what to do")
     add("--results", default="results", help="folder of the two compressed files")
     add("--expdir", default="exp/committed", help="folder of the sets' folders")
-    add("--sets", default="grid h100 xeon compressed float32", help="which, parted by blanks")
+    add("--sets", default="grid h100 xeon compressed float32", help="which, separated by spaces")
     return parser
 
 
