@@ -11,8 +11,8 @@ def get_parser() -> argparse.ArgumentParser:
     parser = Parser(
         prog="featnorm-se compare",
         description="Compare the scores of each experiment with those of the first, utterance by"
-        " utterance: mean difference with its 95 % interval (bootstrap, wider for few utterances, as"
-        " Student's t), wins, ties and losses.",
+        " utterance: mean difference with its 95 % interval (bootstrap, widened as Student's t),"
+        " wins, ties and losses.",
     )
     add = parser.add_argument
     add("baseline", metavar="EXP_A", help="folder such as exp/noisy")

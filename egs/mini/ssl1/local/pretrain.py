@@ -30,7 +30,11 @@ def get_parser() -> argparse.ArgumentParser:
     add("--config", required=True, help="YAML of the objective and the training")
     add("--upstream", default="tera", help="whose card says the architecture")
     add("--upstream_conf_dir", help="folder of a recipe's upstream cards")
-    add("--valid_speakers", default="", help="speakers to hold out, separated by spaces; none: drawn")
+    add(
+        "--valid_speakers",
+        default="",
+        help="speakers to hold out, with spaces between; none: drawn",
+    )
     add("--steps", type=int, help="steps in place of the configuration's; 0: random weights")
     add("--seed", type=int, default=0, help="of everything random")
     add("--device", default="cpu", choices=("cpu", "cuda"), help="cpu or cuda")
