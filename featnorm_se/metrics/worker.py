@@ -24,7 +24,7 @@ DIED = (
 class Task:
     """One utterance to score: its name, its files, the metrics, and its key in the cache.
 
-    ``ref`` and ``inf`` have a file a talker; ``mix`` is what they were separated from, if it is known.
+    ``ref`` and ``inf`` have a file a talker; ``mix`` is what they were separated from, if known.
     """
 
     utt_id: str
