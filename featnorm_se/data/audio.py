@@ -27,8 +27,8 @@ FloatArray = NDArray[np.float32]
 _CUT = re.compile(r"(?m)^ *(?:data|SSND|Riff size|riff|Data Size) *: (\d+) \(should be (\d+)\)")
 # Twins may differ by so many samples, 10 ms at 16 kHz: a frame's hop.
 LENGTH_SLACK = 160
-# That of a WAV whose header tells of less than there is: what lies behind is no chunk.
-_BEHIND = re.compile(r"(?s)Length : (\d+).*\ndata : (\d+)\n.*(?:Unknown chunk|Have 0) marker")
+# That of a WAV without a length: what lies behind is no chunk.
+_NO_LENGTH = re.compile(r"\ndata : 0\n\W*(?:Unknown chunk|Have 0) marker")
 _BLOCK_ALIGN = re.compile(r"^\s*Block Align\s*:\s*(\d+)", re.MULTILINE)
 _PIPED = 0x7FFFF000
 _STEPS = {"PCM_U8": 128, "PCM_S8": 128, "PCM_16": 32768}  # from 0 to full scale
@@ -83,10 +83,7 @@ def audio_info(path: PathLike) -> AudioInfo:
 
 
 def _check_whole(name: PathLike, log: str) -> None:
-    """Refuse a file that was cut, or of which the header tells less than half.
-
-    libsndfile reads what it can: only its log tells.
-    """
+    """Refuse a file that was cut, or whose length was not written: only libsndfile's log tells."""
     cut = _CUT.search(log)
     align = _BLOCK_ALIGN.search(log)
     # Programs that write to a pipe cannot know the size, and promise the largest there is. Others
@@ -94,10 +91,9 @@ def _check_whole(name: PathLike, log: str) -> None:
     if cut and int(cut[2]) + int(align[1] if align else 2) <= int(cut[1]) < _PIPED:
         mend = "get it again (what a stage made: remove it and run that stage)"
         raise FeatnormError(f"{name} is cut short: it has {cut[2]} of {cut[1]} bytes: {mend}")
-    behind = _BEHIND.search(log)
-    if behind and 2 * int(behind[2]) < int(behind[1]):  # not a few bytes of padding
-        fault = f"its header tells of {behind[2]} of {behind[1]} bytes: did the recorder break off?"
-        raise FeatnormError(f"{name}: {fault} ffmpeg -ignore_length 1 -i OLD NEW mends it")
+    if _NO_LENGTH.search(log):
+        mend = "if a recorder broke off, ffmpeg -ignore_length 1 -i OLD NEW mends it"
+        raise FeatnormError(f"{name} has no samples by its header, but more behind that: {mend}")
 
 
 def read_audio(path: PathLike, sample_rate: int | None = 16000) -> FloatArray:

@@ -204,17 +204,14 @@ def test_all_samples_are_read_whatever_the_header_says(tmp_path: Path, name: str
 
 
 @pytest.mark.parametrize("begins", [-20, 0, 1])
-@pytest.mark.parametrize("told", [0, 4000])
-def test_a_recorder_that_broke_off_is_told_of(tmp_path: Path, told: int, begins: int) -> None:
-    """Its header has no length, or an early one; what lies behind is speech, or begins silent."""
-    path = written(tmp_path / "broken.wav", sized(told, riff=36 + told))
+def test_a_recorder_that_broke_off_is_told_of(tmp_path: Path, begins: int) -> None:
+    """Its header has no length; what lies behind is speech, or begins silent."""
+    path = written(tmp_path / "broken.wav", sized(0, riff=36))
     data = bytearray(path.read_bytes())
-    data[44 + told : 60 + told] = np.full(8, begins, "<i2").tobytes()
+    data[44:60] = np.full(8, begins, "<i2").tobytes()
     path.write_bytes(data)
     for read in (read_any_audio, audio_info, AudioInput):
-        with pytest.raises(
-            FeatnormError, match=f"tells of {told} of 16044 bytes: .* -ignore_length"
-        ):
+        with pytest.raises(FeatnormError, match="has no samples by its header, but .*-ignore_len"):
             read(path)
 
 

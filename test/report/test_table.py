@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -206,18 +207,36 @@ def test_only_what_is_missing_is_planned(rows_file: Path, exp: Path, capsys, tmp
 @pytest.mark.parametrize(
     ("visible", "count", "wanted"),
     [
-        ("", 1, ["0", "1", "2", "3", "0"]),
+        ("", 1, ["0", "1", "2", "3", "0"]),  # of five at once the last shares one
         ("", 3, ["0,1,2"] * 5),
-        ("GPU-a,GPU-b,GPU-c,GPU-d,GPU-e", 2, ["GPU-a,GPU-b", "GPU-c,GPU-d"] * 2 + ["GPU-a,GPU-b"]),
+        ("GPU-a,GPU-b,GPU-c,GPU-d,", 2, ["GPU-a,GPU-b", "GPU-c,GPU-d"] * 2 + ["GPU-a,GPU-b"]),
         ("7", 1, ["7"] * 5),  # as a queue gives a job its own
         ("7", 0, ["7"] * 5),
     ],
 )
-def test_rows_take_gpus_in_turn(monkeypatch, visible: str, count: int, wanted: list[str]) -> None:
+def test_rows_at_once_take_gpus_of_their_own(monkeypatch, tmp_path, visible, count, wanted) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
     monkeypatch.setattr("torch.cuda.device_count", lambda: 4)
-    found = [tables.own_gpus(number, count) for number in range(1, 6)]
-    assert [one["CUDA_VISIBLE_DEVICES"] for one in found] == wanted
+    with ExitStack() as held:
+        rows = [tables.own_gpus(tmp_path, number, count) for number in range(1, 6)]
+        found = [held.enter_context(row)["CUDA_VISIBLE_DEVICES"] for row in rows]
+    assert found == wanted
+
+
+def test_a_row_takes_the_gpu_that_is_free(monkeypatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,5")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "run.sh").write_text('#!/bin/sh\necho "$CUDA_VISIBLE_DEVICES" > seen\n')
+    (tmp_path / "run.sh").chmod(0o755)
+    run = {"tag": "a", "stage": 2, "arguments": [], "drift": False}
+    (tmp_path / "plan.json").write_text(json.dumps([run, run]))
+    words = ["--plan", str(tmp_path / "plan.json"), "--ngpu", "1", "--run", "2"]
+    with tables.own_gpus(tmp_path, 1, 1):
+        for gpu in ("5", "4"):
+            with suppress(SystemExit):
+                tables.main(words)
+            assert (tmp_path / "seen").read_text() == f"{gpu}\n"
+            (tmp_path / "gpu_0.lock").unlink()  # as if the first one had ended
 
 
 def test_another_checkpoint_than_a_row_was_trained_with_is_told(

@@ -68,7 +68,7 @@ done
 if [ -n "${init}" ]; then
     [ -e "${init}" ] || die "--init ${init}: there is no such experiment or packed model"
     for option in upstream upstream_ckpt norm norm_site; do
-        [[ ! -v "given[${option}]" ]] || die "--${option} ${!option}: leave it out, --init ${init} has it"
+        [[ ! -v "given[${option}]" ]] || [ -z "${!option}" ] || die "--${option} ${!option}: leave it out, --init ${init} has it"
         printf -v "${option}" ''
     done
     [[ -v "given[config]" ]] || config=conf/finetune.yaml

@@ -4,13 +4,15 @@
 from __future__ import annotations
 
 import argparse
+import fcntl
 import json
 import os
 import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -130,23 +132,36 @@ def run_one(plan: Path, number: int, args: argparse.Namespace) -> None:
         progress.write(f"{time.strftime('%H:%M:%S')} row {number} of {len(runs)}: {job['tag']}\n")
     for command in commands_of(job, args):
         print(shlex.join(command), flush=True)
-        done = subprocess.run(command, check=False, env=own_gpus(number, args.ngpu))
+        with own_gpus(plan.parent, number, args.ngpu) as environment:
+            done = subprocess.run(command, check=False, env=environment)
         if done.returncode:
             raise SystemExit(done.returncode)
     raise SystemExit(0)
 
 
-def own_gpus(number: int, count: int) -> dict[str, str]:
-    """Return an environment in which a run sees so many GPUs: those of this machine, in turn."""
-    environment = {**os.environ}
-    if count:
-        import torch
+@contextmanager
+def own_gpus(folder: Path, number: int, count: int) -> Iterator[dict[str, str]]:
+    """Give an environment in which a run sees so many GPUs, of this machine's the first free ones.
 
-        named = environment.get("CUDA_VISIBLE_DEVICES", "").split(",")
-        gpus = named if any(named) else [*map(str, range(torch.cuda.device_count()))]
-        turn = (number - 1) % max(len(gpus) // count, 1) * count
-        environment["CUDA_VISIBLE_DEVICES"] = ",".join(gpus[turn : turn + count])
-    return environment
+    Those that a run has are locked in ``folder``. Where none are free, its number says which.
+    """
+    if not count:
+        yield {**os.environ}
+        return
+    import torch
+
+    named = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
+    gpus = named or [*map(str, range(torch.cuda.device_count()))]
+    sets = [gpus[k : k + count] for k in range(0, len(gpus) - count + 1, count)] or [gpus]
+    own = sets[(number - 1) % len(sets)]
+    with ExitStack() as held:
+        for place, one in enumerate(sets):
+            lock = held.enter_context(open(folder / f"gpu_{place}.lock", "w"))
+            with suppress(OSError):
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                own = one
+                break
+        yield {**os.environ, "CUDA_VISIBLE_DEVICES": ",".join(own)}
 
 
 if __name__ == "__main__":
