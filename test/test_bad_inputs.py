@@ -168,6 +168,7 @@ SHELL_CASES = [
     ("mini/enh1/run.sh --tag '`touch ran`'", "--tag '`touch ran`'"),
     ("mini/enh1/run.sh --upstream '$(touch ran)'", "$(touch ran)"),
     ("mini/enh1/run.sh --foo 1", "unknown option --foo; ./run.sh --help lists them all"),
+    ("mini/enh1/run.sh --seed=3", "--seed=3: options are --name value, without ="),
     ("mini/enh1/run.sh --seed --stage 3", "--seed needs a value"),
     ("mini/enh1/run.sh --db_root corpus", "--prepare mini takes --speech_root"),
     ("voicebank_demand/enh1/run.sh --noise_root .", "are for --prepare mini"),

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from unicodedata import normalize
 
-from featnorm_se.data.datadir import Utterance
+from featnorm_se.data.datadir import Utterance, name_speakers
 from featnorm_se.data.decoding import AUDIO_SUFFIXES, walk_audio
 from featnorm_se.data.scp import check_key, is_command, read_scp
 from featnorm_se.errors import FeatnormError, say
@@ -172,12 +172,6 @@ def match_names(names: Collection[str], twins: Collection[str]) -> tuple[dict[st
     return {name: name.removesuffix(suffix) for name in names}, suffix
 
 
-def name_speakers(pairs: list[Utterance], utt2spk: Path) -> list[Utterance]:
-    """Give pairs the speakers of a file, where it is there and has them."""
-    known = read_scp(utt2spk) if utt2spk.is_file() else {}
-    return [replace(pair, speaker=known.get(pair.name, pair.speaker)) for pair in pairs]
-
-
 def split_valid(
     pairs: list[Utterance], speakers: Sequence[str]
 ) -> tuple[list[Utterance], list[Utterance]]:
@@ -190,6 +184,9 @@ def split_valid(
         FeatnormError: no validation speaker is named, one is not there, or none is left to train.
     """
     there, chosen = {pair.speaker for pair in pairs}, set(speakers)
+    if len(there) == len(pairs) > 2:
+        told = f"each of the {len(pairs)} training pairs counts as a speaker of its own"
+        say(f"warning: {told}: if that is not so, name the speakers in utt2spk")
     if not chosen or not chosen < there:
         fault = f"the speakers {' '.join(speakers) or '(none)'} cannot validate"
         mend = "and some must be left to train on: choose with --valid_speakers"

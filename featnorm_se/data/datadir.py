@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from featnorm_se.data.audio import AudioInfo, audio_info
@@ -66,6 +66,22 @@ def write_data_dir(folder: Path, utterances: Sequence[Utterance]) -> None:
     (folder / "utt2cond").unlink(missing_ok=True)
     if lines := sorted(f"{name}\t{noise}\t{snr:g}\n" for name, noise, snr in known):
         write_text(folder / "utt2cond", "".join(lines))
+
+
+def name_speakers(pairs: list[Utterance], utt2spk: Path) -> list[Utterance]:
+    """Give pairs the speakers of a file, where it is there.
+
+    Raises:
+        FeatnormError: it does not name one speaker for each pair.
+    """
+    if not utt2spk.is_file():
+        return pairs
+    known = read_scp(utt2spk)
+    whole = [pair.name for pair in pairs if pair.noisy and pair.clean]
+    if lacking := [name for name in whole if len(known.get(name, "").split()) != 1]:
+        fault = f"{utt2spk} does not name one speaker for {lacking[0]} ({len(lacking)} such"
+        raise FeatnormError(f"{fault} of {len(whole)}): a line is '<utterance> <speaker>'")
+    return [replace(pair, speaker=known.get(pair.name, pair.speaker)) for pair in pairs]
 
 
 def stamp_recordings(folder: Path) -> str:

@@ -10,7 +10,8 @@ import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
-from featnorm_se.data.corpus import CorpusSet, find_pairs, name_speakers, split_valid
+from featnorm_se.data.corpus import CorpusSet, find_pairs, split_valid
+from featnorm_se.data.datadir import name_speakers
 from featnorm_se.data.decoding import AUDIO_SUFFIXES
 from featnorm_se.errors import FeatnormError, say
 from featnorm_se.files import is_done, locked, mark_done, replaced_folder, short_hash, stamp

@@ -175,7 +175,9 @@ def test_test_root_takes_the_place_of_the_test_set(root: Path, capsys) -> None:
     other = root.parent / "other"
     put_pair(other, "p257_009.flac")
     (other / "utt2cond").write_text("p257_009 bus 5\n")
-    (root / "utt2spk").write_text("p257_009 somebody\n")  # of the corpus's own test pairs
+    own = [path.stem for path in root.glob("noisy_trainset_28spk_wav/*.wav")]
+    lines = [f"{name} {name[:4]}\n" for name in own] + ["p257_009 somebody\n"]
+    (root / "utt2spk").write_text("".join(lines))  # of the corpus's own test pairs
     assert prepare(root, "--test_root", str(other)) == 0
     test = root.parent / "data" / "test"
     assert read_scp(test / "utt2spk") == {"p257_009": "p257"}
@@ -189,6 +191,15 @@ def test_test_root_takes_the_place_of_the_test_set(root: Path, capsys) -> None:
     assert "--test_root is not for kaldi" in capsys.readouterr().err
     assert prepare_folders(corpus, "--valid_speakers", "a") == 1  # there is corpus/valid
     assert "--valid_speakers is not for folders: " in capsys.readouterr().err
+
+
+def test_names_that_tell_no_speakers_are_told(root: Path, capsys) -> None:
+    corpus = root.parent / "pairs"
+    for name in ("KH-Anna-1.wav", "KH-Anna-2.wav", "KH-Bob-1.wav"):
+        put_pair(corpus / "train", name)
+    put_pair(corpus / "test", "x_1.wav")
+    assert prepare_folders(corpus, "--valid_speakers", "KH-Bob-1") == 0
+    assert "each of the 3 training pairs counts as a speaker" in capsys.readouterr().err
 
 
 def test_one_more_test_set_lies_beside_the_others_and_leaves_them_alone(root: Path, capsys) -> None:
@@ -335,6 +346,7 @@ def test_pairs_in_folders_of_sets_speakers_and_dns_names(root: Path, capsys) -> 
         put_pair(corpus / "test", name, f"clean_fileid_{number}.wav")
     (corpus / "train" / "utt2cond").write_text("p2_001 bus 5\n")
     assert prepare_folders(corpus, "--valid_speakers", "p2") == 0
+    assert "speaker of its own" not in capsys.readouterr().err
     data = root.parent / "data"
     assert validate_data_dir(data / "train")["utt2spk"] == {
         "p1_001": "p1", "p1_2": "p1", "p3_001": "p3", "p3_2": "p3",
@@ -347,9 +359,12 @@ def test_pairs_in_folders_of_sets_speakers_and_dns_names(root: Path, capsys) -> 
         assert path == f"{corpus}/test/clean/clean_{name[name.index('fileid') :]}.wav"
     put_pair(corpus / "valid", "q_1.wav")
     (corpus / "valid" / "utt2spk").write_text("q_1 p1\n")
-    capsys.readouterr()
     assert prepare_folders(corpus) == 0
     assert validate_data_dir(data / "valid")["utt2spk"] == {"q_1": "p1"}
+    for line in ("q_2 p1\n", "q_1 p1 p2\n"):  # else who validates might train
+        (corpus / "valid" / "utt2spk").write_text(line)
+        assert prepare_folders(corpus) == 1
+        assert "utt2spk does not name one speaker for q_1 (1 such of 1)" in capsys.readouterr().err
     assert list(validate_data_dir(data / "valid")["wav.scp"]) == ["q_1"]
     shutil.rmtree(corpus / "valid")
     for name in ("p1/p1_1.wav", "p1/1.wav"):

@@ -44,6 +44,7 @@ while [ $# -gt 0 ]; do
         --*)
             option="${1#--}"
             option="${option//-/_}"
+            [[ "$1" != *=* ]] || die "$1: options are --name value, without ="
             # The shape first: a subscript is evaluated, and could hold $(...).
             if [[ ! "${option}" =~ ^[a-z_]+$ || ! -v "option_help[${option}]" ]]; then
                 die "unknown option $1; ${prog} --help lists them all"

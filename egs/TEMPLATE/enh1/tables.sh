@@ -68,6 +68,7 @@ gpu_option=()
 
 plan="$(mktemp -d)"
 trap 'rm -rf "${plan}"' EXIT
+trap 'echo "${prog}: error: interrupted: the same command again goes on" >&2; exit 130' INT
 "${tables[@]}" --plan "${plan}/plan.json" -- "${common[@]}" | tee "${plan}/plan.txt"
 ! "${dry_run}" || exit 0
 mkdir -p "${work}/log"

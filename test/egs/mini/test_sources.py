@@ -38,12 +38,20 @@ def test_train_and_test_folders_are_taken_at_their_word() -> None:
     assert set(parts["train"]) | set(parts["valid"]) == {str(speaker) for speaker in range(30)}
 
 
-def test_speakers_and_noises_are_split_without_overlap() -> None:
+def test_speakers_and_noises_are_split_without_overlap(capsys) -> None:
     files = [ROOT / f"speaker{index}/{part}.wav" for index in range(40) for part in "ab"]
     parts = split_speakers(ROOT, files, np.random.default_rng(0), True)
     assert [len(parts[part]) for part in ("train", "valid", "test")] == [33, 3, 4]
     assert len(set().union(*parts.values())) == 40
     assert by_speaker(files, ROOT)["speaker3"] == [files[6], files[7]]
+    flat = [ROOT / f"KH-Anna_{take}.wav" for take in range(3)] + [ROOT / "Bob_1.wav"]
+    assert {who: len(own) for who, own in by_speaker(flat, ROOT).items()} == {
+        "KH-Anna": 3,
+        "Bob": 1,
+    }
+    assert "warning" not in capsys.readouterr().err
+    assert len(by_speaker([ROOT / f"take-{number}.wav" for number in range(5)], ROOT)) == 5
+    assert "each of 5 files counts as a speaker of its own" in capsys.readouterr().err
     noises = [ROOT / f"noise{index}.wav" for index in range(22)]
     shared = split_noises(ROOT, noises, np.random.default_rng(0), True)
     assert [len(shared[part]) for part in ("train", "valid", "test")] == [16, 2, 4]

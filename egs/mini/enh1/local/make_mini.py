@@ -51,7 +51,9 @@ def main(argv: Sequence[str]) -> None:
             f" {count['minutes']:.1f} minutes, {people} speakers,"
             f" {len(count['noises'])} noises; {count['too_short']} files under 1 s left out"
         )
-    print("split by speaker: nobody is in two of the sets")
+    names = sorted(set().union(*counts["train"]["speakers"].values()))[:3]
+    told = f"as names and folders tell them ({', '.join(names)}, ...)"
+    print(f"split by speaker, {told}: nobody is in two of the sets")
     if counts["silent"]:
         print(f"{counts['silent']} silent pieces left out")
 

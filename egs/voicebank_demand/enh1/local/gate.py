@@ -47,8 +47,8 @@ def check_noisy(scores: str | os.PathLike[str]) -> str:
     speakers = {name.split("_")[0] for name in names}
     if len(names) != TEST_PAIRS or speakers != TEST_SPEAKERS:
         return (
-            f"gate: {len(names)} utterances of {len(speakers)} speakers are not the official test"
-            f" set ({TEST_PAIRS} of {' and '.join(sorted(TEST_SPEAKERS))}): nothing to compare with"
+            f"gate: these {len(names)} utterances are not the official test set"
+            f" ({TEST_PAIRS} of {' and '.join(sorted(TEST_SPEAKERS))}): nothing to compare with"
         )
     off, words = [], []
     for name, published in PUBLISHED.items():

@@ -12,7 +12,7 @@ import numpy as np
 
 from featnorm_se.data.audio import FloatArray, audio_info, read_any_audio, resample
 from featnorm_se.data.decoding import AUDIO_SUFFIXES, walk_audio
-from featnorm_se.errors import FeatnormError
+from featnorm_se.errors import FeatnormError, say
 
 _LIBRISPEECH = re.compile(r"(\d+)-\d+-\d+")
 _VCTK = re.compile(r"([A-Za-z]+\d+)_\w+")
@@ -57,13 +57,14 @@ def speaker_of(path: Path, root: Path) -> str:
     """Tell the speaker from a file's place and name.
 
     LibriSpeech's ``103-1240-0003`` says 103 and VCTK's ``p226_001`` says p226, wherever they lie;
-    else it is the folder the file is in, and for a file right in ``root`` its own name.
+    else it is the folder the file is in, and for a file right in ``root`` what stands before its
+    name's first underscore.
     """
     for pattern in (_LIBRISPEECH, _VCTK):
         match = pattern.fullmatch(path.stem)
         if match:
             return match[1]
-    return path.stem if path.parent == root else str(path.parent.relative_to(root))
+    return path.stem.split("_")[0] if path.parent == root else str(path.parent.relative_to(root))
 
 
 def by_speaker(paths: Iterable[Path], root: Path) -> dict[str, list[Path]]:
@@ -71,6 +72,10 @@ def by_speaker(paths: Iterable[Path], root: Path) -> dict[str, list[Path]]:
     groups: dict[str, list[Path]] = {}
     for path in paths:
         groups.setdefault(speaker_of(path, root), []).append(path)
+    files = sum(map(len, groups.values()))
+    if len(groups) == files > 4:
+        told = f"{root}: each of {files} files counts as a speaker of its own"
+        say(f"warning: {told}: if that is not so, give each speaker a folder")
     return {speaker: sorted(groups[speaker]) for speaker in sorted(groups)}
 
 
