@@ -98,7 +98,8 @@ def split_speakers(root: Path, paths: list[Path], rng: np.random.Generator, test
     if len(names) < 4 or (test and not tested):
         raise FeatnormError(
             f"{root} has too few speakers ({len(pool)}): 2 are needed to train, 2 to validate and"
-            " others to test; a speaker is told by a LibriSpeech name, a VCTK name, or the folder"
+            " others to test; a speaker is told by a LibriSpeech name, a VCTK name, the folder, or"
+            " without folders what stands before a name's first underscore"
         )
     valid = max(2, round(len(names) * 2 / 28))
     return {
