@@ -80,7 +80,7 @@ count="$(wc -l < "${work}/plan.txt")"
 status=0 left=""
 
 run_rows() { # jobs at once, first, last
-    tail -n 0 -F "${work}/progress" 2> /dev/null &
+    tail --pid=$$ -n 0 -F "${work}/progress" 2> /dev/null &
     local follower=$!
     # A row runs all its jobs where it is itself run.
     for_job env cmd_backend=local "${tables[@]}" --plan "${work}/plan.json"
