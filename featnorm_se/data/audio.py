@@ -25,10 +25,10 @@ FloatArray = NDArray[np.float32]
 
 # libsndfile's log of a cut WAV, AIFF, RF64, W64 or AU file.
 _CUT = re.compile(r"(?m)^ *(?:data|SSND|Riff size|riff|Data Size) *: (\d+) \(should be (\d+)\)")
+# Its log of a WAV whose length was never written: what lies behind is no chunk.
+_UNCLOSED = re.compile(r"\ndata : 0\n\W*(?:Unknown chunk|Have 0) marker")
 # Twins may differ by so many samples, 10 ms at 16 kHz: a frame's hop.
 LENGTH_SLACK = 160
-# That of a WAV without a length: what lies behind is no chunk.
-_NO_LENGTH = re.compile(r"\ndata : 0\n\W*(?:Unknown chunk|Have 0) marker")
 _BLOCK_ALIGN = re.compile(r"^\s*Block Align\s*:\s*(\d+)", re.MULTILINE)
 _PIPED = 0x7FFFF000
 _STEPS = {"PCM_U8": 128, "PCM_S8": 128, "PCM_16": 32768}  # from 0 to full scale
@@ -91,7 +91,7 @@ def _check_whole(name: PathLike, log: str) -> None:
     if cut and int(cut[2]) + int(align[1] if align else 2) <= int(cut[1]) < _PIPED:
         mend = "get it again (what a stage made: remove it and run that stage)"
         raise FeatnormError(f"{name} is cut short: it has {cut[2]} of {cut[1]} bytes: {mend}")
-    if _NO_LENGTH.search(log):
+    if _UNCLOSED.search(log):
         mend = "if a recorder broke off, ffmpeg -ignore_length 1 -i OLD NEW mends it"
         raise FeatnormError(f"{name} has no samples by its header, but more behind that: {mend}")
 

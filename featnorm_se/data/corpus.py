@@ -196,6 +196,11 @@ def split_valid(
     return train, [pair for pair in pairs if pair.speaker in chosen]
 
 
+def find_root(root: Path) -> list[Utterance]:
+    """Pair the files of a folder's ``noisy`` and ``clean``; its ``utt2spk`` may say who speaks."""
+    return name_speakers(find_pairs(root / "noisy", root / "clean"), root / "utt2spk")
+
+
 def find_folders(
     db_root: Path, valid_speakers: Sequence[str], test_root: Path | None
 ) -> dict[str, CorpusSet]:
@@ -214,8 +219,7 @@ def find_folders(
     if drawn := not roots["valid"].is_dir():
         say(f"{roots['valid']} is not there: speakers of {roots['train']} validate")
         roots["valid"] = roots["train"]
-    pairs = {name: find_pairs(root / "noisy", root / "clean") for name, root in roots.items()}
-    pairs = {name: name_speakers(one, roots[name] / "utt2spk") for name, one in pairs.items()}
+    pairs = {name: find_root(root) for name, root in roots.items()}
     if drawn:
         pairs["train"], pairs["valid"] = split_valid(pairs["train"], valid_speakers)
     return {name: CorpusSet(pairs[name], roots[name] / "utt2cond", name) for name in SETS}
@@ -272,9 +276,8 @@ def find_test_set(name: str, root: Path, allow_pipes: bool) -> dict[str, CorpusS
     if (root / "wav.scp").is_file():
         (found,) = find_kaldi([root], allow_pipes).values()
         return {name: replace(found, folder=name)}
-    pairs = name_speakers(find_pairs(root / "noisy", root / "clean"), root / "utt2spk")
     log = root / "log_testset.txt"
-    return {name: CorpusSet(pairs, log if log.is_file() else root / "utt2cond", name)}
+    return {name: CorpusSet(find_root(root), log if log.is_file() else root / "utt2cond", name)}
 
 
 def _cut_up(folder: Path, recordings: dict[str, Utterance]) -> list[Utterance]:

@@ -10,7 +10,7 @@ import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
-from featnorm_se.data.corpus import CorpusSet, find_pairs, split_valid
+from featnorm_se.data.corpus import CorpusSet, find_pairs, find_root, split_valid
 from featnorm_se.data.datadir import name_speakers
 from featnorm_se.data.decoding import AUDIO_SUFFIXES
 from featnorm_se.errors import FeatnormError, say
@@ -49,19 +49,18 @@ def find_voicebank_demand(
         logs = unpack(db_root / LOGS_ZIP, unpack_dir, (".txt",))
     pairs = find_pairs(*(_folder(db_root, name, unpack_dir) for name in TRAIN_FOLDERS))
     train, valid = split_valid(pairs, valid_speakers)
+    people = db_root / "utt2spk"  # the mini corpus's: who is behind its names
     if test_root:
-        test, test_log = find_pairs(test_root / "noisy", test_root / "clean"), test_root / TEST_LOG
+        test, test_log = find_root(test_root), test_root / TEST_LOG
         own = test_root / "utt2cond"
         test_log = own if own.is_file() and not test_log.is_file() else test_log
     else:
         test = find_pairs(*(_folder(db_root, name, unpack_dir) for name in TEST_FOLDERS))
-        test_log = logs / TEST_LOG
-    people = db_root / "utt2spk"  # the mini corpus's: who is behind its names
-    tested = name_speakers(test, (test_root or db_root) / people.name)
+        test, test_log = name_speakers(test, people), logs / TEST_LOG
     return {
         "train": CorpusSet(name_speakers(train, people), logs / TRAIN_LOG, "trainset"),
         "valid": CorpusSet(name_speakers(valid, people), logs / TRAIN_LOG, "trainset"),
-        "test": CorpusSet(tested, test_log, "testset"),
+        "test": CorpusSet(test, test_log, "testset"),
     }
 
 

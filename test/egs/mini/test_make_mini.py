@@ -122,7 +122,8 @@ def test_recordings_of_any_form_and_a_failing_run_leaves_the_old_corpus(tmp_path
     assert sum(counts[part]["pairs"] for part in ("train", "valid", "test")) == 7
     told = capsys.readouterr().out
     assert "1 silent" in told and "1 files under 1 s" in told
-    assert "nobody is in two of the sets" in told
+    assert "split by speaker, as names and folders tell them (person" in told
+    assert "...): nobody is in two of the sets" in told
 
     # Stage 1 gives the recordings' own speakers, whatever the files are called.
     data = ["--output", str(tmp_path / "data"), "--nj", "1"]

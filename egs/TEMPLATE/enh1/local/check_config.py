@@ -14,13 +14,7 @@ from featnorm_se.bin import Parser, add_upstream_options, run
 from featnorm_se.errors import FeatnormError
 from featnorm_se.fetch import is_hub_name
 from featnorm_se.metrics.names import check_packages, resolve
-from featnorm_se.names import (
-    FEATURE_NORMS,
-    check_norm,
-    check_sites,
-    highest_site,
-    resolve_sites,
-)
+from featnorm_se.names import FEATURE_NORMS, check_norm, check_sites, highest_site, resolve_sites
 
 
 def get_parser() -> argparse.ArgumentParser:

@@ -130,12 +130,12 @@ def run_one(plan: Path, number: int, args: argparse.Namespace) -> None:
         raise FeatnormError(f"{plan} has no run {number}: run tables.sh again") from error
     with open(plan.with_name("progress"), "a", encoding="utf-8") as progress:
         progress.write(f"{time.strftime('%H:%M:%S')} row {number} of {len(runs)}: {job['tag']}\n")
-    for command in commands_of(job, args):
-        print(shlex.join(command), flush=True)
-        with own_gpus(plan.parent, number, args.ngpu) as environment:
+    with own_gpus(plan.parent, number, args.ngpu) as environment:
+        for command in commands_of(job, args):
+            print(shlex.join(command), flush=True)
             done = subprocess.run(command, check=False, env=environment)
-        if done.returncode:
-            raise SystemExit(done.returncode)
+            if done.returncode:
+                raise SystemExit(done.returncode)
     raise SystemExit(0)
 
 
